@@ -1,0 +1,1 @@
+"""Multimodal process reward models for the Hugging Face ecosystem."""

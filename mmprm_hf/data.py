@@ -1,0 +1,241 @@
+"""The nouns every room speaks: problem, rollout, node, tree, labelled path, candidate, verdict.
+
+All are frozen dataclasses that turn into plain dicts and back (``to_dict`` / ``from_dict``), so a stage
+can write what the next one reads. A solution is always a *tuple of step strings*; tagged text exists only
+in ``steps.py``. Counts are kept (k of n), never only their ratio.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Verdict(enum.StrEnum):
+    """What a verifier says of an answer. ``UNDECIDED`` is never counted as wrong."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNDECIDED = "undecided"
+
+
+def content_hash(*parts: Any, length: int = 16) -> str:
+    """Hex digest (sha256, `length` digits) of JSON-serialisable parts; equal content gives equal ids on any machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:length]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One question with its figures.
+
+    Args:
+        id: Stable identifier; results are keyed by it.
+        question: The text shown to policy and PRM. Not empty.
+        images: Figures in reading order (paths or PIL images); empty for a text-only problem.
+        answer: The gold answer, or None where there is none (verdicts are then undecided).
+        answer_type: "number", "choice" or "text".
+        options: Choices in letter order (A, B, ...), empty for free-form questions.
+        meta: Everything else a source tells (subject, grade, source, license, split_group, ...).
+    """
+
+    id: str
+    question: str
+    images: tuple[Any, ...] = ()
+    answer: str | None = None
+    answer_type: str = "number"
+    options: tuple[str, ...] = ()
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.question, str) or not self.question.strip():
+            raise ValueError(
+                f"Problem {self.id!r} has an empty question ({self.question!r}). A problem needs a non-empty text; "
+                "drop the row or fill its question."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """One sampled continuation of a prefix.
+
+    Args:
+        steps: The steps it *adds* to the prefix (the prefix is not repeated).
+        answer: The text of the answer block, None where there is none.
+        complete: True only if the text was parsed whole: every tag closed, an answer present, not cut.
+        finish_reason: "stop" or "length", as the engine reports it.
+        num_tokens: Tokens generated.
+        verdict: Filled by the search once a verifier has judged the answer.
+        text: The raw response.
+    """
+
+    steps: tuple[str, ...]
+    answer: str | None = None
+    complete: bool = True
+    finish_reason: str = "stop"
+    num_tokens: int = 0
+    verdict: Verdict = Verdict.UNDECIDED
+    text: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict."""
+        return {**dataclasses.asdict(self), "steps": list(self.steps), "verdict": str(self.verdict)}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Rollout:
+        """Inverse of `to_dict`."""
+        return cls(**{**row, "steps": tuple(row["steps"]), "verdict": Verdict(row["verdict"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A prefix in a search tree: its parent's prefix plus the `steps` (segment) it adds.
+
+    Args:
+        id: Content hash of the whole prefix and the problem id.
+        parent: Index of the parent in `SearchTree.nodes`, None for the root.
+        steps: The segment: steps added to the parent's prefix; empty only for the root.
+        num_correct: Decided rollouts from this prefix whose answer was right.
+        num_decided: Decided rollouts from this prefix (undecided and incomplete ones are not counted here).
+        num_visits: How often the search selected this node.
+    """
+
+    id: str
+    parent: int | None
+    steps: tuple[str, ...]
+    num_correct: int
+    num_decided: int
+    num_visits: int = 0
+
+    @property
+    def mc_estimate(self) -> float | None:
+        """Monte Carlo estimate ``num_correct / num_decided`` in [0, 1]; None while nothing was decided."""
+        return self.num_correct / self.num_decided if self.num_decided else None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchTree:
+    """All that one search learned of one problem, as a flat node list (parents before children; node 0 is the root).
+
+    Args:
+        problem_id: The problem searched.
+        nodes: Flat list with parent indices.
+        rollouts: ``(node index, rollout)`` for every rollout drawn, in order.
+        config: The search's configuration as a plain dict.
+        engine: What wrote the rollouts (name, checkpoint, sampling settings).
+        num_undecided: Complete rollouts that no verifier could judge.
+        num_incomplete: Rollouts that were cut or could not be parsed.
+    """
+
+    problem_id: str
+    nodes: tuple[Node, ...]
+    rollouts: tuple[tuple[int, Rollout], ...] = ()
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    engine: dict[str, Any] = dataclasses.field(default_factory=dict)
+    num_undecided: int = 0
+    num_incomplete: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def id(self) -> str:
+        """Content hash of problem, search configuration and nodes."""
+        return content_hash(self.problem_id, self.config, [node.id for node in self.nodes])
+
+    @property
+    def num_rollouts(self) -> int:
+        """Rollouts drawn in all."""
+        return len(self.rollouts)
+
+    def prefix(self, index: int) -> tuple[str, ...]:
+        """All steps from the root up to and including node `index`."""
+        segments = []
+        cursor: int | None = index
+        while cursor is not None:
+            segments.append(self.nodes[cursor].steps)
+            cursor = self.nodes[cursor].parent
+        return tuple(step for segment in reversed(segments) for step in segment)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict."""
+        row = dataclasses.asdict(self)
+        row["nodes"] = [{**dataclasses.asdict(node), "steps": list(node.steps)} for node in self.nodes]
+        row["rollouts"] = [[index, rollout.to_dict()] for index, rollout in self.rollouts]
+        return row
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> SearchTree:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: if the row was written under another schema version.
+        """
+        if row.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"Found schema_version {row.get('schema_version')!r} in a search tree, expected {SCHEMA_VERSION}. "
+                "Label the problems again with this version, or read the file with the version that wrote it."
+            )
+        nodes = tuple(Node(**{**node, "steps": tuple(node["steps"])}) for node in row["nodes"])
+        rollouts = tuple((index, Rollout.from_dict(rollout)) for index, rollout in row["rollouts"])
+        return cls(**{**row, "nodes": nodes, "rollouts": rollouts})
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPath:
+    """One root-to-leaf path of a tree with a label count for every step.
+
+    Args:
+        problem_id, tree_id, path_id: Where it comes from; `path_id` is a content hash.
+        steps: The path's steps, in order.
+        label_counts: ``(num_correct, num_decided)`` per step; ``(0, 0)`` where the step has no estimate of its own.
+    """
+
+    problem_id: str
+    tree_id: str
+    path_id: str
+    steps: tuple[str, ...]
+    label_counts: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.steps) != len(self.label_counts):
+            raise ValueError(
+                f"Path {self.path_id} has {len(self.steps)} steps but {len(self.label_counts)} label counts. "
+                "Each step needs one (num_correct, num_decided) pair."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One complete parsed solution at inference.
+
+    Args:
+        steps: Its steps; empty where nothing could be parsed.
+        answer: Its answer, None where there is none.
+        complete: As in `Rollout`; an incomplete candidate is never selected before a complete one.
+        text: The policy's raw response.
+        step_scores: P(step correct) in [0, 1], one per step; None until scored.
+        score: The aggregate of `step_scores`; None until scored, ``-inf`` for an empty or incomplete candidate.
+        num_tokens: Tokens generated.
+    """
+
+    steps: tuple[str, ...]
+    answer: str | None = None
+    complete: bool = True
+    text: str = ""
+    step_scores: tuple[float, ...] | None = None
+    score: float | None = None
+    num_tokens: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict (`score` of ``-inf`` becomes None: JSON has no infinities)."""
+        row = dataclasses.asdict(self)
+        row["steps"] = list(self.steps)
+        row["step_scores"] = None if self.step_scores is None else list(self.step_scores)
+        row["score"] = None if self.score is None or self.score == float("-inf") else self.score
+        return row
