@@ -1,0 +1,264 @@
+"""Verification of answers by rules, with tri-state verdicts; a judge is only for what rules leave undecided.
+
+An answer is cleaned of markup, read as a typed value (number with unit, clock time or ratio, coordinates, several
+values, choice letter, words) and compared exactly. math-verify decides the rest of LaTeX. No rule ever raises on
+model text, and failure (no gold, an unreadable gold, a timeout) is UNDECIDED, never wrong.
+
+Standard library only; math-verify is imported when the first formula needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import string
+import threading
+import time
+from collections.abc import Sequence
+
+from mmprm_hf.answer_values import NAME, NUMBER, Colon, Number, Value, clean, number_of, read_value, same_value
+from mmprm_hf.data import Problem, Verdict
+
+FORMULA_TIMEOUT_SECONDS = 5
+"""Limit of one math-verify call (whole seconds: it is passed to signal.alarm)."""
+MAX_FORMULA_CHARS = 200
+"""Longer formulas are undecided: they are degenerate loops, which run into the timeout."""
+MAX_RULE_CHARS = 2000
+"""Longer answers are read from their last 2000 characters only: degenerate loops must not cost minutes."""
+
+
+class RuleVerifier:
+    """Verifier that judges by rules alone. Stateless, picklable, safe in any thread.
+
+    Off the main thread formulas that need math-verify are undecided: its timeouts use ``signal.alarm``, which works in
+    the main thread only, and without timeouts it can hang for ever. Typed values are decided everywhere.
+    """
+
+    async def judge(self, problem: Problem, answer: str | None) -> Verdict:
+        """Return the verdict on `answer` to `problem`, see `verify`."""
+        return self.verify(answer, problem.answer, answer_type=problem.answer_type, options=problem.options)
+
+    def verify(
+        self, answer: str | None, gold: str | None, *, answer_type: str = "number", options: Sequence[str] = ()
+    ) -> Verdict:
+        """Return whether `answer` is right.
+
+        Missing units are forgiven and given ones compared (5 cm is 5, but not 5 m); 30 % is 30 and 0.3.
+
+        Args:
+            answer: The answer block's text. None or blank is INCORRECT where there is a gold: no answer is never
+                right. (Searches do not ask about incomplete rollouts: those are counted apart.)
+            gold: The right answer; None or blank gives UNDECIDED.
+            answer_type: "number", "choice" or "text". "choice" reads letters and `options`; the other two are told
+                apart by the gold's own form.
+            options: Choices in letter order; non-empty makes it a choice problem whatever `answer_type` says.
+
+        Returns:
+            UNDECIDED also for a gold that cannot be read, a timeout, a letter that contradicts the value beside it,
+            and wordy answers that a reader could take either way.
+
+        Example:
+            >>> RuleVerifier().verify("$\\\\frac{1}{2}$", "0.5")
+            <Verdict.CORRECT: 'correct'>
+            >>> RuleVerifier().verify("(C) 30", "C", answer_type="choice", options=["10", "20", "30"])
+            <Verdict.CORRECT: 'correct'>
+        """
+        # Differs from MM-PRM: rules first and exact, and what fails is undecided; there a language model judges at
+        # temperature 0.5 and every failure counts as a wrong answer.
+        if gold is None or not gold.strip():
+            return Verdict.UNDECIDED
+        if answer is None or not answer.strip():
+            return Verdict.INCORRECT
+        gold, answer = clean(gold), clean(answer[-MAX_RULE_CHARS:])
+        if options or answer_type == "choice":
+            return _verify_choice(answer, gold, tuple(clean(option) for option in options))
+        return _verify_value(answer, gold)
+
+
+def answers_equivalent(first: str | None, second: str | None) -> bool:
+    """Return whether two candidates' answers say the same; symmetric, False where rules cannot tell or one is blank.
+
+    Example:
+        >>> answers_equivalent("0.50", "1/2"), answers_equivalent("(C)", "C. 30"), answers_equivalent("5 cm", "5 m")
+        (True, True, False)
+    """
+    if not (first and first.strip() and second and second.strip()):
+        return False
+    first, second = sorted((clean(first[-MAX_RULE_CHARS:]), clean(second[-MAX_RULE_CHARS:])))
+    if first == second:
+        return True
+    letters = _read_letter(first), _read_letter(second)
+    if None not in letters:
+        return letters[0][0] == letters[1][0]
+    values = read_value(first), read_value(second)
+    if None not in values:
+        return same_value(*values) or same_value(values[1], values[0])
+    if values != (None, None) or not (_is_formula(first) and _is_formula(second)):
+        return first.casefold() == second.casefold()
+    return _verify_formula(first, second) is Verdict.CORRECT
+
+
+def group_answers(answers: Sequence[str | None]) -> list[int | None]:
+    """Return a group id per answer, numbered by first appearance and shared by equivalent answers; None stays None.
+
+    Each answer is compared with the first of every group, so the ids depend on the order alone; blank is None.
+
+    Example:
+        >>> group_answers(["1/2", None, "0.5", "3"])
+        [0, None, 0, 1]
+    """
+    representatives: list[str] = []
+    known: dict[str, int] = {}
+    groups: list[int | None] = []
+    for answer in answers:
+        if answer is None or not answer.strip():
+            groups.append(None)
+            continue
+        if answer not in known:
+            matches = (index for index, other in enumerate(representatives) if answers_equivalent(other, answer))
+            known[answer] = next(matches, len(representatives))
+            if known[answer] == len(representatives):
+                representatives.append(answer)
+        groups.append(known[answer])
+    return groups
+
+
+# --- Choices ------------------------------------------------------------------------------------------------------
+
+_LETTER = re.compile(
+    r"(?i:option|choice|选项)?\s*(?:\(([A-Za-z])\)[.:、]?|([A-Za-z])(?:[.):、]|(?=$)))\s*(.*)", re.DOTALL
+)
+_LETTERS_ONLY = re.compile(r"(?:\(?[A-Z]\)?(?:\s|,|、|&|and\b|or\b)*){2,}")
+_NAMED_LETTER = re.compile(r"\(([A-Z])\)|\b(?:is|be|option|choice) ([A-Z])$|[是选为]([A-Z])$")
+
+
+def _read_letter(text: str) -> tuple[str, str] | None:
+    """``(letter, what stands behind it)`` of a text that begins with a choice letter; None if it does not."""
+    match = _LETTER.fullmatch(text)
+    letter = match and (match.group(1) or match.group(2))
+    if not letter or (letter.islower() and match.group(3)):
+        return None
+    return letter.upper(), match.group(3).strip()
+
+
+def _verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
+    """Verdict on a choice problem; all texts cleaned. A letter outside the options is read as a value."""
+    letters = string.ascii_uppercase[: len(options)] if options else string.ascii_uppercase
+    gold_read = _read_letter(gold)
+    gold_letters = [gold_read[0]] if gold_read and gold_read[0] in letters else _options_equal_to(gold, options)
+    if not gold_letters:
+        return _verify_value(answer, gold)
+
+    def verdict_on(named: set[str]) -> Verdict:
+        return Verdict.CORRECT if named & set(gold_letters) else Verdict.INCORRECT
+
+    read = _read_letter(answer)
+    if read and (read[0] not in letters or (answer.islower() and answer in options)):
+        read = None
+    stated = _options_equal_to(read[1] if read else answer, options)
+    if read and stated and read[0] not in stated and set(gold_letters) & {read[0], *stated}:
+        return Verdict.UNDECIDED  # "(C) 14" where E is 14 and C or E is right
+    if stated:
+        return verdict_on({read[0]} if read else set(stated))
+    if _LETTERS_ONLY.fullmatch(answer) and len(set(re.findall("[A-Z]", answer))) > 1:
+        return Verdict.INCORRECT
+    if read:
+        return verdict_on({read[0]})
+    named = {"".join(groups) for groups in _NAMED_LETTER.findall(answer)}
+    return verdict_on(named) if len(named) == 1 else Verdict.INCORRECT
+
+
+def _options_equal_to(text: str, options: tuple[str, ...]) -> list[str]:
+    """Letters of all options whose value is `text`."""
+    pairs = zip(string.ascii_uppercase, options, strict=False)
+    return [letter for letter, option in pairs if _verify_value(text, option) is Verdict.CORRECT]
+
+
+# --- Values, formulas and words -----------------------------------------------------------------------------------
+
+
+def _verify_value(answer: str, gold: str) -> Verdict:
+    """Verdict on a free-form answer; both texts cleaned."""
+    if not any(character.isalnum() for character in answer):
+        return Verdict.INCORRECT
+    if answer.casefold() == gold.casefold():
+        return Verdict.CORRECT
+    gold_value, answer_value = read_value(gold), read_value(answer)
+    if gold_value is not None:
+        names = [match.group("name") for match in (NAME.fullmatch(gold), NAME.fullmatch(answer)) if match]
+        if len(names) == 2 and names[0].replace(" ", "") != names[1].replace(" ", ""):
+            return Verdict.INCORRECT  # AB = 5 is not CD = 5
+        if answer_value is not None:
+            return Verdict.CORRECT if same_value(gold_value, answer_value) else Verdict.INCORRECT
+        if not _is_formula(answer):
+            return _verify_wordy(answer, gold_value)
+        is_hopeless = answer.isalpha() or isinstance(gold_value, Colon)
+        return Verdict.INCORRECT if is_hopeless else _verify_formula(answer, gold)
+    if not _is_formula(gold):
+        return _verify_words(answer, gold)
+    if _is_formula(answer):
+        return _verify_formula(answer, gold)
+    return Verdict.UNDECIDED if gold.replace(" ", "") in answer.replace(" ", "") else Verdict.INCORRECT
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a text is a formula rather than words: no "or", no run of three letters outside LaTeX commands."""
+    return not re.search(r"[^\W\d_]{3,}|[\u4e00-\u9fff]|\bor\b", re.sub(r"\\[A-Za-z]+", " ", text))
+
+
+def _verify_wordy(answer: str, gold: Value) -> Verdict:
+    """A sentence against a typed gold: its part behind the last "=", else its only value; several are undecided."""
+    tail = read_value(answer.rpartition("=")[2]) if "=" in answer else None
+    if tail is not None:
+        return Verdict.CORRECT if same_value(gold, tail) else Verdict.INCORRECT
+    numbers = [number_of(match) for match in NUMBER.finditer(answer)]
+    values = {Number(number, number) for number in numbers if number is not None}
+    is_named = any(same_value(gold, value) for value in values)
+    if not isinstance(gold, Number):
+        return Verdict.UNDECIDED if values else Verdict.INCORRECT
+    if not is_named:
+        return Verdict.INCORRECT
+    return Verdict.CORRECT if len(values) == 1 else Verdict.UNDECIDED
+
+
+def _verify_words(answer: str, gold: str) -> Verdict:
+    """Words against words: undecided if they share words or look misspelt, wrong if not even that."""
+    fillers = {"the", "a", "an", "is", "are", "it", "of"}
+    gold_words, answer_words = (
+        [word for word in re.findall(r"\w+", text.casefold()) if word not in fillers] for text in (gold, answer)
+    )
+    if gold_words == answer_words and gold_words:
+        return Verdict.CORRECT
+    if not gold_words:
+        return Verdict.UNDECIDED
+    if len(gold_words) == len(answer_words) == 1:
+        likeness = difflib.SequenceMatcher(None, gold_words[0], answer_words[0]).ratio()
+        return Verdict.UNDECIDED if likeness > 0.85 else Verdict.INCORRECT
+    return Verdict.UNDECIDED if set(gold_words) & set(answer_words) else Verdict.INCORRECT
+
+
+@functools.lru_cache(maxsize=16384)
+def _verify_formula_in_main_thread(answer: str, gold: str) -> Verdict:
+    """math-verify on two formulas, with its alarms; a timeout is undecided, an unreadable gold as well."""
+    from math_verify import parse, verify
+
+    start = time.monotonic()
+    parsed = [
+        parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=FORMULA_TIMEOUT_SECONDS)
+        for text in (gold, answer)
+    ]
+    if not parsed[0]:
+        return Verdict.UNDECIDED
+    if verify(*parsed, timeout_seconds=FORMULA_TIMEOUT_SECONDS):
+        return Verdict.CORRECT
+    # math-verify reports a timeout as a plain False or []; the clock tells them apart.
+    has_timed_out = time.monotonic() - start >= FORMULA_TIMEOUT_SECONDS
+    return Verdict.UNDECIDED if has_timed_out else Verdict.INCORRECT
+
+
+def _verify_formula(answer: str, gold: str) -> Verdict:
+    """math-verify on two formulas; undecided if too long, and off the main thread, where its timeouts fail (0.9.0)."""
+    if threading.current_thread() is not threading.main_thread() or max(len(answer), len(gold)) > MAX_FORMULA_CHARS:
+        return Verdict.UNDECIDED
+    return _verify_formula_in_main_thread(answer, gold)

@@ -1,0 +1,233 @@
+"""Evaluators: candidate rows to the best-of-N table, step scores to step-level figures, and the table as text.
+
+Rows are plain dicts as the rerank stage writes them. Every selection is made over all candidates of a problem; what
+is not decided leaves numerator and denominator and is counted. Imports level 0 and `metrics` only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmprm_hf.answers import group_answers
+from mmprm_hf.data import Verdict
+from mmprm_hf.evaluation import metrics
+from mmprm_hf.selection import aggregate, best_of_n, majority_vote, oracle, vote_weight, weighted_vote
+
+METRIC_NAMES: dict[str, str] = {
+    "greedy": "greedy accuracy",
+    "random_distinct": "random among distinct",
+    "mean_pass_at_1": "mean pass@1",
+    "majority_vote": "majority vote@{n}",
+    "best_of_n": "PRM best-of-{n}",
+    "weighted_vote": "PRM-weighted vote@{n}",
+    "oracle": "oracle pass@{n}",
+}
+"""Metric keys of `best_of_n_report` in table order, with their names in words."""
+
+
+def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "min") -> dict[str, Any]:
+    """Return the best-of-N table: baselines, PRM selections and oracle, each with a 95 % bootstrap interval.
+
+    Each metric is a mean over problems of a value in [0, 1]:
+
+    - ``greedy``: whether the greedy response is right.
+    - ``random_distinct``: share of right ones among the distinct (steps and answer) complete candidates: what a PRM
+      that knows nothing gets. Incomplete candidates are left out, as no selection takes them; 0 if all are.
+    - ``mean_pass_at_1``: share of right ones among all decided candidates.
+    - ``majority_vote``, ``weighted_vote``: whether the winning answer is right; 0 if nobody votes. Weights are
+      `vote_weight` of the aggregated score.
+    - ``best_of_n``: whether the candidate with the highest aggregated score is right (ties: higher mean step score,
+      then the first).
+    - ``oracle``: whether any candidate is right.
+
+    An incomplete candidate is wrong, whatever its verdict field says, and is never selected. An undecided one leaves
+    numerator and denominator: it drops out of the shares, and a problem leaves a metric if the chosen candidate is
+    undecided. A problem of which no complete response is decided (no gold, say) leaves every metric.
+
+    Args:
+        rows: One mapping per problem: ``problem_id``; ``candidates``, a non-empty list, equally long in all rows;
+            ``greedy``, a candidate or None. A candidate has ``steps``, ``answer``, ``complete``, ``verdict``
+            ("correct", "incorrect" or "undecided") and, among the candidates, ``step_scores`` (one number in [0, 1]
+            per step; None or empty where it was not scored, which never wins).
+        aggregation: One of `selection.AGGREGATIONS`.
+
+    Returns:
+        ``num_problems``, ``num_candidates`` (per problem), ``num_undecided`` and ``num_incomplete`` (candidates),
+        ``num_problems_undecided``, ``aggregation``, ``metrics`` (per metric ``value``, ``ci_low``, ``ci_high``; None
+        where no problem is decided) and ``num_decided`` (problems behind each metric).
+
+    Raises:
+        ValueError: for no rows, rows without or with different numbers of candidates, an unknown verdict or
+            aggregation, or step scores that do not match the steps.
+    """
+    num_candidates = _check_rows(rows)
+    values: dict[str, list[float]] = {name: [] for name in METRIC_NAMES}
+    num_problems_undecided = 0
+    for row in rows:
+        responses = [*row["candidates"], *([row["greedy"]] if row.get("greedy") else [])]
+        complete = [response for response in responses if response["complete"]]
+        if complete and all(_outcome(response) is None for response in complete):
+            num_problems_undecided += 1
+            continue
+        for name, value in _problem_values(row, aggregation).items():
+            if value is not None:
+                values[name].append(value)
+    candidates = [candidate for row in rows for candidate in row["candidates"]]
+    return {
+        "num_problems": len(rows),
+        "num_candidates": num_candidates,
+        "num_undecided": sum(_outcome(candidate) is None for candidate in candidates),
+        "num_incomplete": sum(not candidate["complete"] for candidate in candidates),
+        "num_problems_undecided": num_problems_undecided,
+        "aggregation": aggregation,
+        "metrics": {name: _mean_with_interval(values[name]) for name in METRIC_NAMES},
+        "num_decided": {name: len(values[name]) for name in METRIC_NAMES},
+    }
+
+
+def step_level_report(
+    labels: Sequence[int],
+    scores: Sequence[float],
+    *,
+    train_labels: Sequence[int],
+    train_scores: Sequence[float],
+) -> dict[str, Any]:
+    """Return AUROC, macro-F1 and accuracy of step scores against exact step labels.
+
+    The threshold is the one with the best macro-F1 on train problems; it never sees the reported steps.
+
+    Args:
+        labels: 1 (step right) or 0 (wrong) of the reported steps, flat over problems; leave unparsable steps out.
+        scores: P(step right) in [0, 1] of the same steps.
+        train_labels, train_scores: The same for steps of train problems.
+
+    Returns:
+        ``auroc``, ``macro_f1``, ``accuracy``, ``threshold``, ``train_macro_f1``, ``majority_accuracy`` (of always
+        calling the commoner class), ``num_steps``, ``num_positive``, ``num_negative``, ``num_train_steps``.
+
+    Raises:
+        ValueError: if `labels` holds one class only, or lists are malformed.
+    """
+    threshold, train_macro_f1 = metrics.best_threshold(train_labels, train_scores)
+    num_positive = sum(int(label) for label in labels)
+    num_negative = len(labels) - num_positive
+    return {
+        "auroc": metrics.auroc(labels, scores),
+        "macro_f1": metrics.macro_f1(labels, scores, threshold),
+        "accuracy": metrics.step_accuracy(labels, scores, threshold),
+        "threshold": threshold,
+        "train_macro_f1": train_macro_f1,
+        "majority_accuracy": max(num_positive, num_negative) / len(labels),
+        "num_steps": len(labels),
+        "num_positive": num_positive,
+        "num_negative": num_negative,
+        "num_train_steps": len(train_labels),
+    }
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Return a `best_of_n_report` as an aligned plain-text table: names in words, percent, 95 % intervals.
+
+    Keys other than those of the report are ignored, but for ``seconds`` (a mapping of stage to seconds), which gets
+    a line of its own. A metric without a decided problem reads "not measured".
+    """
+    n = report["num_candidates"]
+    width = max(len(name.format(n=n)) for name in METRIC_NAMES.values())
+    header = f"{'':<{width}}  {'value':>7}   95 % interval"
+    lines = [
+        f"{report['num_problems']} problems, {n} candidates each, step scores aggregated by {report['aggregation']}",
+        "",
+        header,
+        "-" * len(header),
+    ]
+    for key, name in METRIC_NAMES.items():
+        entry = report["metrics"][key]
+        if entry["value"] is None:
+            lines.append(f"{name.format(n=n):<{width}}  not measured")
+            continue
+        interval = f"{100 * entry['ci_low']:5.1f} to {100 * entry['ci_high']:5.1f}"
+        lines.append(f"{name.format(n=n):<{width}}  {100 * entry['value']:5.1f} %   {interval}")
+    lines.append("-" * len(header))
+    counts = f"left out as undecided: {report['num_undecided']} candidates, {report['num_problems_undecided']} problems"
+    lines.append(f"{counts}; incomplete, counted as wrong: {report['num_incomplete']} candidates")
+    if report.get("seconds"):
+        lines.append(", ".join(f"{stage}: {seconds:.1f} s" for stage, seconds in report["seconds"].items()))
+    return "\n".join(lines)
+
+
+def _check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Number of candidates per problem, after checking the rows' shape."""
+    if not rows:
+        raise ValueError("Found 0 rows. A best-of-N report needs at least one problem; check the candidates file.")
+    sizes = {len(row["candidates"]) for row in rows}
+    if len(sizes) != 1 or sizes == {0}:
+        raise ValueError(
+            f"Found problems with {sorted(sizes)} candidates. Every problem needs the same number, at least 1; "
+            "keep incomplete candidates in the rows (they count as wrong), or subsample to the smallest number."
+        )
+    for row in rows:
+        for index, candidate in enumerate(row["candidates"]):
+            step_scores = candidate.get("step_scores") or ()
+            if step_scores and len(step_scores) != len(candidate["steps"]):
+                raise ValueError(
+                    f"Candidate {index} of problem {row['problem_id']!r} has {len(candidate['steps'])} steps but "
+                    f"{len(step_scores)} step scores. Each step needs one score; score the candidates again."
+                )
+    return sizes.pop()
+
+
+def _outcome(candidate: Mapping[str, Any]) -> float | None:
+    """1.0 right, 0.0 wrong or incomplete, None undecided."""
+    if not candidate["complete"]:
+        return 0.0
+    verdict = Verdict(candidate["verdict"])
+    return None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
+
+
+def _problem_values(row: Mapping[str, Any], aggregation: str) -> dict[str, float | None]:
+    """The value of every metric on one problem; None where it is undecided."""
+    candidates = row["candidates"]
+    outcomes = [_outcome(candidate) for candidate in candidates]
+    step_scores = [tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates]
+    scores = [aggregate(values, aggregation) for values in step_scores]
+    tie_breakers = [aggregate(values, "mean") for values in step_scores]
+    groups = group_answers([c["answer"] if c["complete"] else None for c in candidates])
+    weights = [vote_weight(score, aggregation) for score in scores]
+
+    def outcome_of(index: int | None) -> float | None:
+        return 0.0 if index is None else outcomes[index]
+
+    distinct = {
+        (tuple(c["steps"]), c["answer"]): outcome
+        for c, outcome in zip(candidates, outcomes, strict=True)
+        if c["complete"]
+    }
+    any_correct = oracle(
+        Verdict.UNDECIDED if outcome is None else Verdict.CORRECT if outcome else Verdict.INCORRECT
+        for outcome in outcomes
+    )
+    return {
+        "greedy": _outcome(row["greedy"]) if row.get("greedy") else None,
+        "random_distinct": _mean_decided(list(distinct.values())) if distinct else 0.0,
+        "mean_pass_at_1": _mean_decided(outcomes),
+        "majority_vote": outcome_of(majority_vote(groups)),
+        "best_of_n": outcome_of(best_of_n(scores, tie_breakers=tie_breakers)),
+        "weighted_vote": outcome_of(weighted_vote(groups, weights)),
+        "oracle": None if any_correct is None else float(any_correct),
+    }
+
+
+def _mean_decided(outcomes: Sequence[float | None]) -> float | None:
+    """Mean of the decided outcomes; None if there is none."""
+    decided = [outcome for outcome in outcomes if outcome is not None]
+    return math.fsum(decided) / len(decided) if decided else None
+
+
+def _mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean with its 95 % bootstrap interval; None three times for no values."""
+    if not values:
+        return {"value": None, "ci_low": None, "ci_high": None}
+    low, high = metrics.bootstrap_ci(values)
+    return {"value": math.fsum(values) / len(values), "ci_low": low, "ci_high": high}

@@ -1,0 +1,161 @@
+"""Policy text <-> tuple of steps. The only file that spells the policy's tags.
+
+A response is ``<step>...</step>`` blocks followed by one ``<answer>...</answer>`` block; whitespace between
+blocks is allowed and carries no meaning. Step text is kept verbatim, so that `render_prefix` gives back what
+the policy wrote inside its tags. Text that breaks the format is never guessed at: it parses to
+``complete=False``.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class StepFormat:
+    """The four tags a policy writes its solution in.
+
+    Args:
+        step_open, step_close: Around each step.
+        answer_open, answer_close: Around the final answer.
+
+    Raises:
+        ValueError: if a tag is blank, or equal to or part of another one.
+    """
+
+    step_open: str = "<step>"
+    step_close: str = "</step>"
+    answer_open: str = "<answer>"
+    answer_close: str = "</answer>"
+
+    def __post_init__(self) -> None:
+        for tag in self.tags:
+            if not tag.strip():
+                raise ValueError(f"Found a blank tag {tag!r} in {self}. Each of the four tags needs visible text.")
+            if sum(tag in other for other in self.tags) > 1:
+                raise ValueError(
+                    f"Tag {tag!r} is equal to or part of another tag in {self.tags}. "
+                    "Text could be read in two ways; choose four tags of which none contains another."
+                )
+
+    @property
+    def tags(self) -> tuple[str, str, str, str]:
+        """``(step_open, step_close, answer_open, answer_close)``."""
+        return (self.step_open, self.step_close, self.answer_open, self.answer_close)
+
+
+DEFAULT_STEP_FORMAT = StepFormat()
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsedResponse:
+    """What `parse_response` read.
+
+    Args:
+        steps: Text of every closed, non-empty step block, verbatim, in order.
+        answer: Text of the answer block without surrounding whitespace; None if there is none, or more than one.
+        complete: True only if the whole response keeps the format (see `parse_response`).
+    """
+
+    steps: tuple[str, ...]
+    answer: str | None
+    complete: bool
+
+
+def parse_response(
+    text: str,
+    step_format: StepFormat = DEFAULT_STEP_FORMAT,
+    finish_reason: str = "stop",
+    *,
+    has_prefix: bool = False,
+) -> ParsedResponse:
+    """Return the steps and the answer of a response, and whether it kept the format to its end.
+
+    `complete` needs all of: every tag closed; at least one step and none blank; exactly one answer, not blank,
+    after the last step; only whitespace outside the tags; ``finish_reason == "stop"``.
+
+    Args:
+        text: The policy's raw text.
+        step_format: The policy's tags.
+        finish_reason: As the engine reports it; anything but "stop" (a cut text, say) is not complete.
+        has_prefix: True if `text` continues a non-empty prefix; an answer without a further step is then complete.
+
+    Returns:
+        The parsed response. Of an incomplete one, the closed steps that were found.
+
+    Example:
+        >>> parse_response("<step>A=47</step><step>B=58</step><answer>75</answer>")
+        ParsedResponse(steps=('A=47', 'B=58'), answer='75', complete=True)
+        >>> parse_response("<step>A=47</step><step>B=5", finish_reason="length")
+        ParsedResponse(steps=('A=47',), answer=None, complete=False)
+    """
+    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and the last
+    # block is not taken for the answer if it is a step.
+    steps: list[str] = []
+    answers: list[str] = []
+    is_well_formed = True
+    open_tag: str | None = None
+    cursor = 0
+    for match in re.finditer("|".join(map(re.escape, step_format.tags)), text):
+        tag, inner = match.group(), text[cursor : match.start()]
+        cursor = match.end()
+        if tag in (step_format.step_open, step_format.answer_open):
+            is_well_formed &= open_tag is None and not inner.strip() and not answers
+            open_tag = tag
+            continue
+        is_step = tag == step_format.step_close
+        closes = open_tag == (step_format.step_open if is_step else step_format.answer_open)
+        is_well_formed &= closes and bool(inner.strip())
+        open_tag = None
+        if closes and inner.strip():
+            steps.append(inner) if is_step else answers.append(inner.strip())
+    is_well_formed &= open_tag is None and not text[cursor:].strip()
+    complete = is_well_formed and len(answers) == 1 and bool(steps or has_prefix) and finish_reason == "stop"
+    return ParsedResponse(tuple(steps), answers[0] if len(answers) == 1 else None, complete)
+
+
+def render_prefix(steps: Sequence[str], step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
+    """Return the text an assistant turn starts with when it continues `steps`; "" for no steps.
+
+    Raises:
+        ValueError: if a step is blank or contains one of the tags.
+
+    Example:
+        >>> render_prefix(("A=47", "B=58"))
+        '<step>A=47</step><step>B=58</step>'
+    """
+    for step_index, step in enumerate(steps):
+        _check_block(step, f"Step {step_index}", step_format)
+    return "".join(f"{step_format.step_open}{step}{step_format.step_close}" for step in steps)
+
+
+def render_solution(steps: Sequence[str], answer: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
+    """Return the complete response of `steps` and `answer`; `parse_response` reads both back (the answer stripped).
+
+    Raises:
+        ValueError: if there is no step, or a step or the answer is blank or contains one of the tags.
+
+    Example:
+        >>> render_solution(("A=47",), "47")
+        '<step>A=47</step><answer>47</answer>'
+    """
+    if not steps:
+        raise ValueError("Found a solution without steps. A complete response has at least one; pass its steps.")
+    _check_block(answer, "The answer", step_format)
+    return f"{render_prefix(steps, step_format)}{step_format.answer_open}{answer}{step_format.answer_close}"
+
+
+def _check_block(content: str, name: str, step_format: StepFormat) -> None:
+    """Raise unless `content` is visible text that holds no tag."""
+    if not content.strip():
+        raise ValueError(f"{name} is blank ({content!r}). Blocks need visible text; leave it out instead.")
+    for tag in step_format.tags:
+        if tag in content:
+            raise ValueError(
+                f"{name} contains the tag {tag!r}: {content[:80]!r}. Steps are plain text without tags; "
+                "read tagged text with parse_response first, or choose another StepFormat."
+            )
