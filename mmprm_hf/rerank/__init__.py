@@ -1,1 +1,1 @@
-"""See the module docstrings of this room."""
+"""Generate candidates, score them, choose one: `pipeline.py` for transformers users, `candidates.py` underneath."""

@@ -1,0 +1,126 @@
+"""From an engine's rollouts to scored candidates and a winner: the steps that pipeline, demo and CLI share.
+
+Generation and scoring stay apart, so that candidates can be generated once and scored by many PRMs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import math
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from ..answers import group_answers
+from ..data import Candidate, Problem, Rollout, content_hash
+from ..engines import RolloutEngine, RolloutRequest
+from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
+
+Strategy = Literal["best_of_n", "majority_vote", "weighted_vote"]
+STRATEGIES: tuple[Strategy, ...] = ("best_of_n", "majority_vote", "weighted_vote")
+
+
+def run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Result of a coroutine, from a plain script as well as from a notebook, whose event loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+def candidate_from_rollout(rollout: Rollout) -> Candidate:
+    """The unscored candidate that a rollout from the empty prefix is."""
+    return Candidate(
+        steps=rollout.steps,
+        answer=rollout.answer,
+        complete=rollout.complete,
+        text=rollout.text,
+        num_tokens=rollout.num_tokens,
+    )
+
+
+def generate_candidates(
+    engine: RolloutEngine,
+    problems: Sequence[Problem],
+    num_candidates: int,
+    *,
+    seed: int = 0,
+    problems_per_call: int = 32,
+    progress: bool = False,
+) -> list[list[Candidate]]:
+    """`num_candidates` unscored candidates per problem, in the order of the problems.
+
+    Args:
+        engine: Writes the solutions; its sampling settings decide the temperature.
+        problems: What to solve.
+        num_candidates: Samples per problem, at least 1.
+        seed: Equal seeds give equal candidates of a problem, whatever else is in the list.
+        problems_per_call: Problems handed to the engine together.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: if `num_candidates` is below 1.
+    """
+    if num_candidates < 1:
+        raise ValueError(f"Found num_candidates={num_candidates}. At least one candidate is needed; 16 is usual.")
+    found: list[list[Candidate]] = []
+    with tqdm(total=len(problems) * num_candidates, desc="generating", unit="candidate", disable=not progress) as bar:
+        for start in range(0, len(problems), problems_per_call):
+            chunk = problems[start : start + problems_per_call]
+            requests = [
+                RolloutRequest(
+                    problem=problem,
+                    num_samples=num_candidates,
+                    seed=int(content_hash(seed, problem.id, length=8), 16),
+                )
+                for problem in chunk
+            ]
+            for rollouts in run_async(engine.generate(requests)):
+                found.append([candidate_from_rollout(rollout) for rollout in rollouts])
+            bar.update(len(chunk) * num_candidates)
+    return found
+
+
+def with_scores(candidates: Sequence[Candidate], aggregation: str) -> list[Candidate]:
+    """The candidates with `score`, the aggregate of their step scores; ``-inf`` for an unscored or incomplete one."""
+    return [
+        dataclasses.replace(
+            candidate,
+            score=aggregate(candidate.step_scores, aggregation)
+            if candidate.complete and candidate.step_scores
+            else aggregate((), aggregation),
+        )
+        for candidate in candidates
+    ]
+
+
+def select(candidates: Sequence[Candidate], strategy: str, aggregation: str) -> int | None:
+    """Index of the winner among candidates that carry `score`; None if none of them is complete.
+
+    Args:
+        candidates: With `score` filled by `with_scores`.
+        strategy: One of `STRATEGIES`. Votes count answers that are mathematically equal as one.
+        aggregation: What `score` was made with; maps scores to vote weights.
+
+    Raises:
+        ValueError: for an unknown strategy, or no candidates.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"Unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
+    if not candidates:
+        raise ValueError("Found 0 candidates. Selection needs at least one; check num_candidates.")
+    if not any(candidate.complete and candidate.steps for candidate in candidates):
+        return None
+    scores = [-math.inf if candidate.score is None else candidate.score for candidate in candidates]
+    if strategy == "best_of_n":
+        means = [sum(c.step_scores) / len(c.step_scores) if c.step_scores else 0.0 for c in candidates]
+        return best_of_n(scores, tie_breakers=means)
+    groups = group_answers([candidate.answer if candidate.complete else None for candidate in candidates])
+    if strategy == "majority_vote":
+        return majority_vote(groups)
+    return weighted_vote(groups, [vote_weight(score, aggregation) for score in scores])
