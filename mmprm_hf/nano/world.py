@@ -168,12 +168,23 @@ def load_nano(split: Split, num_problems: int | None = None, seed: int = 0) -> D
                 "options": list(problem.options),
                 "answer": problem.answer,
                 "answer_type": problem.answer_type,
-                **problem.meta,
+                **{name: problem.meta[name] for name in ("subject", "grade", "source", "license", "split_group")},
             }
 
+    text = datasets.Value("string")
     features = datasets.Features(
-        {name: datasets.Value("string") for name in ("id", "question", "answer", "answer_type", "subject", "source")}
-        | {"images": datasets.List(datasets.Image()), "options": datasets.List(datasets.Value("string"))}
-        | {"grade": datasets.Value("int32"), "license": datasets.Value("string"), "split_group": datasets.Value("string")}
+        {
+            "id": text,
+            "images": datasets.List(datasets.Image()),
+            "question": text,
+            "options": datasets.List(text),
+            "answer": text,
+            "answer_type": text,
+            "subject": text,
+            "grade": datasets.Value("int32"),
+            "source": text,
+            "license": text,
+            "split_group": text,
+        }
     )
     return datasets.Dataset.from_list(list(rows()), features=features)

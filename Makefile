@@ -1,0 +1,34 @@
+# Everything runs in .venv, which is made on first use. Variables: SMOKE=1 (short demo), PYTHON, OUT.
+PYTHON ?= python3.11
+OUT ?= out
+VENV := .venv
+BIN := $(VENV)/bin
+SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
+
+.PHONY: demo test lint bench evaluate clean
+
+$(BIN)/mmprm: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SMOKE=1: 16)
+	$(BIN)/mmprm demo --output $(OUT)/demo $(SMOKE_FLAGS)
+
+test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
+	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/pytest
+
+lint: $(BIN)/mmprm
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(BIN)/mmprm  ## the performance table, also as $(OUT)/bench/results.json
+	$(BIN)/python recipes/bench/bench.py --output $(OUT)/bench/results.json
+
+evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step scores against exact truth
+	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
+
+clean:
+	rm -rf $(OUT) .pytest_cache .ruff_cache

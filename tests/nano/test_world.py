@@ -1,0 +1,151 @@
+"""The nano world: determinism, splits without shared content, figures that hold the facts, exact checking."""
+
+import hashlib
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mmprm_hf.nano.drawing import CELL, SIZE
+from mmprm_hf.nano.families import FAMILIES
+from mmprm_hf.nano.solver import Noise, StepTruth, check_step
+from mmprm_hf.nano.world import load_nano, make_problem, problem_from_id, problems
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return problems("train", 600)
+
+
+def test_same_seed_same_problem_and_same_pixels():
+    first, second = make_problem("clock", 11), make_problem("clock", 11)
+    assert first.question == second.question and first.facts == second.facts
+    assert first.figure().tobytes() == second.figure().tobytes()
+    assert first.figure().tobytes() != make_problem("clock", 12).figure().tobytes()
+
+
+def test_pixels_do_not_drift_between_versions():
+    """The shipped models read these very pixels: a change of drawing needs newly trained models."""
+    digest = hashlib.sha256()
+    for family in FAMILIES:
+        digest.update(make_problem(family, 5).figure().tobytes())
+    assert digest.hexdigest()[:16] == "429afd7e9e33ede9"
+
+
+def test_splits_share_no_content_and_hold_distinct_problems():
+    train, test = problems("train", 10_000), problems("test", 500)
+    train_content = {problem.content_id for problem in train}
+    test_content = {problem.content_id for problem in test}
+    assert len(train_content) == 10_000 and len(test_content) == 500
+    assert not train_content & test_content
+    assert all(problem.split == "train" for problem in train[:500])
+
+
+def test_families_are_mixed(sample):
+    counts = Counter(problem.family for problem in sample)
+    assert set(counts) == set(FAMILIES) and len(FAMILIES) >= 8
+    assert min(counts.values()) > 600 / len(FAMILIES) / 3
+
+
+def test_right_solutions_are_right_and_state_the_answer(sample):
+    for problem in sample:
+        steps = problem.solve()
+        assert set(problem.check(steps)) == {StepTruth.RIGHT}, (problem.id, steps)
+        assert steps[-1].split("=")[-1] == problem.answer
+        assert 2 <= len(steps) <= 6
+
+
+def test_question_states_no_number_of_the_figure(sample):
+    for problem in sample:
+        numbers = {token for token in problem.question.replace(".", " ").replace("?", " ").split() if token.isdigit()}
+        assert numbers <= {"12"}, problem.question  # the clock's twelve
+
+
+def test_every_reading_stands_in_the_figure_as_text_or_shape(sample):
+    """Changing one fact of a problem changes its figure: nothing needed for the answer is invisible."""
+    for family in FAMILIES:
+        figures = {}
+        for problem in (p for p in sample if p.family == family):
+            canvas = problem.blueprint.draw(random.Random("fixed style"))
+            key = (tuple(sorted(problem.blueprint.readings.items())), problem.blueprint.layout, problem.question)
+            figures.setdefault(canvas.image.tobytes(), set()).add(key[0])
+        assert all(len(readings) == 1 for readings in figures.values()), family
+
+
+def test_text_stays_inside_its_cell():
+    problem = make_problem("price_table", 3)
+    canvas = problem.blueprint.draw(random.Random(0))
+    assert canvas.image.size == (SIZE, SIZE)
+    assert all(0 <= column * CELL < SIZE and 0 <= row * CELL < SIZE for column, row in canvas.texts)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_noisy_solutions_are_caught_and_their_consequences_recomputed(family):
+    """A wrong answer always has a wrong step, and its first wrong step is not only the last one every time."""
+    rng = random.Random(family)
+    first_errors = []
+    for seed in range(60):
+        problem = make_problem(family, seed)
+        steps = problem.solve(rng, Noise(misread=0.2, slip=0.2, wrong_plan=0.3))
+        truths = problem.check(steps)
+        assert StepTruth.UNPARSABLE not in truths, (steps, truths)
+        if steps[-1].split("=")[-1] != problem.answer:
+            assert StepTruth.WRONG in truths, (problem.id, steps)
+            first_errors.append(truths.index(StepTruth.WRONG))
+    assert len(set(first_errors)) > 1
+
+
+@pytest.mark.parametrize(
+    ("step", "truth"),
+    [
+        ("A=47", StepTruth.RIGHT),
+        ("A=48", StepTruth.WRONG),
+        ("A+B=47+58=105", StepTruth.RIGHT),
+        ("A+B=105", StepTruth.RIGHT),
+        ("B+A=58+47=105", StepTruth.RIGHT),
+        ("A+B=47+59=106", StepTruth.WRONG),
+        ("A+B=47+58=106", StepTruth.WRONG),
+        ("A+B=46+59=105", StepTruth.RIGHT),  # every part is 105: true, though the operands are not the figure's
+        (" A = 94 / 2 ", StepTruth.RIGHT),
+        ("A=40+3*4-5", StepTruth.RIGHT),
+        ("A", StepTruth.UNPARSABLE),
+        ("A=", StepTruth.UNPARSABLE),
+        ("A=47.0", StepTruth.UNPARSABLE),
+        ("Z=47", StepTruth.UNPARSABLE),
+        ("A=47 degrees", StepTruth.UNPARSABLE),
+        ("A=1/0", StepTruth.UNPARSABLE),
+        ("A==47", StepTruth.UNPARSABLE),
+        ("", StepTruth.UNPARSABLE),
+        ("A=47; rm -rf", StepTruth.UNPARSABLE),
+    ],
+)
+def test_checker(step, truth):
+    assert check_step(step, {"A": 47, "B": 58}) is truth
+
+
+def test_prefix_truth_stays_false_after_the_first_error():
+    problem = make_problem("rectangle", 1)
+    width, height = problem.facts["width"], problem.facts["height"]
+    steps = (f"width={width + 1}", f"height={height}")
+    assert problem.check(steps) == (StepTruth.WRONG, StepTruth.RIGHT)
+    assert problem.check_prefixes(steps) == (False, False)
+
+
+def test_dataset_has_the_schema_of_mm_k12():
+    rows = load_nano("test", 5)
+    assert rows.column_names == [
+        *("id", "images", "question", "options", "answer", "answer_type", "subject", "grade", "source", "license"),
+        "split_group",
+    ]
+    figure = rows[0]["images"][0]
+    rebuilt = problem_from_id(rows[0]["id"])
+    assert np.array_equal(np.asarray(figure), np.asarray(rebuilt.figure()))
+    assert rows[0]["answer"] == rebuilt.answer
+
+
+def test_unknown_family_and_id_are_refused():
+    with pytest.raises(ValueError, match="Unknown nano family 'circles'"):
+        make_problem("circles", 0)
+    with pytest.raises(ValueError, match="no nano problem id"):
+        problem_from_id("clock-3")
