@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
 
 from .answers import RuleVerifier
 from .data import Candidate, Verdict
 from .engines import SamplingConfig, TransformersEngine
 from .evaluation.evaluators import best_of_n_report, step_level_report
 from .files import write_json, write_jsonl
+from .models.processing_mm_prm import load_image
 from .nano import POLICY_PATH, PRM_PATH
+from .nano.drawing import SIZE
 from .nano.solver import StepTruth
 from .nano.world import NanoProblem, problems
 from .publish.reports import write_report
@@ -29,6 +31,10 @@ from .scoring import PRMScorer
 TEMPERATURE = 1.0
 MAX_NEW_TOKENS = 128  # the longest right solution has 89
 AGGREGATION = "min"
+FOREIGN_FIGURE_NOTE = (
+    "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`); "
+    "for any other figure its answer means nothing. Give --policy and --prm for real problems."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +178,52 @@ def run_demo(
     return results
 
 
+def rerank_one(
+    images: Sequence[str], question: str, *, policy: str | None, prm: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """One problem through ``pipeline("generate-and-rerank")``.
+
+    Args:
+        images: Paths of the figures.
+        question: The question.
+        policy, prm: Paths or hub ids; None takes the shipped nano models.
+        options: Options of the pipeline's call.
+
+    Returns:
+        The pipeline's output, and under ``note`` a warning where the shipped nano models were asked about a figure
+        of another kind than they know: then the answer means nothing.
+    """
+    rerank = pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=str(prm or PRM_PATH))
+    result = rerank(images=list(images), text=question, **options)
+    is_nano = policy is None and all(load_image(image).size == (SIZE, SIZE) for image in images) and bool(images)
+    note = None if policy is not None or is_nano else FOREIGN_FIGURE_NOTE
+    return {**result, "note": note}
+
+
+def format_rerank(result: dict[str, Any]) -> str:
+    """A `rerank_one` result for the terminal: distinct candidates by score, steps with scores, the winner marked."""
+    lines = []
+    rows = result["candidates"]
+    distinct: dict[tuple, list[int]] = {}
+    for index, row in enumerate(rows):
+        distinct.setdefault((tuple(row["steps"]), row["answer"], row["complete"]), []).append(index)
+    groups = sorted(distinct.values(), key=lambda found: -(rows[found[0]]["score"] or -1.0))
+    for found in groups:
+        row = rows[found[0]]
+        mark = "->" if result["chosen"] in found else "  "
+        score = "no score" if row["score"] is None else f"{row['score']:.3f}"
+        answer = row["answer"] if row["complete"] else "none (cut or malformed)"
+        lines.append(f"{mark} {score}  x{len(found)}  answer {answer}")
+        for step, step_score in zip(row["steps"], row["step_scores"] or [], strict=False):
+            lines.append(f"      {step_score:.3f}  {step}")
+    winner = "none: no candidate is complete" if result["chosen"] is None else result["answer"]
+    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result["seconds"].items())
+    lines += ["", f"{len(rows)} candidates, {len(groups)} distinct ({seconds})", f"winner: {winner}"]
+    if result.get("note"):
+        lines.append(f"note: {result['note']}")
+    return "\n".join(lines)
+
+
 def evaluate_nano(
     output: Path | None = None,
     *,
@@ -184,8 +236,8 @@ def evaluate_nano(
 ) -> dict[str, Any]:
     """The best-of-N table on held-out problems, and step scores against the exact step checker.
 
-    Steps come from the policy's own candidates (each distinct complete one once per problem). ``step_level`` takes every
-    step by itself as right or wrong; ``prefix_level`` calls a step right only if all before it are right too, which is
+    Steps come from the policy's own candidates, each distinct complete one once per problem. ``step_level`` takes
+    every step by itself as right or wrong; ``prefix_level`` calls a step right only if all before it are right too, which is
     what Monte Carlo labels estimate. Thresholds are chosen on train problems.
 
     Args:
@@ -231,7 +283,8 @@ def _step_truth(
 
 def format_step_level(results: dict[str, Any]) -> str:
     """The step-level part of `evaluate_nano` as a small plain-text table."""
-    header = f"{'step scores against exact truth':<34}{'AUROC':>8}{'macro-F1':>10}{'accuracy':>10}{'threshold':>11}{'steps':>8}"
+    header = f"{'step scores against exact truth':<34}"
+    header += f"{'AUROC':>8}{'macro-F1':>10}{'accuracy':>10}{'threshold':>11}{'steps':>8}"
     lines = [header, "-" * len(header)]
     for key, title in (("step_level", "each step by itself"), ("prefix_level", "step and all before it")):
         row = results[key]
@@ -239,5 +292,6 @@ def format_step_level(results: dict[str, Any]) -> str:
             f"{title:<34}{row['auroc']:>8.3f}{row['macro_f1']:>10.3f}{row['accuracy']:>10.3f}"
             f"{row['threshold']:>11.3f}{row['num_steps']:>8}"
         )
-    lines.append(f"thresholds chosen on train problems; {results['step_level']['num_unparsable']} unparsable steps left out")
+    num_unparsable = results["step_level"]["num_unparsable"]
+    lines.append(f"thresholds chosen on train problems; {num_unparsable} unparsable steps left out")
     return "\n".join(lines)

@@ -84,9 +84,7 @@ def pack_prefix_tree(sequences: Sequence[Sequence[int]]) -> PackedTree:
     return PackedTree(torch.tensor(ids), torch.tensor(positions), torch.tensor(parents), tuple(token_index))
 
 
-def stack_packed(
-    trees: Sequence[PackedTree], pad_token_id: int, length: int | None = None
-) -> dict[str, torch.Tensor]:
+def stack_packed(trees: Sequence[PackedTree], pad_token_id: int, length: int | None = None) -> dict[str, torch.Tensor]:
     """Right-pad packed rows into one batch of model inputs.
 
     Args:
@@ -104,7 +102,9 @@ def stack_packed(
     """
     longest = max(len(tree) for tree in trees)
     if length is not None and length < longest:
-        raise ValueError(f"Found a packed row of {longest} tokens, longer than length={length}. Raise it, or pack less.")
+        raise ValueError(
+            f"Found a packed row of {longest} tokens, longer than length={length}. Raise it, or pack less."
+        )
     batch, length = len(trees), length or longest
     input_ids = torch.full((batch, length), pad_token_id)
     position_ids = torch.zeros((batch, length), dtype=torch.long)
@@ -119,5 +119,5 @@ def stack_packed(
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The same mask as 0 / most negative number, which eager attention adds to its scores (a boolean would be wrong)."""
+    """The same mask as 0 or the most negative number, to be added by eager attention (which misreads a boolean)."""
     return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)

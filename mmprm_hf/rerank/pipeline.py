@@ -92,7 +92,7 @@ class GenerateAndRerankPipeline(Pipeline):
                 `images` and `text` directly.
             images: A figure or a list of figures: path or PIL image. None for a text-only problem.
             text: The question.
-            **options: ``num_candidates`` (16), ``temperature`` (1.0; 0 is greedy), ``top_p`` (1.0), ``top_k`` (0 = off),
+            **options: ``num_candidates`` (16), ``temperature`` (1.0; 0: greedy), ``top_p`` (1.0), ``top_k`` (0: off),
                 ``max_new_tokens`` (128), ``seed`` (0), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote"),
                 ``aggregation`` ("min", see `mmprm_hf.selection.AGGREGATIONS`).
 

@@ -1,0 +1,189 @@
+"""`mmprm <verb>`: parse flags, call one function, print. No logic; heavy imports wait inside the verbs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="mmprm",
+    help="Multimodal process reward models: data, step labels, training, reranking, evaluation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder (or file) to write.")]
+PolicyOption = Annotated[str | None, typer.Option(help="Policy: path or hub id. Default: the shipped nano policy.")]
+PRMOption = Annotated[str | None, typer.Option(help="PRM: path or hub id. Default: the shipped nano PRM.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="YAML file with options; an unknown one is an error.")]
+SeedOption = Annotated[int, typer.Option(help="Seed.")]
+CandidatesOption = Annotated[int, typer.Option(help="Candidates per problem.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _models(policy: str | None, prm: str | None) -> Any:
+    from .demo import load_models
+    from .nano import POLICY_PATH, PRM_PATH
+
+    return load_models(policy or POLICY_PATH, prm or PRM_PATH)
+
+
+@app.command()
+def demo(
+    output: OutputOption = Path("out/demo"),
+    num_problems: Annotated[int, typer.Option(help="Held-out problems, 1 to 500.")] = 200,
+    num_candidates: CandidatesOption = 16,
+    policy: PolicyOption = None,
+    prm: PRMOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Generate, score and rerank held-out nano problems; prints a table, writes results.json and index.html."""
+    from .demo import run_demo
+    from .evaluation.evaluators import format_table
+
+    results = run_demo(
+        output, num_problems=num_problems, num_candidates=num_candidates, models=_models(policy, prm), seed=seed
+    )
+    print(f"\n{format_table(results)}\n\nlook at {output / 'index.html'}; numbers in {output / 'results.json'}")
+
+
+@app.command()
+def data(
+    output: OutputOption = Path("out/nano/data"),
+    num_train: Annotated[int, typer.Option(help="Train problems.")] = 10_000,
+    num_test: Annotated[int, typer.Option(help="Test problems.")] = 500,
+) -> None:
+    """Write the nano dataset (parquet with figures, in MM-K12's schema)."""
+    from .stages import build_nano_data
+
+    print(f"wrote {build_nano_data(output, num_train, num_test)} to {output}")
+
+
+@app.command()
+def label(
+    policy: Annotated[Path, typer.Option(help="Policy whose rollouts label the steps.")],
+    output: OutputOption = Path("out/nano/labels"),
+    data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
+    num_problems: Annotated[int, typer.Option(help="Train problems to label.")] = 1000,
+    search: Annotated[str, typer.Option(help="omegaprm or flat_mc.")] = "omegaprm",
+    config: ConfigOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Search step labels: trees, label rows and the ledger of what they cost. Resumes an unfinished folder."""
+    from .stages import label as run
+
+    report = run(policy, output, data=data, num_problems=num_problems, search=search, config=config, seed=seed)
+    print(json.dumps(report, indent=2))
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="Policy (or PRM) to start from: path or hub id.")],
+    data: Annotated[Path, typer.Option(help="Folder of stepwise-supervision rows, such as labels/paths.")],
+    output: OutputOption,
+    config: ConfigOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Train a PRM on step labels. Resumes from its newest checkpoint."""
+    from .stages import train as run
+
+    print(json.dumps(run(model, data, output, config=config, seed=seed), indent=2))
+
+
+@app.command()
+def rerank(
+    question: Annotated[str, typer.Option(help="The question.")],
+    image: Annotated[list[Path] | None, typer.Option(help="Figure; give it several times for several figures.")] = None,
+    num_candidates: CandidatesOption = 16,
+    strategy: Annotated[str, typer.Option(help="best_of_n, majority_vote or weighted_vote.")] = "best_of_n",
+    aggregation: Annotated[str, typer.Option(help="How step scores become one number.")] = "min",
+    policy: PolicyOption = None,
+    prm: PRMOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Solve one problem: candidates, step scores and the winner."""
+    from .demo import format_rerank, rerank_one
+
+    result = rerank_one(
+        [str(path) for path in image or []],
+        question,
+        policy=policy,
+        prm=prm,
+        options={
+            "num_candidates": num_candidates,
+            "strategy": strategy,
+            "aggregation": aggregation,
+            "seed": seed,
+        },
+    )
+    print(json.dumps(result, indent=2, ensure_ascii=False) if as_json else format_rerank(result))
+
+
+@app.command()
+def evaluate(
+    output: OutputOption = Path("out/evaluate/results.json"),
+    num_problems: Annotated[int, typer.Option(help="Held-out test problems, 1 to 500.")] = 500,
+    num_train_problems: Annotated[int, typer.Option(help="Train problems on which thresholds are chosen.")] = 200,
+    num_candidates: CandidatesOption = 16,
+    policy: PolicyOption = None,
+    prm: PRMOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Best-of-N table on the nano test problems, and step scores against the exact step checker."""
+    from .demo import evaluate_nano, format_step_level
+    from .evaluation.evaluators import format_table
+
+    results = evaluate_nano(
+        output,
+        num_problems=num_problems,
+        num_train_problems=num_train_problems,
+        num_candidates=num_candidates,
+        models=_models(policy, prm),
+        seed=seed,
+    )
+    print(f"\n{format_table(results)}\n\n{format_step_level(results)}\n\nnumbers in {output}")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="results.json of a demo run; candidates.jsonl lies beside it.")],
+    output: OutputOption = Path("out/report.html"),
+) -> None:
+    """Write the HTML page of a results file."""
+    from .publish.reports import write_report
+
+    write_report(results, results.with_name("candidates.jsonl"), output)
+    print(f"wrote {output}")
+
+
+@app.command()
+def card(
+    facts: Annotated[Path, typer.Argument(help="facts.json of a model or dataset.")],
+    output: OutputOption = Path("README.md"),
+) -> None:
+    """Write the card of a model or dataset from its facts."""
+    from .publish.cards import write_card
+
+    write_card(facts, output)
+    print(f"wrote {output}")
+
+
+def main() -> None:
+    """Entry point: user errors end in one line and exit code 1, not in a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"mmprm: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

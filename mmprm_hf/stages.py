@@ -1,0 +1,164 @@
+"""One function per stage of the method, from folder to folder; the CLI calls these and nothing else.
+
+Stages meet through files: problems -> trees -> label rows -> checkpoint -> results, so each restarts alone.
+Top of the house: may import every room; nothing imports it but the CLI.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import yaml
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from .answers import RuleVerifier
+from .data import Problem, content_hash
+from .engines import SamplingConfig, TransformersEngine
+from .files import read_jsonl, write_json
+from .labelling import flat_mc, omegaprm
+from .labelling.driver import label_problems
+from .labelling.labels import label_features, label_statistics, paths_to_rows
+from .nano.world import load_nano
+from .nano.world import problems as nano_problems
+
+SEARCHES = {
+    "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
+    "flat_mc": (flat_mc.search, flat_mc.FlatMCConfig),
+}
+
+
+def read_config(path: Path | None, *known: type) -> list[dict[str, Any]]:
+    """Options of a YAML file, split among the dataclasses that know them.
+
+    Raises:
+        ValueError: for a key that none of them knows, with close matches.
+    """
+    options = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{path} holds a {type(options).__name__}; a configuration is a mapping of options to values.")
+    names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
+    for key in options:
+        if not any(key in fields for fields in names):
+            everything = sorted(set().union(*names))
+            matches = difflib.get_close_matches(str(key), everything, n=3)
+            hint = f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(everything)}."
+            raise ValueError(f"Unknown option {key!r} in {path}: {hint}")
+    return [{key: value for key, value in options.items() if key in fields} for fields in names]
+
+
+def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
+    """Write the nano dataset as ``train.parquet`` and ``test.parquet``; `load_dataset(folder)` reads it back."""
+    output.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    for split, count in (("train", num_train), ("test", num_test)):
+        dataset = load_nano(split, count)
+        dataset.to_parquet(output / f"{split}.parquet")
+        counts[split] = len(dataset)
+    return counts
+
+
+def load_problems(folder: Path | None, num_problems: int) -> list[Problem]:
+    """Train problems: of a dataset folder in MM-K12's schema, or of the nano world where `folder` is None."""
+    if folder is None:
+        return [problem.to_problem() for problem in nano_problems("train", num_problems)]
+    rows = datasets.load_dataset(str(folder), split="train")
+    return [_problem(row) for row in rows.select(range(min(num_problems, len(rows))))]
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
+    """One row of MM-K12's schema as a `Problem`."""
+    meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
+    return Problem(
+        id=row["id"],
+        question=row["question"],
+        images=tuple(row.get("images") or ()),
+        answer=row.get("answer"),
+        answer_type=row.get("answer_type") or "text",
+        options=tuple(row.get("options") or ()),
+        meta=meta,
+    )
+
+
+def label(
+    policy: Path, output: Path, *, data: Path | None, num_problems: int, search: str, config: Path | None, seed: int
+) -> dict[str, Any]:
+    """Search step labels for train problems; resumes an unfinished folder.
+
+    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``summary.json`` (the ledger), ``paths/train.parquet``
+    (stepwise-supervision rows) and ``statistics.json``.
+
+    Returns:
+        Ledger and statistics.
+    """
+    if search not in SEARCHES:
+        raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
+    run_search, config_class = SEARCHES[search]
+    search_options, sampling_options = read_config(config, config_class, SamplingConfig)
+    engine = TransformersEngine(
+        AutoModelForImageTextToText.from_pretrained(policy),
+        AutoProcessor.from_pretrained(policy),
+        sampling=SamplingConfig(**sampling_options),
+    )
+    problems = load_problems(data, num_problems)
+    summary = label_problems(
+        problems, engine, RuleVerifier(), run_search, config_class(**search_options), output, seed=seed
+    )
+    return {**dataclasses.asdict(summary), **write_label_rows(problems, output)}
+
+
+def write_label_rows(problems: Iterable[Problem], output: Path) -> dict[str, Any]:
+    """Turn the trees of a label folder into rows beside them, and return their statistics."""
+    from .data import SearchTree
+
+    rows = paths_to_rows(problems, [SearchTree.from_dict(row) for row in read_jsonl(output / "trees.jsonl")])
+    if not rows:
+        raise ValueError(
+            f"The trees in {output} give no label row: every problem was solved always or never. Label more problems, "
+            "raise num_rollouts, or sample with another temperature."
+        )
+    (output / "paths").mkdir(exist_ok=True)
+    datasets.Dataset.from_list(rows, features=label_features()).to_parquet(output / "paths" / "train.parquet")
+    statistics = label_statistics(rows)
+    write_json(output / "statistics.json", statistics)
+    return statistics
+
+
+def train(
+    model: str, data: Path, output: Path, *, config: Path | None, eval_share: float = 0.02, seed: int = 0
+) -> dict[str, float]:
+    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, resume an unfinished run, and save it.
+
+    Args:
+        model: Path or hub id of a policy or a PRM.
+        data: Folder that `load_dataset` reads, such as ``labels/paths``.
+        output: Checkpoint folder; trainer states lie in ``output/trainer``.
+        config: YAML with options of `PRMConfig`.
+        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation.
+        seed: Of the training.
+
+    Returns:
+        Evaluation metrics.
+    """
+    from .training.prm_config import PRMConfig
+    from .training.prm_trainer import PRMTrainer
+
+    (options,) = read_config(config, PRMConfig)
+    rows = datasets.load_dataset(str(data), split="train")
+    is_eval = [
+        int(content_hash(problem_id, length=8), 16) % 1000 < 1000 * eval_share for problem_id in rows["problem_id"]
+    ]
+    eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
+    train_rows = rows.select([index for index, held_out in enumerate(is_eval) if not held_out])
+    states = output / "trainer"
+    args = PRMConfig(output_dir=str(states), seed=seed, **options)
+    trainer = PRMTrainer(model, args, train_dataset=train_rows, eval_dataset=eval_rows if len(eval_rows) else None)
+    trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
+    metrics = trainer.evaluate() if len(eval_rows) else {}
+    trainer.save_model(str(output))
+    write_json(output / "train_metrics.json", metrics)
+    return metrics
