@@ -237,8 +237,8 @@ def evaluate_nano(
     """The best-of-N table on held-out problems, and step scores against the exact step checker.
 
     Steps come from the policy's own candidates, each distinct complete one once per problem. ``step_level`` takes
-    every step by itself as right or wrong; ``prefix_level`` calls a step right only if all before it are right too, which is
-    what Monte Carlo labels estimate. Thresholds are chosen on train problems.
+    every step by itself as right or wrong; ``prefix_level`` calls a step right only if all before
+    it are right too, which is what Monte Carlo labels estimate. Thresholds are chosen on train problems.
 
     Args:
         output: File for the results, or None.

@@ -64,7 +64,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
+    )
     plain = [AddedToken(token, special=False, normalized=False) for token in (*STEP_TAGS, MARKER)]
     special = [AddedToken(token, special=True, normalized=False) for token in (USER, ASSISTANT, IMAGE)]
     fast.add_tokens(special, special_tokens=True)

@@ -35,7 +35,9 @@ def _run_seconds(code: str, repeats: int = 5) -> float:
         subprocess.run([sys.executable, "-c", program], check=True)
         return time.perf_counter() - start
 
-    return max(1e-4, statistics.median(once(code) for _ in range(repeats)) - statistics.median(once("") for _ in range(5)))
+    return max(
+        1e-4, statistics.median(once(code) for _ in range(repeats)) - statistics.median(once("") for _ in range(5))
+    )
 
 
 def import_seconds() -> list[dict]:
@@ -87,7 +89,13 @@ def demo_rows() -> list[dict]:
     share = f"scoring is {100 * score / generate:.0f} % of generation"
     return [
         _row("demo_generate", generate, stock_generate, "s", f"{setting}; baseline: transformers generate, one batch"),
-        _row("demo_score", score, plain_score, "s", f"{setting}; baseline: row by row, max difference {error:.1e}; {share}"),
+        _row(
+            "demo_score",
+            score,
+            plain_score,
+            "s",
+            f"{setting}; baseline: row by row, max difference {error:.1e}; {share}",
+        ),
     ]
 
 

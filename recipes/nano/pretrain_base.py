@@ -82,7 +82,9 @@ class PretrainingBatches(Dataset):
         rng = random.Random(f"pretrain/{self.seed}/{step}")
         families = list(FAMILIES)
         trees, pixels, patches = [], [], []
-        found: dict[str, list] = {name: [] for name in ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker")}
+        found: dict[str, list] = {
+            name: [] for name in ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker")
+        }
         while len(trees) < self.batch_size:
             problem = make_problem(rng.choice(families), rng.getrandbits(40))
             if problem.split == "train":
@@ -169,7 +171,9 @@ class Pretrainer(torch.nn.Module):
             "digit": F.binary_cross_entropy_with_logits(digit_logits, batch["digit"], pos_weight=torch.tensor(0.4)),
             "judge": F.cross_entropy(marker_logits, torch.stack([truth, 1 - truth], dim=-1)),
         }
-        return losses | {"judge_accuracy": ((marker_logits[:, 0] > marker_logits[:, 1]) == (truth > 0.5)).float().mean()}
+        return losses | {
+            "judge_accuracy": ((marker_logits[:, 0] > marker_logits[:, 1]) == (truth > 0.5)).float().mean()
+        }
 
 
 WEIGHTS = {"read": 0.5, "solve": 1.0, "solve_middle": 0.3, "digit": 1.0, "judge": 0.7}

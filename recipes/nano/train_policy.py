@@ -1,6 +1,6 @@
 """Stage 2 of the nano story: supervised fine-tuning of the base on tagged solutions with TRL's `SFTTrainer`.
 
-    python recipes/nano/train_policy.py --base out/nano/base --output out/nano/policy
+python recipes/nano/train_policy.py --base out/nano/base --output out/nano/policy
 """
 
 from __future__ import annotations

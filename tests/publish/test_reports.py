@@ -1,0 +1,308 @@
+"""The report: self-contained, escaped, honest about what is missing and about how problems were picked."""
+
+from __future__ import annotations
+
+import copy
+import html.parser
+import json
+import math
+
+import pytest
+from PIL import Image
+
+from mmprm_hf.publish.reports import GROUPS, METRICS, classify, pick_problems, score_color, write_report
+
+RESULTS = {
+    "num_problems": 2,
+    "num_candidates": 3,
+    "aggregation": "min",
+    "policy": "tiny-policy",
+    "metrics": {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.625} for name, *_ in METRICS},
+    "seconds": {"generate": 12.34, "score": 5.67},
+}
+RESULTS["metrics"]["best_of_n"]["value"] = 0.6
+
+
+def candidate(answer, verdict, scores=(0.9, 0.8), complete=True):
+    """A candidate with one step per score; its steps follow from its answer."""
+    steps = [f"{answer} step {index}" for index in range(len(scores))]
+    score = min(scores) if scores and complete else None
+    return {
+        "steps": steps,
+        "answer": answer,
+        "complete": complete,
+        "step_scores": list(scores),
+        "score": score,
+        "verdict": verdict,
+        "text": f"raw {answer}",
+    }
+
+
+def row(problem_id, chosen, *candidates, figures=()):
+    """A candidates row."""
+    return {
+        "problem_id": problem_id,
+        "question": "How long?",
+        "answer": "7",
+        "figures": list(figures),
+        "chosen": chosen,
+        "candidates": list(candidates),
+    }
+
+
+RIGHT, WRONG = candidate("7", "correct"), candidate("5", "incorrect", (0.7, 0.2))
+ROWS = {
+    "rescued": row("a", 0, RIGHT, WRONG, WRONG),
+    "lost": row("b", 0, WRONG, RIGHT, RIGHT),
+    "missed": row("c", 0, WRONG, RIGHT, WRONG),
+    "solved": row("d", 1, WRONG, RIGHT, RIGHT),
+    "unsolved": row("e", 0, WRONG, WRONG, WRONG),
+    "undecided": row("f", 0, candidate("7", "undecided"), RIGHT, RIGHT),
+}
+
+
+@pytest.fixture
+def render(tmp_path):
+    """Writes files and returns the page's text."""
+
+    def write(rows, results=RESULTS, **options):
+        (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+        lines = "".join(json.dumps(entry) + "\n" for entry in rows)
+        (tmp_path / "candidates.jsonl").write_text(lines, encoding="utf-8")
+        paths = tmp_path / "results.json", tmp_path / "candidates.jsonl", tmp_path / "out" / "index.html"
+        return write_report(*paths, **options).read_text(encoding="utf-8")
+
+    return write
+
+
+class Outline(html.parser.HTMLParser):
+    """Collects tags, attributes and the visible text; fails on tags that do not nest."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.words = [], [], [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.extend(attrs)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "title"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def test_page_shows_metrics_seconds_and_candidates(render):
+    text = Outline(render(ROWS.values())).text
+    assert "60.0 % of 2 problems; a single sample is right on 50.0 % ( +10.0 points )" in text
+    assert "PRM best-of-3 the candidate with the highest score 60.0 % 95 % interval 40.0 to 62.5" in text
+    assert "Oracle pass@3" in text
+    assert "Seconds generating 12.3 s Seconds scoring 5.7 s" in text
+    assert "7 step 0 0.90" in text
+    assert "★ PRM's choice answer 7 ✓ correct" in text
+    assert "answer 5 ✗ incorrect" in text
+    assert "? undecided" in text
+
+
+def test_page_is_one_file_without_scripts_or_outside_resources(render, tmp_path):
+    Image.new("RGB", (144, 100), "red").save(tmp_path / "figure.png")
+    page = render([row("a", 0, RIGHT, figures=["figure.png"])])
+    outline = Outline(page)
+    assert not {"script", "link", "iframe", "object", "a", "form"} & set(outline.tags)
+    sources = [value for key, value in outline.attributes if key in ("src", "href")]
+    assert len(sources) == 1
+    assert sources[0].startswith("data:image/png;base64,")
+    assert ("width", "288") in outline.attributes  # twice 144, a whole factor
+    assert ("height", "200") in outline.attributes
+    assert "image-rendering: pixelated" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "url(" not in page
+
+
+def test_large_figures_are_not_enlarged(render, tmp_path):
+    Image.new("RGB", (640, 480), "red").save(tmp_path / "figure.jpg")
+    page = render([row("a", 0, RIGHT, figures=["figure.jpg"])])
+    assert 'width="640" height="480" class="photo"' in page
+    assert "data:image/jpeg;base64," in page
+
+
+def test_everything_from_data_is_escaped(render):
+    attack = "<script>alert('1')</script>\"><img src=x onerror=y> $name ${name} &amp;"
+    bad = dict.fromkeys(("problem_id", "question", "answer"), attack)
+    shown = {**candidate("7", "correct"), "steps": [attack, attack], "answer": attack}
+    raw = {**candidate("7", "incorrect", (), complete=False), "answer": None, "text": attack}
+    results = {**RESULTS, "policy": attack, "prm": {attack: [attack]}, "aggregation": attack, "num_problems": attack}
+    outline = Outline(render([{**row("a", 0, shown, raw), **bad}], results))
+    assert not {"script", "img"} & set(outline.tags)
+    assert not [key for key, _ in outline.attributes if key.startswith("on")]
+    # id, question, gold, choice, majority, 2 steps, candidate's answer, raw text, policy, 2 x PRM, 2 x aggregation,
+    # 2 x number of problems
+    assert outline.text.count(attack) == 16
+
+
+def test_missing_facts_read_not_measured(render):
+    bare = {"problem_id": "a", "question": "How?", "candidates": [{"steps": ["one"]}, {}]}
+    text = Outline(render([bare], {})).text
+    assert "the PRM's choice is right on not measured of not measured problems" in text
+    assert text.count("not measured 95 % interval not measured") == len(METRICS)
+    for fact in ("Problems", "Policy", "PRM", "Seconds generating", "Seconds scoring", "Seed"):
+        assert f"{fact} not measured" in text
+    assert "gold answer not measured" in text
+    assert "one not measured" in text
+    assert "no score" in text
+    assert "Not judged · 1 of 1 problems" in text
+
+
+def test_null_metric_is_not_measured_and_zero_is(render):
+    results = copy.deepcopy(RESULTS)
+    results["metrics"]["greedy"] = {"value": None, "ci_low": None, "ci_high": None}
+    results["metrics"]["oracle"] = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    results["seconds"]["score"] = 0
+    text = Outline(render([ROWS["solved"]], results)).text
+    assert "temperature 0 not measured 95 % interval not measured" in text
+    assert "any candidate is right 0.0 % 95 % interval 0.0 to 0.0" in text
+    assert "Seconds scoring 0.0 s" in text
+
+
+def test_identical_candidates_are_merged_and_ranked(render):
+    middle = candidate("6", "incorrect", (0.5, 0.5))
+    page = render([row("a", 3, WRONG, middle, WRONG, RIGHT, WRONG, RIGHT)])
+    text = Outline(page).text
+    assert text.index("0.80 × 2") < text.index("0.50 6 step") < text.index("0.20 × 3")
+    assert page.count('<li class="candidate') == 3
+    assert page.count('<li class="candidate chosen') == 1
+    assert "correct 2 of 6 candidates" in text
+
+
+def test_incomplete_candidates_are_shown_as_such_and_last(render):
+    cut = candidate("7", "correct", (0.99,), complete=False)
+    unparsable = {**candidate(None, "incorrect", (), complete=False), "text": "x" * 500}
+    infinite = {**cut, "score": -math.inf}
+    text = Outline(render([row("a", 3, cut, infinite, unparsable, WRONG)])).text
+    assert text.index("5 step 0") < text.index("no score × 2")
+    assert text.count("… incomplete, never chosen before a complete one") == 2
+    assert "x" * 400 + "…" in text
+    assert "x" * 401 not in text
+    assert "✓ correct answer" not in text  # a cut solution is never right, whatever its verdict field says
+    assert "correct 0 of 4 candidates" in text
+
+
+def test_many_candidates_go_behind_a_fold_that_says_what_it_hides(render):
+    wrong = [candidate(str(n), "incorrect", (0.9 - n / 100,)) for n in range(10, 18)]
+    page = render([row("a", 0, *wrong, candidate("7", "correct", (0.1,)))])
+    assert "<summary>3 more distinct candidates, 1 of them correct</summary>" in page
+    assert page.index("10 step 0") < page.index("<summary>") < page.index("17 step 0")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_classify(group):
+    assert classify(ROWS[group]) == group
+
+
+def test_classify_without_a_choice():
+    cut = candidate("7", "correct", (), complete=False)
+    assert classify(row("a", None, RIGHT, WRONG)) == "undecided"
+    assert classify(row("a", None, cut, cut)) == "unsolved"
+
+
+def test_groups_take_turns_and_order_within_a_group_is_not_that_of_the_file():
+    rows = [{**ROWS["solved"], "problem_id": f"solved {n}"} for n in range(50)]
+    rows += [{**ROWS["lost"], "problem_id": f"lost {n}"} for n in range(2)]
+    rows += [{**ROWS["rescued"], "problem_id": f"rescued {n}"} for n in range(5)]
+    picked = pick_problems(rows, 9)
+    assert [group for group, _ in picked] == ["rescued"] * 4 + ["lost"] * 2 + ["solved"] * 3
+    names = {rows[index]["problem_id"] for _, index in picked}
+    backwards = rows[::-1]
+    assert names == {backwards[index]["problem_id"] for _, index in pick_problems(backwards, 9)}
+    assert not names >= {"solved 0", "solved 1", "solved 2"}
+    assert len(pick_problems(rows, 1000)) == 57
+
+
+def test_page_says_how_problems_were_picked(render):
+    rows = [{**ROWS["solved"], "problem_id": str(n)} for n in range(5)] + [ROWS["lost"]]
+    text = Outline(render(rows, num_problems=3)).text
+    assert "3 of 6 problems are shown" in text
+    assert "not a representative sample" in text
+    assert "PRM's choice wrong, majority right · 1 of 6 problems, 1 shown" in text
+    assert "PRM's choice and majority right · 5 of 6 problems, 2 shown" in text
+    assert render(rows, num_problems=3) == render(rows, num_problems=3)
+
+
+def relative_luminance(color):
+    """WCAG 2.2 relative luminance of '#rrggbb'."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_chip_text_is_readable_at_every_score(render):
+    ink = relative_luminance("#101418")
+    assert "color: #101418" in render(ROWS.values())
+    for step in range(101):
+        contrast = (relative_luminance(score_color(step / 100)) + 0.05) / (ink + 0.05)
+        assert contrast >= 4.5, step  # WCAG 2.2, section 1.4.3
+
+
+def test_scale_does_not_rest_on_telling_red_from_green():
+    # Dichromats keep lightness and the yellow-blue axis, about (R + G) / 2 - B in sRGB.
+    def yellow_blue(score):
+        red, green, blue = (int(score_color(score)[i : i + 2], 16) for i in (1, 3, 5))
+        return (red + green) / 2 - blue
+
+    assert yellow_blue(0.0) - yellow_blue(1.0) > 100
+    assert relative_luminance(score_color(0.5)) > 2 * relative_luminance(score_color(0.0))
+    assert relative_luminance(score_color(0.5)) > 2 * relative_luminance(score_color(1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"candidates": []}, r"\('d'\) has no candidates"),
+        ({"question": ""}, "has no question"),
+        ({"chosen": 3}, "Found chosen=3 with 3 candidates"),
+        ({"chosen": -1}, "Found chosen=-1 with 3 candidates"),
+        ({"candidates": [{**RIGHT, "step_scores": [0.5]}], "chosen": 0}, "has 2 steps but 1 step scores, problem 'd'"),
+        (
+            {"candidates": [{**RIGHT, "step_scores": [0.5, 1.5]}], "chosen": 0},
+            "Candidate 0 has step score 1.5, problem",
+        ),
+        ({"candidates": [{**RIGHT, "verdict": "yes"}], "chosen": 0}, "Candidate 0 has verdict 'yes'"),
+    ],
+)
+def test_malformed_rows_are_refused(render, change, message):
+    with pytest.raises(ValueError, match=message):
+        render([{**ROWS["solved"], **change}])
+
+
+def test_malformed_files_are_refused(render, tmp_path):
+    with pytest.raises(ValueError, match="Found 0 rows"):
+        render([])
+    with pytest.raises(ValueError, match="num_problems is 0"):
+        render([ROWS["solved"]], num_problems=0)
+    with pytest.raises(ValueError, match="Metric 'oracle' has value 78.5, .*results.json. Expected a number in"):
+        render([ROWS["solved"]], {"metrics": {"oracle": {"value": 78.5}}})
+    with pytest.raises(ValueError, match="holds a list. Expected a JSON object"):
+        render([ROWS["solved"]], [])
+    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "cut.jsonl").write_text('{"problem_id": ', encoding="utf-8")
+    with pytest.raises(ValueError, match="cut.jsonl, line 1 is no JSON"):
+        write_report(tmp_path / "results.json", tmp_path / "cut.jsonl", tmp_path / "index.html")
+
+
+def test_bad_figures_are_refused(render, tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.png does not exist. Paths in figures are relative"):
+        render([row("a", 0, RIGHT, figures=["gone.png"])])
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(ValueError, match="bad.png cannot be read as an image"):
+        render([row("a", 0, RIGHT, figures=["bad.png"])])

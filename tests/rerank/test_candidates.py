@@ -1,0 +1,90 @@
+"""Candidates from an engine, their scores, and who wins."""
+
+import asyncio
+import dataclasses
+import math
+
+import pytest
+
+from mmprm_hf.data import Candidate, Problem, Rollout
+from mmprm_hf.engines import ScriptedEngine
+from mmprm_hf.rerank.candidates import generate_candidates, run_async, select, with_scores
+
+PROBLEM = Problem(id="p", question="What is A?")
+
+
+def write(problem, prefix, call_index, sample_index) -> Rollout:
+    return Rollout(steps=(f"A={sample_index}",), answer=str(sample_index), text=f"{problem.id}/{sample_index}")
+
+
+def candidate(scores, answer="1", complete=True) -> Candidate:
+    return Candidate(
+        steps=tuple(f"step {i}" for i in range(len(scores))),
+        answer=answer,
+        complete=complete,
+        step_scores=tuple(scores) if scores else None,
+    )
+
+
+def test_candidates_come_in_the_order_of_problems_and_samples():
+    engine = ScriptedEngine(write, identity={"engine": "test"})
+    problems = [dataclasses.replace(PROBLEM, id=name) for name in "abc"]
+    found = generate_candidates(engine, problems, 2, problems_per_call=2)
+    assert [[c.text for c in row] for row in found] == [["a/0", "a/1"], ["b/0", "b/1"], ["c/0", "c/1"]]
+
+
+def test_no_candidates_is_refused():
+    with pytest.raises(ValueError, match="Found num_candidates=0"):
+        generate_candidates(ScriptedEngine(write, identity={}), [PROBLEM], 0)
+
+
+def test_async_code_runs_inside_a_running_loop_too():
+    async def inner() -> int:
+        return 3
+
+    async def notebook() -> int:
+        return run_async(inner())
+
+    assert run_async(inner()) == 3
+    assert asyncio.run(notebook()) == 3
+
+
+def test_incomplete_and_unscored_candidates_score_minus_infinity_and_never_win():
+    scored = with_scores([candidate([0.99], complete=False), candidate([]), candidate([0.1, 0.3])], "min")
+    assert [c.score for c in scored] == [-math.inf, -math.inf, 0.1]
+    assert select(scored, "best_of_n", "min") == 2
+
+
+def test_nothing_wins_where_nothing_is_complete():
+    scored = with_scores([candidate([0.99], complete=False)], "min")
+    for strategy in ("best_of_n", "majority_vote", "weighted_vote"):
+        assert select(scored, strategy, "min") is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "winner"),
+    [("best_of_n", 0), ("majority_vote", 1), ("weighted_vote", 4)],
+)
+def test_strategies_differ_as_they_should(strategy, winner):
+    """One confident loner, three doubtful ones that agree (written differently), two good ones that agree."""
+    pool = [
+        candidate([0.95], answer="7"),
+        candidate([0.1], answer="3"),
+        candidate([0.1], answer="3.0"),
+        candidate([0.1], answer="6/2"),
+        candidate([0.8], answer="5"),
+        candidate([0.7], answer="5"),
+    ]
+    assert select(with_scores(pool, "min"), strategy, "min") == winner
+
+
+def test_ties_go_to_the_higher_mean():
+    pool = with_scores([candidate([0.5, 0.5]), candidate([0.5, 0.9])], "min")
+    assert select(pool, "best_of_n", "min") == 1
+
+
+def test_unknown_strategy_and_empty_pool_are_refused():
+    with pytest.raises(ValueError, match="Unknown strategy 'best'"):
+        select([candidate([0.5])], "best", "min")
+    with pytest.raises(ValueError, match="Found 0 candidates"):
+        select([], "best_of_n", "min")

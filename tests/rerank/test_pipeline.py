@@ -1,0 +1,109 @@
+"""``pipeline("generate-and-rerank")`` with tiny models (their text is noise) and with the shipped nano models."""
+
+import pytest
+from PIL import Image
+from transformers import pipeline
+
+import mmprm_hf  # noqa: F401 - registers the task
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano.world import make_problem
+
+TASK = "generate-and-rerank"
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_policy_dir, tiny_prm_dir):
+    return pipeline(TASK, model=tiny_policy_dir, prm=tiny_prm_dir)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return pipeline(TASK, model=str(POLICY_PATH), prm=str(PRM_PATH))
+
+
+def test_noise_is_incomplete_unscored_and_wins_nothing(tiny, figures):
+    output = tiny(images=figures[0], text="What is A?", num_candidates=3, max_new_tokens=8)
+    assert len(output["candidates"]) == 3
+    assert output["chosen"] is None and output["answer"] is None
+    assert all(row["score"] is None and not row["complete"] for row in output["candidates"])
+
+
+def test_nano_models_solve_score_and_choose(nano):
+    problem = make_problem("bar_chart", 1)
+    output = nano(images=problem.figure(), text=problem.question, num_candidates=8)
+    assert len(output["candidates"]) == 8
+    winner = output["candidates"][output["chosen"]]
+    assert (output["text"], output["answer"], output["steps"]) == (winner["text"], winner["answer"], winner["steps"])
+    for row in output["candidates"]:
+        if row["complete"]:
+            assert len(row["step_scores"]) == len(row["steps"]) >= 1
+            assert all(0 <= score <= 1 for score in row["step_scores"])
+            assert row["score"] == min(row["step_scores"])
+            assert row["score"] <= winner["score"]
+
+
+def test_same_seed_same_candidates_another_seed_others(nano):
+    problem = make_problem("clock", 2)
+    first, again, other = (
+        nano(images=problem.figure(), text=problem.question, num_candidates=6, seed=seed)["candidates"]
+        for seed in (1, 1, 2)
+    )
+    assert [c["text"] for c in first] == [c["text"] for c in again]
+    assert [c["text"] for c in first] != [c["text"] for c in other]
+
+
+def test_rows_in_lists_and_paths_of_figures(nano, tmp_path):
+    problem = make_problem("rectangle", 4)
+    path = tmp_path / "figure.png"
+    problem.figure().save(path)
+    rows = [{"images": str(path), "text": problem.question}, {"images": [problem.figure()], "text": problem.question}]
+    first, second = nano(rows, num_candidates=4, strategy="majority_vote")
+    assert [c["text"] for c in first["candidates"]] == [c["text"] for c in second["candidates"]]
+
+
+def test_a_loaded_prm_needs_its_processor(tiny_policy_dir, tiny_prm_dir):
+    prm = MMPRMModel.from_pretrained(tiny_prm_dir)
+    with pytest.raises(ValueError, match="without prm_processor"):
+        pipeline(TASK, model=tiny_policy_dir, prm=prm)
+    assert pipeline(TASK, model=tiny_policy_dir, prm=prm, prm_processor=MMPRMProcessor.from_pretrained(tiny_prm_dir))
+
+
+def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
+    with pytest.raises(ValueError, match="needs prm="):
+        pipeline(TASK, model=tiny_policy_dir)
+    with pytest.raises(ValueError, match="no PRM"):
+        pipeline(TASK, model=tiny_policy_dir, prm=tiny_policy_dir)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"num_candidates": 0}, "Found num_candidates=0"),
+        ({"text": "  "}, "empty question"),
+        ({"text": "Is <prm> good?"}, "control token '<prm>'"),
+        ({"text": "What is <image>?"}, "control token '<image>'"),
+        ({"images": "no/such/file.png"}, "no/such/file.png"),
+        ({"strategy": "best"}, "Unknown strategy 'best'"),
+        ({"aggregation": "mim"}, "Did you mean 'min'"),
+        ({"num_candidate": 4}, "Unknown option 'num_candidate'"),
+    ],
+)
+def test_bad_input_is_refused_by_name(tiny, figures, call, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**{"images": figures[0], "text": "What is A?", "num_candidates": 1, "max_new_tokens": 2, **call})
+
+
+def test_a_corrupt_image_is_refused(tiny, tmp_path):
+    path = tmp_path / "broken.png"
+    Image.new("RGB", (40, 40)).save(path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match="broken.png"):
+        tiny(images=str(path), text="What is A?", num_candidates=1, max_new_tokens=2)
+
+
+def test_inputs_and_text_together_are_refused(tiny):
+    with pytest.raises(ValueError, match="not both"):
+        tiny({"text": "a"}, text="b")
+    with pytest.raises(ValueError, match="neither inputs nor text"):
+        tiny()

@@ -1,0 +1,104 @@
+"""The demo's files and table, the shipped checkpoints, and the CLI as a new user meets it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mmprm_hf import demo
+from mmprm_hf.cli import app
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano.world import problems
+
+METRICS = ["greedy", "random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return demo.load_models()
+
+
+@pytest.fixture(scope="module")
+def run(models, tmp_path_factory):
+    output = tmp_path_factory.mktemp("demo")
+    return output, demo.run_demo(output, num_problems=6, num_candidates=4, models=models, progress=False)
+
+
+def test_results_json_is_the_promised_twin_of_the_table(run):
+    output, results = run
+    written = json.loads((output / "results.json").read_text())
+    assert written == results
+    assert (written["num_problems"], written["num_candidates"]) == (6, 4)
+    assert list(written["metrics"]) == METRICS
+    for metric in written["metrics"].values():
+        assert 0 <= metric["ci_low"] <= metric["value"] <= metric["ci_high"] <= 1
+    assert written["seconds"]["generate"] > 0 and written["seconds"]["score"] > 0
+
+
+def test_every_candidate_is_in_the_file_with_scores_and_verdict(run):
+    output, _ = run
+    rows = [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
+    assert [row["problem_id"] for row in rows] == [problem.id for problem in problems("test", 6)]
+    for row in rows:
+        assert len(row["candidates"]) == 4 and (output / row["figures"][0]).exists()
+        for candidate in row["candidates"]:
+            assert candidate["verdict"] in ("correct", "incorrect")
+            if candidate["complete"]:
+                assert len(candidate["step_scores"]) == len(candidate["steps"])
+
+
+def test_the_page_stands_alone(run):
+    page = (run[0] / "index.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+
+
+def test_shipped_checkpoints_are_small_safetensors():
+    for path in (POLICY_PATH, PRM_PATH):
+        assert (path / "model.safetensors").stat().st_size <= 10_000_000
+        assert not list(path.glob("*.bin")) and not list(path.glob("*.pt"))
+        assert (path / "made_by.json").exists()
+
+
+def test_shipped_prm_verifies(models):
+    """40 test problems, 8 candidates: step AUROC is far above chance (0.5) and above the 0.80 that is promised."""
+    results = demo.evaluate_nano(num_problems=40, num_train_problems=15, num_candidates=8, models=models, progress=False)
+    assert results["step_level"]["auroc"] > 0.8
+    assert results["prefix_level"]["auroc"] > 0.8
+    assert results["metrics"]["best_of_n"]["value"] > results["metrics"]["mean_pass_at_1"]["value"]
+
+
+def test_a_policy_is_no_prm():
+    with pytest.raises(ValueError, match="is no PRM"):
+        demo.load_models(prm=POLICY_PATH)
+
+
+def test_too_many_problems_are_refused(tmp_path, models):
+    with pytest.raises(ValueError, match="num_problems=501"):
+        demo.run_demo(tmp_path, num_problems=501, models=models)
+
+
+def test_rerank_prints_the_winner_and_warns_of_foreign_figures(tmp_path, figures):
+    path = tmp_path / "figure.png"
+    figures[0].resize((300, 200)).save(path)
+    options = ["--image", str(path), "--question", "Which kite has the longest string?", "--num-candidates", "3"]
+    result = CliRunner().invoke(app, ["rerank", *options])
+    assert result.exit_code == 0, result.output
+    assert "winner:" in result.output and "its answer means nothing" in result.output
+
+
+def test_rerank_as_json_knows_nano_figures(tmp_path):
+    problem = problems("test", 1)[0]
+    path = tmp_path / "figure.png"
+    problem.figure().save(path)
+    options = ["--image", str(path), "--question", problem.question, "--num-candidates", "3", "--json"]
+    result = CliRunner().invoke(app, ["rerank", *options])
+    output = json.loads(result.stdout)
+    assert output["note"] is None and len(output["candidates"]) == 3
+
+
+def test_help_names_every_verb():
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for verb in ("demo", "data", "label", "train", "rerank", "evaluate", "report", "card"):
+        assert verb in result.output
