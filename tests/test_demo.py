@@ -62,7 +62,9 @@ def test_shipped_checkpoints_are_small_safetensors():
 
 def test_shipped_prm_verifies(models):
     """40 test problems, 8 candidates: step AUROC is far above chance (0.5) and above the 0.80 that is promised."""
-    results = demo.evaluate_nano(num_problems=40, num_train_problems=15, num_candidates=8, models=models, progress=False)
+    results = demo.evaluate_nano(
+        num_problems=40, num_train_problems=15, num_candidates=8, models=models, progress=False
+    )
     assert results["step_level"]["auroc"] > 0.8
     assert results["prefix_level"]["auroc"] > 0.8
     assert results["metrics"]["best_of_n"]["value"] > results["metrics"]["mean_pass_at_1"]["value"]

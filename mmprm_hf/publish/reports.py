@@ -12,8 +12,6 @@ import base64
 import html
 import importlib.resources
 import io
-import json
-import math
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +19,9 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from mmprm_hf.answers import group_answers
 from mmprm_hf.data import Verdict, content_hash
-from mmprm_hf.selection import majority_vote
+
+from .report_rows import GROUPS, classify, majority_choice, pick_problems, read_results, read_rows, verdict_of
 
 NOT_MEASURED = "not measured"
 
@@ -45,16 +43,6 @@ METRICS: tuple[tuple[str, str, str, str], ...] = (
     ("oracle", "ceiling", "Oracle pass@{n}", "a perfect selector: any candidate is right"),
 )
 """Key in the results, kind of bar, name and explanation of every metric, in table order."""
-
-GROUPS: dict[str, str] = {
-    "rescued": "PRM's choice right, majority wrong",
-    "lost": "PRM's choice wrong, majority right",
-    "missed": "PRM's choice and majority wrong, although a candidate was right",
-    "solved": "PRM's choice and majority right",
-    "unsolved": "No candidate right",
-    "undecided": "Not judged",
-}
-"""What a problem can show, in page order."""
 
 _SYMBOLS = {Verdict.CORRECT: "✓", Verdict.INCORRECT: "✗", Verdict.UNDECIDED: "?"}
 _NUM_OPEN_CANDIDATES = 6  # distinct candidates visible before the fold
@@ -88,8 +76,8 @@ def write_report(
     """
     if num_problems < 1:
         raise ValueError(f"num_problems is {num_problems}. A report shows at least 1 problem.")
-    results = _read_results(Path(results_path))
-    rows = _read_rows(Path(candidates_path))
+    results = read_results(Path(results_path))
+    rows = read_rows(Path(candidates_path))
     picked = pick_problems(rows, num_problems)
     page = _fill(
         "report.html",
@@ -120,132 +108,6 @@ def score_color(score: float) -> str:
     share = (score - low) / (high - low)
     color = [round(a + share * (b - a)) for a, b in zip(low_color, high_color, strict=True)]
     return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def classify(row: Mapping[str, Any]) -> str:
-    """Return the key in `GROUPS` of one candidates row.
-
-    As in the evaluation an incomplete candidate is wrong and does not vote, and a problem without a majority has a
-    wrong one. A problem is "undecided" if the choice or the majority is, or if nothing was chosen among complete
-    candidates.
-    """
-    candidates = row["candidates"]
-    verdicts = [_verdict(candidate) for candidate in candidates]
-    majority = _majority(row)
-    if row.get("chosen") is not None:
-        chosen_verdict = verdicts[row["chosen"]]
-    else:
-        is_choice_possible = any(candidate.get("complete", True) for candidate in candidates)
-        chosen_verdict = Verdict.UNDECIDED if is_choice_possible else Verdict.INCORRECT
-    majority_verdict = Verdict.INCORRECT if majority is None else verdicts[majority]
-    if Verdict.UNDECIDED in (chosen_verdict, majority_verdict):
-        return "undecided"
-    is_right, is_majority_right = chosen_verdict is Verdict.CORRECT, majority_verdict is Verdict.CORRECT
-    if is_right or is_majority_right:
-        return "solved" if is_right and is_majority_right else "rescued" if is_right else "lost"
-    if Verdict.CORRECT in verdicts:
-        return "missed"
-    return "undecided" if Verdict.UNDECIDED in verdicts else "unsolved"
-
-
-def pick_problems(rows: Sequence[Mapping[str, Any]], num_problems: int) -> list[tuple[str, int]]:
-    """Return ``(group, row index)`` of the problems to show, in page order; all of them if there are few.
-
-    Within a group (`classify`) problems stand in the order of a hash of their id, so none is hand-picked; the groups
-    then take turns until `num_problems` are found.
-    """
-    members: dict[str, list[int]] = {group: [] for group in GROUPS}
-    for index, row in enumerate(rows):
-        members[classify(row)].append(index)
-    for indices in members.values():
-        indices.sort(key=lambda index: (content_hash(str(rows[index]["problem_id"])), index))
-    turns = sorted(
-        (turn, order, group, index)
-        for order, (group, indices) in enumerate(members.items())
-        for turn, index in enumerate(indices)
-    )
-    shown = sorted(turns[:num_problems], key=lambda entry: (entry[1], entry[0]))
-    return [(group, index) for _, _, group, index in shown]
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    """The results file's object, with its metrics checked."""
-    results = _parse_json(path.read_text(encoding="utf-8"), str(path))
-    for name, entry in (results.get("metrics") or {}).items():
-        for key in ("value", "ci_low", "ci_high"):
-            value = (entry or {}).get(key)
-            if value is not None:
-                _check_unit_interval(value, f"Metric {name!r} has {key}", str(path))
-    return results
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The checked rows of the candidates file; infinite scores (never JSON proper) become None."""
-    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), start=1)
-    rows = [_check_row(_parse_json(line, f"{path}, line {number}"), path) for number, line in lines if line.strip()]
-    if not rows:
-        raise ValueError(f"Found 0 rows in {path}. A report needs at least one problem; run the rerank stage again.")
-    return rows
-
-
-def _parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object in `text`."""
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON ({error}). Was its writing cut short? Write it again.") from error
-    if not isinstance(parsed, dict):
-        raise ValueError(f"{where} holds a {type(parsed).__name__}. Expected a JSON object.")
-    return parsed
-
-
-def _check_unit_interval(value: Any, what: str, where: str) -> None:
-    """Raise unless `value` is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{what} {value!r}, {where}. Expected a number in [0, 1]; percentages are divided by 100.")
-
-
-def _check_row(row: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The row itself, if it has all that the page is made of."""
-    if missing := [key for key in ("problem_id", "question", "candidates") if not row.get(key)]:
-        raise ValueError(
-            f"A row of {path} ({row.get('problem_id')!r}) has no {', '.join(missing)}. "
-            "A row needs problem_id, question and at least one candidate; write the file with the rerank stage."
-        )
-    where, candidates, chosen = f"problem {row['problem_id']!r} in {path}", row["candidates"], row.get("chosen")
-    if chosen is not None and chosen not in range(len(candidates)):
-        raise ValueError(
-            f"Found chosen={chosen} with {len(candidates)} candidates, {where}. It is a 0-based index, or null."
-        )
-    for index, candidate in enumerate(candidates):
-        if candidate.get("verdict") not in (None, *Verdict):
-            raise ValueError(
-                f"Candidate {index} has verdict {candidate['verdict']!r}, {where}. Use one of {', '.join(Verdict)}."
-            )
-        num_steps, step_scores = len(candidate.setdefault("steps", [])), candidate.get("step_scores") or []
-        if step_scores and len(step_scores) != num_steps:
-            raise ValueError(
-                f"Candidate {index} has {num_steps} steps but {len(step_scores)} step scores, {where}. "
-                "Each step needs one score; score the candidates again."
-            )
-        for score in step_scores:
-            _check_unit_interval(score, f"Candidate {index} has step score", where)
-        if candidate.get("score") is not None and not math.isfinite(candidate["score"]):
-            candidate["score"] = None
-    return row
-
-
-def _verdict(candidate: Mapping[str, Any]) -> Verdict:
-    """The verdict as the evaluation counts it: an incomplete candidate is wrong."""
-    if not candidate.get("complete", True):
-        return Verdict.INCORRECT
-    return Verdict(candidate.get("verdict") or Verdict.UNDECIDED)
-
-
-def _majority(row: Mapping[str, Any]) -> int | None:
-    """Index of the majority's candidate; None if nobody votes."""
-    voters = [c.get("answer") if c.get("complete", True) else None for c in row["candidates"]]
-    return majority_vote(group_answers(voters))
 
 
 def _fill(template: str, **values: str) -> str:
@@ -346,12 +208,12 @@ def _problem_sections(rows: Sequence[Mapping[str, Any]], picked: Sequence[tuple[
 
 def _problem(row: Mapping[str, Any], folder: Path) -> str:
     """One problem with its ranked candidates, the tail behind a fold."""
-    candidates, chosen, majority = row["candidates"], row.get("chosen"), _majority(row)
+    candidates, chosen, majority = row["candidates"], row.get("chosen"), majority_choice(row)
     merged = _merge(candidates, chosen)
     listed = [_candidate(candidates[index], count, index == chosen) for index, count in merged]
     parts = ['<ol class="candidates">', *listed[:_NUM_OPEN_CANDIDATES], "</ol>"]
     if hidden := merged[_NUM_OPEN_CANDIDATES:]:
-        num_right = sum(_verdict(candidates[index]) is Verdict.CORRECT for index, _ in hidden)
+        num_right = sum(verdict_of(candidates[index]) is Verdict.CORRECT for index, _ in hidden)
         summary = f"{len(hidden)} more distinct candidates, {num_right} of them correct"
         if chosen in [index for index, _ in hidden]:
             summary += ", among them the PRM's choice"
@@ -364,7 +226,7 @@ def _problem(row: Mapping[str, Any], folder: Path) -> str:
         answer=_text(row.get("answer")),
         choice=_short_outcome(candidates, chosen),
         majority=_short_outcome(candidates, majority),
-        num_correct=str(sum(_verdict(candidate) is Verdict.CORRECT for candidate in candidates)),
+        num_correct=str(sum(verdict_of(candidate) is Verdict.CORRECT for candidate in candidates)),
         num_candidates=str(len(candidates)),
         problem_id=html.escape(str(row["problem_id"])),
         candidates="\n".join(parts),
@@ -381,7 +243,7 @@ def _merge(candidates: Sequence[Mapping[str, Any]], chosen: int | None) -> list[
     for index, candidate in enumerate(candidates):
         raw = None if candidate["steps"] else candidate.get("text")
         complete = bool(candidate.get("complete", True))
-        key = content_hash(candidate["steps"], candidate.get("answer"), complete, str(_verdict(candidate)), raw)
+        key = content_hash(candidate["steps"], candidate.get("answer"), complete, str(verdict_of(candidate)), raw)
         groups.setdefault(key, []).append(index)
     merged = [(chosen if chosen in indices else indices[0], len(indices)) for indices in groups.values()]
 
@@ -394,7 +256,7 @@ def _merge(candidates: Sequence[Mapping[str, Any]], chosen: int | None) -> list[
 
 def _candidate(candidate: Mapping[str, Any], count: int, is_chosen: bool) -> str:
     """One row: score, steps as chips, outcome."""
-    verdict = _verdict(candidate)
+    verdict = verdict_of(candidate)
     complete = candidate.get("complete", True)
     score = candidate.get("score")
     scores = candidate.get("step_scores") or [None] * len(candidate["steps"])
@@ -434,7 +296,7 @@ def _short_outcome(candidates: Sequence[Mapping[str, Any]], index: int | None) -
     """Answer and verdict of one candidate."""
     if index is None:
         return "none"
-    verdict, answer = _verdict(candidates[index]), candidates[index].get("answer")
+    verdict, answer = verdict_of(candidates[index]), candidates[index].get("answer")
     words = f'<span class="verdict {verdict}">{_verdict_words(verdict)}</span>'
     return f"<b>{'none' if answer is None else _text(answer)}</b> {words}"
 

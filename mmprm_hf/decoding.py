@@ -1,0 +1,170 @@
+"""The decoding loop's state: many samples behind one prompt in one row of the key/value cache, and the draw of tokens.
+
+torch and transformers only; knows token ids and logits, no problems and no text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+if TYPE_CHECKING:
+    from .engines import SamplingConfig
+
+
+class DecodingRows:
+    """The model's state while sampling: `width` samples per cache row behind one prompt.
+
+    The cache of a row holds the prompt (length L), then for each step one column per slot; slot s may attend the
+    prompt and the columns congruent to s. With `is_shared` False the width is 1 and a plain 2D mask suffices.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        prompt_of_row: list[int],
+        width: int,
+        is_shared: bool,
+        sampling: SamplingConfig,
+    ) -> None:
+
+        self.model, self.width, self.is_shared, self.num_steps = model, width, is_shared, 0
+        self.max_steps = sampling.max_new_tokens
+        self.cache = DynamicCache(config=model.config)
+        if is_shared:
+            self.cache.layers = _growing_layers(len(self.cache.layers))
+        mask = inputs.pop("attention_mask")  # (prompts, L)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        output = model(
+            **inputs,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        index = torch.tensor(prompt_of_row, device=mask.device)
+        if prompt_of_row != list(range(len(mask))):
+            self.cache.reorder_cache(index)
+        self.prompt_mask, self.next_positions = mask[index], positions[index, -1:] + 1  # (rows, L), (rows, 1)
+        self.logits = output.logits[index, -1:].expand(-1, width, -1)  # (rows, width, vocab)
+        self._build_mask()
+
+    def _build_mask(self) -> None:
+        """Precompute the whole mask; each step takes a slice of its columns."""
+
+        num_rows, prompt_length = self.prompt_mask.shape
+        if not self.is_shared:
+            self.mask = torch.cat([self.prompt_mask, self.prompt_mask.new_ones(num_rows, self.max_steps)], dim=1)
+            return
+        prompt = self.prompt_mask.bool()[:, None, None, :].expand(num_rows, 1, self.width, prompt_length)
+        own = torch.eye(self.width, dtype=torch.bool, device=prompt.device).repeat(1, self.max_steps)
+        mask = torch.cat([prompt, own.expand(num_rows, 1, -1, -1)], dim=-1)  # (rows, 1, width, L + width * max_steps)
+        if self.model.config.get_text_config()._attn_implementation == "eager":  # eager adds its mask
+            additive = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
+            mask = additive.masked_fill(~mask, torch.finfo(self.model.dtype).min)
+        self.mask = mask
+
+    def advance(self, token_ids: torch.Tensor) -> None:
+        """Feed one token per slot, (rows, width), and hold the next logits."""
+        num_columns = self.prompt_mask.shape[1] + self.width * (self.num_steps + 1)
+        positions = (self.next_positions + self.num_steps).expand(-1, self.width)
+        output = self.model(
+            input_ids=token_ids,
+            attention_mask=self.mask[..., :num_columns],
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.num_steps += 1
+        self.logits = output.logits
+
+    def compact(self, live_rows: list[int], kept: list[list[int]], token_ids: torch.Tensor) -> torch.Tensor:
+        """Keep these rows and, in each, these slots; return their `token_ids`, (rows, width)."""
+
+        rows = torch.tensor(live_rows, device=token_ids.device)
+        slots = torch.tensor(kept, device=token_ids.device)
+        if self.is_shared:
+            for layer in self.cache.layers:
+                layer.keep(rows, slots, self.prompt_mask.shape[1], self.width)
+        else:
+            self.cache.reorder_cache(rows)
+        self.prompt_mask, self.next_positions = self.prompt_mask[rows], self.next_positions[rows]
+        self.width = slots.shape[1]
+        self._build_mask()
+        return token_ids[rows].gather(1, slots)
+
+
+def _growing_layers(num_layers: int) -> list[Any]:
+    """Cache layers that append in place: torch.cat per step would copy the whole cache for every token."""
+
+    class GrowingLayer(DynamicLayer):
+        """`keys` and `values` are views, (rows, heads, length, head_dim), into buffers that double when full."""
+
+        def update(self, key_states, value_states, *args, **kwargs):
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                self._hold((key_states, value_states))
+                return self.keys, self.values
+            start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
+            if end > self.buffers[0].shape[2]:
+                self.buffers = tuple(self._enlarge(old, 2 * end) for old in (self.keys, self.values))
+            for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+                buffer[:, :, start:end] = states
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
+            return self.keys, self.values
+
+        def _hold(self, buffers):
+            self.buffers = tuple(buffers)
+            self.keys, self.values = self.buffers
+
+        @staticmethod
+        def _enlarge(old, length):
+            buffer = old.new_empty((*old.shape[:2], length, old.shape[3]))
+            buffer[:, :, : old.shape[2]] = old
+            return buffer
+
+        def reorder_cache(self, beam_idx):
+            self._hold(old.index_select(0, beam_idx) for old in (self.keys, self.values))
+
+        def keep(self, rows, slots, prompt_length, width):
+            self._hold(self._select(old, rows, slots, prompt_length, width) for old in (self.keys, self.values))
+
+        @staticmethod
+        def _select(old, rows, slots, prompt_length, width):
+            old = old.index_select(0, rows)
+            steps = old[:, :, prompt_length:].unflatten(2, (-1, width))  # (rows, heads, steps, width, head_dim)
+            index = slots[:, None, None, :, None].expand(-1, *steps.shape[1:3], -1, steps.shape[4])
+            return torch.cat([old[:, :, :prompt_length], steps.gather(3, index).flatten(2, 3)], dim=2)
+
+    return [GrowingLayer() for _ in range(num_layers)]
+
+
+def draw(logits: torch.Tensor, draws: list[list[float]], sampling: SamplingConfig) -> torch.Tensor:
+    """Token ids, (rows, width), from logits, (rows, width, vocab), by the inverse CDF at `draws` in [0, 1)."""
+
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
+    scores = logits.float() / sampling.temperature
+    if 0 < sampling.top_k < scores.shape[-1]:
+        scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[..., -1:], float("-inf"))
+    probs = scores.softmax(dim=-1)
+    if sampling.top_p < 1:
+        ordered, order = probs.sort(dim=-1, descending=True)
+        is_outside = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
+        probs = probs.masked_fill(torch.zeros_like(is_outside).scatter(-1, order, is_outside), 0.0)
+    cdf = probs.double().cumsum(dim=-1)
+    target = torch.tensor(draws, dtype=cdf.dtype, device=cdf.device)[..., None] * cdf[..., -1:]
+    return torch.searchsorted(cdf, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def can_share_rows(model: Any) -> bool:
+    """True if a 4D mask is honoured by every layer: full attention under sdpa or eager."""
+
+    layers = DynamicCache(config=model.config).layers
+    attention = model.config.get_text_config()._attn_implementation
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers) and attention in ("sdpa", "eager")

@@ -1,0 +1,55 @@
+"""Flat Monte Carlo: each inner step estimated, last steps known, budget kept."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Problem, Rollout
+from mmprm_hf.engines import ScriptedEngine
+from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
+from mmprm_hf.labelling.omegaprm import NothingJudgedError
+
+PROBLEM = Problem("p", "question", answer="7")
+
+
+def policy(problem, prefix, call_index, sample_index):
+    """Even samples are right; odd ones take a wrong second step, after which nothing is right."""
+    is_right = "bad" not in prefix and sample_index % 2 == 0
+    steps = ("start", "good", "end") if is_right else ("start", "bad", "end")
+    return Rollout(steps[len(prefix) :], "7" if is_right else "8")
+
+
+def run(config, policy=policy):
+    return asyncio.run(search(PROBLEM, ScriptedEngine(policy), RuleVerifier(), config, random.Random(0)))
+
+
+def test_every_step_has_an_estimate_of_its_own():
+    tree = run(FlatMCConfig(num_responses=4, num_rollouts=6))
+    counts = {tree.prefix(i): (node.num_correct, node.num_decided) for i, node in enumerate(tree.nodes)}
+    assert counts == {
+        (): (2, 4),
+        ("start",): (3, 6),
+        ("start", "good"): (3, 6),
+        ("start", "bad"): (0, 6),
+        ("start", "good", "end"): (2, 2),
+        ("start", "bad", "end"): (0, 2),
+    }
+    assert tree.num_rollouts == 4 + 3 * 6, "the shared prefix is estimated once"
+
+
+@pytest.mark.parametrize(("max_rollouts", "expected"), [(4, 4), (9, 4), (10, 10), (17, 16), (100, 22)])
+def test_budget_is_kept(max_rollouts, expected):
+    assert run(FlatMCConfig(4, 6, max_rollouts)).num_rollouts == expected
+
+
+def test_nothing_judged_and_bad_settings():
+    with pytest.raises(NothingJudgedError, match="none of the 2 rollouts"):
+        run(FlatMCConfig(2, 6), lambda *args: Rollout(("a",), None, complete=False))
+    with pytest.raises(ValueError, match="num_rollouts=0"):
+        FlatMCConfig(num_rollouts=0)
+    with pytest.raises(ValueError, match="max_rollouts=3"):
+        FlatMCConfig(num_responses=4, max_rollouts=3)
