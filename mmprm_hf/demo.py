@@ -251,8 +251,8 @@ def evaluate_nano(
     solved_train = solve_nano(train, models, num_candidates, seed + 1, progress)
     results = {**best_of_n_report(solved.rows, aggregation=AGGREGATION), **models.paths, "seconds": solved.seconds}
     for name, prefix in (("step_level", False), ("prefix_level", True)):
-        labels, scores, num_unparsable = _step_truth(test, solved.candidates, prefix)
-        train_labels, train_scores, _ = _step_truth(train, solved_train.candidates, prefix)
+        labels, scores, num_unparsable = step_truth(test, solved.candidates, prefix)
+        train_labels, train_scores, _ = step_truth(train, solved_train.candidates, prefix)
         report = step_level_report(labels, scores, train_labels=train_labels, train_scores=train_scores)
         results[name] = {**report, "num_unparsable": num_unparsable}
     if output is not None:
@@ -260,7 +260,7 @@ def evaluate_nano(
     return results
 
 
-def _step_truth(
+def step_truth(
     nano_problems: Sequence[NanoProblem], candidates: Sequence[Sequence[Candidate]], prefix: bool
 ) -> tuple[list[int], list[float], int]:
     """Labels and scores of the steps of distinct candidates, flat; and how many unparsable steps were left out."""

@@ -1,0 +1,78 @@
+"""What each stage adds: the same candidates of the policy, ranked by the PRM of every stage.
+
+    python recipes/nano/study.py --run out/nano --output recipes/nano/results/stages.json
+
+Rows: the policy as its own judge and the base as a judge (both before any step label: the softmax over Yes and No at
+the marker), and the PRM trained on Monte Carlo labels. Step AUROC is against the exact step checker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmprm_hf.demo import AGGREGATION, Models, solve_nano, step_truth
+from mmprm_hf.evaluation.evaluators import best_of_n_report
+from mmprm_hf.evaluation.metrics import auroc
+from mmprm_hf.files import write_json
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano.world import problems
+from mmprm_hf.scoring import PRMScorer
+
+
+def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
+    """The PRM of every stage by name."""
+    prms = {}
+    for name, folder in (("policy, no labels", "policy"), ("base, no labels", "base")):
+        processor = MMPRMProcessor.from_policy(run / folder)
+        prms[name] = (MMPRMModel.from_policy(run / folder, processor), processor)
+    prms["base + MC labels"] = (MMPRMModel.from_pretrained(run / "prm"), MMPRMProcessor.from_pretrained(run / "prm"))
+    return prms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("out/nano"))
+    parser.add_argument("--output", type=Path, default=Path("recipes/nano/results/stages.json"))
+    parser.add_argument("--num-problems", type=int, default=500)
+    parser.add_argument("--num-candidates", type=int, default=16)
+    parser.add_argument("--split", choices=["train", "test"], default="test")
+    args = parser.parse_args()
+    prms = load_prms(args.run)
+    policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
+    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["base + MC labels"], paths={})
+    nano = problems(args.split, args.num_problems)
+    solved = solve_nano(nano, models, args.num_candidates)
+    targets = [problem.to_problem() for problem in nano]
+    results = {}
+    for name, (model, processor) in prms.items():
+        scored = PRMScorer(model, processor).score_many(targets, solved.candidates)
+        rows = [
+            {
+                **row,
+                "candidates": [
+                    {**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], found, strict=True)
+                ],
+            }
+            for row, found in zip(solved.rows, scored, strict=True)
+        ]
+        report = best_of_n_report(rows, aggregation=AGGREGATION)
+        aurocs = {}
+        for key, prefix in (("step_auroc", False), ("prefix_auroc", True)):
+            labels, scores, _ = step_truth(nano, scored, prefix)
+            aurocs[key] = auroc(labels, scores)
+        results[name] = {**report, **aurocs}
+    print(f"{'PRM':<22}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")
+    for name, row in results.items():
+        best, weighted = (100 * row["metrics"][metric]["value"] for metric in ("best_of_n", "weighted_vote"))
+        print(f"{name:<22}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>11.1f}{weighted:>10.1f}")
+    shared = {key: round(100 * value["value"], 1) for key, value in report["metrics"].items()}
+    print(json.dumps({key: shared[key] for key in ("greedy", "mean_pass_at_1", "majority_vote", "oracle")}))
+    write_json(args.output, {"split": args.split, "num_problems": args.num_problems, "prms": results})
+
+
+if __name__ == "__main__":
+    main()
