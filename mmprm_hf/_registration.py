@@ -1,9 +1,9 @@
-"""Registers our classes with transformers at the moment transformers loads its own registries, and not before.
+"""Makes transformers know our classes by name, so that ``import mmprm_hf`` need import neither torch nor transformers.
 
-``import mmprm_hf`` must stay cheap and must not import torch, yet afterwards ``AutoModel.from_pretrained`` has to know
-``mm_prm``. So every registration waits for the transformers module that holds the registry: a finder on
-`sys.meta_path` notices when it has been loaded, and then loads our side. Our modules are watched too, because they
-import transformers themselves: what is still being imported registers when it is done.
+transformers' Auto mappings and pipeline tasks are tables of names, resolved on first use: a model type's classes are
+looked up in ``transformers.models.<model_type>``. So our names are added to each table right after the module that
+holds it has run (strings only: nothing of ours is imported while transformers is half loaded), and the import of
+``transformers.models.mm_prm`` is answered with our models.
 
 Standard library only at import.
 """
@@ -17,50 +17,59 @@ import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-
-def _register_config(theirs: ModuleType, ours: ModuleType) -> None:
-    theirs.AutoConfig.register(ours.MMPRMConfig.model_type, ours.MMPRMConfig, exist_ok=True)
-
-
-def _register_model(theirs: ModuleType, ours: ModuleType) -> None:
-    theirs.AutoModel.register(ours.MMPRMConfig, ours.MMPRMModel, exist_ok=True)
+_MODEL_TYPE = "mm_prm"
+_ALIAS = f"transformers.models.{_MODEL_TYPE}"
+_TASK = "generate-and-rerank"
 
 
-def _register_processor(theirs: ModuleType, ours: ModuleType) -> None:
-    theirs.AutoProcessor.register(ours.MMPRMConfig, ours.MMPRMProcessor, exist_ok=True)
+def _name_config(module: ModuleType) -> None:
+    module.CONFIG_MAPPING_NAMES[_MODEL_TYPE] = "MMPRMConfig"
 
 
-def _register_pipeline(theirs: ModuleType, ours: ModuleType) -> None:
-    ours.register_pipeline(theirs.PIPELINE_REGISTRY)
+def _name_model(module: ModuleType) -> None:
+    module.MODEL_MAPPING_NAMES[_MODEL_TYPE] = "MMPRMModel"
+    module.MODEL_MAPPING._reverse_config_mapping["MMPRMConfig"] = _MODEL_TYPE
 
 
-# (module of transformers, module of ours, what to do once both are loaded)
-_REGISTRATIONS: tuple[tuple[str, str, Callable[[ModuleType, ModuleType], None]], ...] = (
-    ("transformers.models.auto.configuration_auto", "mmprm_hf.models.configuration_mm_prm", _register_config),
-    ("transformers.models.auto.modeling_auto", "mmprm_hf.models.modeling_mm_prm", _register_model),
-    ("transformers.models.auto.processing_auto", "mmprm_hf.models.processing_mm_prm", _register_processor),
-    ("transformers.pipelines", "mmprm_hf.rerank.pipeline", _register_pipeline),
-)
-_WATCHED = {name for theirs, ours, _ in _REGISTRATIONS for name in (theirs, ours)}
-_loaded: set[str] = set()  # watched modules whose code has run to its end
+def _name_processor(module: ModuleType) -> None:
+    module.PROCESSOR_MAPPING_NAMES[_MODEL_TYPE] = "MMPRMProcessor"
+    module.PROCESSOR_MAPPING._reverse_config_mapping["MMPRMConfig"] = _MODEL_TYPE
 
 
-def _after_load(name: str) -> None:
-    """Run the registrations that `name` was missing for; loading one of theirs loads our side."""
-    _loaded.add(name)
-    for theirs, ours, register in _REGISTRATIONS:
-        if name == theirs and ours not in sys.modules:
-            importlib.import_module(ours)  # ends in this function, with name == ours
-        elif name in (theirs, ours) and {theirs, ours} <= _loaded:
-            register(sys.modules[theirs], sys.modules[ours])
+def _name_pipeline(module: ModuleType) -> None:
+    module.SUPPORTED_TASKS[_TASK] = {
+        "impl": "mmprm_hf.rerank.pipeline.GenerateAndRerankPipeline",
+        "pt": (module.AutoModelForImageTextToText,),
+        "type": "multimodal",
+    }
 
 
-class _Watcher(importlib.abc.MetaPathFinder):
-    """Finds the watched modules as the other finders do, and reports when their code has run."""
+_WATCHED: dict[str, Callable[[ModuleType], None]] = {
+    "transformers.models.auto.configuration_auto": _name_config,
+    "transformers.models.auto.modeling_auto": _name_model,
+    "transformers.models.auto.processing_auto": _name_processor,
+    "transformers.pipelines": _name_pipeline,
+}
+
+
+class _AliasLoader(importlib.abc.Loader):
+    """Loads ``transformers.models.mm_prm``: a module whose names are those of `mmprm_hf.models`."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__getattr__ = lambda name: getattr(importlib.import_module("mmprm_hf.models"), name)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Answers for the alias, and adds our names to the watched modules once they have run."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if fullname == _ALIAS:
+            return importlib.machinery.ModuleSpec(fullname, _AliasLoader())
         if fullname not in _WATCHED:
             return None
         for finder in sys.meta_path:
@@ -70,7 +79,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
 
                 def exec_module(module: ModuleType, run: Callable[[ModuleType], None] = run) -> None:
                     run(module)
-                    _after_load(fullname)
+                    _WATCHED[fullname](module)
 
                 spec.loader.exec_module = exec_module
                 return spec
@@ -78,9 +87,9 @@ class _Watcher(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Register with what transformers has loaded already, and watch for the rest. Calling it again changes nothing."""
-    if not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Watcher())
-    for theirs, _, _ in _REGISTRATIONS:
-        if theirs in sys.modules and theirs not in _loaded:
-            _after_load(theirs)
+    """Add our names to what transformers has loaded, and watch for the rest. Calling it again changes nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    for name, add_names in _WATCHED.items():
+        if name in sys.modules:
+            add_names(sys.modules[name])

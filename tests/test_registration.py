@@ -18,18 +18,28 @@ def test_import_brings_in_neither_torch_nor_transformers():
     assert run("import sys, mmprm_hf; print({'torch', 'transformers'} & set(sys.modules))") == "set()"
 
 
-@pytest.mark.parametrize("order", ["import mmprm_hf, transformers", "import transformers, mmprm_hf"])
-def test_auto_classes_and_pipeline_know_us_whatever_is_imported_first(order):
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import mmprm_hf, transformers",
+        "from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline\nimport mmprm_hf",
+        "import mmprm_hf\nfrom transformers import LlamaForCausalLM",
+        "import mmprm_hf\nfrom transformers import pipeline",
+        "import mmprm_hf\nfrom transformers.processing_utils import ProcessorMixin",
+        "from mmprm_hf import PRMTrainer",
+    ],
+)
+def test_auto_classes_and_pipeline_know_us_whatever_is_imported_first(first):
     code = (
-        f"{order}\n"
-        "from transformers import AutoConfig, AutoModel, AutoProcessor\n"
-        "from transformers.pipelines import PIPELINE_REGISTRY\n"
+        f"{first}\n"
+        "from transformers import AutoConfig, AutoModel, AutoProcessor, MODEL_MAPPING, PROCESSOR_MAPPING\n"
+        "from transformers.pipelines import check_task, _resolve_impl\n"
         "config = AutoConfig.for_model('mm_prm')\n"
-        "from transformers import MODEL_MAPPING, PROCESSOR_MAPPING\n"
+        "task = _resolve_impl(check_task('generate-and-rerank')[1]['impl'])\n"
         "print(type(config).__name__, MODEL_MAPPING[type(config)].__name__, "
-        "PROCESSOR_MAPPING[type(config)].__name__, 'generate-and-rerank' in PIPELINE_REGISTRY.supported_tasks)\n"
+        "PROCESSOR_MAPPING[type(config)].__name__, task.__name__)\n"
     )
-    assert run(code) == "MMPRMConfig MMPRMModel MMPRMProcessor True"
+    assert run(code) == "MMPRMConfig MMPRMModel MMPRMProcessor GenerateAndRerankPipeline"
 
 
 def test_public_names_resolve_and_unknown_ones_are_refused():

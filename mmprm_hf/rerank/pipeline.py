@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, Pipeline
+from transformers import Pipeline
 
 from ..data import Problem
 from ..engines import SamplingConfig, TransformersEngine
@@ -156,14 +156,3 @@ class GenerateAndRerankPipeline(Pipeline):
         winner = rows[chosen] if chosen is not None else {}
         parts = {name: winner.get(name) for name in ("text", "answer", "steps", "step_scores", "score")}
         return {**parts, "chosen": chosen, "candidates": rows, "seconds": outputs["seconds"]}
-
-
-def register_pipeline(registry: Any) -> None:
-    """Make the task known to transformers' pipeline registry; calling it again changes nothing."""
-    if TASK not in registry.supported_tasks:
-        registry.register_pipeline(
-            TASK,
-            pipeline_class=GenerateAndRerankPipeline,
-            pt_model=AutoModelForImageTextToText,
-            type="multimodal",
-        )

@@ -1,0 +1,164 @@
+"""Tiny policies, tokenizers and processors built in code: two layers, width 32, no files needed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers.decoders import Fuse
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>' }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SPECIAL_TOKENS = ["<pad>", "<unk>", "</s>", "<image>", "<|user|>", "<|assistant|>"]
+
+
+def make_tokenizer(with_marker: bool = False) -> PreTrainedTokenizerFast:
+    """Character tokenizer over printable ASCII with Yes and No as whole tokens; `with_marker` knows <prm> already."""
+    special = SPECIAL_TOKENS + (["<prm>"] if with_marker else [])
+    characters = [chr(code) for code in range(32, 127)] + ["\n"]
+    vocab = {token: index for index, token in enumerate(special + ["Yes", "No"] + characters)}
+    backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("Yes|No|[\\s\\S]"), "isolated")
+    backend.decoder = Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="</s>",
+        extra_special_tokens=special[3:],
+        chat_template=CHAT_TEMPLATE,
+        padding_side="left",
+    )
+
+
+def make_processor(with_marker: bool = False) -> LlavaProcessor:
+    """LLaVA processor with 16 image tokens (32 px, patches of 8)."""
+    return LlavaProcessor(
+        image_processor=SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+        tokenizer=make_tokenizer(with_marker),
+        patch_size=8,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+        num_additional_image_tokens=0,
+    )
+
+
+def text_config(vocab_size: int) -> LlamaConfig:
+    """Two layers, width 32."""
+    return LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=2,
+    )
+
+
+def make_policy(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+    """Random LLaVA policy; weights are large enough that scores differ clearly between texts."""
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        vision_use_head=False,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text_config(len(processor.tokenizer)),
+        image_token_index=processor.image_token_id,
+        image_seq_length=16,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
+    return _louder(LlavaForConditionalGeneration(config))
+
+
+def _louder(model: torch.nn.Module) -> torch.nn.Module:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5.0)
+    return model.eval()
+
+
+def make_figure(seed: int = 0) -> Image.Image:
+    """A 32 px figure with two colours that depend on the seed."""
+    figure = Image.new("RGB", (32, 32), (seed * 53 % 256, 80, 200))
+    figure.paste((250, seed * 97 % 256, 10), (4 + seed % 8, 6, 20, 24))
+    return figure
+
+
+@pytest.fixture(scope="session")
+def tiny_processor() -> LlavaProcessor:
+    """LlavaProcessor whose tokenizer does not know <prm>. Do not change it: copy it first."""
+    return make_processor()
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tiny_processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+    """LLaVA policy of about 60,000 parameters. Do not change it: copy it first."""
+    return make_policy(tiny_processor)
+
+
+@pytest.fixture(scope="session")
+def tiny_policy_dir(tmp_path_factory, tiny_policy, tiny_processor) -> str:
+    """Folder with the tiny policy and its processor."""
+    path = tmp_path_factory.mktemp("tiny_policy")
+    tiny_policy.save_pretrained(path)
+    tiny_processor.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_text_policy_dir(tmp_path_factory) -> str:
+    """Folder with a text-only Llama policy and its tokenizer."""
+    path = tmp_path_factory.mktemp("tiny_text_policy")
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    _louder(LlamaForCausalLM(text_config(len(tokenizer)))).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_prm_dir(tmp_path_factory, tiny_policy_dir) -> str:
+    """Folder with a PRM and its processor, both made from the tiny policy."""
+    from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+
+    path = tmp_path_factory.mktemp("tiny_prm")
+    processor = MMPRMProcessor.from_policy(tiny_policy_dir)
+    MMPRMModel.from_policy(tiny_policy_dir, processor).save_pretrained(path)
+    processor.save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def figures() -> list[Image.Image]:
+    """Four different figures."""
+    return [make_figure(seed) for seed in range(4)]

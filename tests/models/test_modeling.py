@@ -1,0 +1,231 @@
+"""MMPRMModel: equal to the policy before training, exact loss, round trips, remote code, refusals."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_policy, make_processor
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+
+import mmprm_hf.models as island
+from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor, register
+from mmprm_hf.models.modeling_mm_prm import marker_loss
+
+STEPS = [["x = 2 + 3", "so x = 5"], ["it is 7", "then 8", "9"], ["end"]]
+QUESTIONS = ["What is x?", "And y, if 3+4 is one less than y?", "z?"]
+
+
+@pytest.fixture(scope="module")
+def prm(tiny_policy_dir):
+    processor = MMPRMProcessor.from_policy(tiny_policy_dir)
+    return MMPRMModel.from_policy(tiny_policy_dir, processor), processor
+
+
+@pytest.fixture
+def batch(prm, figures):
+    return prm[1](images=[figures[0], [figures[1], figures[2]], None], text=QUESTIONS, steps=STEPS)
+
+
+def unreached(model):
+    """Parameters without gradient, but for the vision norm that LLaVA never reads (it takes the layer before)."""
+    return [n for n, p in model.named_parameters() if p.grad is None and "vision_tower.post_layernorm" not in n]
+
+
+def test_before_training_scores_are_the_policys_yes_no_softmax(figures):
+    processor = make_processor(with_marker=True)  # the policy knows the marker: nothing is added or resized
+    policy = make_policy(processor)
+    prm_processor = MMPRMProcessor.from_policy(processor)
+    model = MMPRMModel.from_policy(policy, prm_processor)
+    assert not prm_processor.marker_added
+    batch = prm_processor(images=[figures[0], None, figures[2]], text=QUESTIONS, steps=STEPS)
+    with torch.no_grad():
+        scores = torch.cat(model(**batch).step_scores())
+        logits = policy(**batch).logits[batch["input_ids"] == prm_processor.marker_token_id]
+    vocab = processor.tokenizer.get_vocab()
+    expected = logits[:, [vocab["Yes"], vocab["No"]]].softmax(-1)[:, 0]
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
+    assert scores.std() > 0.01
+    row = prm_processor.marker_token_id
+    policy_row = policy.get_input_embeddings().weight[row]
+    assert torch.equal(model.get_input_embeddings().weight[row], policy_row)
+
+
+def test_a_new_marker_starts_at_the_mean_embedding_and_the_policy_is_not_changed(prm, tiny_policy_dir):
+    model, processor = prm
+    policy = AutoModelForImageTextToText.from_pretrained(tiny_policy_dir)
+    rows = policy.get_input_embeddings().weight
+    assert processor.marker_token_id == len(rows)
+    weight = model.get_input_embeddings().weight
+    torch.testing.assert_close(weight[processor.marker_token_id], rows.mean(0))
+    assert torch.equal(weight[:-1], rows)
+    assert model.config.get_text_config().vocab_size == len(rows) + 1
+
+
+def test_from_a_model_object_copies_the_backbone(tiny_policy, tiny_policy_dir):
+    before = copy.deepcopy(tiny_policy.state_dict())
+    model = MMPRMModel.from_policy(tiny_policy, MMPRMProcessor.from_policy(tiny_policy_dir))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in tiny_policy.state_dict().items())
+
+
+def test_text_only_policy(tiny_text_policy_dir, tmp_path):
+    processor = MMPRMProcessor.from_policy(tiny_text_policy_dir)
+    model = MMPRMModel.from_policy(tiny_text_policy_dir, processor)
+    batch = processor(text=QUESTIONS, steps=STEPS)
+    assert model(**batch).marker_counts.tolist() == [2, 3, 1]
+    model.freeze_vision()  # nothing to freeze
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = MMPRMProcessor.from_pretrained(tmp_path)(text=QUESTIONS, steps=STEPS)
+    assert torch.equal(MMPRMModel.from_pretrained(tmp_path)(**again).logits, model(**batch).logits)
+
+
+def test_only_marker_positions_reach_the_head(prm, batch):
+    rows = []
+    hook = prm[0].score.register_forward_pre_hook(lambda _, args: rows.append(tuple(args[0].shape)))
+    output = prm[0](**batch)
+    hook.remove()
+    assert rows == [(6, 32)]
+    assert output.logits.shape == (6, 2)
+    assert [len(scores) for scores in output.step_scores()] == [2, 3, 1]
+    assert output.loss is None and output.past_key_values is None
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_batched_equals_one_by_one(prm, figures, padding_side):
+    model, processor = prm
+    images = [figures[0], [figures[1], figures[2]], None]
+    with torch.no_grad():
+        batch = processor(images=images, text=QUESTIONS, steps=STEPS, padding_side=padding_side)
+        together = torch.cat(model(**batch).step_scores())
+        alone = [
+            model(**processor(images=i, text=q, steps=s)) for i, q, s in zip(images, QUESTIONS, STEPS, strict=True)
+        ]
+    torch.testing.assert_close(together, torch.cat([a.step_scores()[0] for a in alone]), atol=1e-5, rtol=0)
+
+
+def test_loss_by_hand():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0], [5.0, 1.0]])
+    labels = torch.tensor([0.3, 0.9, -100.0])
+    first, second = math.log(2), -(0.9 * math.log(0.75) + 0.1 * math.log(0.25))
+    assert marker_loss(logits, labels).item() == pytest.approx((first + second) / 2, rel=1e-6)
+    assert marker_loss(logits, labels, 8).item() == pytest.approx((first + second) / 8, rel=1e-6)
+    assert marker_loss(logits, labels, torch.tensor(8)).item() == pytest.approx((first + second) / 8, rel=1e-6)
+    rounded = marker_loss(logits, torch.tensor([0.3, 1.0, -100.0])).item()
+    assert rounded == pytest.approx((first - math.log(0.75)) / 2, rel=1e-6)  # what a 0.9 label must not become
+    assert abs(rounded - (first + second) / 2) > 0.05
+
+
+def test_labels_reach_the_markers_and_every_parameter_gets_a_gradient(prm, batch):
+    model = copy.deepcopy(prm[0])
+    labels = torch.full(batch["input_ids"].shape, -100.0)
+    is_marker = batch["input_ids"] == prm[1].marker_token_id
+    labels[is_marker] = torch.tensor([1.0, 0.9, 0.0, 0.5, -100.0, 0.1])
+    output = model(**batch, labels=labels)
+    expected = marker_loss(output.logits, labels[is_marker])
+    torch.testing.assert_close(output.loss, expected)
+    output.loss.backward()
+    assert unreached(model) == []
+    silent = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.abs().sum()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("steps", [None, ["a"]])
+def test_a_batch_without_labelled_markers_has_zero_loss_tied_to_all_parameters(prm, figures, steps):
+    model = copy.deepcopy(prm[0])
+    inputs = prm[1](images=figures[0], text="q", steps=steps)
+    loss = model(**inputs, labels=torch.full(inputs["input_ids"].shape, -100.0)).loss
+    assert loss.item() == 0.0
+    loss.backward()
+    assert unreached(model) == []
+
+
+def test_frozen_vision_tower_stays_in_eval_mode(prm):
+    model = copy.deepcopy(prm[0])
+    model.freeze_vision()
+    model.train()
+    assert model.training and model.vlm.language_model.training
+    assert not any(module.training for module in model.vision_tower().modules())
+    assert not any(parameter.requires_grad for parameter in model.vision_tower().parameters())
+    assert all(parameter.requires_grad for parameter in model.vlm.multi_modal_projector.parameters())
+
+
+def test_auto_classes_give_the_same_model_back(prm, batch, tiny_prm_dir):
+    register()
+    register()
+    model, processor = AutoModel.from_pretrained(tiny_prm_dir), AutoProcessor.from_pretrained(tiny_prm_dir)
+    assert type(AutoConfig.from_pretrained(tiny_prm_dir)) is MMPRMConfig
+    assert type(model) is MMPRMModel and type(processor) is MMPRMProcessor
+    assert torch.equal(model(**batch).logits, prm[0](**batch).logits)
+
+
+def test_remote_code_gives_the_same_scores_without_the_package(prm, figures, tiny_prm_dir, tmp_path):
+    figures[0].save(tmp_path / "figure.png")
+    script = f"""
+import sys, torch
+sys.modules["mmprm_hf"] = None  # any import of the package fails
+from transformers import AutoModel, AutoProcessor
+for path in ({tiny_prm_dir!r}, {str(tmp_path / "again")!r}):
+    model = AutoModel.from_pretrained(path, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
+    batch = processor(images={str(tmp_path / "figure.png")!r}, text="What is x?", steps=["x = 2", "x = 5"])
+    with torch.no_grad():
+        print("LOGITS", model(**batch).logits.tolist())
+    model.save_pretrained({str(tmp_path / "again")!r})
+    processor.save_pretrained({str(tmp_path / "again")!r})
+"""
+    env = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        expected = prm[0](**prm[1](images=figures[0], text="What is x?", steps=["x = 2", "x = 5"])).logits
+    lines = [line.removeprefix("LOGITS ") for line in done.stdout.splitlines() if line.startswith("LOGITS ")]
+    assert len(lines) == 2
+    for line in lines:
+        torch.testing.assert_close(torch.tensor(json.loads(line)), expected, atol=1e-6, rtol=0)
+
+
+def test_a_saved_checkpoint_holds_no_path_of_this_machine(tiny_prm_dir, tiny_policy_dir):
+    assert tiny_policy_dir not in Path(tiny_prm_dir, "config.json").read_text()
+    assert tiny_policy_dir not in Path(tiny_prm_dir, "tokenizer_config.json").read_text()
+
+
+def test_a_checkpoint_that_is_no_prm_is_refused(tiny_policy_dir, tiny_prm_dir, tiny_policy):
+    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llava'"):
+        MMPRMModel.from_pretrained(tiny_policy_dir)
+    with pytest.raises(ValueError, match="is a PRM already"):
+        MMPRMModel.from_policy(tiny_prm_dir, MMPRMProcessor.from_pretrained(tiny_prm_dir))
+    with pytest.raises(ValueError, match="needs the processor"):
+        MMPRMModel.from_policy(tiny_policy)
+    with pytest.raises(ValueError, match="head_type 'mlp'"):
+        MMPRMConfig(head_type="mlp")
+
+
+def test_missing_backbone_weights_are_refused(prm, tmp_path):
+    state = {name: value for name, value in prm[0].state_dict().items() if ".layers.1." not in name}
+    prm[0].save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(ValueError, match=r"weights of the backbone are missing .*layers\.1\."):
+        MMPRMModel.from_pretrained(tmp_path)
+
+
+def test_the_island_imports_siblings_only():
+    for path in Path(island.__file__).parent.glob("*_mm_prm.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= 1, f"{path.name} imports from above the island"
+                assert not (node.module or "").startswith("mmprm_hf"), f"{path.name} imports the package"
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("mmprm_hf") for alias in node.names)

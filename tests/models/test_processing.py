@@ -1,0 +1,150 @@
+"""MMPRMProcessor: exact token layout, everything saved, refusals of bad text and images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_processor, make_tokenizer
+
+from mmprm_hf.models import MMPRMProcessor
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_policy_dir):
+    return MMPRMProcessor.from_policy(tiny_policy_dir)
+
+
+def tokens(processor, batch, row=0):
+    ids = batch["input_ids"][row][batch["attention_mask"][row].bool()]
+    return processor.tokenizer.convert_ids_to_tokens(ids.tolist())
+
+
+def test_layout_is_prompt_then_steps_each_with_its_marker(processor, figures):
+    batch = processor(images=figures[0], text="q?", steps=["ab", "Yes"])
+    expected = ["<|user|>"] + ["<image>"] * 16 + ["q", "?", "<|assistant|>", "a", "b", "<prm>", "Yes", "<prm>"]
+    assert tokens(processor, batch) == expected
+    assert batch["pixel_values"].shape == (1, 3, 32, 32)
+
+
+def test_prompt_is_the_policys_own_prompt(processor, tiny_processor, figures):
+    messages = [{"role": "user", "content": [{"type": "image", "image": figures[0]}, {"type": "text", "text": "q?"}]}]
+    policy = tiny_processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    ours = processor(images=figures[0], text="q?")
+    assert ours["input_ids"].tolist() == policy["input_ids"].tolist()
+    assert torch.equal(ours["pixel_values"], policy["pixel_values"])
+
+
+def test_a_prefix_of_steps_is_a_prefix_of_ids(processor):
+    whole = processor(text="q", steps=["a", "bc", "d"])["input_ids"][0].tolist()
+    part = processor(text="q", steps=["a", "bc"])["input_ids"][0].tolist()
+    assert whole[: len(part)] == part
+
+
+def test_separator_stands_between_marker_and_next_step(tiny_policy_dir):
+    processor = MMPRMProcessor.from_policy(tiny_policy_dir, step_separator="\n\n")
+    layout = tokens(processor, processor(text="q", steps=["a", "b"]))
+    assert layout == ["<|user|>", "q", "<|assistant|>", "a", "<prm>", "\n", "\n", "b", "<prm>"]
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_padding(processor, padding_side):
+    batch = processor(text=["q", "qq"], steps=[["a"], ["a", "b"]], padding_side=padding_side)
+    assert batch["input_ids"].shape == (2, 8)
+    assert batch["attention_mask"].sum(-1).tolist() == [5, 8]
+    pad = batch["input_ids"][0][:3] if padding_side == "left" else batch["input_ids"][0][5:]
+    assert pad.tolist() == [processor.tokenizer.pad_token_id] * 3
+
+
+def test_everything_is_saved(tmp_path, tiny_policy_dir, figures):
+    processor = MMPRMProcessor.from_policy(
+        tiny_policy_dir,
+        marker_token="<score>",
+        positive_token="+",
+        negative_token="-",
+        step_separator="\n",
+        prompt_template="{images}Q: {question}\n",
+    )
+    processor.save_pretrained(tmp_path)
+    again = MMPRMProcessor.from_pretrained(tmp_path)
+    assert again.to_dict() == processor.to_dict()
+    arguments = {"images": figures[0], "text": "q?", "steps": ["ab", "c"]}
+    first, second = processor(**arguments), again(**arguments)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert tokens(again, second)[16:] == list("Q: q?\nab") + ["<score>", "\n", "c", "<score>"]
+    saved = json.loads(Path(tmp_path, "processor_config.json").read_text())
+    assert saved["auto_map"] == {"AutoProcessor": "processing_mm_prm.MMPRMProcessor"}
+
+
+def test_bare_tokenizer(tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = None
+    processor = MMPRMProcessor.from_policy(tokenizer)
+    assert processor.prompt_template == "{images}{question}\n"
+    processor.save_pretrained(tmp_path)
+    again = MMPRMProcessor.from_pretrained(tmp_path)
+    assert tokens(again, again(text="q", steps=["a"])) == ["q", "\n", "a", "<prm>"]
+    with pytest.raises(ValueError, match="Found 1 images, but this PRM is text-only"):
+        again(text="q", images=["figure.png"], steps=["a"])
+
+
+@pytest.mark.parametrize("token", ["<prm>", "<image>", "</s>", "<|assistant|>"])
+def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
+    with pytest.raises(ValueError, match="inside the question"):
+        processor(text=f"q {token}", steps=["a"])
+    with pytest.raises(ValueError, match="inside the step with step_index 1"):
+        processor(text="q", steps=["a", f"b{token}"])
+    plain = processor(text="q", steps=["a", f"b{token}"], control_tokens="as_text")
+    assert tokens(processor, plain)[5:] == ["b", *token, "<prm>"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"text": "", "steps": ["a"]}, "empty question"),
+        ({"text": None, "steps": ["a"]}, "Found no question"),
+        ({"text": "q", "steps": ["a", " "]}, "empty step .* at step_index 1"),
+        ({"text": "q", "steps": "a"}, "Found a str as steps"),
+        ({"text": ["q", "r"], "steps": [["a"]]}, "Found 2 questions, 2 image entries and 1 lists of steps"),
+        ({"text": "q", "steps": ["a"], "images": "/no/such.png"}, r"'/no/such\.png' does not exist"),
+        ({"text": "q", "steps": ["a"], "images": 3}, "image of type int"),
+        ({"text": "q", "steps": ["a" * 20], "max_length": 8}, "Row 0 has 24 tokens, more than max_length 8"),
+    ],
+)
+def test_bad_input_is_refused(processor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processor(**arguments)
+
+
+def test_corrupt_images_are_refused(processor, figures, tmp_path):
+    figures[0].resize((200, 200)).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    processor(images=tmp_path / "whole.png", text="q", steps=["a"])
+    for name in ("cut.png", "text.png"):
+        with pytest.raises(ValueError, match=rf"{name}' cannot be read"):
+            processor(images=tmp_path / name, text="q", steps=["a"])
+
+
+def test_paths_bytes_and_pil_images_are_the_same(processor, figures, tmp_path):
+    path = tmp_path / "figure.png"
+    figures[0].save(path)
+    sources = [figures[0], path, str(path), {"bytes": path.read_bytes(), "path": None}, [figures[0]]]
+    pixels = [processor(images=source, text="q", steps=["a"])["pixel_values"] for source in sources]
+    assert all(torch.equal(pixels[0], other) for other in pixels[1:])
+
+
+def test_unusable_tokens_and_folders_are_refused(tiny_policy_dir, processor):
+    with pytest.raises(ValueError, match=r"Token 'Right' is 5 ids"):
+        MMPRMProcessor.from_policy(tiny_policy_dir, positive_token="Right")
+    with pytest.raises(ValueError, match="holds no PRM processor"):
+        MMPRMProcessor.from_pretrained(tiny_policy_dir)
+    with pytest.raises(ValueError, match="a PRM's processor already"):
+        MMPRMProcessor.from_policy(processor)
+    with pytest.raises(ValueError, match=r'does not contain "\{question\}"'):
+        MMPRMProcessor(make_processor(with_marker=True), prompt_template="{images}")
