@@ -17,7 +17,7 @@ import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .answers import RuleVerifier
-from .data import Problem, content_hash
+from .data import Problem, SearchTree, content_hash
 from .engines import SamplingConfig, TransformersEngine
 from .files import read_jsonl, write_json
 from .labelling import flat_mc, omegaprm
@@ -113,8 +113,6 @@ def label(
 
 def write_label_rows(problems: Iterable[Problem], output: Path) -> dict[str, Any]:
     """Turn the trees of a label folder into rows beside them, and return their statistics."""
-    from .data import SearchTree
-
     rows = paths_to_rows(problems, [SearchTree.from_dict(row) for row in read_jsonl(output / "trees.jsonl")])
     if not rows:
         raise ValueError(

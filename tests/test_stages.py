@@ -1,0 +1,86 @@
+"""The stages from folder to folder, small: data, labels by the shipped policy, a PRM trained on them."""
+
+import json
+
+import datasets
+import pytest
+import yaml
+
+from mmprm_hf import stages
+from mmprm_hf.data import SearchTree
+from mmprm_hf.files import read_jsonl, write_json
+from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
+from mmprm_hf.models import MMPRMModel
+from mmprm_hf.nano import POLICY_PATH
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Labels of 12 train problems, 4 rollouts an estimate."""
+    folder = tmp_path_factory.mktemp("labels")
+    config = folder / "label.yaml"
+    config.write_text(yaml.safe_dump({"num_rollouts": 4, "max_rollouts": 16, "num_searches": 2}))
+    output = folder / "out"
+    report = stages.label(POLICY_PATH, output, data=None, num_problems=12, search="omegaprm", config=config, seed=0)
+    return output, report
+
+
+def test_data_loads_as_a_dataset(tmp_path):
+    assert stages.build_nano_data(tmp_path, 6, 3) == {"train": 6, "test": 3}
+    loaded = datasets.load_dataset(str(tmp_path))
+    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "test": 3}
+    assert loaded["test"][0]["images"][0].size == (144, 144)
+    first = stages.load_problems(tmp_path, 2)
+    assert [problem.id for problem in first] == loaded["train"]["id"][:2]
+    assert first[0].answer_type == "number" and len(first[0].images) == 1
+
+
+def test_labels_hold_trees_rows_and_ledger(labels):
+    output, report = labels
+    trees = [SearchTree.from_dict(row) for row in read_jsonl(output / "trees.jsonl")]
+    assert len(trees) == report["num_trees"] == 12
+    assert all(tree.num_rollouts <= 16 for tree in trees)
+    rows = datasets.load_dataset(str(output / "paths"), split="train")
+    assert len(rows) == report["num_rows"] > 0
+    for row in rows:
+        assert len(row["completions"]) == len(row["labels"]) == len(row["label_counts"])
+        assert all(label == -100 or 0 <= label <= 1 for label in row["labels"])
+    assert json.loads((output / "summary.json").read_text())["num_rollouts"] == sum(t.num_rollouts for t in trees)
+
+
+def test_a_prm_trains_on_them_and_moves(labels, tmp_path):
+    output, _ = labels
+    config = tmp_path / "prm.yaml"
+    options = {"max_steps": 2, "per_device_train_batch_size": 4, "use_cpu": True, "report_to": "none"}
+    config.write_text(yaml.safe_dump({**options, "learning_rate": 1e-3, "save_strategy": "no", "disable_tqdm": True}))
+    stages.train(str(POLICY_PATH), output / "paths", tmp_path / "prm", config=config, eval_share=0.3)
+    before = MMPRMModel.from_policy(POLICY_PATH)
+    after = MMPRMModel.from_pretrained(tmp_path / "prm")
+    assert (after.score.weight - before.score.weight).abs().max() > 0
+
+
+def test_unknown_options_and_searches_are_refused_with_close_matches(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("num_rolouts: 3\n")
+    with pytest.raises(ValueError, match="Unknown option 'num_rolouts'.*did you mean num_rollouts"):
+        stages.read_config(path, OmegaPRMConfig)
+    path.write_text("- a\n")
+    with pytest.raises(ValueError, match="holds a list"):
+        stages.read_config(path, OmegaPRMConfig)
+    with pytest.raises(ValueError, match="Unknown search 'mcts'"):
+        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="mcts", config=None, seed=0)
+
+
+def test_trees_without_rows_are_an_error_not_an_empty_dataset(tmp_path):
+    (tmp_path / "trees.jsonl").write_text("")
+    with pytest.raises(ValueError, match="give no label row"):
+        stages.write_label_rows([], tmp_path)
+
+
+def test_result_files_refuse_nan_and_name_broken_lines(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+    (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(ValueError, match="Line 2"):
+        read_jsonl(tmp_path / "b.jsonl")
