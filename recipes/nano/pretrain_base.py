@@ -2,7 +2,8 @@
 
 A large vision-language model brings reading, solving and judging from its pretraining; this stage gives the nano base
 the same, from an endless stream of train-split problems with exact truth:
-  * reading: every image token predicts the two characters drawn in its patch;
+  * reading: every image token predicts the two characters drawn in its patch, and their mean what the figure shows
+    without words (hands of a clock, dots, ticks, positions);
   * solving: next-token loss on the right solution, in plain and in tagged form, also from a middle layer, because a
     token can only be compared with a prediction that an earlier layer has formed;
   * judging: P(Yes) at the marker after every step of right and minimally wrong siblings (later steps recomputed from
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
+from transformers import AutoProcessor
 
 from mmprm_hf.nano.architecture import ASSISTANT, IMAGE, MARKER, USER, build_model, build_processor
 from mmprm_hf.nano.drawing import GRID
@@ -34,6 +36,9 @@ from mmprm_hf.packing import pack_prefix_tree, stack_packed
 from mmprm_hf.steps import render_solution
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
+WORDLESS = ("hour", "minute", "ticks", "across", "up", "A", "B", "C", "px", "py", "qx", "qy")  # readings without text
+WORDLESS_FAMILIES = ("clock", "number_line", "grid_path", "pictogram")
+MAX_WORDLESS = 60  # they are smaller
 MIDDLE_LAYER = 4
 ROW_LENGTH = 224  # tokens; one shape for all batches, so that compiled layers are compiled once
 
@@ -103,6 +108,10 @@ class PretrainingBatches(Dataset):
         pixels.append(np.asarray(canvas.image))
         texts = [canvas.texts.get((column, row), "") for row in range(GRID) for column in range(GRID)]
         patches.append([[CHARACTERS.index(text.rjust(2)[0]), CHARACTERS.index(text.rjust(2)[1])] for text in texts])
+        for name, value in wordless_readings(problem).items():
+            found["fact_row"].append(len(trees))
+            found["fact_name"].append(WORDLESS.index(name))
+            found["fact"].append(value)
         right = write_solution(problem.blueprint, problem.facts, rng)
         writers = [right]
         for _ in range(2):
@@ -135,8 +144,19 @@ class PretrainingBatches(Dataset):
         return self.tokenizer.encode(text, add_special_tokens=False)
 
 
+def wordless_readings(problem: NanoProblem) -> dict[str, int]:
+    """What the figure shows by shape and place alone."""
+    if problem.family not in WORDLESS_FAMILIES:
+        return {}
+    blueprint = problem.blueprint
+    shown = {name: value for name, value in blueprint.readings.items() if name in WORDLESS}
+    if problem.family == "grid_path":
+        shown |= dict(zip(("px", "py", "qx", "qy"), blueprint.layout, strict=True))
+    return shown
+
+
 class Pretrainer(torch.nn.Module):
-    """The base with its two throw-away heads; forward returns the losses."""
+    """The base with its three throw-away heads; forward returns the losses."""
 
     def __init__(self, model, yes_no: list[int]) -> None:
         super().__init__()
@@ -144,6 +164,7 @@ class Pretrainer(torch.nn.Module):
         self.yes_no = yes_no
         self.patch_head = torch.nn.Linear(model.config.text_config.hidden_size, 2 * len(CHARACTERS))
         self.digit_head = torch.nn.Linear(model.config.text_config.hidden_size, 1)
+        self.fact_head = torch.nn.Linear(model.config.text_config.hidden_size, len(WORDLESS) * MAX_WORDLESS)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         pixels = batch["pixels"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
@@ -163,8 +184,11 @@ class Pretrainer(torch.nn.Module):
         patch_logits = self.patch_head(features).unflatten(-1, (2, len(CHARACTERS)))
         marker_logits = head(last[batch["marker_at"]])[:, self.yes_no].float()
         digit_logits = self.digit_head(last[batch["digit_at"]]).squeeze(-1).float()
+        fact_logits = self.fact_head(features.mean(1)).unflatten(-1, (len(WORDLESS), MAX_WORDLESS))
+        fact_logits = fact_logits[batch["fact_row"], batch["fact_name"]].float()
         truth = batch["marker"]
         losses = {
+            "facts": F.cross_entropy(fact_logits, batch["fact"]),
             "read": F.cross_entropy(patch_logits.flatten(0, 2).float(), batch["patches"].flatten()),
             "solve": F.cross_entropy(head(last[batch["lm_at"]]).float(), batch["lm_target"]),
             "solve_middle": F.cross_entropy(head(middle[batch["lm_at"]]).float(), batch["lm_target"]),
@@ -176,13 +200,13 @@ class Pretrainer(torch.nn.Module):
         }
 
 
-WEIGHTS = {"read": 0.5, "solve": 1.0, "solve_middle": 0.3, "digit": 1.0, "judge": 0.7}
+WEIGHTS = {"read": 0.5, "facts": 0.5, "solve": 1.0, "solve_middle": 0.3, "digit": 1.0, "judge": 0.7}
 
 
 def learning_rate(step: int, num_steps: int, peak: float) -> float:
-    """Warm up over 200 steps, stay, then fall linearly to 2 % of the peak over the last 30 %."""
+    """Stay at the peak, then fall linearly to 2 % of it over the last 30 %."""
     fall = max(0.0, (step - 0.7 * num_steps) / (0.3 * num_steps))
-    return peak * min(1.0, (step + 1) / 200) * (1 - 0.98 * fall)
+    return peak * (1 - 0.98 * fall)
 
 
 def main() -> None:
@@ -197,26 +221,30 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="Do not compile the decoder layers.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    processor = build_processor()
+    checkpoint = args.output / "resume.pt"
+    processor = AutoProcessor.from_pretrained(args.output) if checkpoint.exists() else build_processor()
     yes_no = processor.tokenizer.convert_tokens_to_ids(["Yes", "No"])
     trainer = Pretrainer(build_model(processor.tokenizer, args.seed), yes_no)
     if not args.no_compile:
         for layer in trainer.model.model.language_model.layers:
             layer.compile()
     optimizer = torch.optim.AdamW(trainer.parameters(), lr=args.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
-    first, checkpoint = 0, args.output / "resume.pt"
+    first = warm_from = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        trainer.load_state_dict(state["trainer"])
-        optimizer.load_state_dict(state["optimizer"])
+        missing, _ = trainer.load_state_dict(state["trainer"], strict=False)
         first = state["step"]
+        if missing:  # a head is new: Adam starts afresh, and warmly
+            warm_from = first
+        else:
+            optimizer.load_state_dict(state["optimizer"])
         print(f"resuming at step {first}", flush=True)
     batches = PretrainingBatches(processor.tokenizer, args.steps, args.batch_size, args.seed)
     loader = DataLoader(batches, batch_size=None, sampler=range(first, args.steps), num_workers=1, prefetch_factor=8)
     started, sums = time.time(), {}
     for step, batch in enumerate(loader, start=first):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.learning_rate)
+            group["lr"] = learning_rate(step, args.steps, args.learning_rate) * min(1.0, (step - warm_from + 1) / 200)
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.no_autocast):
             losses = trainer(batch)
         loss = sum(weight * losses[name] for name, weight in WEIGHTS.items())
