@@ -87,9 +87,8 @@ class PretrainingBatches(Dataset):
         rng = random.Random(f"pretrain/{self.seed}/{step}")
         families = list(FAMILIES)
         trees, pixels, patches = [], [], []
-        found: dict[str, list] = {
-            name: [] for name in ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker")
-        }
+        names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_row", "fact_name", "fact")
+        found: dict[str, list] = {name: [] for name in names}
         while len(trees) < self.batch_size:
             problem = make_problem(rng.choice(families), rng.getrandbits(40))
             if problem.split == "train":
