@@ -2,8 +2,8 @@
 
 A large vision-language model brings reading, solving and judging from its pretraining; this stage gives the nano base
 the same, from an endless stream of train-split problems with exact truth:
-  * reading: every image token predicts the two characters drawn in its patch, and their mean what the figure shows
-    without words (hands of a clock, dots, ticks, positions);
+  * reading: every image token predicts the two characters drawn in its patch; what the figure shows without words
+    (hands of a clock, dots, ticks, positions) is predicted in chosen empty patches as if it were written there;
   * solving: next-token loss on the right solution, in plain and in tagged form, also from a middle layer, because a
     token can only be compared with a prediction that an earlier layer has formed;
   * judging: P(Yes) at the marker after every step of right and minimally wrong siblings (later steps recomputed from
@@ -36,9 +36,17 @@ from mmprm_hf.packing import pack_prefix_tree, stack_packed
 from mmprm_hf.steps import render_solution
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
-WORDLESS = ("hour", "minute", "ticks", "across", "up", "A", "B", "C", "px", "py", "qx", "qy")  # readings without text
-WORDLESS_FAMILIES = ("clock", "number_line", "grid_path", "pictogram")
-MAX_WORDLESS = 60  # they are smaller
+# (family, reading) -> the (column, row) of a patch that shows no text, where its value is predicted.
+WORDLESS = {
+    ("clock", "hour"): (2, 2),
+    ("clock", "minute"): (3, 3),
+    ("number_line", "ticks"): (0, 2),
+    ("grid_path", "across"): (5, 0),
+    ("grid_path", "up"): (5, 1),
+    ("pictogram", "A"): (5, 0),
+    ("pictogram", "B"): (4, 0),
+    ("pictogram", "C"): (3, 0),
+}
 MIDDLE_LAYER = 4
 ROW_LENGTH = 224  # tokens; one shape for all batches, so that compiled layers are compiled once
 
@@ -87,7 +95,7 @@ class PretrainingBatches(Dataset):
         rng = random.Random(f"pretrain/{self.seed}/{step}")
         families = list(FAMILIES)
         trees, pixels, patches = [], [], []
-        names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_row", "fact_name", "fact")
+        names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_at", "fact")
         found: dict[str, list] = {name: [] for name in names}
         while len(trees) < self.batch_size:
             problem = make_problem(rng.choice(families), rng.getrandbits(40))
@@ -95,7 +103,7 @@ class PretrainingBatches(Dataset):
                 self._add(problem, rng, trees, pixels, patches, found)
         batch = stack_packed(trees, self.pad, length=ROW_LENGTH)
         for name, values in found.items():
-            if name.endswith("_at"):  # (row, index in row) -> index in the flattened batch
+            if name.endswith("_at") and name != "fact_at":  # (row, index in row) -> index in the flattened batch
                 values = [row * ROW_LENGTH + index for row, index in values]
             batch[name] = torch.tensor(values)
         batch["pixels"] = torch.from_numpy(np.stack(pixels))  # (batch, height, width, 3) uint8
@@ -105,12 +113,14 @@ class PretrainingBatches(Dataset):
     def _add(self, problem: NanoProblem, rng: random.Random, trees, pixels, patches, found) -> None:
         canvas = problem.blueprint.draw(random.Random(rng.getrandbits(40)))
         pixels.append(np.asarray(canvas.image))
-        texts = [canvas.texts.get((column, row), "") for row in range(GRID) for column in range(GRID)]
-        patches.append([[CHARACTERS.index(text.rjust(2)[0]), CHARACTERS.index(text.rjust(2)[1])] for text in texts])
-        for name, value in wordless_readings(problem).items():
-            found["fact_row"].append(len(trees))
-            found["fact_name"].append(WORDLESS.index(name))
-            found["fact"].append(value)
+        texts = dict(canvas.texts)
+        for (family, name), cell in WORDLESS.items():
+            if family == problem.family:
+                texts[cell] = str(problem.blueprint.readings[name])
+                found["fact_at"].append(len(trees) * GRID**2 + cell[1] * GRID + cell[0])
+                found["fact"].append(character_classes(texts[cell]))
+        cells = [(column, row) for row in range(GRID) for column in range(GRID)]
+        patches.append([character_classes(texts.get(cell, "")) for cell in cells])
         right = write_solution(problem.blueprint, problem.facts, rng)
         writers = [right]
         for _ in range(2):
@@ -143,19 +153,13 @@ class PretrainingBatches(Dataset):
         return self.tokenizer.encode(text, add_special_tokens=False)
 
 
-def wordless_readings(problem: NanoProblem) -> dict[str, int]:
-    """What the figure shows by shape and place alone."""
-    if problem.family not in WORDLESS_FAMILIES:
-        return {}
-    blueprint = problem.blueprint
-    shown = {name: value for name, value in blueprint.readings.items() if name in WORDLESS}
-    if problem.family == "grid_path":
-        shown |= dict(zip(("px", "py", "qx", "qy"), blueprint.layout, strict=True))
-    return shown
+def character_classes(text: str) -> list[int]:
+    """Classes of the first and the last of two characters; text is right-aligned."""
+    return [CHARACTERS.index(character) for character in text.rjust(2)]
 
 
 class Pretrainer(torch.nn.Module):
-    """The base with its three throw-away heads; forward returns the losses."""
+    """The base with its two throw-away heads; forward returns the losses."""
 
     def __init__(self, model, yes_no: list[int]) -> None:
         super().__init__()
@@ -163,7 +167,6 @@ class Pretrainer(torch.nn.Module):
         self.yes_no = yes_no
         self.patch_head = torch.nn.Linear(model.config.text_config.hidden_size, 2 * len(CHARACTERS))
         self.digit_head = torch.nn.Linear(model.config.text_config.hidden_size, 1)
-        self.fact_head = torch.nn.Linear(model.config.text_config.hidden_size, len(WORDLESS) * MAX_WORDLESS)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         pixels = batch["pixels"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
@@ -183,11 +186,10 @@ class Pretrainer(torch.nn.Module):
         patch_logits = self.patch_head(features).unflatten(-1, (2, len(CHARACTERS)))
         marker_logits = head(last[batch["marker_at"]])[:, self.yes_no].float()
         digit_logits = self.digit_head(last[batch["digit_at"]]).squeeze(-1).float()
-        fact_logits = self.fact_head(features.mean(1)).unflatten(-1, (len(WORDLESS), MAX_WORDLESS))
-        fact_logits = fact_logits[batch["fact_row"], batch["fact_name"]].float()
+        fact_logits = patch_logits.flatten(0, 1)[batch["fact_at"]].float()  # (facts, 2, classes)
         truth = batch["marker"]
         losses = {
-            "facts": F.cross_entropy(fact_logits, batch["fact"]),
+            "facts": F.cross_entropy(fact_logits.flatten(0, 1), batch["fact"].flatten()),
             "read": F.cross_entropy(patch_logits.flatten(0, 2).float(), batch["patches"].flatten()),
             "solve": F.cross_entropy(head(last[batch["lm_at"]]).float(), batch["lm_target"]),
             "solve_middle": F.cross_entropy(head(middle[batch["lm_at"]]).float(), batch["lm_target"]),
@@ -202,9 +204,9 @@ class Pretrainer(torch.nn.Module):
 WEIGHTS = {"read": 0.5, "facts": 0.5, "solve": 1.0, "solve_middle": 0.3, "digit": 1.0, "judge": 0.7}
 
 
-def learning_rate(step: int, num_steps: int, peak: float) -> float:
-    """Stay at the peak, then fall linearly to 2 % of it over the last 30 %."""
-    fall = max(0.0, (step - 0.7 * num_steps) / (0.3 * num_steps))
+def learning_rate(step: int, num_steps: int, peak: float, decay_share: float) -> float:
+    """Stay at the peak, then fall linearly to 2 % of it over the last `decay_share` of the steps."""
+    fall = max(0.0, (step - (1 - decay_share) * num_steps) / (decay_share * num_steps))
     return peak * (1 - 0.98 * fall)
 
 
@@ -214,6 +216,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--decay-share", type=float, default=0.2, help="Share of the steps in which the rate falls.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--no-autocast", action="store_true", help="Train in float32 (CPUs without bfloat16 units).")
@@ -231,9 +234,9 @@ def main() -> None:
     first = warm_from = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        missing, _ = trainer.load_state_dict(state["trainer"], strict=False)
+        changed = trainer.load_state_dict(state["trainer"], strict=False)
         first = state["step"]
-        if missing:  # a head is new: Adam starts afresh, and warmly
+        if any(changed):  # another set of heads: Adam starts afresh, and warmly
             warm_from = first
         else:
             optimizer.load_state_dict(state["optimizer"])
@@ -243,7 +246,9 @@ def main() -> None:
     started, sums = time.time(), {}
     for step, batch in enumerate(loader, start=first):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.learning_rate) * min(1.0, (step - warm_from + 1) / 200)
+            group["lr"] = learning_rate(step, args.steps, args.learning_rate, args.decay_share) * min(
+                1.0, (step - warm_from + 1) / 200
+            )
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.no_autocast):
             losses = trainer(batch)
         loss = sum(weight * losses[name] for name, weight in WEIGHTS.items())
