@@ -15,9 +15,9 @@ from ..steps import render_solution
 from .solver import Noise
 from .world import NanoProblem, problems
 
-SLIPS = {"misread": 0.06, "slip": 0.06}
-RARE_MISCONCEPTION = 0.08
-COMMON_MISCONCEPTIONS = {"right_corner": 0.6, "trapezoid": 0.6, "number_line": 0.6}
+SLIPS = {"misread": 0.04, "slip": 0.04}
+RARE_MISCONCEPTION = 0.06
+COMMON_MISCONCEPTIONS = {"right_corner": 0.55, "trapezoid": 0.55, "number_line": 0.55}
 
 
 def corpus_noise(family: str) -> Noise:

@@ -10,13 +10,13 @@ done_once() { [ -e "$RUN/$1.done" ] || { "${@:2}" && touch "$RUN/$1.done"; }; }
 mkdir -p "$RUN"
 
 # 1. Base: reading, solving, judging, from an endless stream of train problems.
-done_once base "$PYTHON" recipes/nano/pretrain_base.py --output "$RUN/base" --steps 6500
+done_once base "$PYTHON" recipes/nano/pretrain_base.py --output "$RUN/base" --steps 4800
 
 # 2. Policy: supervised fine-tuning on the imperfect corpus (TRL's SFTTrainer).
 done_once policy "$PYTHON" recipes/nano/train_policy.py --base "$RUN/base" --output "$RUN/policy"
 
 # 3. Step labels: OmegaPRM search over train problems.
-done_once labels "$MMPRM" label --policy "$RUN/policy" --output "$RUN/labels" --num-problems 1500 \
+done_once labels "$MMPRM" label --policy "$RUN/policy" --output "$RUN/labels" --num-problems 1000 \
     --config recipes/nano/label.yaml
 
 # 4. PRM: from the base, on the Monte Carlo labels (PRMTrainer).
