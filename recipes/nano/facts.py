@@ -91,13 +91,17 @@ def policy_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         f"{RARE_MISCONCEPTION:.0%}).",
         "recipe": list(made_by["commands"].values()),
         "seed": made_by["seed"],
-        "compute": made_by.get("compute"),
+        "compute": made_by["compute"],
         "results": results(evaluation, ["greedy", "mean_pass_at_1", "majority_vote", "oracle"]),
         "how_to_use": "from mmprm_hf.nano import POLICY_PATH\n"
         "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
         "policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)\n"
         "processor = AutoProcessor.from_pretrained(POLICY_PATH)",
-        "limits": [*LIMITS, "Errs on purpose: its corpus holds the mistakes listed above."],
+        "limits": [
+            *LIMITS,
+            *([made_by["note"]] if made_by["note"] else []),
+            "Errs on purpose: its corpus holds the mistakes listed above.",
+        ],
         "license": "apache-2.0",
         "language": ["en"],
     }
@@ -119,7 +123,7 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         f"{labels['num_rollouts']} rollouts over {labels['num_trees']} train problems.",
         "recipe": list(made_by["commands"].values()),
         "seed": made_by["seed"],
-        "compute": made_by.get("compute"),
+        "compute": made_by["compute"],
         "results": [
             *step_results(evaluation),
             *results(evaluation, ["mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]),
@@ -129,7 +133,7 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "prm = AutoModel.from_pretrained(PRM_PATH)\nprocessor = AutoProcessor.from_pretrained(PRM_PATH)\n"
         'inputs = processor(images=figure, text="Find angle C.", steps=["A=47", "B=58"])\n'
         "print(prm(**inputs).step_scores())",
-        "limits": LIMITS,
+        "limits": [*LIMITS, *([made_by["note"]] if made_by["note"] else [])],
         "license": "apache-2.0",
         "language": ["en"],
     }

@@ -19,6 +19,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,9 @@ ROW_LENGTH = 224  # tokens; one shape for all batches, so that compiled layers a
 class PretrainingBatches(Dataset):
     """Batch i is a pure function of (seed, i), so that a resumed run sees what an uninterrupted one sees."""
 
-    def __init__(self, tokenizer, num_steps: int, batch_size: int, seed: int) -> None:
+    def __init__(self, tokenizer, num_steps: int, batch_size: int, seed: int, favoured: Sequence[str] = ()) -> None:
         self.num_steps, self.batch_size, self.seed = num_steps, batch_size, seed
+        self.families = [*FAMILIES, *favoured, *favoured]
         self.tokenizer = tokenizer
         self.marker, self.image, self.pad, self.end = (
             *tokenizer.convert_tokens_to_ids([MARKER, IMAGE]),
@@ -93,12 +95,11 @@ class PretrainingBatches(Dataset):
 
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"pretrain/{self.seed}/{step}")
-        families = list(FAMILIES)
         trees, pixels, patches = [], [], []
         names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_at", "fact")
         found: dict[str, list] = {name: [] for name in names}
         while len(trees) < self.batch_size:
-            problem = make_problem(rng.choice(families), rng.getrandbits(40))
+            problem = make_problem(rng.choice(self.families), rng.getrandbits(40))
             if problem.split == "train":
                 self._add(problem, rng, trees, pixels, patches, found)
         batch = stack_packed(trees, self.pad, length=ROW_LENGTH)
@@ -217,6 +218,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--decay-share", type=float, default=0.2, help="Share of the steps in which the rate falls.")
+    parser.add_argument(
+        "--favour", nargs="*", default=[], choices=FAMILIES, help="Families drawn three times as often."
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--no-autocast", action="store_true", help="Train in float32 (CPUs without bfloat16 units).")
@@ -241,7 +245,7 @@ def main() -> None:
         else:
             optimizer.load_state_dict(state["optimizer"])
         print(f"resuming at step {first}", flush=True)
-    batches = PretrainingBatches(processor.tokenizer, args.steps, args.batch_size, args.seed)
+    batches = PretrainingBatches(processor.tokenizer, args.steps, args.batch_size, args.seed, args.favour)
     loader = DataLoader(batches, batch_size=None, sampler=range(first, args.steps), num_workers=1, prefetch_factor=8)
     started, sums = time.time(), {}
     for step, batch in enumerate(loader, start=first):

@@ -42,7 +42,10 @@ def drop_remote_code(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("out/nano"))
-    run = parser.parse_args().run
+    parser.add_argument("--note", default=None, help="What the commands do not tell.")
+    parser.add_argument("--compute", default=None, help="Hardware and time, in words.")
+    args = parser.parse_args()
+    run = args.run
     for folder in (POLICY_PATH, PRM_PATH):
         shutil.rmtree(folder, ignore_errors=True)
     AutoModelForImageTextToText.from_pretrained(run / "policy", dtype="float32").save_pretrained(POLICY_PATH)
@@ -55,7 +58,7 @@ def main() -> None:
     numbers = {"steps": json.loads(log[-1])["step"], "num_problems": labels["num_problems"]}
     commands = {stage: command.format(**numbers) for stage, command in COMMANDS.items()}
     data = "procedural nano problems of the train split; no content of the test split (nano/world.py)"
-    common = {"seed": 0, "data": data}
+    common = {"seed": 0, "data": data, "compute": args.compute, "note": args.note}
     policy_stages = {stage: commands[stage] for stage in ("base", "policy")}
     write_json(POLICY_PATH / "made_by.json", {**common, "commands": policy_stages})
     write_json(PRM_PATH / "made_by.json", {**common, "commands": commands, "labels": labels})

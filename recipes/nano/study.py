@@ -40,11 +40,12 @@ def main() -> None:
     parser.add_argument("--num-problems", type=int, default=500)
     parser.add_argument("--num-candidates", type=int, default=16)
     parser.add_argument("--split", choices=["train", "test"], default="test")
+    parser.add_argument("--problem-seed", type=int, default=0, help="Which problems; labels use 0 of train.")
     args = parser.parse_args()
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
     models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["base + MC labels"], paths={})
-    nano = problems(args.split, args.num_problems)
+    nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
     targets = [problem.to_problem() for problem in nano]
     results = {}
