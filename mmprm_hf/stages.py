@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,4 +160,6 @@ def train(
     metrics = trainer.evaluate() if len(eval_rows) else {}
     trainer.save_model(str(output))
     write_json(output / "train_metrics.json", metrics)
+    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **json.loads(args.to_json_string())}
+    write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
     return metrics

@@ -24,7 +24,10 @@ COMMANDS = {
     "policy": "python recipes/nano/train_policy.py --base out/nano/base --output out/nano/policy",
     "labels": "mmprm label --policy out/nano/policy --output out/nano/labels --num-problems {num_problems} "
     "--config recipes/nano/label.yaml",
-    "prm": "mmprm train --model out/nano/base --data out/nano/labels/paths --output out/nano/prm "
+    "judge": "cp -r out/nano/base out/nano/judge && python recipes/nano/pretrain_base.py --output out/nano/judge "
+    "--steps {judge_steps} --decay-share 0.119 --learning-rate 1e-3 "
+    "--favour clock pictogram number_line bar_chart grid_path",
+    "prm": "mmprm train --model out/nano/judge --data out/nano/labels/paths --output out/nano/prm "
     "--config recipes/nano/prm.yaml",
 }
 
@@ -37,6 +40,11 @@ def drop_remote_code(folder: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.pop("auto_map", None) is not None:
             write_json(path, content)
+
+
+def last_step(folder: Path) -> int:
+    """The step at which a pretraining run ended."""
+    return json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
 
 
 def main() -> None:
@@ -54,8 +62,11 @@ def main() -> None:
     MMPRMProcessor.from_pretrained(run / "prm").save_pretrained(PRM_PATH)
     drop_remote_code(PRM_PATH)
     labels = json.loads((run / "labels" / "summary.json").read_text(encoding="utf-8"))
-    log = (run / "base" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    numbers = {"steps": json.loads(log[-1])["step"], "num_problems": labels["num_problems"]}
+    numbers = {
+        "steps": last_step(run / "base"),
+        "judge_steps": last_step(run / "judge"),
+        "num_problems": labels["num_problems"],
+    }
     commands = {stage: command.format(**numbers) for stage, command in COMMANDS.items()}
     data = "procedural nano problems of the train split; no content of the test split (nano/world.py)"
     common = {"seed": 0, "data": data, "compute": args.compute, "note": args.note}

@@ -2,8 +2,8 @@
 
     python recipes/nano/study.py --run out/nano --output recipes/nano/results/stages.json
 
-Rows: the policy as its own judge and the base as a judge (both before any step label: the softmax over Yes and No at
-the marker), and the PRM trained on Monte Carlo labels. Step AUROC is against the exact step checker.
+Rows: the policy as its own judge, the base, and the base trained on (all before any step label: the softmax over
+Yes and No at the marker), and the PRM trained on Monte Carlo labels. Step AUROC is against the exact step checker.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ from mmprm_hf.scoring import PRMScorer
 def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
     """The PRM of every stage by name."""
     prms = {}
-    for name, folder in (("policy, no labels", "policy"), ("base, no labels", "base")):
+    for name, folder in (
+        ("policy, no labels", "policy"),
+        ("base, no labels", "base"),
+        ("judge, no labels", "judge"),
+    ):
         processor = MMPRMProcessor.from_policy(run / folder)
         prms[name] = (MMPRMModel.from_policy(run / folder, processor), processor)
-    prms["base + MC labels"] = (MMPRMModel.from_pretrained(run / "prm"), MMPRMProcessor.from_pretrained(run / "prm"))
+    prms["judge + MC labels"] = (MMPRMModel.from_pretrained(run / "prm"), MMPRMProcessor.from_pretrained(run / "prm"))
     return prms
 
 
@@ -44,7 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
-    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["base + MC labels"], paths={})
+    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels"], paths={})
     nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
     targets = [problem.to_problem() for problem in nano]
