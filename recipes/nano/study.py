@@ -3,7 +3,8 @@
     python recipes/nano/study.py --run out/nano --output recipes/nano/results/stages.json
 
 Rows: the policy as its own judge, the base, and the base trained on (all before any step label: the softmax over
-Yes and No at the marker), and the PRM trained on Monte Carlo labels. Step AUROC is against the exact step checker.
+Yes and No at the marker), and the PRM trained on Monte Carlo labels, soft
+(the shipped one) and, where ``RUN/prm_hard`` exists, hard. Step AUROC is against the exact step checker.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
     ):
         processor = MMPRMProcessor.from_policy(run / folder)
         prms[name] = (MMPRMModel.from_policy(run / folder, processor), processor)
-    prms["judge + MC labels"] = (MMPRMModel.from_pretrained(run / "prm"), MMPRMProcessor.from_pretrained(run / "prm"))
+    for name, folder in (("judge + MC labels, hard", "prm_hard"), ("judge + MC labels, soft", "prm")):
+        if (run / folder).exists():
+            prms[name] = (MMPRMModel.from_pretrained(run / folder), MMPRMProcessor.from_pretrained(run / folder))
     return prms
 
 
@@ -48,7 +51,9 @@ def main() -> None:
     args = parser.parse_args()
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
-    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels"], paths={})
+    models = Models(
+        policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels, soft"], paths={}
+    )
     nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
     targets = [problem.to_problem() for problem in nano]
@@ -70,10 +75,10 @@ def main() -> None:
             labels, scores, _ = step_truth(nano, scored, prefix)
             aurocs[key] = auroc(labels, scores)
         results[name] = {**report, **aurocs}
-    print(f"{'PRM':<22}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")
+    print(f"{'PRM':<26}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")
     for name, row in results.items():
         best, weighted = (100 * row["metrics"][metric]["value"] for metric in ("best_of_n", "weighted_vote"))
-        print(f"{name:<22}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>11.1f}{weighted:>10.1f}")
+        print(f"{name:<26}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>11.1f}{weighted:>10.1f}")
     shared = {key: round(100 * value["value"], 1) for key, value in report["metrics"].items()}
     print(json.dumps({key: shared[key] for key in ("greedy", "mean_pass_at_1", "majority_vote", "oracle")}))
     write_json(args.output, {"split": args.split, "num_problems": args.num_problems, "prms": results})
