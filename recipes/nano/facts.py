@@ -116,9 +116,9 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "kind": "prm",
         "name": "Nano PRM",
         "summary": "Scores every step of a nano solution with P(step right). Trained on Monte Carlo step labels of the "
-        "nano policy, from the base they share. It ships inside `mmprm_hf` (`mmprm_hf.nano.PRM_PATH`).",
+        "nano policy; policy and PRM come from the same base. It ships inside `mmprm_hf` (`mmprm_hf.nano.PRM_PATH`).",
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "base_model": "the nano base (stage 1 of the recipe)",
+        "base_model": "the nano judge (stage 4 of the recipe), which is the base trained on",
         "trained_on": f"{made_by['data']}. Base: reading, solving and judging with exact truth. Step labels: "
         f"{labels['num_rollouts']} rollouts over {labels['num_trees']} train problems.",
         "recipe": list(made_by["commands"].values()),
