@@ -3,8 +3,8 @@
     python recipes/nano/study.py --run out/nano --output recipes/nano/results/stages.json
 
 Rows: the policy as its own judge, the base, and the base trained on (all before any step label: the softmax over
-Yes and No at the marker), and the PRM trained on Monte Carlo labels, soft
-(the shipped one) and, where ``RUN/prm_hard`` exists, hard. Step AUROC is against the exact step checker.
+Yes and No at the marker), and the PRM trained on Monte Carlo labels, hard
+(the shipped one) and, where ``RUN/prm_soft`` exists, soft. Step AUROC is against the exact step checker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
     ):
         processor = MMPRMProcessor.from_policy(run / folder)
         prms[name] = (MMPRMModel.from_policy(run / folder, processor), processor)
-    for name, folder in (("judge + MC labels, hard", "prm_hard"), ("judge + MC labels, soft", "prm")):
+    for name, folder in (("judge + MC labels, hard", "prm"), ("judge + MC labels, soft", "prm_soft")):
         if (run / folder).exists():
             prms[name] = (MMPRMModel.from_pretrained(run / folder), MMPRMProcessor.from_pretrained(run / folder))
     return prms
@@ -52,7 +52,7 @@ def main() -> None:
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
     models = Models(
-        policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels, soft"], paths={}
+        policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels, hard"], paths={}
     )
     nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
