@@ -166,10 +166,12 @@ def report(
 @app.command()
 def card(
     facts: Annotated[Path, typer.Argument(help="facts.json of a model or dataset.")],
-    output: OutputOption = Path("README.md"),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: README.md beside the facts.")] = None,
 ) -> None:
     """Write the card of a model or dataset from its facts."""
     from .publish.cards import write_card
+
+    output = output or facts.with_name("README.md")
 
     write_card(facts, output)
     print(f"wrote {output}")

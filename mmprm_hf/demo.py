@@ -135,6 +135,11 @@ def _judged(candidate: Candidate, gold: str | None) -> dict[str, Any]:
     return {**candidate.to_dict(), "verdict": str(verdict)}
 
 
+def _check_held_out(num_problems: int) -> None:
+    if not 1 <= num_problems <= 500:
+        raise ValueError(f"Found num_problems={num_problems}. The held-out set has 500 problems; choose 1 to 500.")
+
+
 def run_demo(
     output: Path,
     *,
@@ -157,8 +162,7 @@ def run_demo(
     Returns:
         What stands in ``results.json``.
     """
-    if not 1 <= num_problems <= 500:
-        raise ValueError(f"Found num_problems={num_problems}. The held-out set has 500 problems; choose 1 to 500.")
+    _check_held_out(num_problems)
     models = models or load_models()
     nano_problems = problems("test", num_problems)
     solved = solve_nano(nano_problems, models, num_candidates, seed, progress)
@@ -195,8 +199,9 @@ def rerank_one(
     """
     rerank = pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=str(prm or PRM_PATH))
     result = rerank(images=list(images), text=question, **options)
-    is_nano = policy is None and all(load_image(image).size == (SIZE, SIZE) for image in images) and bool(images)
-    note = None if policy is not None or is_nano else FOREIGN_FIGURE_NOTE
+    is_shipped = policy is None or Path(policy).resolve() == POLICY_PATH.resolve()
+    looks_nano = bool(images) and all(load_image(image).size == (SIZE, SIZE) for image in images)
+    note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
     return {**result, "note": note}
 
 
@@ -207,7 +212,7 @@ def format_rerank(result: dict[str, Any]) -> str:
     distinct: dict[tuple, list[int]] = {}
     for index, row in enumerate(rows):
         distinct.setdefault((tuple(row["steps"]), row["answer"], row["complete"]), []).append(index)
-    groups = sorted(distinct.values(), key=lambda found: -(rows[found[0]]["score"] or -1.0))
+    groups = sorted(distinct.values(), key=lambda found: _rank(rows[found[0]]["score"]))
     for found in groups:
         row = rows[found[0]]
         mark = "->" if result["chosen"] in found else "  "
@@ -222,6 +227,11 @@ def format_rerank(result: dict[str, Any]) -> str:
     if result.get("note"):
         lines.append(f"note: {result['note']}")
     return "\n".join(lines)
+
+
+def _rank(score: float | None) -> tuple[bool, float]:
+    """Sort key: high scores first, candidates without a score last."""
+    return score is None, -(score or 0.0)
 
 
 def evaluate_nano(
@@ -245,6 +255,7 @@ def evaluate_nano(
         num_problems, num_train_problems: Test problems to report on, train problems to choose thresholds on.
         num_candidates, models, seed, progress: As in `run_demo`.
     """
+    _check_held_out(num_problems)
     models = models or load_models()
     test, train = problems("test", num_problems), problems("train", num_train_problems)
     solved = solve_nano(test, models, num_candidates, seed, progress)

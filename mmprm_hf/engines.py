@@ -393,7 +393,7 @@ def _load_image(problem_id: str, image: Any) -> Image:
         raise ProblemInputError(
             problem_id, f"its figure {str(image)!r} does not exist. Check the path, or drop the problem."
         ) from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ProblemInputError(
             problem_id, f"its figure {str(image)!r} cannot be read ({error}). Replace the file, or drop the problem."
         ) from error

@@ -75,9 +75,29 @@ def test_a_policy_is_no_prm():
         demo.load_models(prm=POLICY_PATH)
 
 
+def test_candidates_without_a_score_are_printed_last():
+    """Under sum_logprob scores are negative and 0.0 is the best one."""
+    scores = [None, -5.0, 0.0]
+    candidates = [
+        {"steps": [f"s{i}"], "step_scores": None, "answer": str(i), "complete": True, "score": score}
+        for i, score in enumerate(scores)
+    ]
+    lines = demo.format_rerank({"candidates": candidates, "chosen": 2, "answer": "2", "seconds": {}}).splitlines()
+    assert [line[-1] for line in lines if "answer" in line] == ["2", "1", "0"]
+
+
+def test_card_is_written_beside_its_facts(tmp_path):
+    (tmp_path / "facts.json").write_text('{"kind": "dataset", "name": "x"}')
+    result = CliRunner().invoke(app, ["card", str(tmp_path / "facts.json")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "README.md").exists()
+
+
 def test_too_many_problems_are_refused(tmp_path, models):
     with pytest.raises(ValueError, match="num_problems=501"):
         demo.run_demo(tmp_path, num_problems=501, models=models)
+    with pytest.raises(ValueError, match="num_problems=0"):
+        demo.evaluate_nano(num_problems=0, models=models)
 
 
 def test_rerank_prints_the_winner_and_warns_of_foreign_figures(tmp_path, figures):

@@ -451,7 +451,7 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
     try:
         opened = image if isinstance(image, Image.Image) else Image.open(image)
         return opened.convert("RGB") if decode else opened
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
         raise ValueError(f"Image {name!r} cannot be read ({error}). Give a whole image file or a PIL image.") from error
 

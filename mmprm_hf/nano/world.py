@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Split = Literal["train", "test"]
+_MAX_PROBLEMS = 20_000
 _TEST_SHARE = 16  # one content in 16 belongs to the test split
 
 
@@ -136,7 +137,13 @@ def stream(split: Split, seed: int = 0) -> Iterator[NanoProblem]:
 
 
 def problems(split: Split, num_problems: int, seed: int = 0) -> list[NanoProblem]:
-    """The first `num_problems` problems of distinct content of a split."""
+    """The first `num_problems` problems of distinct content of a split.
+
+    Raises:
+        ValueError: unless 1 <= num_problems <= 20,000 (contents run out in the smaller families).
+    """
+    if not 1 <= num_problems <= _MAX_PROBLEMS:
+        raise ValueError(f"Found num_problems={num_problems}; ask for 1 to {_MAX_PROBLEMS:,} problems of a split.")
     seen: set[str] = set()
     chosen: list[NanoProblem] = []
     for problem in stream(split, seed):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import Pipeline
+from transformers import AutoProcessor, Pipeline
 
 from ..data import Problem
 from ..engines import SamplingConfig, TransformersEngine
@@ -22,13 +22,28 @@ _FORWARD = ("num_candidates", "temperature", "top_p", "top_k", "max_new_tokens",
 _POSTPROCESS = ("strategy", "aggregation")
 
 
+def _path_of(model: Any, option: str) -> str:
+    """Where a loaded model came from, to load its processor from there.
+
+    Raises:
+        ValueError: if it was built in memory.
+    """
+    path = model.name_or_path
+    if not path:
+        raise ValueError(
+            f"A loaded {type(model).__name__} was given without {option}, and it comes from no checkpoint. "
+            f"Pass {option}=..., or give the path."
+        )
+    return path
+
+
 class GenerateAndRerankPipeline(Pipeline):
     """Generates candidates with a vision-language policy and returns the one its process reward model ranks first.
 
     Args:
         model: The policy, as for any pipeline.
-        prm: The PRM: a path or hub id, or a loaded `MMPRMModel` (then give `prm_processor`).
-        prm_processor: Processor of the PRM; None loads it from the path `prm`.
+        prm: The PRM: a path or hub id, or a loaded `MMPRMModel`.
+        prm_processor: Processor of the PRM; None loads it from the checkpoint that `prm` is or came from.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`.
 
     Raises:
@@ -41,7 +56,7 @@ class GenerateAndRerankPipeline(Pipeline):
         '75'
     """
 
-    _load_processor = True
+    _load_processor = None  # optional: `__init__` loads it for a policy that comes as an object
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
@@ -54,6 +69,8 @@ class GenerateAndRerankPipeline(Pipeline):
         **kwargs: Any,
     ) -> None:
         super().__init__(model, **kwargs)
+        if self.processor is None:
+            self.processor = AutoProcessor.from_pretrained(_path_of(self.model, "processor"))
         if prm is None:
             raise ValueError(
                 f'pipeline("{TASK}") needs prm=..., a path or a loaded MMPRMModel. For generation alone use '
@@ -61,7 +78,7 @@ class GenerateAndRerankPipeline(Pipeline):
             )
         if isinstance(prm, MMPRMModel):
             if prm_processor is None:
-                raise ValueError("A loaded PRM was given without prm_processor. Pass its MMPRMProcessor, or a path.")
+                prm_processor = MMPRMProcessor.from_pretrained(_path_of(prm, "prm_processor"))
         else:
             prm_processor = prm_processor or MMPRMProcessor.from_pretrained(prm)
             prm = MMPRMModel.from_pretrained(prm)
@@ -76,8 +93,9 @@ class GenerateAndRerankPipeline(Pipeline):
         if options.get("strategy", "best_of_n") not in STRATEGIES:
             raise ValueError(f"Unknown strategy {options['strategy']!r}; choose one of {', '.join(STRATEGIES)}.")
         aggregate((), options.get("aggregation", "min"))  # raises on an unknown one, before any work is done
-        if options.get("num_candidates", 1) < 1:
-            raise ValueError(f"Found num_candidates={options['num_candidates']}. It must be at least 1; 16 is usual.")
+        num_candidates = options.get("num_candidates", 1)
+        if not isinstance(num_candidates, int) or isinstance(num_candidates, bool) or num_candidates < 1:
+            raise ValueError(f"Found num_candidates={num_candidates!r}. It must be a whole number, at least 1.")
 
         def given(names: Sequence[str]) -> dict[str, Any]:
             return {name: options[name] for name in names if name in options}
@@ -113,7 +131,15 @@ class GenerateAndRerankPipeline(Pipeline):
         return super().__call__(inputs, **options)
 
     def preprocess(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The `Problem` of one row."""
+        """The `Problem` of one row.
+
+        Raises:
+            ValueError: if the row is no mapping with a "text".
+        """
+        if not isinstance(row, Mapping) or "text" not in row:
+            raise ValueError(
+                f'Found the input {row!r:.80}. A row is a mapping: {{"images": figure, "text": question}}.'
+            )
         images = row.get("images")
         if images is None:
             images = ()

@@ -144,6 +144,12 @@ def test_dataset_has_the_schema_of_mm_k12():
     assert rows[0]["answer"] == rebuilt.answer
 
 
+@pytest.mark.parametrize("count", [0, -1, 20_001])
+def test_counts_that_would_never_end_are_refused(count):
+    with pytest.raises(ValueError, match=f"Found num_problems={count}"):
+        problems("train", count)
+
+
 def test_unknown_family_and_id_are_refused():
     with pytest.raises(ValueError, match="Unknown nano family 'circles'"):
         make_problem("circles", 0)

@@ -2,7 +2,7 @@
 
 import pytest
 from PIL import Image
-from transformers import pipeline
+from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 
 import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
@@ -62,11 +62,25 @@ def test_rows_in_lists_and_paths_of_figures(nano, tmp_path):
     assert [c["text"] for c in first["candidates"]] == [c["text"] for c in second["candidates"]]
 
 
-def test_a_loaded_prm_needs_its_processor(tiny_policy_dir, tiny_prm_dir):
-    prm = MMPRMModel.from_pretrained(tiny_prm_dir)
-    with pytest.raises(ValueError, match="without prm_processor"):
+def test_loaded_models_find_their_processors(tiny_policy_dir, tiny_prm_dir, figures):
+    """``pipeline(task, model=policy, prm=prm)`` with objects gives what it gives with paths."""
+    policy = AutoModelForImageTextToText.from_pretrained(tiny_policy_dir)
+    prm = AutoModel.from_pretrained(tiny_prm_dir)
+    call = {"images": figures[0], "text": "What is A?", "num_candidates": 2, "max_new_tokens": 6}
+    objects = pipeline(TASK, model=policy, prm=prm)(**call)
+    paths = pipeline(TASK, model=tiny_policy_dir, prm=tiny_prm_dir)(**call)
+    assert [c["text"] for c in objects["candidates"]] == [c["text"] for c in paths["candidates"]]
+
+
+def test_models_built_in_memory_need_their_processors(tiny_policy, tiny_processor, tiny_policy_dir):
+    prm_processor = MMPRMProcessor.from_policy(tiny_policy_dir)
+    prm = MMPRMModel.from_policy(tiny_policy_dir, prm_processor)
+    prm.name_or_path = ""
+    with pytest.raises(ValueError, match="given without prm_processor"):
         pipeline(TASK, model=tiny_policy_dir, prm=prm)
-    assert pipeline(TASK, model=tiny_policy_dir, prm=prm, prm_processor=MMPRMProcessor.from_pretrained(tiny_prm_dir))
+    with pytest.raises(ValueError, match="given without processor"):
+        pipeline(TASK, model=tiny_policy, prm=prm, prm_processor=prm_processor)
+    assert pipeline(TASK, model=tiny_policy, processor=tiny_processor, prm=prm, prm_processor=prm_processor)
 
 
 def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
@@ -80,6 +94,8 @@ def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
     ("call", "message"),
     [
         ({"num_candidates": 0}, "Found num_candidates=0"),
+        ({"num_candidates": "4"}, "Found num_candidates='4'"),
+        ({"num_candidates": True}, "Found num_candidates=True"),
         ({"text": "  "}, "empty question"),
         ({"text": "Is <prm> good?"}, "control token '<prm>'"),
         ({"text": "What is <image>?"}, "control token '<image>'"),
@@ -100,6 +116,20 @@ def test_a_corrupt_image_is_refused(tiny, tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ValueError, match="broken.png"):
         tiny(images=str(path), text="What is A?", num_candidates=1, max_new_tokens=2)
+
+
+def test_a_huge_image_is_refused(tiny, figures, monkeypatch, tmp_path):
+    path = tmp_path / "huge.png"
+    figures[0].save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses more than twice this
+    with pytest.raises(ValueError, match="huge.png.*cannot be read"):
+        tiny(images=str(path), text="What is A?", num_candidates=1, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("row", ["What is A?", {"images": None}])
+def test_a_row_without_text_is_refused(tiny, row):
+    with pytest.raises(ValueError, match="A row is a mapping"):
+        tiny(row)
 
 
 def test_inputs_and_text_together_are_refused(tiny):
