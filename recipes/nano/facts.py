@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import AutoModel, AutoModelForImageTextToText
 
 from mmprm_hf.files import write_json
@@ -29,6 +30,12 @@ NAMES = {
     "weighted_vote": "PRM-weighted vote@16",
     "oracle": "oracle pass@16",
 }
+CITATION = """@article{du2025mmprm,
+  title = {MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision},
+  author = {Du, Lingxiao and others},
+  journal = {arXiv preprint arXiv:2505.13427},
+  year = {2025}
+}"""
 LIMITS = [
     "Knows the nano world's figures (144 x 144 pixels, drawn by this package) and its short English questions; on "
     "anything else its output means nothing.",
@@ -103,6 +110,7 @@ def policy_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
             "Errs on purpose: its corpus holds the mistakes listed above.",
         ],
         "license": "apache-2.0",
+        "citation": CITATION,
         "language": ["en"],
     }
 
@@ -123,24 +131,28 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         f"{labels['num_rollouts']} rollouts over {labels['num_trees']} train problems.",
         "recipe": list(made_by["commands"].values()),
         "seed": made_by["seed"],
+        "hyper_parameters": yaml.safe_load((Path(__file__).parent / "prm.yaml").read_text(encoding="utf-8")),
         "compute": made_by["compute"],
         "results": [
             *step_results(evaluation),
             *results(evaluation, ["mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]),
         ],
         "how_to_use": "import mmprm_hf\nfrom mmprm_hf.nano import PRM_PATH\n"
-        "from transformers import AutoModel, AutoProcessor\n\n"
+        "import yaml
+from transformers import AutoModel, AutoProcessor\n\n"
         "prm = AutoModel.from_pretrained(PRM_PATH)\nprocessor = AutoProcessor.from_pretrained(PRM_PATH)\n"
         'inputs = processor(images=figure, text="Find angle C.", steps=["A=47", "B=58"])\n'
         "print(prm(**inputs).step_scores())",
         "limits": [*LIMITS, *([made_by["note"]] if made_by["note"] else [])],
         "license": "apache-2.0",
+        "citation": CITATION,
         "language": ["en"],
     }
 
 
 def dataset_facts() -> dict[str, Any]:
     """The nano dataset."""
+    twins = read(RESULTS / "without_twins.json")["num_twins"]
     return {
         "kind": "dataset",
         "name": "Nano K12 problems",
@@ -158,13 +170,17 @@ def dataset_facts() -> dict[str, Any]:
             "grade": "int, 6",
             "source": "string, `nano`",
             "license": "string",
-            "split_group": "string, hash of the content; the splits share none",
+            "split_group": "string, hash of all that is asked and shown (style excluded); the splits share none",
         },
         "families": {name: (maker.__doc__ or "").strip() for name, maker in FAMILIES.items()},
         "command": "mmprm data --output out/nano/data",
         "seed": 0,
         "how_to_use": 'from datasets import load_dataset\n\ndataset = load_dataset("out/nano/data")',
-        "limits": ["Synthetic: eleven families, short English questions, no text beyond two characters in figures."],
+        "limits": [
+            "Synthetic: eleven families, short English questions, no text beyond two characters in figures.",
+            f"{twins} of the 500 test problems have a twin among the train problems: another figure (other distractor, "
+            "other places) with the same question and the same facts (`python recipes/nano/twins.py`).",
+        ],
         "license": "apache-2.0",
         "language": ["en"],
         "task_categories": ["visual-question-answering"],
