@@ -138,8 +138,7 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
             *results(evaluation, ["mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]),
         ],
         "how_to_use": "import mmprm_hf\nfrom mmprm_hf.nano import PRM_PATH\n"
-        "import yaml
-from transformers import AutoModel, AutoProcessor\n\n"
+        "from transformers import AutoModel, AutoProcessor\n\n"
         "prm = AutoModel.from_pretrained(PRM_PATH)\nprocessor = AutoProcessor.from_pretrained(PRM_PATH)\n"
         'inputs = processor(images=figure, text="Find angle C.", steps=["A=47", "B=58"])\n'
         "print(prm(**inputs).step_scores())",
