@@ -94,7 +94,7 @@ def label(
     (stepwise-supervision rows) and ``statistics.json``.
 
     Returns:
-        Ledger and statistics.
+        ``{"ledger": what it cost, "labels": statistics of the rows}``.
     """
     if search not in SEARCHES:
         raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
@@ -109,7 +109,7 @@ def label(
     summary = label_problems(
         problems, engine, RuleVerifier(), run_search, config_class(**search_options), output, seed=seed
     )
-    return {**dataclasses.asdict(summary), **write_label_rows(problems, output)}
+    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output)}
 
 
 def write_label_rows(problems: Iterable[Problem], output: Path) -> dict[str, Any]:

@@ -38,10 +38,10 @@ def test_data_loads_as_a_dataset(tmp_path):
 def test_labels_hold_trees_rows_and_ledger(labels):
     output, report = labels
     trees = [SearchTree.from_dict(row) for row in read_jsonl(output / "trees.jsonl")]
-    assert len(trees) == report["num_trees"] == 12
+    assert len(trees) == report["ledger"]["num_trees"] == report["ledger"]["num_problems"] == 12
     assert all(tree.num_rollouts <= 16 for tree in trees)
     rows = datasets.load_dataset(str(output / "paths"), split="train")
-    assert len(rows) == report["num_rows"] > 0
+    assert len(rows) == report["labels"]["num_rows"] > 0
     for row in rows:
         assert len(row["completions"]) == len(row["labels"]) == len(row["label_counts"])
         assert all(label == -100 or 0 <= label <= 1 for label in row["labels"])

@@ -1,1 +1,1 @@
-"""See the module docstrings of this room."""
+"""Metrics (pure) and the tables made from them."""

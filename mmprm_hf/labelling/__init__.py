@@ -1,1 +1,1 @@
-"""See the module docstrings of this room."""
+"""Search trees of step labels, the resumable driver, and trees to training rows."""

@@ -1,1 +1,1 @@
-"""See the module docstrings of this room."""
+"""HTML reports and Hub cards, from result files only."""

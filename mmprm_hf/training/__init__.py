@@ -1,1 +1,1 @@
-"""See the module docstrings of this room."""
+"""`PRMConfig` and `PRMTrainer`, with its collator."""
