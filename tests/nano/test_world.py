@@ -56,6 +56,29 @@ def test_right_solutions_are_right_and_state_the_answer(sample):
         assert 2 <= len(steps) <= 6
 
 
+# The answer of every family from its readings and question, written again by hand: the plans are not their own judge.
+FORMULAS = {
+    "triangle_angle": lambda r, q: 180 - sum(r.values()),
+    "right_corner": lambda r, q: 90 - r["P"] - r["Q"],
+    "rectangle": lambda r, q: 2 * r["width"] + 2 * r["height"],
+    "trapezoid": lambda r, q: (r["top"] + r["bottom"]) * r["height"] / 2,
+    "l_shape": lambda r, q: r["left.width"] * r["left.height"] + r["right.width"] * r["right.height"],
+    "number_line": lambda r, q: r["start"] + r["ticks"] * r["gap"],
+    "grid_path": lambda r, q: r["side"] * (r["across"] + r["up"]),
+    "clock": lambda r, q: 60 * r["hour"] + r["minute"] + r["add"],
+    "bar_chart": lambda r, q: r[q[-8]] + r[q[-2]] if "total" in q else r[q.split(" is ")[1][0]] - r[q[-2]],
+    "price_table": lambda r, q: sum(r[f"{row}.price"] * r[f"{row}.number"] for row in (q[-8], q[-2])),
+    "pictogram": lambda r, q: r["key"] * sum(r[row] for row in q.split("rows ")[1][0:7:6]),
+}
+
+
+def test_answers_follow_from_the_figure(sample):
+    assert set(FORMULAS) == set(FAMILIES)
+    for problem in sample:
+        readings, question = problem.blueprint.readings, problem.question
+        assert int(problem.answer) == FORMULAS[problem.family](readings, question), (problem.id, question, readings)
+
+
 def test_question_states_no_number_of_the_figure(sample):
     for problem in sample:
         numbers = {token for token in problem.question.replace(".", " ").replace("?", " ").split() if token.isdigit()}
