@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import os
+
+from backbones import enable_torchvision
+
+enable_torchvision(os.environ.get("MMPRM_TORCHVISION"))  # before transformers is imported
+
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +24,22 @@ from transformers import (
     SiglipVisionConfig,
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+# Family -> way of scoring -> (largest, mean) difference to every solution by itself; filled by test_backbones.
+EQUIVALENCE: dict[str, dict[str, tuple[float, float] | None]] = collections.defaultdict(dict)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints the table of differences, if test_backbones ran."""
+    if not EQUIVALENCE:
+        return
+    ways = list(dict.fromkeys(way for row in EQUIVALENCE.values() for way in row))
+    terminalreporter.write_line("\nlargest difference of a step score to that of the solution by itself (-: refused)")
+    terminalreporter.write_line(" " * 16 + "".join(f"{way.split(',')[0][:8]:>9}" for way in ways))
+    for name, row in EQUIVALENCE.items():
+        cells = ["" if way not in row else "-" if row[way] is None else f"{row[way][0]:.0e}" for way in ways]
+        terminalreporter.write_line(f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells))
+
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
