@@ -11,6 +11,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from .models.parts_mm_prm import cache_argument
+
 if TYPE_CHECKING:
     from .engines import SamplingConfig
 
@@ -34,7 +36,7 @@ class DecodingRows:
 
         self.model, self.width, self.is_shared, self.num_steps = model, width, is_shared, 0
         self.max_steps = sampling.max_new_tokens
-        self.cache = DynamicCache(config=model.config)
+        self.cache, self.cache_argument = DynamicCache(config=model.config), cache_argument(model)
         if is_shared:
             self.cache.layers = _growing_layers(len(self.cache.layers))
         mask = inputs.pop("attention_mask")  # (prompts, L)
@@ -43,7 +45,7 @@ class DecodingRows:
             **inputs,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self.cache,
+            **{self.cache_argument: self.cache},
             use_cache=True,
             logits_to_keep=1,
         )
@@ -77,7 +79,7 @@ class DecodingRows:
             input_ids=token_ids,
             attention_mask=self.mask[..., :num_columns],
             position_ids=positions,
-            past_key_values=self.cache,
+            **{self.cache_argument: self.cache},
             use_cache=True,
         )
         self.num_steps += 1

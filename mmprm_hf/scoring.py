@@ -150,7 +150,7 @@ class PRMScorer:
         )
         prefix = self.processor.pad(prompts, extra).to(device)
         prefix_mask = prefix["attention_mask"]  # (problems, prefix)
-        cache = self.model(**prefix, use_cache=True).past_key_values
+        cache = self.model(**prefix, use_cache=True).cache
         width = prefix_mask.shape[1]
         suffixes = [self._suffix(steps) for job in jobs for steps in job.solutions]
         owners = [index for index, job in enumerate(jobs) for _ in job.solutions]
@@ -166,7 +166,7 @@ class PRMScorer:
                 input_ids=ids,
                 attention_mask=torch.cat([prefix_mask[owner], mask], dim=1),
                 position_ids=num_prefix[:, None] + torch.arange(ids.shape[1], device=device),
-                past_key_values=rows_cache,
+                cache=rows_cache,
                 use_cache=True,
             )
             found += _as_tuples(output.step_scores())

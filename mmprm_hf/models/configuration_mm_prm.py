@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-HEAD_TYPES = ("two_token",)
+HEAD_TYPES = ("two_token", "mlp", "sigmoid")
 
 
 @strict
@@ -19,7 +19,11 @@ class MMPRMConfig(PreTrainedConfig):
     Args:
         vlm_config: The backbone's own config (vision-language or text decoder), an object or a dict with `model_type`.
         head_type: "two_token": one linear map from the hidden state to the logits [positive, negative].
-        head_bias: Whether the head has a bias (as the policy's language-model head).
+            "mlp": linear, ReLU, linear to the same two logits. "sigmoid": one linear map to one logit, whose sigmoid
+            is the score.
+        head_bias: Whether the linear head has a bias (as the policy's language-model head); the MLP always has.
+        logit_softcap: The logits become ``cap * tanh(logits / cap)``, as in policies that bound theirs (Gemma 2);
+            None leaves them.
         marker_token: Text of the step marker.
         marker_token_id: Its token id; every position that holds this id is scored.
         positive_token: Token whose language-model row starts the head's first row.
@@ -42,6 +46,7 @@ class MMPRMConfig(PreTrainedConfig):
     vlm_config: dict | PreTrainedConfig | None = None
     head_type: str = "two_token"
     head_bias: bool = False
+    logit_softcap: float | None = None
     marker_token: str = "<prm>"
     marker_token_id: int | None = None
     positive_token: str = "Yes"

@@ -1,4 +1,4 @@
-"""Process reward model: any backbone of transformers with a two-row head read at the step markers only.
+"""Process reward model: any backbone of transformers with a small head read at the step markers only.
 
 Full-vocabulary logits never exist here. The loss lies inside `forward`, only when labels are given.
 This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
@@ -25,9 +25,15 @@ from transformers.utils import ModelOutput
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mm_prm import MMPRMConfig
+
+# Loading remote code copies a file's direct siblings only, so that the processor's own ones are named here too.
+from .images_mm_prm import load_image  # noqa: F401
+from .parts_mm_prm import cache_argument
 from .processing_mm_prm import MMPRMProcessor
+from .prompts_mm_prm import DIALECTS  # noqa: F401
 
 IGNORE_LABEL = -100.0
+_HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 _VISION_TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision_embed_tokens")
 
 
@@ -37,24 +43,28 @@ class MMPRMOutput(ModelOutput):
 
     Args:
         loss: Scalar, only with labels.
-        logits: (num_markers, 2), rows of the batch one after the other, columns [positive, negative].
+        logits: (num_markers, 2), rows of the batch one after the other, columns [positive, negative]; under a sigmoid
+            head (num_markers, 1).
         marker_counts: (batch,) number of markers in each row; splits `logits` back into rows.
-        past_key_values: The cache, only where one was asked for.
+        cache: The key-value cache, only where one was asked for.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     marker_counts: torch.Tensor | None = None
-    past_key_values: object | None = None
+    cache: object | None = None
 
     def step_scores(self) -> tuple[torch.Tensor, ...]:
         """P(positive) of each step in [0, 1]: one float32 tensor (num_steps,) per row of the batch."""
-        scores = self.logits.float().softmax(-1)[:, 0]
+        logits = self.logits.float()
+        scores = logits[:, 0].sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)[:, 0]
         return scores.split(self.marker_counts.tolist())
 
 
 class MMPRMModel(PreTrainedModel):
-    """Scores every step of a solution: P(positive) at each marker position, from a linear head on any backbone.
+    """Scores every step of a solution: P(positive) at each marker position, from a small head on any backbone.
+
+    The backbone (`vlm`) is any vision-language model or text decoder of transformers, without its language-model head.
 
     Build it with `from_policy` (backbone and head from a policy) or `from_pretrained` (a saved PRM).
 
@@ -75,7 +85,7 @@ class MMPRMModel(PreTrainedModel):
     def __init__(self, config: MMPRMConfig):
         super().__init__(config)
         self.vlm = AutoModel.from_config(config.vlm_config)
-        self.score = nn.Linear(config.get_text_config().hidden_size, 2, bias=config.head_bias)
+        self.score = make_head(config)
         self._vision_frozen = False
         self.post_init()
 
@@ -86,40 +96,48 @@ class MMPRMModel(PreTrainedModel):
         cls,
         policy: str | os.PathLike | PreTrainedModel,
         processor: MMPRMProcessor | None = None,
+        head_type: str = "two_token",
         dtype: str | torch.dtype = "auto",
-        attn_implementation: str | None = None,
+        attn_implementation: str | dict | None = None,
+        **kwargs,
     ) -> MMPRMModel:
         """PRM whose scores equal the policy's own softmax over (positive, negative) at the marker, before training.
 
-        Backbone weights are the policy's; the head is the policy's language-model rows of the two tokens. A marker
-        that the policy did not know gets the mean input embedding (published MM-PRM leaves it random).
+        Backbone weights are the policy's; the head is the policy's language-model rows of the two tokens (a sigmoid
+        head: their difference). The promise is checked by running both on a short text. A marker that the policy did
+        not know gets the mean input embedding (published MM-PRM leaves it random).
 
         Args:
             policy: Path or hub id of a vision-language or text decoder, or the model itself (it is copied).
             processor: The PRM's processor; None makes it with `MMPRMProcessor.from_policy(policy)`.
+            head_type: As in `MMPRMConfig`. "mlp" starts at random: its scores mean nothing before training.
             dtype: As in `from_pretrained`; unused for a model object.
             attn_implementation: As in `from_pretrained`; unused for a model object.
+            **kwargs: For the policy's `from_pretrained` (device_map, quantization_config, revision, ...).
 
         Returns:
             The model in eval mode.
 
         Raises:
-            ValueError: if `policy` is a PRM already, or a model object is given without processor.
+            ValueError: if `policy` is a PRM already, a model object is given without processor, or the policy turns
+                its logits into something that such a head cannot express.
         """
         if isinstance(policy, PreTrainedModel):
             if processor is None:
                 raise ValueError("from_policy(model) needs the processor; make it with MMPRMProcessor.from_policy.")
             policy_model, backbone = policy, copy.deepcopy(policy.base_model)
         else:
-            policy_model = _load_policy(policy, dtype, attn_implementation)
+            policy_model = _load_policy(policy, dtype=dtype, attn_implementation=attn_implementation, **kwargs)
             backbone = policy_model.base_model
             processor = processor or MMPRMProcessor.from_policy(policy)
-        head = policy_model.get_output_embeddings()
-        rows = [processor.positive_token_id, processor.negative_token_id]
         _prepare_marker_row(backbone, processor)
+        lm_head = policy_model.get_output_embeddings()
+        text_config = policy_model.config.get_text_config()
         config = MMPRMConfig(
             vlm_config=backbone.config,
-            head_bias=head.bias is not None,
+            head_type=head_type,
+            head_bias=lm_head.bias is not None,
+            logit_softcap=getattr(text_config, "final_logit_softcapping", None),
             marker_token=processor.marker_token,
             marker_token_id=processor.marker_token_id,
             positive_token=processor.positive_token,
@@ -130,12 +148,16 @@ class MMPRMModel(PreTrainedModel):
         with torch.device("meta"):  # the random backbone would only double the memory
             model = cls(config)
         model.vlm = backbone
-        model.score = nn.Linear(head.weight.shape[1], 2, bias=config.head_bias).to(head.weight)
-        with torch.no_grad():
-            model.score.weight.copy_(head.weight[rows])
-            if config.head_bias:
-                model.score.bias.copy_(head.bias[rows])
-        return model.eval()
+        model.score = make_head(config).to(lm_head.weight.device, backbone.dtype)
+        model.is_quantized = getattr(policy_model, "is_quantized", False)
+        for name in ("hf_quantizer", "quantization_method", "hf_device_map"):
+            if hasattr(policy_model, name):
+                setattr(model, name, getattr(policy_model, name))
+        model.eval()
+        if head_type != "mlp":
+            _copy_head_rows(model.score, lm_head, processor, _logit_scale(text_config))
+            _check_equal_to_policy(model, policy_model, processor)
+        return model
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, config=None, **kwargs):
@@ -145,8 +167,7 @@ class MMPRMModel(PreTrainedModel):
             ValueError: if the checkpoint is no PRM, or weights other than the head's are missing in it.
         """
         path = pretrained_model_name_or_path
-        hub_names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-        hub_kwargs = {name: kwargs[name] for name in hub_names if name in kwargs}
+        hub_kwargs = {name: kwargs[name] for name in _HUB_KWARGS if name in kwargs}
         if config is None and path is not None and find_adapter_config_file(path, **hub_kwargs) is None:
             model_type = PreTrainedConfig.get_config_dict(path, **hub_kwargs)[0].get("model_type")
             if model_type != MMPRMConfig.model_type:
@@ -215,7 +236,7 @@ class MMPRMModel(PreTrainedModel):
         attention_mask: torch.Tensor | dict | None = None,
         pixel_values: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: object | None = None,
+        cache: object | None = None,
         labels: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         use_cache: bool = False,
@@ -228,39 +249,57 @@ class MMPRMModel(PreTrainedModel):
             attention_mask: (batch, seq), or (batch, 1, query, key) for packed rows, or a dict per layer type.
             pixel_values: The stock processor's image tensor, None for text.
             position_ids: (batch, seq), needed with a cache or a packed row.
-            past_key_values: Cache of a prefix; `input_ids` then holds only what follows.
+            cache: Key-value cache of a prefix (`past_key_values` before transformers 5.24); `input_ids` then holds
+                only what follows.
             labels: (batch, seq) targets in [0, 1] at marker positions, -100 elsewhere (ignored).
             num_items_in_batch: Labelled markers of the whole optimizer step; the loss is the sum divided by it. None
                 divides by this batch's own number.
-            use_cache: Return `past_key_values`.
+            use_cache: Return `cache`.
             **kwargs: The backbone's other inputs (image sizes, grids, token types).
 
         Returns:
             `MMPRMOutput`.
         """
-        if pixel_values is not None:
-            kwargs["pixel_values"] = pixel_values
+        if pixel_values is not None:  # in the backbone's precision; image tensors come in float32
+            kwargs["pixel_values"] = (
+                pixel_values.to(self.vlm.dtype) if pixel_values.is_floating_point() else pixel_values
+            )
         hidden = self.vlm(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            **({} if cache is None else {cache_argument(self.vlm): cache}),
             use_cache=use_cache,
             **kwargs,
         )
         is_marker = input_ids == self.config.marker_token_id  # (batch, seq)
-        states = hidden.last_hidden_state[is_marker]  # (num_markers, hidden)
-        with torch.autocast(states.device.type, enabled=False):  # the head keeps its own precision under autocast
-            logits = self.score(states.to(self.score.weight.dtype))
+        logits = self.marker_logits(hidden.last_hidden_state[is_marker.to(hidden.last_hidden_state.device)])
         loss = None
         if labels is not None:  # an empty selection still reaches all weights, with zero gradients
-            loss = marker_loss(logits, labels[is_marker], num_items_in_batch)
+            loss = marker_loss(logits, labels[is_marker].to(logits.device), num_items_in_batch)
         return MMPRMOutput(
             loss=loss,
             logits=logits,
             marker_counts=is_marker.sum(-1),
-            past_key_values=getattr(hidden, "past_key_values", None) if use_cache else None,
+            cache=getattr(hidden, cache_argument(self.vlm), None) if use_cache else None,
         )
+
+    def marker_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (num_markers, 2 or 1) of the hidden states (num_markers, hidden) at markers."""
+        head = self.score[0] if isinstance(self.score, nn.Sequential) else self.score
+        weight = next(head.parameters())
+        with torch.autocast(states.device.type, enabled=False):  # the head keeps its own precision under autocast
+            logits = self.score(states.to(weight.device, weight.dtype))
+        cap = self.config.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def make_head(config: MMPRMConfig) -> nn.Module:
+    """A head of `config.head_type` from hidden states to logits, not yet initialised by the model."""
+    hidden_size = config.get_text_config().hidden_size
+    if config.head_type == "mlp":
+        return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, 2))
+    return nn.Linear(hidden_size, 1 if config.head_type == "sigmoid" else 2, bias=config.head_bias)
 
 
 def marker_loss(
@@ -269,11 +308,15 @@ def marker_loss(
     """Soft two-way cross-entropy ``-[y log p + (1 - y) log(1 - p)]`` over labelled markers, zero if there is none.
 
     Args:
-        logits: (num_markers, 2), columns [positive, negative].
+        logits: (num_markers, 2), columns [positive, negative], or (num_markers, 1), the log-odds of positive.
         labels: (num_markers,) targets in [0, 1]; -100 is ignored.
         num_items_in_batch: Divisor; None takes the number of labelled markers here.
     """
-    log_probs = logits.float().log_softmax(-1)
+    logits = logits.float()
+    if logits.shape[-1] == 1:  # log sigmoid(x) and log(1 - sigmoid(x))
+        log_probs = nn.functional.logsigmoid(torch.cat([logits, -logits], dim=-1))
+    else:
+        log_probs = logits.log_softmax(-1)
     targets = labels.to(log_probs)
     is_labelled = targets != IGNORE_LABEL
     targets = targets.where(is_labelled, torch.zeros_like(targets))
@@ -288,14 +331,55 @@ def marker_loss(
     return total / num_items_in_batch
 
 
-def _load_policy(path: str | os.PathLike, dtype, attn_implementation: str | None) -> PreTrainedModel:
+def _load_policy(path: str | os.PathLike, **kwargs) -> PreTrainedModel:
     """The policy behind a path, as the Auto class of its config loads it."""
-    config = AutoConfig.from_pretrained(path)
+    hub_kwargs = {name: kwargs[name] for name in _HUB_KWARGS if name in kwargs}
+    config = AutoConfig.from_pretrained(path, **hub_kwargs)
     if config.model_type == MMPRMConfig.model_type:
         raise ValueError(f"{str(path)!r} is a PRM already; load it with MMPRMModel.from_pretrained.")
     is_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     auto_class = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
-    return auto_class.from_pretrained(path, dtype=dtype, attn_implementation=attn_implementation)
+    return auto_class.from_pretrained(path, **kwargs)
+
+
+def _logit_scale(text_config: PreTrainedConfig) -> float:
+    """What the policy multiplies its logits with after its head (Cohere: `logit_scale`, Granite: `logits_scaling`)."""
+    return getattr(text_config, "logit_scale", None) or 1.0 / (getattr(text_config, "logits_scaling", None) or 1.0)
+
+
+@torch.no_grad()
+def _copy_head_rows(head: nn.Linear, lm_head: nn.Module, processor: MMPRMProcessor, scale: float) -> None:
+    """Starts a linear head from the language-model rows of the two tokens."""
+    positive, negative = processor.positive_token_id, processor.negative_token_id
+    for name, parameter in head.named_parameters():  # weight, and bias where the policy has one
+        source = scale * getattr(lm_head, name)[[positive, negative]]
+        parameter.copy_(source if head.out_features == 2 else source[:1] - source[1:])
+
+
+@torch.no_grad()
+def _check_equal_to_policy(model: MMPRMModel, policy: PreTrainedModel, processor: MMPRMProcessor) -> None:
+    """Compares both models' scores after a few tokens; a head that misses a rule of the policy's logits is caught.
+
+    Raises:
+        ValueError: if they differ by more than rounding of the model's precision.
+    """
+    ids = processor.tokenizer.encode("Is 1 + 1 = 2?", add_special_tokens=False)
+    inputs = {"input_ids": torch.tensor([ids], device=model.get_input_embeddings().weight.device)}
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    was_training = policy.training
+    states = model.vlm(**inputs, use_cache=False).last_hidden_state[0, -1:]
+    ours = MMPRMOutput(logits=model.marker_logits(states), marker_counts=torch.tensor([1])).step_scores()[0]
+    tokens = [processor.positive_token_id, processor.negative_token_id]
+    theirs = policy.eval()(**inputs, use_cache=False).logits[0, -1, tokens]
+    policy.train(was_training)
+    difference = (ours - theirs.float().softmax(-1)[:1].to(ours.device)).abs().item()
+    tolerance = 1e-5 if model.dtype in (torch.float32, torch.float64) else 0.03
+    if difference > tolerance and not getattr(model, "is_quantized", False):
+        raise ValueError(
+            f"The head does not reproduce {type(policy).__name__}: P({processor.positive_token}) differs by "
+            f"{difference:.1e}, allowed {tolerance:.0e}. The policy changes its logits in a way that the head does not "
+            'know; start with head_type="mlp", which promises nothing before training.'
+        )
 
 
 def _prepare_marker_row(backbone: PreTrainedModel, processor: MMPRMProcessor) -> None:
@@ -311,4 +395,4 @@ def _prepare_marker_row(backbone: PreTrainedModel, processor: MMPRMProcessor) ->
         backbone.get_input_embeddings().weight[processor.marker_token_id] = mean
 
 
-__all__ = ["IGNORE_LABEL", "MMPRMModel", "MMPRMOutput", "marker_loss"]
+__all__ = ["IGNORE_LABEL", "MMPRMModel", "MMPRMOutput", "make_head", "marker_loss"]

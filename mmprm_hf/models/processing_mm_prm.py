@@ -1,14 +1,14 @@
 """Processor of the process reward model: (images, question, steps) to token ids with a marker after each step.
 
-The only place that spells the PRM's prompt. Steps are tokenised one by one, so a marker never merges with its
-neighbours and a prefix of steps is always a prefix of ids. All settings are saved in `processor_config.json`.
+The only place that writes the PRM's token ids (`prompts_mm_prm` holds the prompt's text). A marker never merges with
+its neighbours, and a prefix of steps is always a prefix of ids. All settings are saved in `processor_config.json`.
 
 This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
 """
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -16,17 +16,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
-from huggingface_hub import create_repo
-from PIL import Image, UnidentifiedImageError
-from transformers import AutoConfig, AutoProcessor, AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
+from transformers import AutoConfig, BatchFeature, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_mm_prm import MMPRMConfig
+from .images_mm_prm import load_image
+from .parts_mm_prm import (
+    control_tokens_of,
+    fit_steps,
+    images_as_list,
+    load_base_processor,
+    load_policy_processor,
+    pad_rows,
+    single_token_id,
+    tokenizer_of,
+)
+from .prompts_mm_prm import PLAIN_PROMPT, PromptShape, check_text, find_dialect, split_tail
 
 SETTINGS_KEY = "mm_prm"
-PLAIN_PROMPT = "{images}{question}\n"
+_SHAPE_FIELDS = tuple(field.name for field in dataclasses.fields(PromptShape))
+# Token type of what follows the prompt: PaliGemma reads 0 as "prefix, attends both ways", 1 as "causal".
+_STEP_TYPE_IDS = {"PaliGemmaProcessor": 1}
+
+ControlTokens = Literal["refuse", "as_text"]
 
 
 class MMPRMProcessor(ProcessorMixin):
@@ -40,12 +53,16 @@ class MMPRMProcessor(ProcessorMixin):
         marker_token: Step marker; must be one added token of the tokenizer (`from_policy` adds it).
         positive_token: Token that stands for a right step; one token id.
         negative_token: Token that stands for a wrong step; one token id.
-        step_separator: Text between a marker and the next step; tokenised by itself.
+        step_separator: Text between a marker and the next step.
         prompt_template: Text with "{images}" (optional) and "{question}", or None for the chat template.
+        image_separator, question_image_token, join_before_tokenizing: As in `PromptShape`.
+        dialect: Name of a prompt shape of published MM-PRM, "train" or "reference_eval"; replaces the five settings
+            above. See `DIALECTS`.
         marker_added: True if the policy's own vocabulary did not hold the marker.
 
     Raises:
-        ValueError: if a token is not one id, or there is neither chat template nor prompt template.
+        ValueError: if a token is not one id, there is neither chat template nor prompt template, or the dialect is
+            unknown.
 
     Example:
         >>> processor = MMPRMProcessor.from_policy("path/to/policy")  # doctest: +SKIP
@@ -62,26 +79,32 @@ class MMPRMProcessor(ProcessorMixin):
         negative_token: str = "No",
         step_separator: str = "",
         prompt_template: str | None = None,
+        image_separator: str = "",
+        question_image_token: str | None = None,
+        join_before_tokenizing: bool = False,
+        dialect: str | None = None,
         marker_added: bool = False,
     ):
         self.base_processor = base_processor
         self.marker_token = marker_token
         self.positive_token = positive_token
         self.negative_token = negative_token
-        self.step_separator = step_separator
-        self.prompt_template = prompt_template
+        self.dialect = dialect
+        self.shape = (
+            PromptShape(prompt_template, step_separator, image_separator, question_image_token, join_before_tokenizing)
+            if dialect is None
+            else find_dialect(dialect)
+        )
         self.marker_added = marker_added
-        if prompt_template is None and not getattr(base_processor, "chat_template", None):
+        if self.shape.prompt_template is None and not getattr(base_processor, "chat_template", None):
             raise ValueError(
                 f"{type(base_processor).__name__} has no chat template and prompt_template is None. "
                 f"Give a prompt_template, for example {PLAIN_PROMPT!r}."
             )
-        if prompt_template is not None and "{question}" not in prompt_template:
-            raise ValueError(f'prompt_template {prompt_template!r} does not contain "{{question}}".')
-        self.marker_token_id = _single_token_id(self.tokenizer, marker_token)
-        self.positive_token_id = _single_token_id(self.tokenizer, positive_token)
-        self.negative_token_id = _single_token_id(self.tokenizer, negative_token)
-        self._control_tokens = _control_tokens(base_processor, self.tokenizer, marker_token)
+        self.marker_token_id = single_token_id(self.tokenizer, marker_token)
+        self.positive_token_id = single_token_id(self.tokenizer, positive_token)
+        self.negative_token_id = single_token_id(self.tokenizer, negative_token)
+        self._control_tokens = control_tokens_of(base_processor, self.tokenizer, marker_token)
 
     # Construction, saving, loading
 
@@ -94,6 +117,7 @@ class MMPRMProcessor(ProcessorMixin):
         negative_token: str = "No",
         step_separator: str = "",
         prompt_template: str | None = None,
+        **kwargs: Any,
     ) -> MMPRMProcessor:
         """Processor for the PRM of a policy; adds the marker to the tokenizer where it is missing.
 
@@ -101,11 +125,15 @@ class MMPRMProcessor(ProcessorMixin):
             policy: Path or hub id of the policy, or its processor or tokenizer (which is changed if the marker is new).
             marker_token, positive_token, negative_token, step_separator, prompt_template: As in the class. Without a
                 chat template the prompt is "{images}{question}\\n".
+            **kwargs: For `AutoProcessor.from_pretrained` (revision, token, min_pixels, ...), where `policy` is a path.
+
+        Raises:
+            ImportError: if the policy's own processor needs torchvision and that is missing.
         """
-        base = AutoProcessor.from_pretrained(policy) if isinstance(policy, (str, os.PathLike)) else policy
+        base = load_policy_processor(policy, **kwargs) if isinstance(policy, (str, os.PathLike)) else policy
         if isinstance(base, MMPRMProcessor):
             raise ValueError("This is a PRM's processor already, not a policy's. Use it as it is.")
-        tokenizer = _tokenizer_of(base)
+        tokenizer = tokenizer_of(base)
         marker_added = marker_token not in tokenizer.get_vocab()
         tokenizer.add_special_tokens({"extra_special_tokens": [marker_token]}, replace_extra_special_tokens=False)
         if prompt_template is None and not getattr(base, "chat_template", None):
@@ -128,18 +156,17 @@ class MMPRMProcessor(ProcessorMixin):
             "marker_token": self.marker_token,
             "positive_token": self.positive_token,
             "negative_token": self.negative_token,
-            "step_separator": self.step_separator,
-            "prompt_template": self.prompt_template,
+            **dataclasses.asdict(self.shape),
+            "dialect": self.dialect,
             "marker_added": self.marker_added,
         }
         base = self.base_processor.to_dict() if is_processor else {}
         return {**base, "processor_class": type(self).__name__, SETTINGS_KEY: settings}
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
-        """Writes tokenizer, image processor, prompt and code into a folder (`kwargs` go to the upload)."""
+        """Writes tokenizer, image processor, prompt and code into a folder (`kwargs` go to `push_to_hub`)."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        files_timestamps = self._get_files_timestamps(save_directory) if push_to_hub else None
         self.base_processor.save_pretrained(save_directory)
         path = folder / "processor_config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -148,17 +175,19 @@ class MMPRMProcessor(ProcessorMixin):
         custom_object_save(self, save_directory, config=settings)
         path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         if push_to_hub:
-            commit_message = kwargs.pop("commit_message", None)
-            repo_id = kwargs.pop("repo_id", folder.name)
-            repo_id = create_repo(repo_id, exist_ok=True, **kwargs).repo_id
-            self._upload_modified_files(
-                save_directory, repo_id, files_timestamps, commit_message=commit_message, token=kwargs.get("token")
-            )
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
         return [str(path)]
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> MMPRMProcessor:
-        """Loads what `save_pretrained` wrote; `kwargs` are those of any `from_pretrained`.
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, dialect: str | None = None, **kwargs
+    ) -> MMPRMProcessor:
+        """Loads what `save_pretrained` wrote.
+
+        Args:
+            pretrained_model_name_or_path: Folder or hub id.
+            dialect: Read the prompt in this dialect ("train", "reference_eval") and not in the saved one.
+            **kwargs: Those of any `from_pretrained`.
 
         Raises:
             ValueError: if the folder holds no PRM processor.
@@ -173,18 +202,22 @@ class MMPRMProcessor(ProcessorMixin):
             )
         settings = dict(settings)
         base_class = settings.pop("base_processor_class")
+        saved_dialect = settings.pop("dialect", None)
+        if dialect is not None or saved_dialect is not None:
+            settings = {name: value for name, value in settings.items() if name not in _SHAPE_FIELDS}
+            settings["dialect"] = dialect or saved_dialect
         if not kwargs.get("trust_remote_code"):
             # AutoTokenizer reads config.json too and would ask to run its code, which is already imported here.
             AutoConfig.register(MMPRMConfig.model_type, MMPRMConfig, exist_ok=True)
-        loader = AutoTokenizer if base_class is None else getattr(transformers, base_class)
-        return cls(loader.from_pretrained(pretrained_model_name_or_path, **kwargs), **settings)
+        base = load_base_processor(base_class, pretrained_model_name_or_path, **kwargs)
+        return cls(base, **settings)
 
     # What other code expects of a processor
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, marker included."""
-        return _tokenizer_of(self.base_processor)
+        return tokenizer_of(self.base_processor)
 
     @property
     def image_processor(self) -> Any:
@@ -200,6 +233,21 @@ class MMPRMProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """Names of the tensors that `__call__` returns."""
         return list(self.base_processor.model_input_names)
+
+    @property
+    def step_separator(self) -> str:
+        """Text between a marker and the next step."""
+        return self.shape.step_separator
+
+    @property
+    def prompt_template(self) -> str | None:
+        """The prompt's text with places for images and question; None for the policy's chat template."""
+        return self.shape.prompt_template
+
+    @property
+    def step_type_id(self) -> int:
+        """Token type id of steps, for backbones that read token types."""
+        return _STEP_TYPE_IDS.get(type(self.base_processor).__name__, 0)
 
     @property
     def pad_token_id(self) -> int:
@@ -218,35 +266,30 @@ class MMPRMProcessor(ProcessorMixin):
         """
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"Found an empty question ({question!r}). A PRM needs the question's text.")
-        self.check_text(question, "question")
+        marked = self.shape.question_image_token
+        check_text(question.replace(marked, "") if marked else question, "question", self._control_tokens)
         if num_images and self.image_processor is None:
             raise ValueError(
                 f"Found {num_images} images, but this PRM is text-only ({type(self.base_processor).__name__}). "
                 "Leave the images out or use a vision-language PRM."
             )
-        if self.prompt_template is not None:
-            images = getattr(self.base_processor, "image_token", "") * num_images
-            return self.prompt_template.replace("{images}", images).replace("{question}", question)
+        if self.shape.prompt_template is not None:
+            return self.shape.render(question, getattr(self.base_processor, "image_token", ""), num_images)
         content: Any = question
         if self.image_processor is not None:
             content = [{"type": "image"}] * num_images + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         return self.base_processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
-    def check_text(self, text: str, what: str) -> None:
-        """Refuses text that holds a control token (marker, image placeholder, any special token).
+    def split_prompt(self, question: str, num_images: int = 0) -> tuple[str, str]:
+        """``(head, tail)`` of `render_prompt`: the tail is tokenised together with the first step.
 
-        Raises:
-            ValueError: naming the token.
+        The tail is empty unless the prompt's shape joins before tokenizing.
         """
-        for token in self._control_tokens:
-            if token in text:
-                raise ValueError(
-                    f"Found the control token {token!r} inside the {what}: {text[:80]!r}. Text may not write markers, "
-                    "image placeholders or special tokens; remove or rewrite it."
-                )
+        prompt = self.render_prompt(question, num_images)
+        return split_tail(prompt, self._control_tokens) if self.shape.join_before_tokenizing else (prompt, "")
 
-    def check_step(self, step: str, step_index: int, control_tokens: Literal["refuse", "as_text"] = "refuse") -> None:
+    def check_step(self, step: str, step_index: int, control_tokens: ControlTokens = "refuse") -> None:
         """Refuses an empty step and (under "refuse") one with a control token.
 
         Raises:
@@ -255,10 +298,10 @@ class MMPRMProcessor(ProcessorMixin):
         if not isinstance(step, str) or not step.strip():
             raise ValueError(f"Found an empty step ({step!r}) at step_index {step_index}. Leave out empty steps.")
         if control_tokens == "refuse":
-            self.check_text(step, f"step with step_index {step_index}")
+            check_text(step, f"step with step_index {step_index}", self._control_tokens)
 
     def encode_steps(
-        self, steps: Sequence[str], control_tokens: Literal["refuse", "as_text"] = "refuse"
+        self, steps: Sequence[str], control_tokens: ControlTokens = "refuse", tail: str = ""
     ) -> list[list[int]]:
         """Token ids of every step, each ending in the marker (the separator opens every step but the first).
 
@@ -266,6 +309,7 @@ class MMPRMProcessor(ProcessorMixin):
             steps: Step texts, in order.
             control_tokens: "refuse" raises on a marker or special token inside a step; "as_text" tokenises such a
                 step as plain text, so that it can never write a marker (for text that a policy sampled).
+            tail: The prompt's tail (of `split_prompt`), which opens the first step.
 
         Returns:
             One list of ids per step; the last id of each is the marker's.
@@ -279,15 +323,55 @@ class MMPRMProcessor(ProcessorMixin):
             self.check_step(step, index, control_tokens)
         if not steps:
             return []
-        ids = self.tokenizer(list(steps), add_special_tokens=False)["input_ids"]
-        separator = self.tokenizer.encode(self.step_separator, add_special_tokens=False) if self.step_separator else []
+        separator = self.step_separator
+        if self.shape.join_before_tokenizing:
+            pieces = [(separator if index else tail) + step for index, step in enumerate(steps)]
+            opening: list[int] = []
+        else:
+            pieces = list(steps)
+            opening = self.tokenizer.encode(separator, add_special_tokens=False) if separator else []
+        ids = self.tokenizer(pieces, add_special_tokens=False)["input_ids"]
         encoded = []
-        for index, (step, step_ids) in enumerate(zip(steps, ids, strict=True)):
-            if control_tokens == "as_text" and any(token in step for token in self._control_tokens):
-                step_ids = self.tokenizer.encode(step, add_special_tokens=False, split_special_tokens=True)
-            assert self.marker_token_id not in step_ids, "a step wrote a marker"
-            encoded.append((separator if index else []) + list(step_ids) + [self.marker_token_id])
+        for index, (piece, piece_ids) in enumerate(zip(pieces, ids, strict=True)):
+            if control_tokens == "as_text" and any(token in steps[index] for token in self._control_tokens):
+                piece_ids = self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
+            assert self.marker_token_id not in piece_ids, "a step wrote a marker"
+            encoded.append((opening if index else []) + list(piece_ids) + [self.marker_token_id])
         return encoded
+
+    def encode_solutions(
+        self,
+        questions: Sequence[str],
+        images: Sequence[Sequence[Any]],
+        solutions: Sequence[Sequence[Sequence[str]]],
+        control_tokens: ControlTokens = "refuse",
+    ) -> tuple[list[list[list[list[int]]]], dict]:
+        """Unpadded ids of several solutions per problem, cut at the markers, and the problems' vision inputs.
+
+        Args:
+            questions: One question per problem.
+            images: Images per problem, maybe none: PIL images, paths, or {"bytes", "path"} dicts.
+            solutions: Per problem a list of solutions, each a list of steps (empty: the prompt alone).
+            control_tokens: As in `encode_steps`.
+
+        Returns:
+            ``(rows, extra)``: ``rows[p][k]`` is the list ``[prompt ids, step ids, ...]`` of solution k of problem p,
+            each step ending in its marker; joined, they are the model's row. The first element is the same for all
+            solutions of a problem that have steps. `extra` as in `encode_prompts`, of the problems.
+
+        Raises:
+            ValueError: on bad text or an image that cannot be read.
+        """
+        parts = [self.split_prompt(question, len(row)) for question, row in zip(questions, images, strict=True)]
+        prompts, extra = self._encode_prompt_texts([head for head, _ in parts], images)
+        rows = []
+        for (_, tail), prompt, problem_solutions in zip(parts, prompts, solutions, strict=True):
+            problem_rows = []
+            for steps in problem_solutions:
+                whole = prompt if steps or not tail else prompt + self.tokenizer.encode(tail, add_special_tokens=False)
+                problem_rows.append([whole, *self.encode_steps(steps, control_tokens, tail)])
+            rows.append(problem_rows)
+        return rows, extra
 
     def encode_prompts(self, questions: Sequence[str], images: Sequence[Sequence[Any]]) -> tuple[list[list[int]], dict]:
         """Unpadded prompt ids per problem, and the vision inputs of all of them together.
@@ -304,10 +388,13 @@ class MMPRMProcessor(ProcessorMixin):
             ValueError: on an empty question, a control token in it, or an image that cannot be read.
         """
         texts = [self.render_prompt(question, len(row)) for question, row in zip(questions, images, strict=True)]
+        return self._encode_prompt_texts(texts, images)
+
+    def _encode_prompt_texts(self, texts: list[str], images: Sequence[Sequence[Any]]) -> tuple[list[list[int]], dict]:
         loaded = [[load_image(image) for image in row] for row in images]
         text_kwargs: dict[str, Any] = {"padding": True, "padding_side": "right", "return_tensors": "pt"}
         bos = self.tokenizer.bos_token
-        is_chat = self.prompt_template is None
+        is_chat = self.shape.prompt_template is None
         if is_chat and (self.image_processor is None or (bos is not None and texts[0].startswith(bos))):
             text_kwargs["add_special_tokens"] = False
         if self.tokenizer.pad_token_id is None and len(texts) > 1:
@@ -337,7 +424,8 @@ class MMPRMProcessor(ProcessorMixin):
         steps: Sequence[str] | Sequence[Sequence[str]] | None = None,
         padding_side: Literal["right", "left"] = "right",
         max_length: int | None = None,
-        control_tokens: Literal["refuse", "as_text"] = "refuse",
+        drop_last_steps: bool = False,
+        control_tokens: ControlTokens = "refuse",
     ) -> BatchFeature:
         """Model inputs for one problem or a batch.
 
@@ -346,7 +434,9 @@ class MMPRMProcessor(ProcessorMixin):
             text: The question, or a list of questions (then everything is a batch).
             steps: The steps, or a list of steps per question; None gives the prompt alone.
             padding_side: Where short rows are padded.
-            max_length: Most tokens per row; None for no limit. Rows are never cut.
+            max_length: Most tokens per row; None for no limit. A longer row is an error, unless:
+            drop_last_steps: Leave out whole steps at a row's end until it fits (logged; such a row has fewer markers
+                than steps). Nothing is ever cut inside a step.
             control_tokens: As in `encode_steps`.
 
         Returns:
@@ -366,20 +456,15 @@ class MMPRMProcessor(ProcessorMixin):
                 f"Found {len(questions)} questions, {len(image_rows)} image entries and {len(step_rows)} lists of "
                 "steps. A batch needs one of each per problem."
             )
-        image_rows = [_as_list(row) for row in image_rows]
-        prompts, extra = self.encode_prompts(questions, image_rows)
-        suffixes = [sum(self.encode_steps(row or [], control_tokens), []) for row in step_rows]
-        rows = [prompt + suffix for prompt, suffix in zip(prompts, suffixes, strict=True)]
-        for index, row in enumerate(rows):
-            if max_length is not None and len(row) > max_length:
-                raise ValueError(
-                    f"Row {index} has {len(row)} tokens, more than max_length {max_length}. Rows are never cut: raise "
-                    "max_length, shrink the image, or leave out whole steps."
-                )
-        return self.pad(rows, extra, padding_side)
+        image_rows = [images_as_list(row) for row in image_rows]
+        solutions = [[row or []] for row in step_rows]
+        rows, extra = self.encode_solutions(questions, image_rows, solutions, control_tokens)
+        fitted = [fit_steps(row, max_length, drop_last_steps, index) for index, (row,) in enumerate(rows)]
+        id_rows = [[i for piece in pieces for i in piece] for pieces in fitted]
+        return self.pad(id_rows, extra, padding_side)
 
     def pad(self, rows: list[list[int]], extra: dict, padding_side: Literal["right", "left"] = "right") -> BatchFeature:
-        """Pads id rows to (batch, seq) tensors and adds the `extra` of `encode_prompts` (type ids of steps are 0)."""
+        """Pads id rows to (batch, seq) tensors and adds the `extra` of `encode_prompts`."""
         features = {
             "input_ids": pad_rows(rows, self.pad_token_id, padding_side),
             "attention_mask": pad_rows([[1] * len(row) for row in rows], 0, padding_side),
@@ -387,73 +472,12 @@ class MMPRMProcessor(ProcessorMixin):
         for name, value in extra.items():
             if isinstance(value, list) and name.endswith("type_ids"):
                 value = pad_rows(
-                    [v + [0] * (len(r) - len(v)) for v, r in zip(value, rows, strict=True)], 0, padding_side
+                    [v + [self.step_type_id] * (len(r) - len(v)) for v, r in zip(value, rows, strict=True)],
+                    0,
+                    padding_side,
                 )
             features[name] = value
         return BatchFeature(features)
-
-
-def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
-    """Stacks rows of unequal length into a (batch, seq) tensor padded with `value`; float if `value` or a row is."""
-    width = max((len(row) for row in rows), default=0)
-    if padding_side == "right":
-        return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows])
-    return torch.tensor([[value] * (width - len(row)) + list(row) for row in rows])
-
-
-def _tokenizer_of(base: Any) -> PreTrainedTokenizerBase:
-    return base if isinstance(base, PreTrainedTokenizerBase) else base.tokenizer
-
-
-def _as_list(images: Any) -> list[Any]:
-    if images is None:
-        return []
-    return list(images) if isinstance(images, (list, tuple)) else [images]
-
-
-def _single_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    """Id of a token that must be exactly one entry of the vocabulary."""
-    vocab = tokenizer.get_vocab()
-    if token in vocab:
-        return vocab[token]
-    ids = tokenizer.encode(token, add_special_tokens=False)
-    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
-        raise ValueError(
-            f"Token {token!r} is {len(ids)} ids of the tokenizer ({ids}), expected exactly one known id. "
-            "Choose another token, or add it to the vocabulary."
-        )
-    return ids[0]
-
-
-def _control_tokens(base: Any, tokenizer: PreTrainedTokenizerBase, marker_token: str) -> tuple[str, ...]:
-    """Texts that questions and steps may not contain."""
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    special |= {marker_token, getattr(base, "image_token", None) or marker_token}
-    return tuple(sorted(token for token in special if token.strip()))
-
-
-def load_image(image: Any, decode: bool = True) -> Image.Image:
-    """An RGB image from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
-
-    Args:
-        image: The source.
-        decode: False only opens it (enough for its size).
-
-    Raises:
-        ValueError: if it does not exist, is no image, or is cut.
-    """
-    if isinstance(image, dict):
-        image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
-    if isinstance(image, (str, os.PathLike)) and not os.path.isfile(image):
-        raise ValueError(f"Image {str(image)!r} does not exist. Give a readable image file or a PIL image.")
-    if not isinstance(image, (str, os.PathLike, io.BytesIO, Image.Image)):
-        raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
-    try:
-        opened = image if isinstance(image, Image.Image) else Image.open(image)
-        return opened.convert("RGB") if decode else opened
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
-        raise ValueError(f"Image {name!r} cannot be read ({error}). Give a whole image file or a PIL image.") from error
 
 
 __all__ = ["MMPRMProcessor", "load_image", "pad_rows"]

@@ -99,7 +99,7 @@ def test_only_marker_positions_reach_the_head(prm, batch):
     assert rows == [(6, 32)]
     assert output.logits.shape == (6, 2)
     assert [len(scores) for scores in output.step_scores()] == [2, 3, 1]
-    assert output.loss is None and output.past_key_values is None
+    assert output.loss is None and output.cache is None
 
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
@@ -210,8 +210,8 @@ def test_a_checkpoint_that_is_no_prm_is_refused(tiny_policy_dir, tiny_prm_dir, t
         MMPRMModel.from_policy(tiny_prm_dir, MMPRMProcessor.from_pretrained(tiny_prm_dir))
     with pytest.raises(ValueError, match="needs the processor"):
         MMPRMModel.from_policy(tiny_policy)
-    with pytest.raises(ValueError, match="head_type 'mlp'"):
-        MMPRMConfig(head_type="mlp")
+    with pytest.raises(ValueError, match="head_type 'rnn'"):
+        MMPRMConfig(head_type="rnn")
 
 
 def test_missing_backbone_weights_are_refused(prm, tmp_path):

@@ -1,0 +1,39 @@
+"""Images as users give them (PIL, path, bytes of `datasets`) to RGB images.
+
+This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+
+def load_image(image: Any, decode: bool = True) -> Image.Image:
+    """An RGB image from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
+
+    Args:
+        image: The source.
+        decode: False only opens it (enough for its size).
+
+    Raises:
+        ValueError: if it does not exist, is no image, or is cut.
+    """
+    if isinstance(image, dict):
+        image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
+    if isinstance(image, (str, os.PathLike)) and not os.path.isfile(image):
+        raise ValueError(f"Image {str(image)!r} does not exist. Give a readable image file or a PIL image.")
+    if not isinstance(image, (str, os.PathLike, io.BytesIO, Image.Image)):
+        raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
+    try:
+        opened = image if isinstance(image, Image.Image) else Image.open(image)
+        return opened.convert("RGB") if decode else opened
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
+        raise ValueError(f"Image {name!r} cannot be read ({error}). Give a whole image file or a PIL image.") from error
+
+
+__all__ = ["load_image"]

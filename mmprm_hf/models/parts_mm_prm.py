@@ -1,0 +1,139 @@
+"""Small parts of the processor: loading stock processors, token ids of single tokens, padding.
+
+This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import is_torchvision_available
+
+logger = logging.getLogger(__name__)
+
+
+def load_policy_processor(policy: str | os.PathLike, **kwargs: Any) -> Any:
+    """The stock processor (or tokenizer) behind a policy's path.
+
+    Raises:
+        ImportError: if it needs torchvision and that is missing.
+    """
+    return _load(AutoProcessor, policy, str(policy), kwargs)
+
+
+def load_base_processor(class_name: str | None, folder: str | os.PathLike, **kwargs: Any) -> Any:
+    """The stock processor of class `class_name` (None: a tokenizer) saved in a PRM's folder.
+
+    Raises:
+        ImportError: if it needs torchvision and that is missing.
+    """
+    loader = AutoTokenizer if class_name is None else getattr(transformers, class_name)
+    return _load(loader, folder, class_name, kwargs)
+
+
+def _load(loader: Any, folder: str | os.PathLike, name: str | None, kwargs: dict[str, Any]) -> Any:
+    try:
+        return loader.from_pretrained(folder, **kwargs)
+    except (AttributeError, ImportError, ValueError) as error:
+        # What transformers raises here depends on where torchvision is first missed: it speaks of the video processor.
+        if is_torchvision_available() or not any(word in str(error).lower() for word in ("video", "torchvision")):
+            raise
+        raise ImportError(
+            f"The stock processor {name!r} needs torchvision, which is not installed ({error}). "
+            "Install the torchvision that belongs to your torch (`pip install torchvision`). Families without a "
+            "video processor, such as LLaVA, LLaVA-NeXT, Idefics3, PaliGemma and Gemma 3, work without it."
+        ) from error
+
+
+def cache_argument(model: Any) -> str:
+    """What a model of transformers calls its key-value cache: "cache" since 5.24, "past_key_values" before."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
+    """Stacks rows of unequal length into a (batch, seq) tensor padded with `value`; float if `value` or a row is."""
+    width = max((len(row) for row in rows), default=0)
+    if padding_side == "right":
+        return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows])
+    return torch.tensor([[value] * (width - len(row)) + list(row) for row in rows])
+
+
+def tokenizer_of(base: Any) -> PreTrainedTokenizerBase:
+    return base if isinstance(base, PreTrainedTokenizerBase) else base.tokenizer
+
+
+def images_as_list(images: Any) -> list[Any]:
+    if images is None:
+        return []
+    return list(images) if isinstance(images, (list, tuple)) else [images]
+
+
+def single_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Id of a token that must be exactly one entry of the vocabulary."""
+    vocab = tokenizer.get_vocab()
+    if token in vocab:
+        return vocab[token]
+    ids = tokenizer.encode(token, add_special_tokens=False)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ValueError(
+            f"Token {token!r} is {len(ids)} ids of the tokenizer ({ids}), expected exactly one known id. "
+            "Choose another token, or add it to the vocabulary."
+        )
+    return ids[0]
+
+
+def control_tokens_of(base: Any, tokenizer: PreTrainedTokenizerBase, marker_token: str) -> tuple[str, ...]:
+    """Texts that questions and steps may not contain."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special |= {marker_token, getattr(base, "image_token", None) or marker_token}
+    return tuple(sorted(token for token in special if token.strip()))
+
+
+def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: bool, index: int) -> list[list[int]]:
+    """``[prompt ids, step ids, ...]`` of row `index` within `max_length`, without its last steps where asked for.
+
+    Raises:
+        ValueError: if it is longer (under `drop_last_steps`: if even the first step does not fit).
+    """
+    if max_length is None:
+        return pieces
+    num_kept = len(pieces)
+    if drop_last_steps:
+        while num_kept > 2 and sum(map(len, pieces[:num_kept])) > max_length:
+            num_kept -= 1
+    num_tokens = sum(map(len, pieces[:num_kept]))
+    if num_tokens > max_length:
+        raise ValueError(
+            f"Row {index} has {num_tokens} tokens, more than max_length {max_length}. Rows are never cut inside a "
+            "step: raise max_length, shrink the image, or leave out whole steps (drop_last_steps=True leaves out the "
+            "last ones; the prompt and one step must fit)."
+        )
+    if num_kept < len(pieces):
+        logger.warning(
+            "Row %d: the last %d of %d steps do not fit into max_length %d and are left out.",
+            index,
+            len(pieces) - num_kept,
+            len(pieces) - 1,
+            max_length,
+        )
+    return pieces[:num_kept]
+
+
+__all__ = [
+    "cache_argument",
+    "control_tokens_of",
+    "fit_steps",
+    "images_as_list",
+    "load_base_processor",
+    "load_policy_processor",
+    "pad_rows",
+    "single_token_id",
+    "tokenizer_of",
+]
