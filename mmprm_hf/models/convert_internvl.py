@@ -1,9 +1,8 @@
 """Converter of original InternVL chat checkpoints (the MM-PRM-8B layout) into `MMPRMModel` and `MMPRMProcessor`.
 
 The backbone becomes transformers' own `InternVLModel`; weights are renamed and split, never computed, so scores are
-those of the original. Every key of the file is accounted for: missing, extra and ill-shaped ones are refused by name.
-Of the language-model head only the rows of the positive and the negative token are kept.
-Siblings of `models/` only; no remote code is run.
+those of the original. Of the language-model head only the rows of the positive and the negative token are kept. What
+our model cannot represent is refused by name. Siblings of `models/` only; no remote code is run.
 """
 
 from __future__ import annotations
@@ -15,13 +14,104 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from transformers import InternVLConfig, InternVLVisionConfig, LlamaConfig, PreTrainedConfig, Qwen2Config
+from transformers import (
+    InternVLConfig,
+    InternVLVisionConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+)
 
 from .configuration_mm_prm import MMPRMConfig
+from .convert_internvl_weights import HEAD_KEYS, Checkpoint, convert_weights
+from .convert_tokenizer import load_original_tokenizer
 from .modeling_mm_prm import MMPRMModel
+from .processing_mm_prm import MMPRMProcessor
+from .tiled_processing_mm_prm import MMPRMTiledProcessor, tiling_image_processor
 
+_TEMPLATE = "internvl2_5"  # the chat template whose text the dialects spell
 _QK_NORM_EPS = 1e-6  # transformers' InternVL fixes it there; the original uses layer_norm_eps
+
+
+def convert_internvl(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    dialect: str = "train",
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> dict[str, Any]:
+    """Writes the PRM of an original checkpoint, model and processor, into a folder.
+
+    Args:
+        source: Folder with `config.json`, safetensors and a tokenizer.
+        output: Folder to write; another one than `source`.
+        dialect: Prompt that the saved processor writes, "train" or "reference_eval" (see `DIALECTS`).
+        tokenizer: Replaces the folder's own tokenizer.
+
+    Returns:
+        What was converted: `backbone`, `dtype`, `num_parameters`, `marker_token_id`, `dialect`.
+
+    Raises:
+        ValueError: if the layout is unknown, keys or shapes of the weights do not fit, or a token is missing.
+
+    Example:
+        >>> convert_internvl("path/to/MM-PRM-8B", "out/mm-prm-8b")["dialect"]  # doctest: +SKIP
+        'train'
+    """
+    if Path(source).resolve() == Path(output).resolve():
+        raise ValueError(f"Source and output are the same folder, {str(source)!r}. Choose another output.")
+    processor = convert_internvl_processor(source, dialect, tokenizer)
+    ids = {
+        "marker": processor.marker_token_id,
+        "positive": processor.positive_token_id,
+        "negative": processor.negative_token_id,
+        "image": processor.base_processor.image_token_id,
+    }
+    model = convert_internvl_model(source, ids)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    backbone = model.config.vlm_config
+    return {
+        "backbone": f"{backbone.model_type} with {backbone.text_config.model_type}",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "num_parameters": model.num_parameters(),
+        "marker_token_id": processor.marker_token_id,
+        "dialect": dialect,
+    }
+
+
+def convert_internvl_processor(
+    source: str | os.PathLike, dialect: str = "train", tokenizer: PreTrainedTokenizerBase | None = None
+) -> MMPRMProcessor:
+    """The processor of an original checkpoint; arguments and errors as in `convert_internvl`."""
+    original = read_original_config(source)
+    checks = {"template": (_TEMPLATE,), "use_thumbnail": (True,), "pad2square": (False, None)}
+    for name, supported in checks.items():
+        if original.get(name) not in supported:
+            raise ValueError(
+                f"Found {name} = {original.get(name)!r} in {str(source)!r}, supported is {supported[0]!r}. Convert the "
+                "weights with convert_internvl_model and write a processor for this prompt and tiling."
+            )
+    tokenizer = load_original_tokenizer(source) if tokenizer is None else tokenizer
+    if MMPRMConfig.marker_token not in tokenizer.get_vocab():
+        raise ValueError(
+            f"The tokenizer of {str(source)!r} lacks the step marker {MMPRMConfig.marker_token!r}: this is no PRM. Use "
+            "the checkpoint of a trained PRM, or pass its `tokenizer=`."
+        )
+    num_rows = original["llm_config"]["vocab_size"]
+    if len(tokenizer) > num_rows:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, the embedding {num_rows} rows. Use the tokenizer that was "
+            "saved with these weights."
+        )
+    images = tiling_image_processor(
+        original["vision_config"]["image_size"],
+        min_tiles=original["min_dynamic_patch"],
+        max_tiles=original["max_dynamic_patch"],
+        dynamic=original["dynamic_image_size"],
+    )
+    base = MMPRMTiledProcessor(images, tokenizer, image_seq_length=tokens_per_tile(original))
+    return MMPRMProcessor(base, dialect=dialect)
 
 
 def convert_internvl_model(source: str | os.PathLike, token_ids: Mapping[str, int]) -> MMPRMModel:
@@ -46,8 +136,8 @@ def convert_internvl_model(source: str | os.PathLike, token_ids: Mapping[str, in
     config = convert_config(original, token_ids)
     with torch.device("meta"):
         targets = {name: value.shape for name, value in MMPRMModel(config).state_dict().items()}
-    with _Checkpoint(source) as checkpoint:
-        state, dtype = _convert_weights(checkpoint, original, config, targets, token_ids)
+    with Checkpoint(source) as checkpoint:
+        state, dtype = convert_weights(checkpoint, original, config, targets, token_ids)
         config.dtype = dtype
         model = MMPRMModel.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
     return model.eval()
@@ -68,7 +158,8 @@ def read_original_config(source: str | os.PathLike) -> dict[str, Any]:
             f"{str(source)!r} is no original InternVL checkpoint: its model_type is {original.get('model_type')!r}, "
             "expected 'internvl_chat'. A model of transformers starts a PRM with MMPRMModel.from_policy."
         )
-    vision, text = original["vision_config"], original["llm_config"]
+    names = ("vision_config", "llm_config", "downsample_ratio", "ps_version", "select_layer")
+    vision, text = tuple(_entries(original, "config.json", names).values())[:2]
     architecture = (text.get("architectures") or [None])[0]
     eps = vision.get("layer_norm_eps") if vision.get("qk_normalization") else _QK_NORM_EPS
     image_size = original.get("force_image_size") or vision.get("image_size")
@@ -97,8 +188,8 @@ def convert_config(original: Mapping[str, Any], token_ids: Mapping[str, int]) ->
         **_entries(vision, "vision_config", ("hidden_size", "num_hidden_layers", "num_attention_heads")),
         **_entries(vision, "vision_config", ("intermediate_size", "hidden_act", "norm_type", "layer_norm_eps")),
         **_entries(vision, "vision_config", ("image_size", "patch_size", "num_channels")),
-        attention_bias=vision["qkv_bias"],
-        use_qk_norm=vision["qk_normalization"],
+        attention_bias=_entries(vision, "vision_config", ("qkv_bias",))["qkv_bias"],
+        use_qk_norm=_entries(vision, "vision_config", ("qk_normalization",))["qk_normalization"],
         use_mean_pooling=True,  # no norm after the last layer
     )
     vlm_config = InternVLConfig(
@@ -140,7 +231,7 @@ def _text_config(text: Mapping[str, Any]) -> PreTrainedConfig:
         **{name: text.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
     }
     if text["architectures"][0] == "InternLM2ForCausalLM":
-        bias = text["bias"]
+        bias = _entries(text, "llm_config", ("bias",))["bias"]
         return LlamaConfig(**settings, attention_bias=bias, mlp_bias=False)
     for name in ("use_sliding_window", "sliding_window", "max_window_layers"):
         if text.get(name) is not None:
@@ -150,9 +241,9 @@ def _text_config(text: Mapping[str, Any]) -> PreTrainedConfig:
 
 __all__ = [
     "convert_config",
+    "convert_internvl",
     "convert_internvl_model",
-    "original_key",
+    "convert_internvl_processor",
     "read_original_config",
-    "split_wqkv",
     "tokens_per_tile",
 ]

@@ -9,12 +9,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import torch
 from safetensors import safe_open
 
-HEAD_KEYS = {"InternLM2ForCausalLM": "language_model.output.weight", "Qwen2ForCausalLM": "language_model.lm_head.weight"}
+from .configuration_mm_prm import MMPRMConfig
+
+HEAD_KEYS = {
+    "InternLM2ForCausalLM": "language_model.output.weight",
+    "Qwen2ForCausalLM": "language_model.lm_head.weight",
+}
 EMBEDDING_KEYS = {
     "InternLM2ForCausalLM": "language_model.model.tok_embeddings.weight",
     "Qwen2ForCausalLM": "language_model.model.embed_tokens.weight",
@@ -130,9 +135,7 @@ def convert_weights(
     for name in targets:
         if not name.startswith("score."):
             parts.setdefault(original_key(name, architecture), []).append(name)
-    expected = {
-        key: (sum(targets[name][0] for name in names), *targets[names[0]][1:]) for key, names in parts.items()
-    }
+    expected = {key: (sum(targets[name][0] for name in names), *targets[names[0]][1:]) for key, names in parts.items()}
     text = config.get_text_config()
     head_key = HEAD_KEYS[architecture]
     is_tied = bool(original["llm_config"].get("tie_word_embeddings"))

@@ -128,7 +128,7 @@ def _backend(pieces: Any, added: dict[int, AddedToken]) -> Tokenizer:
     moved = {token.content: index for index, token in added.items() if backend.token_to_id(token.content) != index}
     if moved:
         raise ValueError(
-            f"Added tokens {moved} would get other ids: the ids after the {len(names)} pieces must have no gap. {_REMEDY}"
+            f"Added tokens {moved} would get other ids: there must be no gap after the {len(names)} pieces. {_REMEDY}"
         )
     return backend
 
