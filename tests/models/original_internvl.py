@@ -113,7 +113,7 @@ def random_weights(config: dict, seed: int = 0) -> dict[str, torch.Tensor]:
 def write_original(
     folder: Path, architecture: str = "InternLM2ForCausalLM", is_6b: bool = False, changes: dict | None = None
 ) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Writes config, weights and tokenizer; returns config and weights. `changes` are merged into the config."""
+    """Writes config, weights and tokenizer; returns config and weights. `changes` go into the config only."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(with_marker=True)
     tokenizer.add_special_tokens(
@@ -123,9 +123,9 @@ def write_original(
     tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
     config = original_config(architecture, is_6b, len(tokenizer))
+    weights = random_weights(config)
     for name, value in (changes or {}).items():
         config[name] = config[name] | value if isinstance(value, dict) else value
-    weights = random_weights(config)
     Path(folder, "config.json").write_text(json.dumps(config))
     save_file(weights, Path(folder, "model.safetensors"))
     return config, weights
