@@ -32,7 +32,6 @@ _MAX_ROW_WIDTH = 16
 _MAX_ROW_TOKENS = 2048
 # Finished samples are dropped once what remains fits into this share of the batch (each drop copies the cache).
 _COMPACT_SHARE = 0.75
-_WEIGHTS_PER_TENSOR = 8
 
 
 class ProblemInputError(ValueError):
@@ -219,13 +218,14 @@ class TransformersEngine:
         self._control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self._control_tokens)))
         self._row_width = 1
         from .decoding import can_share_rows
+        from .fingerprints import model_fingerprint
 
         if can_share_rows(model):
             self._row_width = max(1, min(_MAX_ROW_WIDTH, _MAX_ROW_TOKENS // sampling.max_new_tokens))
         self.identity: dict[str, Any] = {
             "engine": "transformers",
             "model_type": model.config.model_type,
-            "weights": _weights_hash(model),
+            "weights": model_fingerprint(model),
             "sampling": dataclasses.asdict(sampling),
             "step_format": list(step_format.tags),
         }
@@ -365,12 +365,6 @@ def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
             "stop; set `model.generation_config.eos_token_id`."
         )
     return frozenset(ids)
-
-
-def _weights_hash(model: Any) -> str:
-    """Content hash over a few values of every parameter: tells checkpoints apart without naming a path."""
-    named = [(name, p) for name, p in model.named_parameters() if p.device.type != "meta"]
-    return content_hash([[name, list(p.shape), p.flatten()[:_WEIGHTS_PER_TENSOR].tolist()] for name, p in named])
 
 
 def _load_image(problem_id: str, image: Any) -> Image:

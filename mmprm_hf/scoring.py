@@ -1,41 +1,59 @@
 """`PRMScorer`: step scores for candidates. The only caller of a PRM at inference.
 
-Figure and question are encoded once per problem; every distinct candidate is scored once, on a copy of the problem's
-key-value cache. Backbones for which that would be wrong are scored row by row, with a logged reason. Order in, order
-out. Empty or incomplete candidates get no score, never zero.
+Figure and question are encoded once per problem, each distinct step prefix once, and nothing that a store knows is
+scored again. How far tokens are shared depends on the backbone (`sharing.find_sharing`); every way gives the scores
+of `sharing="rows"`. Order in, order out. Empty or incomplete candidates get no score, never zero.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
 
-from .data import Candidate, Problem
+from .backbones import packed_inputs, positions_at, prompt_positions, why_not_packed
+from .data import Candidate, Problem, content_hash
+from .fingerprints import model_fingerprint, problem_fingerprint, processor_fingerprint
 from .models.modeling_mm_prm import MMPRMModel
-from .models.processing_mm_prm import MMPRMProcessor, pad_rows
+from .models.processing_mm_prm import MMPRMProcessor
+from .packing import PackedTree, pack_prefix_tree
+from .prefix_cache import CacheSharing, TokenPool, run_prefixes, suffix_inputs, token_scores
+from .score_store import ScoreStore
+from .sharing import find_sharing
 
 logger = logging.getLogger(__name__)
 
-# Attention of these needs token types on the suffix; they are scored row by row.
-_BIDIRECTIONAL_IMAGES = ("gemma3", "gemma4", "paligemma")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One problem with its distinct step tuples."""
-
-    problem: Problem
-    solutions: tuple[tuple[str, ...], ...]
+Solution = tuple[str, ...]
+Layout = Literal["auto", "packed", "tree", "chain", "rows"]
+LAYOUTS: tuple[Layout, ...] = ("auto", "packed", "tree", "chain", "rows")
 
 
 def is_scorable(candidate: Candidate) -> bool:
     """True for a complete candidate with at least one step and no blank step; others get no step scores."""
     return candidate.complete and bool(candidate.steps) and all(step.strip() for step in candidate.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One problem with the distinct solutions to score, and after encoding their token ids."""
+
+    problem: Problem
+    solutions: tuple[Solution, ...]
+    rows: tuple[tuple[int, ...], ...] = ()
+    prompt: tuple[int, ...] = ()
+
+    def shared_length(self) -> int:
+        """Tokens that open all rows: a single row whole; else what all begin with, but for the shortest one's last."""
+        if len(self.rows) == 1:
+            return len(self.rows[0])
+        first, last = min(self.rows), max(self.rows)
+        length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        return min(length, min(map(len, self.rows)) - 1)
 
 
 class PRMScorer:
@@ -44,10 +62,16 @@ class PRMScorer:
     Args:
         model: The PRM; it is put into eval mode.
         processor: Its processor.
-        max_batch_tokens: Most tokens (prefix copies included) in one forward of the suffixes; bounds memory.
-        max_batch_problems: Most problems whose prefixes are encoded together.
-        share_prefix: None shares the prefix where the backbone allows it; False scores every row by itself (the
+        max_batch_tokens: Most tokens in one forward (those of cached prefixes count for every row); bounds memory.
+        max_batch_problems: Most problems whose prompts are encoded together.
+        layout: "auto" takes the fastest way that is right for the backbone. "tree": the common prefix once, then
+            each distinct step prefix once. "chain": the common prefix once, then every solution on its own copy of
+            the cache. "packed": prompt and solutions of a problem as one row. "rows": every solution by itself (the
             oracle that tests compare with).
+        store: Where scores are kept and looked up: a `ScoreStore`, a path for one, or None.
+
+    Raises:
+        ValueError: if the layout is wrong for the backbone, a bound is below 1, or model and processor do not fit.
 
     Example:
         >>> scorer = PRMScorer(model, processor)  # doctest: +SKIP
@@ -62,13 +86,16 @@ class PRMScorer:
         *,
         max_batch_tokens: int = 32768,
         max_batch_problems: int = 4,
-        share_prefix: bool | None = None,
+        layout: Layout = "auto",
+        store: ScoreStore | str | os.PathLike | None = None,
     ):
         if max_batch_tokens < 1 or max_batch_problems < 1:
             raise ValueError(
                 f"Found max_batch_tokens={max_batch_tokens}, max_batch_problems={max_batch_problems}; "
                 "both are at least 1."
             )
+        if layout not in LAYOUTS:
+            raise ValueError(f"Unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
         if model.config.marker_token_id != processor.marker_token_id:
             raise ValueError(
                 f"The model's marker id is {model.config.marker_token_id} but the processor's is "
@@ -78,12 +105,16 @@ class PRMScorer:
         self.processor = processor
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_problems = max_batch_problems
-        reason = why_not_shared(model)
-        if share_prefix and reason:
-            raise ValueError(f"The prefix cannot be shared: {reason}. Leave share_prefix at None.")
-        if reason and share_prefix is None:
-            logger.info("Scoring row by row: %s.", reason)
-        self.share_prefix = not reason if share_prefix is None else share_prefix
+        self.store = store if store is None or isinstance(store, ScoreStore) else ScoreStore(store)
+        self.sharing, reason = find_sharing(model)
+        if layout == "auto":
+            if reason:
+                logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
+            self.layout: Layout = self.sharing
+        elif layout == "rows" or layout == self.sharing or self.sharing == "tree":
+            self.layout = layout
+        else:
+            raise ValueError(f"layout {layout!r} would be wrong: {reason}. Leave it at 'auto'.")
 
     def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of one problem with `step_scores` filled, in the same order.
@@ -118,111 +149,213 @@ class PRMScorer:
             raise ValueError(
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
             )
-        distinct = [
+        solutions = [
             tuple(dict.fromkeys(tuple(c.steps) for c in candidates if is_scorable(c)))
             for candidates in candidates_per_problem
         ]
+        scores = self.score_solutions(problems, solutions, progress=progress)
+        by_steps = [dict(zip(s, found, strict=True)) for s, found in zip(solutions, scores, strict=True)]
+        return [
+            [dataclasses.replace(c, step_scores=by_steps[i][tuple(c.steps)] if is_scorable(c) else None) for c in row]
+            for i, row in enumerate(candidates_per_problem)
+        ]
+
+    def score_solutions(
+        self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]], progress: bool = False
+    ) -> list[list[tuple[float, ...]]]:
+        """Step scores of distinct solutions, each a tuple of at least one step that is not blank, per problem."""
+        known: list[dict[Solution, tuple[float, ...]]] = [{} for _ in problems]
+        keys = self._store_keys(problems, solutions)
+        for index, problem_keys in enumerate(keys):
+            for solution, key in problem_keys.items():
+                found = self.store.get(key)
+                if found is not None:
+                    known[index][solution] = found
+        missing = [tuple(s for s in row if s not in known[i]) for i, row in enumerate(solutions)]
         # Neighbours of similar length pad little; the order is undone by index.
-        order = sorted((i for i, d in enumerate(distinct) if d), key=lambda i: len(problems[i].question))
-        scores: dict[int, dict[tuple[str, ...], tuple[float, ...]]] = {}
+        order = sorted((i for i, row in enumerate(missing) if row), key=lambda i: len(problems[i].question))
         with tqdm(total=len(order), desc="scoring", disable=not progress) as bar:
             for start in range(0, len(order), self.max_batch_problems):
                 indices = order[start : start + self.max_batch_problems]
-                jobs = [_Job(problems[i], distinct[i]) for i in indices]
-                found = self._score_shared(jobs) if self.share_prefix else self._score_rows(jobs)
-                for index, job, job_scores in zip(indices, jobs, found, strict=True):
-                    scores[index] = dict(zip(job.solutions, job_scores, strict=True))
+                found = self._score_jobs([_Job(problems[i], missing[i]) for i in indices])
+                for index, rows in zip(indices, found, strict=True):
+                    known[index].update(zip(missing[index], rows, strict=True))
+                    for solution in missing[index] if keys else ():
+                        self.store.put(keys[index][solution], known[index][solution])
                 bar.update(len(indices))
+        return [[known[i][tuple(s)] for s in row] for i, row in enumerate(solutions)]
+
+    def session(self, problem: Problem) -> ScoringSession:
+        """Incremental scoring of one problem's solutions as they grow, for guided search."""
+        return ScoringSession(self, problem)
+
+    def _store_keys(self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]]) -> list[dict]:
+        """Store keys by solution, per problem; empty without a store."""
+        if self.store is None:
+            return []
+        scored_by = (model_fingerprint(self.model), processor_fingerprint(self.processor))
         return [
-            [
-                dataclasses.replace(c, step_scores=scores[i][tuple(c.steps)] if is_scorable(c) else None)
-                for c in candidates
-            ]
-            for i, candidates in enumerate(candidates_per_problem)
+            {s: content_hash(*scored_by, shown, list(s)) for s in row}
+            for row, shown in zip(solutions, (problem_fingerprint(p.question, p.images) for p in problems), strict=True)
         ]
 
+    # From here on: jobs with distinct solutions
+
     @torch.inference_mode()
-    def _score_shared(self, jobs: Sequence[_Job]) -> list[list[tuple[float, ...]]]:
-        """Prefixes of all problems in one forward, then all suffixes on copies of their caches."""
-        device = self.model.device
-        prompts, extra = self.processor.encode_prompts(
-            [job.problem.question for job in jobs], [job.problem.images for job in jobs]
+    def _score_jobs(self, jobs: Sequence[_Job]) -> list[list[tuple[float, ...]]]:
+        """Step scores per job and solution."""
+        if self.layout == "rows":
+            return [self._score_rows(job) for job in jobs]
+        rows, extra = self.processor.encode_solutions(
+            [job.problem.question for job in jobs],
+            [job.problem.images for job in jobs],
+            [job.solutions for job in jobs],
+            control_tokens="as_text",
         )
-        prefix = self.processor.pad(prompts, extra).to(device)
-        prefix_mask = prefix["attention_mask"]  # (problems, prefix)
-        cache = self.model(**prefix, use_cache=True).cache
-        width = prefix_mask.shape[1]
-        suffixes = [self._suffix(steps) for job in jobs for steps in job.solutions]
-        owners = [index for index, job in enumerate(jobs) for _ in job.solutions]
-        found: list[tuple[float, ...]] = []
-        for start, stop in _row_chunks(suffixes, width, self.max_batch_tokens):
-            owner = torch.tensor(owners[start:stop], device=device)
-            ids = pad_rows(suffixes[start:stop], self.processor.pad_token_id).to(device)  # (rows, suffix)
-            mask = pad_rows([[1] * len(suffix) for suffix in suffixes[start:stop]], 0).to(device)
-            rows_cache = cache if stop - start == len(suffixes) else copy.deepcopy(cache)
-            rows_cache.reorder_cache(owner)
-            num_prefix = prefix_mask.sum(-1)[owner]  # (rows,)
-            output = self.model(
-                input_ids=ids,
-                attention_mask=torch.cat([prefix_mask[owner], mask], dim=1),
-                position_ids=num_prefix[:, None] + torch.arange(ids.shape[1], device=device),
-                cache=rows_cache,
-                use_cache=True,
+        jobs = [
+            dataclasses.replace(
+                job,
+                rows=tuple(tuple(i for piece in pieces for i in piece) for pieces in job_rows),
+                prompt=tuple(job_rows[0][0]),
             )
-            found += _as_tuples(output.step_scores())
-        return _by_job(found, jobs)
+            for job, job_rows in zip(jobs, rows, strict=True)
+        ]
+        run = self._packed_scores if self.layout == "packed" else self._shared_scores
+        scores = run(jobs, extra)
+        marker = self.processor.marker_token_id
+        return [
+            [
+                tuple(value for token, value in zip(row, values, strict=True) if token == marker)
+                for row, values in zip(job.rows, job_scores, strict=True)
+            ]
+            for job, job_scores in zip(jobs, scores, strict=True)
+        ]
+
+    def _score_rows(self, job: _Job) -> list[tuple[float, ...]]:
+        """One forward per solution, prompt and figure included: slow, right for every backbone."""
+        found = []
+        for steps in job.solutions:
+            row = self.processor(
+                images=list(job.problem.images), text=job.problem.question, steps=steps, control_tokens="as_text"
+            )
+            (scores,) = self.model(**row.to(self.model.device)).step_scores()
+            found.append(tuple(scores.tolist()))
+        return found
+
+    def _packed_scores(self, jobs: Sequence[_Job], extra: dict[str, Any]) -> list[list[list[float]]]:
+        """A value per token of each row (the score at markers), from one packed row per problem."""
+        reason = why_not_packed(self.model, extra)
+        if reason:
+            raise ValueError(f"layout 'packed' would be wrong: {reason}. Leave it at 'auto'.")
+        trees = [pack_prefix_tree(job.rows) for job in jobs]
+        inputs = packed_inputs(self.model, trees, [job.prompt for job in jobs], extra, self.processor.pad_token_id)
+        values = token_scores(self.model, inputs)
+        return [[values[p, index].tolist() for index in tree.token_index] for p, tree in enumerate(trees)]
+
+    def _shared_scores(self, jobs: Sequence[_Job], extra: dict[str, Any]) -> list[list[list[float]]]:
+        """A value per token of each row: common prefixes in one forward, then what follows them."""
+        lengths = [job.shared_length() for job in jobs]
+        prefixes = [list(job.rows[0][:length]) for job, length in zip(jobs, lengths, strict=True)]
+        tables = prompt_positions(self.model, [job.prompt for job in jobs], extra)
+        sharing: CacheSharing = "tree" if self.layout == "tree" else "chain"
+        cache, mask, prefix_values = run_prefixes(self.model, self.processor, prefixes, tables, extra, sharing)
+        values = [[list(prefix_values[p])] * len(job.rows) for p, job in enumerate(jobs)]
+        subtrees = self._subtrees(jobs, lengths)
+        for start, stop in self._chunks([len(tree) for _, _, tree in subtrees], mask.shape[1]):
+            chunk = subtrees[start:stop]
+            owner = torch.tensor([p for p, _, _ in chunk])
+            positions = [positions_at(tables[p], tree.position_ids + lengths[p]) for p, _, tree in chunk]
+            trees = [tree for _, _, tree in chunk]
+            pad = self.processor.pad_token_id
+            inputs = suffix_inputs(self.model, trees, owner, mask, positions, cache, sharing, pad)
+            found = token_scores(self.model, inputs, use_cache=True)
+            for row, (p, members, tree) in enumerate(chunk):
+                for member, index in zip(members, tree.token_index, strict=True):
+                    values[p][member] = values[p][member] + found[row, index].tolist()
+        return values
+
+    def _subtrees(self, jobs: Sequence[_Job], lengths: Sequence[int]) -> list[tuple[int, list[int], PackedTree]]:
+        """What follows the prefixes, as rows (job index, its solutions' indices, their tree), short ones first.
+
+        Solutions that go on with the same token share a row under "tree"; under "chain" each has its own.
+        """
+        found = []
+        for p, (job, length) in enumerate(zip(jobs, lengths, strict=True)):
+            groups: dict[int, list[int]] = {}
+            for k, row in enumerate(job.rows if len(job.rows) > 1 else ()):
+                groups.setdefault(row[length] if self.layout == "tree" else k, []).append(k)
+            found += [(p, ks, pack_prefix_tree([job.rows[k][length:] for k in ks])) for ks in groups.values()]
+        return sorted(found, key=lambda row: len(row[2]))
+
+    def _chunks(self, sizes: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
+        """Ranges of rows (sizes ascending) whose padded size, prefix included, stays within the token budget."""
+        start = 0
+        for index, size in enumerate(sizes):
+            if index > start and (index + 1 - start) * (width + size) > self.max_batch_tokens:
+                yield start, index
+                start = index
+        if sizes:
+            yield start, len(sizes)
+
+
+class ScoringSession:
+    """Step scores of one problem's growing solutions; every token is computed once as long as it is kept.
+
+    Where the backbone does not allow it (`scorer.sharing` is not "tree"), each call scores whole solutions.
+
+    Args:
+        scorer: The scorer; its store is not used.
+        problem: The problem.
+
+    Example:
+        >>> session = scorer.session(problem)  # doctest: +SKIP
+        >>> session.score([("x = 2",), ("x = 3",)])  # doctest: +SKIP
+        [(0.9,), (0.2,)]
+        >>> session.keep([("x = 2",)])  # doctest: +SKIP
+        >>> session.score([("x = 2", "so x + 1 = 3")])  # only the new step is computed  # doctest: +SKIP
+        [(0.9, 0.8)]
+    """
+
+    def __init__(self, scorer: PRMScorer, problem: Problem):
+        self.scorer, self.problem = scorer, problem
+        self.num_computed_tokens = 0
+        self._pool: TokenPool | None = None
 
     @torch.inference_mode()
-    def _score_rows(self, jobs: Sequence[_Job]) -> list[list[tuple[float, ...]]]:
-        """One forward per candidate, prompt and figure included: slow, right for every backbone."""
-        found: list[tuple[float, ...]] = []
-        for job in jobs:
-            for steps in job.solutions:
-                row = self.processor(
-                    images=list(job.problem.images), text=job.problem.question, steps=steps, control_tokens="as_text"
-                )
-                found += _as_tuples(self.model(**row.to(self.model.device)).step_scores())
-        return _by_job(found, jobs)
+    def score(self, solutions: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
+        """Step scores of each solution (a list of steps that are not blank), in order.
 
-    def _suffix(self, steps: Sequence[str]) -> list[int]:
-        """Ids of all steps with their markers."""
-        return [i for step in self.processor.encode_steps(steps, control_tokens="as_text") for i in step]
+        Raises:
+            ValueError: on a blank step, or a question or image that cannot be read.
+        """
+        wanted = [tuple(solution) for solution in solutions]
+        distinct = tuple(s for s in dict.fromkeys(wanted) if s)
+        scores: dict[Solution, tuple[float, ...]] = {(): ()}
+        if distinct and self.scorer.sharing != "tree":
+            (found,) = self.scorer._score_jobs([_Job(self.problem, distinct)])
+            scores.update(zip(distinct, found, strict=True))
+        elif distinct:
+            rows = self._rows(distinct)
+            scores.update(zip(distinct, self._pool.scores(rows), strict=True))
+            self.num_computed_tokens = self._pool.num_computed
+        return [scores[solution] for solution in wanted]
 
+    def keep(self, solutions: Sequence[Sequence[str]]) -> None:
+        """Forgets all tokens but those of the problem and of these solutions (the live beams of a search)."""
+        if self._pool is not None:
+            self._pool.keep(self._rows([tuple(solution) for solution in solutions]))
 
-def why_not_shared(model: MMPRMModel) -> str | None:
-    """Why a padded, shared prefix cache would be wrong for the model's backbone; None where it is right."""
-    text_config = model.config.get_text_config()
-    if hasattr(model.vlm, "get_rope_index"):
-        return f"{type(model.vlm).__name__} has multi-axis positions"
-    if any(kind != "full_attention" for kind in getattr(text_config, "layer_types", None) or ()):
-        return f"{type(model.vlm).__name__} has layers without full attention"
-    if getattr(text_config, "sliding_window", None) and getattr(text_config, "use_sliding_window", True):
-        return f"{type(model.vlm).__name__} has a sliding window"
-    if model.config.vlm_config.model_type.startswith(_BIDIRECTIONAL_IMAGES):
-        return f"{type(model.vlm).__name__} reads token types in its attention"
-    return None
-
-
-def _row_chunks(suffixes: Sequence[Sequence[int]], width: int, max_tokens: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose padded size, prefix included, stays within `max_tokens` (at least one row each)."""
-    start, longest = 0, 0
-    for index, suffix in enumerate(suffixes):
-        longest = max(longest, len(suffix))
-        if index > start and (index + 1 - start) * (width + longest) > max_tokens:
-            yield start, index
-            start, longest = index, len(suffix)
-    if suffixes:
-        yield start, len(suffixes)
+    def _rows(self, solutions: Sequence[Solution]) -> list[list[int]]:
+        """Token ids of solutions; the first call runs the prompt."""
+        processor = self.scorer.processor
+        if self._pool is None:
+            (rows,), extra = processor.encode_solutions(
+                [self.problem.question], [self.problem.images], [solutions], control_tokens="as_text"
+            )
+            self._pool = TokenPool(self.scorer.model, processor, rows[0][0], extra)
+            _, self._tail = processor.split_prompt(self.problem.question, len(self.problem.images))
+        encoded = [processor.encode_steps(s, "as_text", self._tail) for s in solutions]
+        return [[*self._pool.prompt, *(i for step in steps for i in step)] for steps in encoded]
 
 
-def _as_tuples(scores: Sequence[torch.Tensor]) -> list[tuple[float, ...]]:
-    return [tuple(row.tolist()) for row in scores]
-
-
-def _by_job(found: list[tuple[float, ...]], jobs: Sequence[_Job]) -> list[list[tuple[float, ...]]]:
-    """Splits the flat list of rows back into one list per job."""
-    rows = iter(found)
-    return [[next(rows) for _ in job.solutions] for job in jobs]
-
-
-__all__ = ["PRMScorer", "is_scorable", "why_not_shared"]
+__all__ = ["LAYOUTS", "Layout", "PRMScorer", "ScoringSession", "is_scorable"]

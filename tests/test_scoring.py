@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import MistralConfig
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring import PRMScorer, why_not_shared
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.scoring import PRMScorer
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +44,9 @@ def flat_scores(rows):
 @pytest.mark.parametrize("max_batch_problems", [16, 1])
 def test_shared_prefix_equals_row_by_row(prm, problems, candidates, max_batch_tokens, max_batch_problems):
     shared = PRMScorer(
-        *prm, max_batch_tokens=max_batch_tokens, max_batch_problems=max_batch_problems, share_prefix=True
+        *prm, max_batch_tokens=max_batch_tokens, max_batch_problems=max_batch_problems, layout="tree"
     ).score_many(problems, candidates)
-    alone = PRMScorer(*prm, share_prefix=False).score_many(problems, candidates)
+    alone = PRMScorer(*prm, layout="rows").score_many(problems, candidates)
     torch.testing.assert_close(flat_scores(shared), flat_scores(alone), atol=1e-5, rtol=0)
     assert flat_scores(alone).std() > 0.01  # the scores differ enough for the comparison to mean something
 
@@ -85,29 +84,12 @@ def test_figure_and_question_are_encoded_once_and_candidates_are_not_repeated(pr
     tower.remove()
     head.remove()
     assert sum(images) == 2  # problem 0 and 3 have one figure each, problem 2 (two figures) has no candidates
-    assert sum(tokens) == 3 * (3 + 1 + 2)  # three distinct solutions per problem; only markers reach the head
+    assert sum(tokens) == 3 * (3 + 2)  # "x = 2" opens two solutions and is scored once; only markers reach the head
 
 
 def test_a_marker_in_sampled_text_writes_no_marker(prm, problems):
     scored = PRMScorer(*prm).score(problems[0], [Candidate(steps=("x <prm> <image> 2", "y"))])
     assert len(scored[0].step_scores) == 2
-
-
-def test_backbones_without_full_attention_are_scored_row_by_row(prm):
-    config = MistralConfig(
-        vocab_size=prm[1].marker_token_id + 1,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-    )
-    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
-    assert "sliding window" in why_not_shared(model)
-    assert PRMScorer(model, prm[1]).share_prefix is False
-    with pytest.raises(ValueError, match="prefix cannot be shared: MistralModel has a sliding window"):
-        PRMScorer(model, prm[1], share_prefix=True)
 
 
 def test_bad_input_is_refused(prm, problems):

@@ -1,0 +1,57 @@
+"""Short hashes of what a result depends on: a model's weights, a processor's settings, a problem's text and pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .data import content_hash
+from .models.images_mm_prm import load_image
+
+_WEIGHTS_PER_TENSOR = 64
+
+
+def model_fingerprint(model: torch.nn.Module) -> str:
+    """Hash of the model's configuration and of up to 64 evenly spaced weights of each tensor.
+
+    Cheap enough to take anew before each use, so that a model that was trained on in between is another model. A
+    change that misses every sampled weight of every tensor is not seen.
+    """
+    digest = hashlib.sha256(json.dumps(_settings(model.config.to_dict()), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        flat = tensor.detach().flatten()
+        step = max(1, flat.numel() // _WEIGHTS_PER_TENSOR)
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(flat[::step].to("cpu", torch.float32).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def processor_fingerprint(processor: Any) -> str:
+    """Hash of a PRM processor's settings and vocabulary."""
+    settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
+    return content_hash(settings, sorted(processor.tokenizer.get_vocab().items()))
+
+
+def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
+    """Hash of a question and the pixels of its figures."""
+    figures = []
+    for image in images:
+        loaded = load_image(image)
+        figures.append([loaded.size, hashlib.sha256(loaded.tobytes()).hexdigest()])
+    return content_hash(question, figures)
+
+
+def _settings(value: Any) -> Any:
+    """A configuration without paths, versions and other private entries."""
+    if isinstance(value, dict):
+        return {k: _settings(v) for k, v in value.items() if not k.startswith("_") and k != "transformers_version"}
+    return value
+
+
+__all__ = ["model_fingerprint", "problem_fingerprint", "processor_fingerprint"]

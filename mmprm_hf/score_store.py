@@ -1,0 +1,74 @@
+"""Step scores that are kept, so that no solution is scored twice by the same model.
+
+A key names all that a score depends on (`fingerprints.py`). A store lives in memory, or in an append-only JSON Lines
+file that survives a crash in the middle of a line. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreStore:
+    """Step scores by key.
+
+    Args:
+        path: JSON Lines file to read and append to; None keeps scores in memory only.
+
+    Raises:
+        ValueError: if a line other than the last is not whole.
+
+    Example:
+        >>> store = ScoreStore()
+        >>> store.put("key", (0.9, 0.2))
+        >>> store.get("key"), store.get("other")
+        ((0.9, 0.2), None)
+    """
+
+    def __init__(self, path: str | os.PathLike | None = None):
+        self.path = None if path is None else Path(path)
+        self._scores: dict[str, tuple[float, ...]] = {}
+        if self.path is not None and self.path.exists():
+            self._read()
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def get(self, key: str) -> tuple[float, ...] | None:
+        """Step scores under a key, None if there are none."""
+        return self._scores.get(key)
+
+    def put(self, key: str, scores: Sequence[float]) -> None:
+        """Keeps step scores under a key; a key that is there already stays as it is."""
+        if key in self._scores:
+            return
+        self._scores[key] = tuple(scores)
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([key, list(scores)]) + "\n")
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
+        whole, torn = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                key, scores = json.loads(line)
+            except ValueError as error:
+                raise ValueError(
+                    f"Line {number} of {self.path} is no score ({line[:60]!r}). Every line is [key, [scores]]; remove "
+                    "that line, or give another file."
+                ) from error
+            self._scores[key] = tuple(scores)
+        if torn:  # a process that died while it wrote: the score is computed again
+            logger.warning("The last line of %s was cut off; it is dropped.", self.path)
+            self.path.write_bytes(whole)
+
+
+__all__ = ["ScoreStore"]
