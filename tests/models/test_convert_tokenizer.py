@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from conftest import make_tokenizer
 from original_internvl import GOLDEN, INTERNVL_TOKENS
 
 from mmprm_hf.models.convert_tokenizer import load_original_tokenizer
@@ -118,3 +119,13 @@ def test_qwen2_vocabulary_and_merges_give_the_same_ids(tmp_path):
     for text in ("Yes the area is base times height", "<|im_start|>user No<prm>So the base</img>"):
         assert ours(text)["input_ids"] == expected(text)["input_ids"]
     assert ours.pad_token_id == expected.pad_token_id and len(ours) == len(expected)
+
+
+def test_no_remote_code_is_left_in_a_saved_tokenizer(tmp_path):
+    make_tokenizer().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    remote = {"auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | remote))
+    load_original_tokenizer(tmp_path).save_pretrained(tmp_path / "saved")
+    saved = (tmp_path / "saved" / "tokenizer_config.json").read_text()
+    assert "auto_map" not in saved and str(tmp_path) not in saved
