@@ -15,10 +15,12 @@ from original_internvl import GOLDEN, reference_image_features
 from PIL import Image
 from safetensors.torch import load_file
 
-from mmprm_hf.models import MMPRMProcessor
+from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.models.convert_internvl import convert_internvl, convert_internvl_model, convert_internvl_processor
 from mmprm_hf.models.convert_internvl_weights import original_key
 from mmprm_hf.models.prompts_mm_prm import DIALECTS
+from mmprm_hf.scoring import LAYOUTS, PRMScorer
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the golden files are not at {GOLDEN}")
 SCORE_TOLERANCE = 2e-5
@@ -245,13 +247,34 @@ def split_conversation(row):
     return question, segments
 
 
-def test_from_the_png_to_the_scores(golden, tmp_path):
-    facts = convert_internvl(golden.folder, tmp_path, dialect="reference_eval")
+@pytest.fixture(scope="module")
+def folder(golden, tmp_path_factory):
+    """Our checkpoint folder of the golden one."""
+    folder = tmp_path_factory.mktemp(golden.name)
+    facts = convert_internvl(golden.folder, folder, dialect="reference_eval")
     assert facts["marker_token_id"] == golden.ids["<prm>"]
-    processor = MMPRMProcessor.from_pretrained(tmp_path)
+    return folder
+
+
+def test_from_the_png_to_the_scores(golden, folder):
+    processor = MMPRMProcessor.from_pretrained(folder)
     for case_id, name in (("c03_png_3patch_5step", "wide120x60"), ("c04_png_1patch_unicode", "sq60")):
         case = golden.cases[case_id]
         image = Image.open(GOLDEN / "images" / f"{name}.png")
         batch = processor(images=image, text=case["question"], steps=case["steps"])
         with torch.no_grad():
             assert_scores(golden.model(**batch).step_scores()[0], case["scores"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scorer(golden, folder, layout):
+    """From the saved folder, with candidates that share steps and one that has none."""
+    scorer = PRMScorer(MMPRMModel.from_pretrained(folder), MMPRMProcessor.from_pretrained(folder), layout=layout)
+    batch = golden.batches["empty_candidate_misaligned"]
+    problem = Problem(id="p", question=batch["question"], images=(Image.open(GOLDEN / "images" / "wide120x60.png"),))
+    scored = scorer.score(problem, [Candidate(steps=tuple(steps)) for steps in batch["candidates"]])
+    # Differs from MM-PRM: its empty candidate takes the first score of the one that follows.
+    assert scored[1].step_scores is None and batch["correct_alignment"][1] == []
+    for candidate, expected in zip(scored, batch["correct_alignment"], strict=True):
+        if expected:
+            assert candidate.step_scores == pytest.approx(expected, abs=SCORE_TOLERANCE)
