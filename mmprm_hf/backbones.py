@@ -12,11 +12,11 @@ import torch
 from transformers import PreTrainedModel
 
 from .models.parts_mm_prm import pad_rows
-from .packing import PackedTree, additive_mask, stack_ids, stack_masks
+from .packing import PackedTree, additive_mask, block_mask, stack_ids, stack_masks
 
 # Their image tokens (PaliGemma: the whole prompt) attend both ways, as token types tell; `image_blocks` knows how.
 _BIDIRECTIONAL = ("gemma3", "paligemma")
-_NO_MASKS = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
+_TAKES_MASKS = ("sdpa", "eager", "flex_attention")
 
 
 def attention_windows(model: PreTrainedModel) -> dict[str, int | None] | None:
@@ -42,8 +42,8 @@ def why_no_tree(model: PreTrainedModel) -> str | None:
         kinds = sorted(set(model.config.get_text_config().layer_types) - {"full_attention", "sliding_attention"})
         return f"{name} has {', '.join(kinds)} layers, whose state cannot branch inside a row"
     implementation = model.config.get_text_config()._attn_implementation
-    if implementation in _NO_MASKS:
-        return f"attn_implementation={implementation!r} takes no tree masks; use sdpa, eager or flex_attention"
+    if implementation not in _TAKES_MASKS:
+        return f"attn_implementation={implementation!r} takes no tree masks; use one of {', '.join(_TAKES_MASKS)}"
     return None
 
 
@@ -79,20 +79,22 @@ def image_blocks(model: PreTrainedModel, type_ids: Sequence[int]) -> torch.Tenso
     return torch.where(is_image, starts.cumsum(0) - 1, -1)
 
 
-def attention_argument(
-    model: PreTrainedModel, make_mask: Callable[[int | None], torch.Tensor]
-) -> torch.Tensor | dict[str, torch.Tensor]:
-    """`attention_mask` for a backbone with masks of our own: one tensor, or a dict by kind of layer.
+def attention_argument(model: PreTrainedModel, make_mask: Callable[[int | None], torch.Tensor]) -> Any:
+    """`attention_mask` for a backbone with masks of our own: one mask, or a dict of them by kind of layer.
+
+    A mask is boolean for sdpa, additive for eager attention, a `BlockMask` for flex_attention.
 
     Args:
         model: A PRM or its backbone, for which `attention_windows` is known.
         make_mask: From a window (None: full attention) to a boolean mask (batch, 1, query, key), True = attend.
     """
-    is_eager = model.config.get_text_config()._attn_implementation == "eager"
+    implementation = model.config.get_text_config()._attn_implementation
 
-    def finished(window: int | None) -> torch.Tensor:
+    def finished(window: int | None) -> Any:
         mask = make_mask(window).to(model.device)
-        return additive_mask(mask, model.dtype) if is_eager else mask
+        if implementation == "flex_attention":
+            return block_mask(mask)
+        return additive_mask(mask, model.dtype) if implementation == "eager" else mask
 
     masks = {kind: finished(window) for kind, window in attention_windows(model).items()}
     return next(iter(masks.values())) if len(masks) == 1 else masks

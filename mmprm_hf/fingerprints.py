@@ -50,7 +50,7 @@ def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
 def _settings(value: Any) -> Any:
     """A configuration without paths, versions and other private entries."""
     if isinstance(value, dict):
-        return {k: _settings(v) for k, v in value.items() if not k.startswith("_") and k != "transformers_version"}
+        return {k: _settings(v) for k, v in value.items() if not str(k).startswith(("_", "transformers_version"))}
     return value
 
 

@@ -10,7 +10,7 @@ Pure bookkeeping on token ids; torch only, no model.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -186,24 +186,19 @@ def stack_masks(trees: Sequence[PackedTree], length: int | None = None, window: 
     return mask
 
 
-def tree_mask_function(
-    trees: Sequence[PackedTree], length: int | None = None, window: int | None = None, device: Any = None
-) -> Callable[..., torch.Tensor]:
-    """The masks of `stack_masks` as a FlexAttention `mask_mod` ``(batch, head, query, key) -> bool``.
+def block_mask(mask: torch.Tensor) -> Any:
+    """The same mask as a FlexAttention `BlockMask`, whose empty blocks are never computed.
 
-    Padding tokens attend only to themselves. Give it to `torch.nn.attention.flex_attention.create_block_mask`.
+    Args:
+        mask: Boolean, (batch, 1, query, key), True = attend.
     """
-    length = _padded_length(trees, length)
-    ends = torch.arange(1, length + 1).repeat(len(trees), 1)  # (batch, seq)
-    for row, tree in enumerate(trees):
-        ends[row, : len(tree)] = tree.ends
-    ends, depths = ends.to(device), stack_ids(trees, 0, length)["position_ids"].to(device)
+    from torch.nn.attention.flex_attention import create_block_mask
 
     def attends(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        on_path = (key <= query) & (query < ends[batch, key])
-        return on_path if window is None else on_path & (depths[batch, query] - depths[batch, key] < window)
+        return mask[batch, 0, query, key]
 
-    return attends
+    batch, _, num_queries, num_keys = mask.shape
+    return create_block_mask(attends, batch, None, num_queries, num_keys, device=mask.device)
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

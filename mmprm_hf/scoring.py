@@ -24,7 +24,7 @@ from .models.processing_mm_prm import MMPRMProcessor
 from .packing import PackedTree, pack_prefix_tree
 from .prefix_cache import CacheSharing, TokenPool, run_prefixes, suffix_inputs, token_scores
 from .score_store import ScoreStore
-from .sharing import find_sharing
+from .sharing import find_sharing, why_not_shared
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class PRMScorer:
     Args:
         model: The PRM; it is put into eval mode.
         processor: Its processor.
-        max_batch_tokens: Most tokens in one forward (those of cached prefixes count for every row); bounds memory.
+        max_batch_tokens: Most tokens in one forward, padding included (those of cached prefixes count for every row);
+            bounds memory. A single prompt or solution that is longer still runs alone.
         max_batch_problems: Most problems whose prompts are encoded together.
         layout: "auto" takes the fastest way that is right for the backbone. "tree": the common prefix once, then
             each distinct step prefix once. "chain": the common prefix once, then every solution on its own copy of
@@ -107,14 +108,14 @@ class PRMScorer:
         self.max_batch_problems = max_batch_problems
         self.store = store if store is None or isinstance(store, ScoreStore) else ScoreStore(store)
         self.sharing, reason = find_sharing(model)
-        if layout == "auto":
-            if reason:
-                logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
-            self.layout: Layout = self.sharing
-        elif layout == "rows" or layout == self.sharing or self.sharing == "tree":
-            self.layout = layout
-        else:
-            raise ValueError(f"layout {layout!r} would be wrong: {reason}. Leave it at 'auto'.")
+        self.layout: Layout = self.sharing if layout == "auto" else layout
+        if layout == "auto" and reason:
+            logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
+        wrong = why_not_packed(model) if layout == "packed" else None
+        if layout in ("tree", "chain") and layout != self.sharing:
+            wrong = why_not_shared(model, layout)
+        if wrong:
+            raise ValueError(f"layout {layout!r} would be wrong: {wrong}. Leave it at 'auto'.")
 
     def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of one problem with `step_scores` filled, in the same order.
@@ -212,6 +213,9 @@ class PRMScorer:
             [job.solutions for job in jobs],
             control_tokens="as_text",
         )
+        if len(jobs) > 1 and self._first_forward_tokens(rows) > self.max_batch_tokens:
+            half = len(jobs) // 2  # their sizes are known only now; two smaller batches are encoded anew
+            return [*self._score_jobs(jobs[:half]), *self._score_jobs(jobs[half:])]
         jobs = [
             dataclasses.replace(
                 job,
@@ -230,6 +234,16 @@ class PRMScorer:
             ]
             for job, job_scores in zip(jobs, scores, strict=True)
         ]
+
+    def _first_forward_tokens(self, rows: Sequence[Sequence[Sequence[Sequence[int]]]]) -> int:
+        """Padded tokens of the forward that holds all problems: their prompts, under "packed" the solutions too."""
+
+        def size(problem_rows: Sequence[Sequence[Sequence[int]]]) -> int:
+            if self.layout != "packed":
+                return len(problem_rows[0][0])
+            return len(pack_prefix_tree([[i for piece in pieces for i in piece] for pieces in problem_rows]))
+
+        return len(rows) * max(map(size, rows))
 
     def _score_rows(self, job: _Job) -> list[tuple[float, ...]]:
         """One forward per solution, prompt and figure included: slow, right for every backbone."""

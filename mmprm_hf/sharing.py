@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 Sharing = Literal["tree", "chain", "rows"]
 
 
-@torch.no_grad()
 def find_sharing(model: PreTrainedModel) -> tuple[Sharing, str]:
     """The best way of sharing that is right for a PRM's backbone, and why no better one ("" for ``tree``).
 
@@ -31,14 +30,19 @@ def find_sharing(model: PreTrainedModel) -> tuple[Sharing, str]:
     """
     reasons = []
     for sharing in ("tree", "chain"):
-        reason = why_no_tree(model) if sharing == "tree" else None
-        reason = reason or _probe(model, sharing)
+        reason = why_not_shared(model, sharing)
         if reason is None:
             return sharing, "; ".join(reasons)
         reasons.append(reason)
     return "rows", "; ".join(reasons)
 
 
+def why_not_shared(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
+    """Why a way of sharing is wrong for a PRM's backbone; None where it is right."""
+    return (why_no_tree(model) if sharing == "tree" else None) or _probe(model, sharing)
+
+
+@torch.no_grad()
 def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
     """Why a way of sharing does not reproduce the backbone's own numbers; None where it does."""
     vocab = model.get_input_embeddings().weight.shape[0]
@@ -46,25 +50,22 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
     prefix, suffixes = ids[:5], [ids[5:9], [*ids[5:7], *ids[9:12]]]
     vlm, name = model.vlm, type(model.vlm).__name__
 
-    def alone(row: list[int]) -> torch.Tensor:
-        input_ids = torch.tensor([row], device=model.device)
-        return vlm(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False).last_hidden_state[0]
+    def text_inputs(row: list[int]) -> dict[str, torch.Tensor]:
+        inputs = {"input_ids": torch.tensor([row], device=model.device)}
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        if model.config.vlm_config.model_type == "paligemma":  # 1: causal; without types it attends both ways
+            inputs["token_type_ids"] = torch.ones_like(inputs["input_ids"])
+        return inputs
 
     try:
         cache = new_prefix_cache(model, sharing)
         (table,) = prompt_positions(model, [prefix], {})
-        input_ids = torch.tensor([prefix], device=model.device)
-        vlm(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            position_ids=stack_positions([table], len(prefix)).to(model.device),
-            use_cache=True,
-            **{cache_argument(vlm): cache},
-        )
+        positions = stack_positions([table], len(prefix)).to(model.device)
+        vlm(**text_inputs(prefix), position_ids=positions, use_cache=True, **{cache_argument(vlm): cache})
         trees = [pack_prefix_tree(suffixes)] if sharing == "tree" else [pack_prefix_tree([s]) for s in suffixes]
-        positions = [positions_at(table, tree.position_ids + len(prefix)) for tree in trees]
+        rows = [positions_at(table, tree.position_ids + len(prefix)) for tree in trees]
         owner, mask = torch.zeros(len(trees), dtype=torch.long), torch.ones(1, len(prefix), dtype=torch.long)
-        inputs = suffix_inputs(model, trees, owner, mask, positions, cache, sharing, ids[0])
+        inputs = suffix_inputs(model, trees, owner, mask, rows, cache, sharing, ids[0])
         inputs[cache_argument(vlm)] = inputs.pop("cache")
         states = vlm(**to_device(inputs, model.device), use_cache=True).last_hidden_state
         found = [
@@ -72,7 +73,8 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
         ]
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         return f"{name} does not take {sharing} inputs ({type(error).__name__}: {str(error)[:120]})"
-    expected = [alone([*prefix, *suffix])[len(prefix) :] for suffix in suffixes]
+    alone = [vlm(**text_inputs([*prefix, *suffix]), use_cache=False).last_hidden_state[0] for suffix in suffixes]
+    expected = [states[len(prefix) :] for states in alone]
     error = max((a.float() - b.float()).abs().max().item() for a, b in zip(found, expected, strict=True))
     scale = torch.cat(expected).float().std().item()
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
@@ -82,4 +84,4 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
     return None
 
 
-__all__ = ["Sharing", "find_sharing"]
+__all__ = ["Sharing", "find_sharing", "why_not_shared"]

@@ -110,10 +110,11 @@ class PRMCollator:
     max_length: int | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        prompts, extra = self.processor.encode_prompts([row["prompt"] for row in rows], [row_images(r) for r in rows])
+        encoded, extra = self.processor.encode_solutions(
+            [row["prompt"] for row in rows], [row_images(row) for row in rows], [[row["completions"]] for row in rows]
+        )
         id_rows, label_rows = [], []
-        for row, prompt in zip(rows, prompts, strict=True):
-            steps = self.processor.encode_steps(row["completions"])
+        for row, ((prompt, *steps),) in zip(rows, encoded, strict=True):
             targets = row_targets(row, self.label_mapping, self.hard_threshold)
             ids, labels = list(prompt), [IGNORE_LABEL] * len(prompt)
             for step, target in zip(steps, targets, strict=True):
@@ -355,9 +356,11 @@ class _TokenCounter:
 
     def count(self, row: Mapping[str, Any]) -> int:
         images = row_images(row)
-        steps = self.processor.encode_steps(row["completions"])
+        head, tail = self.processor.split_prompt(row["prompt"], len(images))
+        steps = self.processor.encode_steps(row["completions"], tail=tail)
+        num_head = len(self.processor.tokenizer(head, add_special_tokens=False)["input_ids"])
         num_image = sum(self._num_image(image) for image in images)
-        return self._num_text(row["prompt"], len(images)) + self.num_special + num_image + sum(map(len, steps))
+        return num_head + self.num_special + num_image + sum(map(len, steps))
 
 
 def step_metrics(prediction: EvalPrediction) -> dict[str, float]:
