@@ -83,6 +83,19 @@ def label(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of an original InternVL checkpoint, such as MM-PRM-8B.")],
+    output: OutputOption,
+    dialect: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
+) -> None:
+    """Turn an original MM-PRM checkpoint into one that transformers loads; no remote code is run."""
+    from .models.convert_internvl import convert_internvl
+
+    facts = convert_internvl(source, output, dialect=dialect)
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()) + f"\nwrote {output}")
+
+
+@app.command()
 def train(
     model: Annotated[str, typer.Option(help="Policy (or PRM) to start from: path or hub id.")],
     data: Annotated[Path, typer.Option(help="Folder of stepwise-supervision rows, such as labels/paths.")],

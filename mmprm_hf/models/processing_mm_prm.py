@@ -35,6 +35,7 @@ from .parts_mm_prm import (
 from .prompts_mm_prm import PLAIN_PROMPT, PromptShape, check_text, find_dialect, split_tail
 
 SETTINGS_KEY = "mm_prm"
+TILED_PROCESSOR = "MMPRMTiledProcessor"  # the island's own base processor, of converted InternVL checkpoints
 _SHAPE_FIELDS = tuple(field.name for field in dataclasses.fields(PromptShape))
 # Token type of what follows the prompt: PaliGemma reads 0 as "prefix, attends both ways", 1 as "causal".
 _STEP_TYPE_IDS = {"PaliGemmaProcessor": 1}
@@ -209,6 +210,10 @@ class MMPRMProcessor(ProcessorMixin):
         if not kwargs.get("trust_remote_code"):
             # AutoTokenizer reads config.json too and would ask to run its code, which is already imported here.
             AutoConfig.register(MMPRMConfig.model_type, MMPRMConfig, exist_ok=True)
+        if base_class == TILED_PROCESSOR:
+            from .tiled_processing_mm_prm import MMPRMTiledProcessor  # late: the model's remote code has no copy of it
+
+            return cls(MMPRMTiledProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs), **settings)
         base = load_base_processor(base_class, pretrained_model_name_or_path, **kwargs)
         return cls(base, **settings)
 
