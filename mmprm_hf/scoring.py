@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 Solution = tuple[str, ...]
 Layout = Literal["auto", "packed", "tree", "chain", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "packed", "tree", "chain", "rows")
+# One more forward costs about as much as this many more tokens in it (the nano PRM on two CPU cores).
+_FORWARD_TOKENS = 256
 
 
 def is_scorable(candidate: Candidate) -> bool:
@@ -56,6 +58,42 @@ class _Job:
         return min(length, min(map(len, self.rows)) - 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Jobs laid out as common prefixes and the rows behind them.
+
+    Args:
+        lengths: Prefix length of each job.
+        subtrees: ``(job, its solutions' indices, their tree behind the prefix)``, small trees first.
+        chunks: Ranges of `subtrees` that share a forward.
+    """
+
+    lengths: list[int]
+    subtrees: list[tuple[int, list[int], PackedTree]]
+    chunks: list[tuple[int, int]]
+
+    def packed_width(self) -> int:
+        """Tokens of the longest job as one packed row."""
+        widths = list(self.lengths)
+        for p, _, tree in self.subtrees:
+            widths[p] += len(tree)
+        return max(widths)
+
+    def packed_cost(self, pair_cost: float) -> float:
+        """Work of one packed row per job, in tokens; `pair_cost` is that of one query and key."""
+        width = self.packed_width()
+        return len(self.lengths) * width * (1 + width * pair_cost)
+
+    def shared_cost(self, pair_cost: float) -> float:
+        """Work of the prefixes and of what follows them, in tokens."""
+        width = max(self.lengths)
+        cost = len(self.lengths) * width * (1 + width * pair_cost)
+        for start, stop in self.chunks:
+            longest = len(self.subtrees[stop - 1][2])
+            cost += (stop - start) * longest * (1 + (width + longest) * pair_cost) + _FORWARD_TOKENS
+        return cost
+
+
 class PRMScorer:
     """Scores candidates with a PRM.
 
@@ -65,10 +103,10 @@ class PRMScorer:
         max_batch_tokens: Most tokens in one forward, padding included (those of cached prefixes count for every row);
             bounds memory. A single prompt or solution that is longer still runs alone.
         max_batch_problems: Most problems whose prompts are encoded together.
-        layout: "auto" takes the fastest way that is right for the backbone. "tree": the common prefix once, then
-            each distinct step prefix once. "chain": the common prefix once, then every solution on its own copy of
-            the cache. "packed": prompt and solutions of a problem as one row. "rows": every solution by itself (the
-            oracle that tests compare with).
+        layout: "auto" takes what is right for the backbone and costs least for the case. "tree": the common prefix
+            once, then each distinct step prefix once. "packed": prompt and solutions of a problem as one row.
+            "chain": the common prefix once, then every solution on its own copy of the cache. "rows": every solution
+            by itself (the oracle that tests compare with).
         store: Where scores are kept and looked up: a `ScoreStore`, a path for one, or None.
 
     Raises:
@@ -86,7 +124,7 @@ class PRMScorer:
         processor: MMPRMProcessor,
         *,
         max_batch_tokens: int = 32768,
-        max_batch_problems: int = 4,
+        max_batch_problems: int = 8,
         layout: Layout = "auto",
         store: ScoreStore | str | os.PathLike | None = None,
     ):
@@ -108,7 +146,7 @@ class PRMScorer:
         self.max_batch_problems = max_batch_problems
         self.store = store if store is None or isinstance(store, ScoreStore) else ScoreStore(store)
         self.sharing, reason = find_sharing(model)
-        self.layout: Layout = self.sharing if layout == "auto" else layout
+        self.layout: Layout = self.sharing if layout == "auto" and self.sharing != "tree" else layout
         if layout == "auto" and reason:
             logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
         wrong = why_not_packed(model) if layout == "packed" else None
@@ -213,9 +251,6 @@ class PRMScorer:
             [job.solutions for job in jobs],
             control_tokens="as_text",
         )
-        if len(jobs) > 1 and self._first_forward_tokens(rows) > self.max_batch_tokens:
-            half = len(jobs) // 2  # their sizes are known only now; two smaller batches are encoded anew
-            return [*self._score_jobs(jobs[:half]), *self._score_jobs(jobs[half:])]
         jobs = [
             dataclasses.replace(
                 job,
@@ -224,8 +259,13 @@ class PRMScorer:
             )
             for job, job_rows in zip(jobs, rows, strict=True)
         ]
-        run = self._packed_scores if self.layout == "packed" else self._shared_scores
-        scores = run(jobs, extra)
+        plan = self._plan(jobs)
+        widest = plan.packed_width() if self.layout == "packed" else max(plan.lengths)
+        if len(jobs) > 1 and len(jobs) * widest > self.max_batch_tokens:
+            half = len(jobs) // 2  # their sizes are known only now; two smaller batches are encoded anew
+            return [*self._score_jobs(jobs[:half]), *self._score_jobs(jobs[half:])]
+        is_packed = self.layout == "packed" or (self.layout == "auto" and self._packs_better(jobs, plan, extra))
+        scores = self._packed_scores(jobs, extra) if is_packed else self._shared_scores(jobs, plan, extra)
         marker = self.processor.marker_token_id
         return [
             [
@@ -235,15 +275,39 @@ class PRMScorer:
             for job, job_scores in zip(jobs, scores, strict=True)
         ]
 
-    def _first_forward_tokens(self, rows: Sequence[Sequence[Sequence[Sequence[int]]]]) -> int:
-        """Padded tokens of the forward that holds all problems: their prompts, under "packed" the solutions too."""
+    def _plan(self, jobs: Sequence[_Job]) -> _Plan:
+        """Solutions that go on with the same token share a row; under "chain" each has its own."""
+        lengths = [job.shared_length() for job in jobs]
+        subtrees = []
+        for p, (job, length) in enumerate(zip(jobs, lengths, strict=True)):
+            groups: dict[int, list[int]] = {}
+            for k, row in enumerate(job.rows if len(job.rows) > 1 else ()):
+                groups.setdefault(k if self.layout == "chain" else row[length], []).append(k)
+            subtrees += [(p, ks, pack_prefix_tree([job.rows[k][length:] for k in ks])) for ks in groups.values()]
+        subtrees.sort(key=lambda row: len(row[2]))
+        return _Plan(lengths, subtrees, list(self._chunks([len(tree) for _, _, tree in subtrees], max(lengths))))
 
-        def size(problem_rows: Sequence[Sequence[Sequence[int]]]) -> int:
-            if self.layout != "packed":
-                return len(problem_rows[0][0])
-            return len(pack_prefix_tree([[i for piece in pieces for i in piece] for pieces in problem_rows]))
+    def _chunks(self, sizes: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
+        """Ranges of rows (sizes ascending) within the token budget, prefix included, that pad little."""
+        start = waste = 0
+        for index, size in enumerate(sizes):
+            waste += (index - start) * (size - sizes[max(index - 1, 0)])
+            is_full = (index + 1 - start) * (width + size) > self.max_batch_tokens
+            if index > start and (is_full or waste > _FORWARD_TOKENS):
+                yield start, index
+                start, waste = index, 0
+        if sizes:
+            yield start, len(sizes)
 
-        return len(rows) * max(map(size, rows))
+    def _packs_better(self, jobs: Sequence[_Job], plan: _Plan, extra: dict[str, Any]) -> bool:
+        """Whether one packed row per job is right, fits the budget and costs less than prefixes and rows behind."""
+        if len(jobs) * plan.packed_width() > self.max_batch_tokens or why_not_packed(self.model, extra):
+            return False
+        config = self.model.config.get_text_config()
+        hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        # Multiply-adds of a layer: two products per query and key, against projections and gated MLP per token.
+        pair_cost = 2 * hidden / (4 * hidden**2 + 3 * hidden * inner)
+        return plan.packed_cost(pair_cost) < plan.shared_cost(pair_cost)
 
     def _score_rows(self, job: _Job) -> list[tuple[float, ...]]:
         """One forward per solution, prompt and figure included: slow, right for every backbone."""
@@ -266,17 +330,16 @@ class PRMScorer:
         values = token_scores(self.model, inputs)
         return [[values[p, index].tolist() for index in tree.token_index] for p, tree in enumerate(trees)]
 
-    def _shared_scores(self, jobs: Sequence[_Job], extra: dict[str, Any]) -> list[list[list[float]]]:
+    def _shared_scores(self, jobs: Sequence[_Job], plan: _Plan, extra: dict[str, Any]) -> list[list[list[float]]]:
         """A value per token of each row: common prefixes in one forward, then what follows them."""
-        lengths = [job.shared_length() for job in jobs]
+        lengths = plan.lengths
         prefixes = [list(job.rows[0][:length]) for job, length in zip(jobs, lengths, strict=True)]
         tables = prompt_positions(self.model, [job.prompt for job in jobs], extra)
-        sharing: CacheSharing = "tree" if self.layout == "tree" else "chain"
+        sharing: CacheSharing = "chain" if self.layout == "chain" else "tree"
         cache, mask, prefix_values = run_prefixes(self.model, self.processor, prefixes, tables, extra, sharing)
         values = [[list(prefix_values[p])] * len(job.rows) for p, job in enumerate(jobs)]
-        subtrees = self._subtrees(jobs, lengths)
-        for start, stop in self._chunks([len(tree) for _, _, tree in subtrees], mask.shape[1]):
-            chunk = subtrees[start:stop]
+        for start, stop in plan.chunks:
+            chunk = plan.subtrees[start:stop]
             owner = torch.tensor([p for p, _, _ in chunk])
             positions = [positions_at(tables[p], tree.position_ids + lengths[p]) for p, _, tree in chunk]
             trees = [tree for _, _, tree in chunk]
@@ -287,29 +350,6 @@ class PRMScorer:
                 for member, index in zip(members, tree.token_index, strict=True):
                     values[p][member] = values[p][member] + found[row, index].tolist()
         return values
-
-    def _subtrees(self, jobs: Sequence[_Job], lengths: Sequence[int]) -> list[tuple[int, list[int], PackedTree]]:
-        """What follows the prefixes, as rows (job index, its solutions' indices, their tree), short ones first.
-
-        Solutions that go on with the same token share a row under "tree"; under "chain" each has its own.
-        """
-        found = []
-        for p, (job, length) in enumerate(zip(jobs, lengths, strict=True)):
-            groups: dict[int, list[int]] = {}
-            for k, row in enumerate(job.rows if len(job.rows) > 1 else ()):
-                groups.setdefault(row[length] if self.layout == "tree" else k, []).append(k)
-            found += [(p, ks, pack_prefix_tree([job.rows[k][length:] for k in ks])) for ks in groups.values()]
-        return sorted(found, key=lambda row: len(row[2]))
-
-    def _chunks(self, sizes: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows (sizes ascending) whose padded size, prefix included, stays within the token budget."""
-        start = 0
-        for index, size in enumerate(sizes):
-            if index > start and (index + 1 - start) * (width + size) > self.max_batch_tokens:
-                yield start, index
-                start = index
-        if sizes:
-            yield start, len(sizes)
 
 
 class ScoringSession:

@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from scoring_bench import score_16_candidates
+
 from mmprm_hf.files import write_json
 
 NUM_PROBLEMS = 16
@@ -103,12 +105,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("out/bench/results.json"))
     args = parser.parse_args()
-    rows = [*import_seconds(), *demo_rows()]
-    print(f"{'name':<18}{'ours':>10}{'baseline':>10}{'ratio':>8}  unit  detail")
+    rows = [*import_seconds(), *demo_rows(), *score_16_candidates()]
+    print(f"{'name':<20}{'ours':>10}{'baseline':>10}{'ratio':>8}  unit  detail")
     for row in rows:
         baseline = "-" if row["baseline"] is None else f"{row['baseline']:.3f}"
         ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        print(f"{row['name']:<18}{row['ours']:>10.3f}{baseline:>10}{ratio:>8}  {row['unit']:<5} {row['detail']}")
+        print(f"{row['name']:<20}{row['ours']:>10.3f}{baseline:>10}{ratio:>8}  {row['unit']:<5} {row['detail']}")
     write_json(args.output, rows)
 
 
