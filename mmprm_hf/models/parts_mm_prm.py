@@ -28,14 +28,39 @@ def load_policy_processor(policy: str | os.PathLike, **kwargs: Any) -> Any:
     return _load(AutoProcessor, policy, str(policy), kwargs)
 
 
-def load_base_processor(class_name: str | None, folder: str | os.PathLike, **kwargs: Any) -> Any:
+def load_base_processor(
+    class_name: str | None, folder: str | os.PathLike, image_backend: str | None = None, **kwargs: Any
+) -> Any:
     """The stock processor of class `class_name` (None: a tokenizer) saved in a PRM's folder.
+
+    Args:
+        class_name: Name in transformers.
+        folder: Folder or hub id.
+        image_backend: What `image_backend_of` said when it was saved: both backends save themselves under one name,
+            resize differently (up to one grey level in 128), and the Auto classes take whichever is installed.
+        **kwargs: Those of any `from_pretrained`.
 
     Raises:
         ImportError: if it needs torchvision and that is missing.
     """
     loader = AutoTokenizer if class_name is None else getattr(transformers, class_name)
+    if image_backend == "pil":
+        kwargs = {"backend": "pil", **kwargs}
+    elif image_backend == "torchvision" and not is_torchvision_available():
+        logger.warning("%s was saved with torchvision's image processor, which is not installed here.", folder)
     return _load(loader, folder, class_name, kwargs)
+
+
+def image_backend_of(base: Any) -> str | None:
+    """ "pil" or "torchvision": what a stock processor resizes images with; None if it takes no images.
+
+    A processor with a video processor loads with torchvision only, whatever its images were made with.
+    """
+    image_processor = getattr(base, "image_processor", None)
+    if image_processor is None:
+        return None
+    is_pil = type(image_processor).__name__.endswith("Pil") and getattr(base, "video_processor", None) is None
+    return "pil" if is_pil else "torchvision"
 
 
 def _load(loader: Any, folder: str | os.PathLike, name: str | None, kwargs: dict[str, Any]) -> Any:
@@ -130,6 +155,7 @@ __all__ = [
     "cache_argument",
     "control_tokens_of",
     "fit_steps",
+    "image_backend_of",
     "images_as_list",
     "load_base_processor",
     "load_policy_processor",

@@ -25,6 +25,7 @@ from .images_mm_prm import load_image
 from .parts_mm_prm import (
     control_tokens_of,
     fit_steps,
+    image_backend_of,
     images_as_list,
     load_base_processor,
     load_policy_processor,
@@ -157,6 +158,7 @@ class MMPRMProcessor(ProcessorMixin):
             "marker_token": self.marker_token,
             "positive_token": self.positive_token,
             "negative_token": self.negative_token,
+            "image_backend": image_backend_of(self.base_processor),
             **dataclasses.asdict(self.shape),
             "dialect": self.dialect,
             "marker_added": self.marker_added,
@@ -203,6 +205,7 @@ class MMPRMProcessor(ProcessorMixin):
             )
         settings = dict(settings)
         base_class = settings.pop("base_processor_class")
+        backend = settings.pop("image_backend", None)
         saved_dialect = settings.pop("dialect", None)
         if dialect is not None or saved_dialect is not None:
             settings = {name: value for name, value in settings.items() if name not in _SHAPE_FIELDS}
@@ -214,7 +217,7 @@ class MMPRMProcessor(ProcessorMixin):
             from .tiled_processing_mm_prm import MMPRMTiledProcessor  # late: the model's remote code has no copy of it
 
             return cls(MMPRMTiledProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs), **settings)
-        base = load_base_processor(base_class, pretrained_model_name_or_path, **kwargs)
+        base = load_base_processor(base_class, pretrained_model_name_or_path, backend, **kwargs)
         return cls(base, **settings)
 
     # What other code expects of a processor
