@@ -1,9 +1,21 @@
 """Packed prefix trees: what goes in, what comes out, and that a model cannot tell packed from unpacked."""
 
+import random
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 
-from mmprm_hf.packing import additive_mask, pack_prefix_tree, stack_packed
+from mmprm_hf.packing import additive_mask, block_mask, pack_prefix_tree, stack_masks, stack_packed
+
+TREES = [
+    [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7, 1, 2], [5, 3], [5, 6, 8, 4]],
+    [[1, 2, 3], [1, 2], [1, 2, 3]],
+    [[4]],
+    [[1, 2, 3, 4, 5, 6]],
+]
 
 
 def test_two_sequences_and_the_exact_tensors():
@@ -19,6 +31,98 @@ def test_two_sequences_and_the_exact_tensors():
         [1, 1, 0, 1, 0],
         [1, 1, 0, 1, 1],
     ]
+
+
+@pytest.mark.parametrize("sequences", TREES)
+@pytest.mark.parametrize("window", [None, 2])
+def test_every_token_sees_its_own_sequence_and_nothing_else(sequences, window):
+    """The whole contract, spelled without the layout: token by token, sequence by sequence."""
+    tree = pack_prefix_tree(sequences)
+    mask = tree.attention_mask(window)
+    assert len(tree) == len({tuple(s[: i + 1]) for s in sequences for i in range(len(s))})
+    for sequence, index in zip(sequences, tree.token_index, strict=True):
+        assert tree.input_ids[index].tolist() == sequence
+        for position, row in enumerate(index.tolist()):
+            first = 0 if window is None else max(0, position + 1 - window)
+            assert mask[row].nonzero()[:, 0].tolist() == sorted(index[first : position + 1].tolist())
+            assert tree.position_ids[row] == position
+            assert tree.parents[row] == (index[position - 1] if position else -1)
+
+
+def test_a_random_forest_of_prefixes_keeps_the_contract():
+    rng = random.Random(0)
+    for _ in range(50):
+        sequences = [[0, *rng.choices([1, 2], k=rng.randint(0, 6))] for _ in range(rng.randint(1, 8))]
+        test_every_token_sees_its_own_sequence_and_nothing_else(sequences, rng.choice([None, 1, 3]))
+
+
+@pytest.mark.parametrize("sequences", TREES)
+def test_tree_rows_feed_trls_tree_attention(sequences, monkeypatch):
+    """TRL's own gather, with a plain stand-in for the fused kernel, equals attention under our mask."""
+    trl_packing = pytest.importorskip("trl.experimental.async_grpo.packing", reason="this trl has no tree attention")
+
+    class PlainKernel:
+        @staticmethod
+        def flash_attn_varlen_func(query, key, value, cu_q, cu_k, max_q, max_k, softmax_scale, causal, **_):
+            assert causal
+            outputs = []
+            for q0, q1, k0, k1 in zip(cu_q[:-1], cu_q[1:], cu_k[:-1], cu_k[1:], strict=True):
+                assert q1 - q0 <= max_q and k1 - k0 <= max_k
+                seen = torch.ones(q1 - q0, k1 - k0, dtype=torch.bool).tril(int(k1 - k0 - (q1 - q0)))
+                parts = [t.transpose(0, 1) for t in (query[q0:q1], key[k0:k1], value[k0:k1])]
+                outputs.append(scaled_dot_product_attention(*parts, attn_mask=seen, scale=softmax_scale))
+            return torch.cat(outputs, dim=1).transpose(0, 1)
+
+    monkeypatch.setattr(trl_packing, "_flash_attn", lambda: PlainKernel)
+    tree = pack_prefix_tree(sequences)
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, len(tree), 8)
+    rows, module = tree.tree_rows(), torch.nn.Linear(1, 1)
+    module.config = SimpleNamespace(dtype=torch.float32)
+    found, _ = trl_packing.tree_attention(
+        module,
+        query,
+        key,
+        value,
+        None,
+        tree_kv_index=rows["tree_kv_index"],
+        tree_cu_seqlens_q=rows["tree_cu_seqlens_q"],
+        tree_cu_seqlens_k=rows["tree_cu_seqlens_k"],
+        tree_max_seqlen_q=rows["tree_max_seqlens"][0],
+        tree_max_seqlen_k=rows["tree_max_seqlens"][1],
+    )
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=tree.attention_mask()).transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_tree_rows_of_a_chain_are_those_that_trl_makes():
+    """With nothing to branch, TRL's trie and ours are the same row."""
+    trl_packing = pytest.importorskip("trl.experimental.async_grpo.packing", reason="this trl has no tree attention")
+    row = trl_packing.TreeRow()
+    ones = torch.ones(4)
+    row.add(
+        {"input_ids": torch.tensor([5, 6, 7, 8]), "completion_mask": ones, "old_log_probs": ones}
+        | {"advantage": 0.0, "group_id": 0}
+    )
+    theirs, ours = row.pack(), pack_prefix_tree([[5, 6, 7, 8]]).tree_rows()
+    for name, value in ours.items():
+        assert theirs[name].tolist() == value.tolist() and theirs[name].dtype == value.dtype
+
+
+def test_block_masks_for_flex_attention_are_the_boolean_ones():
+    trees = [pack_prefix_tree(sequences) for sequences in TREES]
+    mask = stack_masks(trees, window=3)
+    width = mask.shape[-1]
+    blocks = block_mask(mask)
+    assert blocks.shape == (len(trees), 1, width, width)
+    index = torch.arange(width)
+    for row in range(len(trees)):
+        found = blocks.mask_mod(torch.tensor(row), torch.tensor(0), index[:, None], index[None, :])
+        assert torch.equal(found, mask[row, 0])
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, len(trees), 2, width, 16)
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(flex_attention(query, key, value, block_mask=blocks), expected, atol=1e-5, rtol=0)
 
 
 def test_equal_sequences_share_every_token_and_prefixes_may_end_inside():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import pytest
 import torch
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.score_store import ScoreStore
 from mmprm_hf.scoring import PRMScorer
 
 
@@ -92,9 +96,83 @@ def test_a_marker_in_sampled_text_writes_no_marker(prm, problems):
     assert len(scored[0].step_scores) == 2
 
 
+def count_tokens(model):
+    """A list that collects how many tokens each forward of the backbone gets, and its hook."""
+    seen = []
+    hook = model.vlm.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    return seen, hook
+
+
+def test_forwards_stay_within_the_token_budget(prm, problems, candidates):
+    scorer = PRMScorer(*prm, max_batch_tokens=100, layout="tree")
+    seen, hook = count_tokens(prm[0])
+    scorer.score_many(problems, candidates)
+    hook.remove()
+    assert len(seen) > 6 and max(seen) <= 100
+    longest = PRMScorer(*prm, max_batch_tokens=1)  # a prompt that is longer than the budget still runs, alone
+    assert flat_scores(longest.score_many(problems, candidates)).isfinite().all()
+
+
+@pytest.mark.parametrize(("num_steps", "is_packed"), [(1, True), (60, False)])
+def test_auto_packs_where_that_is_cheaper(prm, problems, num_steps, is_packed, monkeypatch):
+    """Short solutions go into one row; long ones would see each other's masked tokens at quadratic cost."""
+    calls = []
+    scorer = PRMScorer(*prm)
+    run = scorer._packed_scores
+    monkeypatch.setattr(scorer, "_packed_scores", lambda *arguments: calls.append(1) or run(*arguments))
+    candidates = [Candidate(steps=(f"{i} a", *["x = 2"] * num_steps)) for i in range(10)]
+    scored = scorer.score(problems[0], candidates)
+    assert bool(calls) == is_packed
+    alone = PRMScorer(*prm, layout="rows").score(problems[0], candidates)
+    torch.testing.assert_close(flat_scores([scored]), flat_scores([alone]), atol=1e-5, rtol=0)
+
+
+def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
+    path = tmp_path / "scores" / "store.jsonl"
+    scorer = PRMScorer(*prm, store=path)
+    seen, hook = count_tokens(prm[0])
+    first = scorer.score_many(problems, candidates)
+    num_forwards = len(seen)
+    again = scorer.score_many(problems, candidates)
+    reopened = PRMScorer(*prm, store=path)
+    probes = len(seen) - num_forwards  # building a scorer probes the backbone on a few tokens
+    other_process = reopened.score_many(problems, candidates)
+    hook.remove()
+    assert num_forwards > 0 and len(seen) == num_forwards + probes and max(seen[num_forwards:]) <= 20
+    assert first == again == other_process
+    more = [*candidates[0], Candidate(steps=("new",))]
+    assert len(reopened.store) == 9
+    assert reopened.score(problems[0], more)[:-1] == first[0]
+    assert len(reopened.store) == 10
+
+
+@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator"])
+def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, change):
+    model, processor = prm
+    store = ScoreStore()
+    PRMScorer(model, processor, store=store).score(problems[0], candidates[0])
+    problem = problems[0]
+    if change == "weights":
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            model.score.weight += 0.5
+    elif change == "separator":
+        processor = MMPRMProcessor(processor.base_processor, step_separator=" ")
+    else:
+        new = {"question": "What is y?"} if change == "question" else {"images": problems[3].images}
+        problem = dataclasses.replace(problem, **new)
+    before = len(store)
+    PRMScorer(model, processor, store=store).score(problem, candidates[0])
+    assert len(store) == 2 * before
+
+
 def test_bad_input_is_refused(prm, problems):
     with pytest.raises(ValueError, match="Found 4 problems but 1 lists"):
         PRMScorer(*prm).score_many(problems, [[]])
+    with pytest.raises(ValueError, match="Unknown layout 'best'; choose one of auto, packed"):
+        PRMScorer(*prm, layout="best")
     with pytest.raises(ValueError, match="max_batch_tokens=0"):
         PRMScorer(*prm, max_batch_tokens=0)
     broken = Problem(id="b", question="q", images=("/no/such.png",))

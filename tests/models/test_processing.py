@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_processor, make_tokenizer
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from mmprm_hf.models import MMPRMProcessor
 
@@ -118,6 +121,73 @@ def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
 def test_bad_input_is_refused(processor, arguments, message):
     with pytest.raises(ValueError, match=message):
         processor(**arguments)
+
+
+def test_long_rows_lose_whole_steps_only_on_request(processor, caplog):
+    steps = ["abc", "de", "fghi"]
+    whole = tokens(processor, processor(text="q", steps=steps))
+    prompt = len(tokens(processor, processor(text="q")))
+    with pytest.raises(ValueError, match=r"Row 0 has 15 tokens, more than max_length 14\. Rows are never cut"):
+        processor(text="q", steps=steps, max_length=14)
+    cut = tokens(processor, processor(text="q", steps=steps, max_length=14, drop_last_steps=True))
+    assert cut == whole[: prompt + 4 + 3]
+    assert "Row 0: the last 1 of 3 steps do not fit into max_length 14" in caplog.text
+    assert tokens(processor, processor(text="q", steps=steps, max_length=15, drop_last_steps=True)) == whole
+    with pytest.raises(ValueError, match="the prompt and one step must fit"):
+        processor(text="q", steps=steps, max_length=6, drop_last_steps=True)
+
+
+def test_images_at_their_places_in_the_question(tiny_policy_dir, figures):
+    processor = MMPRMProcessor.from_policy(tiny_policy_dir)
+    base = processor.base_processor
+    template = {"prompt_template": "{images}Q: {question}\n", "image_separator": "|"}
+    plain = MMPRMProcessor(base, **template)
+    placed = MMPRMProcessor(base, **template, question_image_token="<image>")
+    layout = "".join(t for t in tokens(plain, plain(images=figures[:2], text="a {images}?")) if t != "<image>")
+    assert layout == "||Q: a {images}?\n"  # braces in a question stay text
+    with pytest.raises(ValueError, match="control token '<image>' inside the question"):
+        plain(images=figures[0], text="a <image>?")
+    ids = tokens(placed, placed(images=figures[0], text="a <image>?"))
+    assert ids == [*"Q: a ", *["<image>"] * 16, *"?\n"]
+    with pytest.raises(ValueError, match="1 times '<image>' in the question but 2 images"):
+        placed(images=figures[:2], text="a <image>?")
+    with pytest.raises(ValueError, match="Unknown dialect 'eval'; choose one of train, reference_eval"):
+        MMPRMProcessor(base, dialect="eval")
+
+
+def test_joined_text_is_tokenised_as_one_string():
+    """A tokenizer that merges over spaces shows where text was cut; prefixes stay prefixes either way."""
+    vocab = {t: i for i, t in enumerate(["<pad>", "<unk>", "Yes", "No", "Q:", " a", "a", " ", "\n", "\na"])}
+    backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("Yes|No|Q:| a|\na|[\\s\\S]"), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+    layouts = {}
+    for joined in (False, True):
+        processor = MMPRMProcessor.from_policy(copy.deepcopy(tokenizer), prompt_template="{question} ")
+        processor = MMPRMProcessor(
+            processor.base_processor,
+            prompt_template="{question} ",
+            step_separator="\n",
+            join_before_tokenizing=joined,
+        )
+        layouts[joined] = tokens(processor, processor(text="Q:", steps=["a", "a"]))
+        assert tokens(processor, processor(text="Q:", steps=["a"])) == layouts[joined][: 3 + (not joined)]
+        assert tokens(processor, processor(text="Q:")) == ["Q:", " "]
+    assert layouts[False] == ["Q:", " ", "a", "<prm>", "\n", "a", "<prm>"]
+    assert layouts[True] == ["Q:", " a", "<prm>", "\na", "<prm>"]
+
+
+def test_what_resized_the_images_is_remembered(processor, tmp_path, monkeypatch):
+    processor.save_pretrained(tmp_path)
+    settings = json.loads(Path(tmp_path, "processor_config.json").read_text())["mm_prm"]
+    assert settings["image_backend"] == "pil"
+    given = []
+    monkeypatch.setattr(
+        "mmprm_hf.models.parts_mm_prm.transformers.LlavaProcessor.from_pretrained",
+        lambda folder, **kwargs: given.append(kwargs) or processor.base_processor,
+    )
+    MMPRMProcessor.from_pretrained(tmp_path)
+    assert given[0]["backend"] == "pil"
 
 
 def test_corrupt_images_are_refused(processor, figures, tmp_path):
