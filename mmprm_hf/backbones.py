@@ -17,6 +17,7 @@ from .packing import PackedTree, additive_mask, block_mask, stack_ids, stack_mas
 # Their image tokens (PaliGemma: the whole prompt) attend both ways, as token types tell; `image_blocks` knows how.
 _BIDIRECTIONAL = ("gemma3", "paligemma")
 _TAKES_MASKS = ("sdpa", "eager", "flex_attention")
+TREE_KERNEL = "tree_fa3"  # TRL's fused attention over tree rows (trl.experimental.async_grpo, FlashAttention 3)
 
 
 def attention_windows(model: PreTrainedModel) -> dict[str, int | None] | None:
@@ -54,10 +55,17 @@ def why_not_packed(model: PreTrainedModel, extra: dict[str, Any] | None = None) 
         model: A PRM.
         extra: The prompts' other inputs, of `MMPRMProcessor.encode_prompts`.
     """
+    if uses_tree_kernel(model):
+        return f"{TREE_KERNEL} is causal, and images attend both ways" if _is_bidirectional(model) else None
     reason = why_no_tree(model)
     if reason is None and "token_type_ids" in (extra or {}) and not _is_bidirectional(model):
         reason = f"{type(model.vlm).__name__} reads token types, and their effect on its attention is not known"
     return reason
+
+
+def uses_tree_kernel(model: PreTrainedModel) -> bool:
+    """Whether the decoder runs TRL's fused tree attention, which takes tree rows and no masks."""
+    return model.config.get_text_config()._attn_implementation == TREE_KERNEL
 
 
 def _is_bidirectional(model: PreTrainedModel) -> bool:
@@ -183,13 +191,15 @@ def packed_inputs(
             mask[row, 0, :size, :size] |= (block[:, None] == block[None, :]) & (block[:, None] >= 0)
         return mask
 
+    inputs = {"input_ids": ids["input_ids"], "position_ids": stack_positions(positions, width)}
     vision = {name: value for name, value in extra.items() if not name.endswith("type_ids")}
-    return {
-        "input_ids": ids["input_ids"],
-        "position_ids": stack_positions(positions, width),
-        "attention_mask": attention_argument(model, make_mask),
-        **vision,
-    }
+    if not uses_tree_kernel(model):
+        return {**inputs, "attention_mask": attention_argument(model, make_mask), **vision}
+    if len(trees) > 1:
+        raise ValueError(f"Found {len(trees)} packed rows; {TREE_KERNEL} takes one at a time. Batch one problem.")
+    rows = trees[0].tree_rows()
+    longest = rows.pop("tree_max_seqlens").tolist()
+    return {**inputs, **rows, "tree_max_seqlen_q": longest[0], "tree_max_seqlen_k": longest[1], **vision}
 
 
 __all__ = [
@@ -200,6 +210,7 @@ __all__ = [
     "positions_at",
     "prompt_positions",
     "stack_positions",
+    "uses_tree_kernel",
     "why_no_tree",
     "why_not_packed",
 ]

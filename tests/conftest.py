@@ -52,6 +52,27 @@ CHAT_TEMPLATE = (
 SPECIAL_TOKENS = ["<pad>", "<unk>", "</s>", "<image>", "<|user|>", "<|assistant|>"]
 
 
+class PlainTreeKernel:
+    """What TRL's tree attention calls of FlashAttention 3, in plain torch."""
+
+    @staticmethod
+    def flash_attn_varlen_func(query, key, value, cu_q, cu_k, max_q, max_k, softmax_scale, causal, window_size):
+        assert causal
+        outputs = []
+        for q0, q1, k0, k1 in zip(cu_q[:-1], cu_q[1:], cu_k[:-1], cu_k[1:], strict=True):
+            assert q1 - q0 <= max_q and k1 - k0 <= max_k
+            shift = int(k1 - k0 - (q1 - q0))  # queries stand at the end of their path
+            seen = torch.ones(q1 - q0, k1 - k0, dtype=torch.bool).tril(shift)
+            if window_size[0] >= 0:
+                seen = seen.triu(shift - window_size[0])
+            parts = [t.transpose(0, 1) for t in (query[q0:q1], key[k0:k1], value[k0:k1])]  # (heads, length, head_dim)
+            parts[1:] = [t.repeat_interleave(len(parts[0]) // len(t), dim=0) for t in parts[1:]]
+            outputs.append(
+                torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=seen, scale=softmax_scale)
+            )
+        return torch.cat(outputs, dim=1).transpose(0, 1)
+
+
 def make_tokenizer(with_marker: bool = False) -> PreTrainedTokenizerFast:
     """Character tokenizer over printable ASCII with Yes and No as whole tokens; `with_marker` knows <prm> already."""
     special = SPECIAL_TOKENS + (["<prm>"] if with_marker else [])

@@ -17,7 +17,7 @@ import tempfile
 import pytest
 import torch
 from backbones import BACKBONES, save, why_unavailable
-from conftest import EQUIVALENCE, make_figure
+from conftest import EQUIVALENCE, PlainTreeKernel, make_figure
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from mmprm_hf import backbones as product
@@ -146,6 +146,38 @@ def test_every_way_of_scoring_gives_the_same(case, expected, way, request):
     difference = (WAYS[way](case) - expected).abs()
     EQUIVALENCE[name][way] = (difference.max().item(), difference.mean().item())
     assert difference.max() <= MAX_DIFFERENCE and difference.mean() <= MEAN_DIFFERENCE
+
+
+@pytest.mark.parametrize("name", ["llama", "llava", "gemma3", "mistral", "idefics3"])
+@pytest.mark.parametrize("layout", ["packed", "tree"])
+def test_flex_attention_block_masks_give_the_same(name, layout):
+    """Run without compiling: the numbers are those of the compiled kernel, and a minute is saved."""
+    implementation: object = "flex_attention"
+    if BACKBONES[name].has_images:
+        implementation = {"vlm_config": {"text_config": "flex_attention", "vision_config": "sdpa"}}
+    model = MMPRMModel.from_pretrained(make_case(name).prm_dir, attn_implementation=implementation)
+    assert model.config.get_text_config()._attn_implementation == "flex_attention"
+    with torch.compiler.set_stance("force_eager"):
+        difference = (scored(make_case(name), model, layout=layout) - oracle(name)).abs()
+    EQUIVALENCE[name]["flex"] = (difference.max().item(), difference.mean().item())
+    assert difference.max() <= MAX_DIFFERENCE and difference.mean() <= MEAN_DIFFERENCE
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "llava"])
+def test_trls_tree_kernel_gives_the_same(name, monkeypatch):
+    """The packed row through TRL's attention function, with a plain stand-in for its FlashAttention 3 kernel."""
+    trl_packing = pytest.importorskip("trl.experimental.async_grpo.packing", reason="this trl has no tree attention")
+    monkeypatch.setattr(trl_packing, "_flash_attn", lambda: PlainTreeKernel)
+    trl_packing.register_tree_attention()
+    case = make_case(name)
+    model = MMPRMModel.from_pretrained(case.prm_dir)
+    language_model = model.vlm.language_model if BACKBONES[name].has_images else model.vlm
+    language_model.config._attn_implementation = "tree_fa3"
+    difference = (scored(case, model, layout="packed", max_batch_problems=1) - oracle(name)).abs()
+    EQUIVALENCE[name]["tree_fa3"] = (difference.max().item(), difference.mean().item())
+    assert difference.max() <= MAX_DIFFERENCE
+    with pytest.raises(ValueError, match="Found 3 packed rows; tree_fa3 takes one at a time"):
+        scored(case, model, layout="packed")
 
 
 def test_a_growing_search_is_scored_step_by_step(case, expected, request):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import PlainTreeKernel
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -61,19 +62,7 @@ def test_tree_rows_feed_trls_tree_attention(sequences, monkeypatch):
     """TRL's own gather, with a plain stand-in for the fused kernel, equals attention under our mask."""
     trl_packing = pytest.importorskip("trl.experimental.async_grpo.packing", reason="this trl has no tree attention")
 
-    class PlainKernel:
-        @staticmethod
-        def flash_attn_varlen_func(query, key, value, cu_q, cu_k, max_q, max_k, softmax_scale, causal, **_):
-            assert causal
-            outputs = []
-            for q0, q1, k0, k1 in zip(cu_q[:-1], cu_q[1:], cu_k[:-1], cu_k[1:], strict=True):
-                assert q1 - q0 <= max_q and k1 - k0 <= max_k
-                seen = torch.ones(q1 - q0, k1 - k0, dtype=torch.bool).tril(int(k1 - k0 - (q1 - q0)))
-                parts = [t.transpose(0, 1) for t in (query[q0:q1], key[k0:k1], value[k0:k1])]
-                outputs.append(scaled_dot_product_attention(*parts, attn_mask=seen, scale=softmax_scale))
-            return torch.cat(outputs, dim=1).transpose(0, 1)
-
-    monkeypatch.setattr(trl_packing, "_flash_attn", lambda: PlainKernel)
+    monkeypatch.setattr(trl_packing, "_flash_attn", lambda: PlainTreeKernel)
     tree = pack_prefix_tree(sequences)
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 2, len(tree), 8)
