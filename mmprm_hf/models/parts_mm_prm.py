@@ -16,6 +16,8 @@ import transformers
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import is_torchvision_available
 
+from .images_mm_prm import load_image
+
 logger = logging.getLogger(__name__)
 
 
@@ -80,6 +82,46 @@ def _load(loader: Any, folder: str | os.PathLike, name: str | None, kwargs: dict
 def cache_argument(model: Any) -> str:
     """What a model of transformers calls its key-value cache: "cache" since 5.24, "past_key_values" before."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def encode_texts(
+    base: Any, texts: list[str], images: Sequence[Sequence[Any]], add_special_tokens: bool
+) -> tuple[list[list[int]], dict[str, Any]]:
+    """Unpadded ids of texts with image placeholders, and the stock processor's other tensors.
+
+    Args:
+        base: A stock processor, or a tokenizer for texts without images.
+        texts: One text per row.
+        images: Images per row, in the forms that `load_image` takes.
+        add_special_tokens: Whether the tokenizer may add its BOS.
+
+    Returns:
+        ``(ids, extra)``: tensors shaped (batch, seq) stand in `extra` as lists of per-row lists.
+
+    Raises:
+        ValueError: on an image that cannot be read, or several texts and no pad token.
+    """
+    has_pad = tokenizer_of(base).pad_token_id is not None
+    if not has_pad and len(texts) > 1:
+        raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch.")
+    options: dict[str, Any] = {"padding": has_pad, "padding_side": "right", "return_tensors": "pt"}
+    if not add_special_tokens:
+        options["add_special_tokens"] = False
+    if getattr(base, "image_processor", None) is None:
+        features = base(texts, **options)
+    else:
+        loaded = [[load_image(image) for image in row] for row in images]
+        features = base(images=loaded if any(loaded) else None, text=texts, **options)
+    lengths = features["attention_mask"].sum(-1).tolist()
+    shape = features["input_ids"].shape
+    extra: dict[str, Any] = {}
+    for name, value in features.items():
+        if name in ("input_ids", "attention_mask", "labels"):
+            continue
+        is_per_token = isinstance(value, torch.Tensor) and value.shape == shape and name.endswith("type_ids")
+        extra[name] = [r[:n].tolist() for r, n in zip(value, lengths, strict=True)] if is_per_token else value
+    ids = [row[:length].tolist() for row, length in zip(features["input_ids"], lengths, strict=True)]
+    return ids, extra
 
 
 def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
@@ -154,6 +196,7 @@ def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: 
 __all__ = [
     "cache_argument",
     "control_tokens_of",
+    "encode_texts",
     "fit_steps",
     "image_backend_of",
     "images_as_list",

@@ -15,15 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from transformers import AutoConfig, BatchFeature, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_mm_prm import MMPRMConfig
-from .images_mm_prm import load_image
+
+# Loading remote code copies a file's direct siblings only, so that their own ones are named here too.
+from .images_mm_prm import load_image  # noqa: F401
 from .parts_mm_prm import (
     control_tokens_of,
+    encode_texts,
     fit_steps,
     image_backend_of,
     images_as_list,
@@ -399,31 +401,10 @@ class MMPRMProcessor(ProcessorMixin):
         return self._encode_prompt_texts(texts, images)
 
     def _encode_prompt_texts(self, texts: list[str], images: Sequence[Sequence[Any]]) -> tuple[list[list[int]], dict]:
-        loaded = [[load_image(image) for image in row] for row in images]
-        text_kwargs: dict[str, Any] = {"padding": True, "padding_side": "right", "return_tensors": "pt"}
-        bos = self.tokenizer.bos_token
-        is_chat = self.shape.prompt_template is None
-        if is_chat and (self.image_processor is None or (bos is not None and texts[0].startswith(bos))):
-            text_kwargs["add_special_tokens"] = False
-        if self.tokenizer.pad_token_id is None and len(texts) > 1:
-            raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch.")
-        if self.tokenizer.pad_token_id is None:
-            text_kwargs["padding"] = False
-        if self.image_processor is None:
-            features = self.base_processor(texts, **text_kwargs)
-        else:
-            nested = loaded if any(loaded) else None
-            features = self.base_processor(images=nested, text=texts, **text_kwargs)
-        lengths = features["attention_mask"].sum(-1).tolist()
-        shape = features["input_ids"].shape
-        extra: dict[str, Any] = {}
-        for name, value in features.items():
-            if name in ("input_ids", "attention_mask", "labels"):
-                continue
-            is_per_token = isinstance(value, torch.Tensor) and value.shape == shape and name.endswith("type_ids")
-            extra[name] = [r[:n].tolist() for r, n in zip(value, lengths, strict=True)] if is_per_token else value
-        ids = [row[:length].tolist() for row, length in zip(features["input_ids"], lengths, strict=True)]
-        return ids, extra
+        bos, is_chat = self.tokenizer.bos_token, self.shape.prompt_template is None
+        # A chat template may write the BOS itself; a bare tokenizer's always says all that is wanted.
+        is_complete = is_chat and (self.image_processor is None or (bos is not None and texts[0].startswith(bos)))
+        return encode_texts(self.base_processor, texts, images, add_special_tokens=not is_complete)
 
     def __call__(
         self,
@@ -488,4 +469,4 @@ class MMPRMProcessor(ProcessorMixin):
         return BatchFeature(features)
 
 
-__all__ = ["MMPRMProcessor", "load_image", "pad_rows"]
+__all__ = ["MMPRMProcessor"]
