@@ -19,7 +19,7 @@ from .data import Candidate, Verdict
 from .engines import SamplingConfig, TransformersEngine
 from .evaluation.evaluators import best_of_n_report, step_level_report
 from .files import write_json, write_jsonl
-from .models.processing_mm_prm import load_image
+from .models.images_mm_prm import load_image
 from .nano import POLICY_PATH, PRM_PATH
 from .nano.drawing import SIZE
 from .nano.solver import StepTruth
