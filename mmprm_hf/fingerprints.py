@@ -13,6 +13,8 @@ from .data import content_hash
 from .models.images_mm_prm import load_image
 
 _WEIGHTS_PER_TENSOR = 64
+# No score depends on these: each tensor's own dtype is hashed, and the others name classes and versions.
+_SAVING_SETTINGS = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"}
 
 
 def model_fingerprint(model: torch.nn.Module) -> str:
@@ -25,10 +27,11 @@ def model_fingerprint(model: torch.nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):
             continue
-        flat = tensor.detach().flatten()
-        step = max(1, flat.numel() // _WEIGHTS_PER_TENSOR)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(flat[::step].to("cpu", torch.float32).numpy().tobytes())
+        for part in _plain_parts(tensor.detach()):
+            flat = part.flatten()
+            step = max(1, flat.numel() // _WEIGHTS_PER_TENSOR)
+            digest.update(flat[::step].to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -47,10 +50,19 @@ def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
     return content_hash(question, figures)
 
 
+def _plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The ordinary tensors inside: a quantised weight is a tensor of several (values, scales), which cannot be cut."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in sorted(names) for part in _plain_parts(getattr(tensor, name))]
+
+
 def _settings(value: Any) -> Any:
-    """A configuration without paths, versions and other private entries."""
+    """A configuration without private entries and what saving writes into it (paths, versions, names of classes)."""
     if isinstance(value, dict):
-        return {k: _settings(v) for k, v in value.items() if not str(k).startswith(("_", "transformers_version"))}
+        kept = {str(k): v for k, v in value.items() if k not in _SAVING_SETTINGS and not str(k).startswith("_")}
+        return {k: _settings(v) for k, v in kept.items()}
     return value
 
 

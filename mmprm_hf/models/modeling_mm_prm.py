@@ -12,28 +12,26 @@ import os
 
 import torch
 from torch import nn
-from transformers import (
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mm_prm import MMPRMConfig
 
 # Loading remote code copies a file's direct siblings only, so that the processor's own ones are named here too.
 from .images_mm_prm import load_image  # noqa: F401
+from .loading_mm_prm import (
+    HUB_KWARGS,
+    QUANTIZATION_ATTRIBUTES,
+    check_is_prm,
+    drop_one_way_conversions,
+    load_policy,
+    quantization_of_prm,
+)
 from .parts_mm_prm import cache_argument
 from .processing_mm_prm import MMPRMProcessor
 from .prompts_mm_prm import DIALECTS  # noqa: F401
 
 IGNORE_LABEL = -100.0
-_HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 _VISION_TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision_embed_tokens")
 
 
@@ -77,6 +75,7 @@ class MMPRMModel(PreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
+    _keep_in_fp32_modules = ["score"]  # float16 alone, whose range is too small; and no quantiser touches the head
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -127,7 +126,7 @@ class MMPRMModel(PreTrainedModel):
                 raise ValueError("from_policy(model) needs the processor; make it with MMPRMProcessor.from_policy.")
             policy_model, backbone = policy, copy.deepcopy(policy.base_model)
         else:
-            policy_model = _load_policy(policy, dtype=dtype, attn_implementation=attn_implementation, **kwargs)
+            policy_model = load_policy(policy, dtype=dtype, attn_implementation=attn_implementation, **kwargs)
             backbone = policy_model.base_model
             processor = processor or MMPRMProcessor.from_policy(policy)
         _prepare_marker_row(backbone, processor)
@@ -145,16 +144,22 @@ class MMPRMModel(PreTrainedModel):
         )
         config.dtype = backbone.dtype
         config.vlm_config._name_or_path = ""  # a machine's path does not belong in a checkpoint
+        if hasattr(config.vlm_config, "quantization_config"):  # loading looks for it at the top only
+            config.quantization_config = quantization_of_prm(policy_model)
+            del config.vlm_config.quantization_config
         with torch.device("meta"):  # the random backbone would only double the memory
             model = cls(config)
         model.vlm = backbone
-        model.score = make_head(config).to(lm_head.weight.device, backbone.dtype)
+        head_dtype = torch.float32 if backbone.dtype == torch.float16 else backbone.dtype
+        model.score = make_head(config).to(lm_head.weight.device, head_dtype)
         model.is_quantized = getattr(policy_model, "is_quantized", False)
-        for name in ("hf_quantizer", "quantization_method", "hf_device_map"):
+        for name in QUANTIZATION_ATTRIBUTES:
             if hasattr(policy_model, name):
                 setattr(model, name, getattr(policy_model, name))
         model.eval()
-        if head_type != "mlp":
+        if head_type == "mlp":
+            model.score.apply(model._init_weights)
+        else:
             _copy_head_rows(model.score, lm_head, processor, _logit_scale(text_config))
             _check_equal_to_policy(model, policy_model, processor)
         return model
@@ -164,17 +169,12 @@ class MMPRMModel(PreTrainedModel):
         """Loads a saved PRM; arguments are those of `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: if the checkpoint is no PRM, or weights other than the head's are missing in it.
+            ValueError: if the checkpoint (of an adapter: its base) is no PRM, or weights other than the head's are
+                missing in it.
         """
         path = pretrained_model_name_or_path
-        hub_kwargs = {name: kwargs[name] for name in _HUB_KWARGS if name in kwargs}
-        if config is None and path is not None and find_adapter_config_file(path, **hub_kwargs) is None:
-            model_type = PreTrainedConfig.get_config_dict(path, **hub_kwargs)[0].get("model_type")
-            if model_type != MMPRMConfig.model_type:
-                raise ValueError(
-                    f"{str(path)!r} is no PRM: its model_type is {model_type!r}, expected {MMPRMConfig.model_type!r}. "
-                    "To start a PRM from a policy use MMPRMModel.from_policy."
-                )
+        if config is None and path is not None:
+            check_is_prm(path, **{name: kwargs[name] for name in HUB_KWARGS if name in kwargs})
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(path, *model_args, config=config, output_loading_info=True, **kwargs)
         missing = sorted(key for key in info["missing_keys"] if not key.startswith("score."))
@@ -183,6 +183,8 @@ class MMPRMModel(PreTrainedModel):
                 f"{len(missing)} weights of the backbone are missing in {str(path)!r}, first {missing[:5]}. They would "
                 "be random. Save the PRM again, or start from the policy with MMPRMModel.from_policy."
             )
+        if getattr(model, "hf_quantizer", None) is not None:
+            drop_one_way_conversions(model)
         return (model, info) if wants_info else model
 
     # What transformers expects
@@ -331,17 +333,6 @@ def marker_loss(
     return total / num_items_in_batch
 
 
-def _load_policy(path: str | os.PathLike, **kwargs) -> PreTrainedModel:
-    """The policy behind a path, as the Auto class of its config loads it."""
-    hub_kwargs = {name: kwargs[name] for name in _HUB_KWARGS if name in kwargs}
-    config = AutoConfig.from_pretrained(path, **hub_kwargs)
-    if config.model_type == MMPRMConfig.model_type:
-        raise ValueError(f"{str(path)!r} is a PRM already; load it with MMPRMModel.from_pretrained.")
-    is_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    auto_class = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
-    return auto_class.from_pretrained(path, **kwargs)
-
-
 def _logit_scale(text_config: PreTrainedConfig) -> float:
     """What the policy multiplies its logits with after its head (Cohere: `logit_scale`, Granite: `logits_scaling`)."""
     return getattr(text_config, "logit_scale", None) or 1.0 / (getattr(text_config, "logits_scaling", None) or 1.0)
@@ -349,7 +340,17 @@ def _logit_scale(text_config: PreTrainedConfig) -> float:
 
 @torch.no_grad()
 def _copy_head_rows(head: nn.Linear, lm_head: nn.Module, processor: MMPRMProcessor, scale: float) -> None:
-    """Starts a linear head from the language-model rows of the two tokens."""
+    """Starts a linear head from the language-model rows of the two tokens.
+
+    Raises:
+        ValueError: if those rows are quantised: the head would be made of codes.
+    """
+    kind = type(lm_head.weight.data) if type(lm_head.weight.data) is not torch.Tensor else lm_head.weight.dtype
+    if kind not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(
+            f"The policy's language-model head is quantised (its weight is {kind}), and the PRM's head starts from its "
+            'rows. Add "lm_head" to the modules that the quantization_config leaves out.'
+        )
     positive, negative = processor.positive_token_id, processor.negative_token_id
     for name, parameter in head.named_parameters():  # weight, and bias where the policy has one
         source = scale * getattr(lm_head, name)[[positive, negative]]
@@ -373,12 +374,16 @@ def _check_equal_to_policy(model: MMPRMModel, policy: PreTrainedModel, processor
     theirs = policy.eval()(**inputs, use_cache=False).logits[0, -1, tokens]
     policy.train(was_training)
     difference = (ours - theirs.float().softmax(-1)[:1].to(ours.device)).abs().item()
-    tolerance = 1e-5 if model.dtype in (torch.float32, torch.float64) else 0.03
-    if difference > tolerance and not getattr(model, "is_quantized", False):
+    is_quantised = getattr(model, "is_quantized", False)
+    tolerance = 1e-5 if model.dtype in (torch.float32, torch.float64) and not is_quantised else 0.03
+    remedy = 'start with head_type="mlp", which promises nothing before training'
+    if model.config.head_type == "sigmoid" and model.config.logit_softcap is not None:
+        remedy = 'one logit cannot hold the difference of two capped ones: use head_type="two_token"'
+    if difference > tolerance:
         raise ValueError(
             f"The head does not reproduce {type(policy).__name__}: P({processor.positive_token}) differs by "
             f"{difference:.1e}, allowed {tolerance:.0e}. The policy changes its logits in a way that the head does not "
-            'know; start with head_type="mlp", which promises nothing before training.'
+            f"know; {remedy}."
         )
 
 

@@ -1,0 +1,85 @@
+"""PEFT adapters with head and marker row: what moves, and the same scores after every way of loading."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny_prms import CASES, scores_of, tiny_prm
+from transformers import AutoModel
+
+from mmprm_hf.fingerprints import model_fingerprint
+from mmprm_hf.models import MMPRMModel
+
+peft = pytest.importorskip("peft")
+
+
+def train(model, prm):
+    """The model under an adapter after three optimizer steps."""
+    settings = peft.LoraConfig(
+        target_modules=["q_proj", "v_proj"],
+        modules_to_save=["score"],
+        trainable_token_indices={"embed_tokens": [prm.processor.marker_token_id]},
+        r=2,
+    )
+    adapted = peft.get_peft_model(model, settings)
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        adapted(**prm.batch, labels=prm.labels()).loss.backward()
+        optimizer.step()
+    return adapted
+
+
+@pytest.mark.parametrize("family, head_type", CASES)
+def test_head_and_marker_row_train_and_every_way_of_loading_gives_the_same(family, head_type, tmp_path):
+    prm = tiny_prm(family)
+    base, adapter = prm.saved(tmp_path / "prm", head_type), tmp_path / "adapter"
+    start = MMPRMModel.from_pretrained(base)
+    model = MMPRMModel.from_pretrained(base)
+    fingerprint = model_fingerprint(model)
+    adapted = train(model, prm)
+    scores = scores_of(adapted, prm)
+    assert (scores - scores_of(start, prm)).abs().max() > 0.01
+    adapted.save_pretrained(adapter)
+    other = MMPRMModel.from_pretrained(base)
+    other.load_adapter(str(adapter))
+    for loaded in (
+        peft.PeftModel.from_pretrained(MMPRMModel.from_pretrained(base), adapter),
+        AutoModel.from_pretrained(adapter),
+        MMPRMModel.from_pretrained(adapter),
+        other,
+    ):
+        torch.testing.assert_close(scores_of(loaded, prm), scores, atol=1e-6, rtol=0)
+    merged = adapted.merge_and_unload()
+    assert type(merged) is MMPRMModel
+    torch.testing.assert_close(scores_of(merged, prm), scores, atol=1e-5, rtol=0)
+    rows, old_rows = merged.get_input_embeddings().weight, start.get_input_embeddings().weight
+    assert (rows != old_rows).any(-1).nonzero().flatten().tolist() == [prm.processor.marker_token_id]
+    for name, parameter in merged.score.named_parameters():
+        assert not torch.equal(parameter, start.score.get_parameter(name)), name
+    merged.save_pretrained(tmp_path / "merged")
+    assert torch.equal(scores_of(AutoModel.from_pretrained(tmp_path / "merged"), prm), scores_of(merged, prm))
+    assert model_fingerprint(merged) != fingerprint
+
+
+@pytest.mark.parametrize("head_type", ["two_token", "sigmoid"])
+def test_an_adapter_trained_straight_from_a_policy_is_loaded_onto_it(head_type, tmp_path):
+    """Its folder names no base, as that was never saved; loading it alone says so."""
+    prm = tiny_prm("llava")
+    adapted = train(prm.model(head_type), prm)
+    adapted.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(prm.model(head_type), tmp_path)
+    assert torch.equal(scores_of(loaded, prm), scores_of(adapted, prm))
+    with pytest.raises(ValueError, match="does not name the PRM that it belongs to.*from_policy"):
+        MMPRMModel.from_pretrained(tmp_path)
+
+
+def test_an_adapter_of_a_policy_is_refused(tmp_path):
+    """Read as a PRM's, the policy's config would make a random backbone of the default size: seven billion weights."""
+    prm = tiny_prm("llama")
+    settings = {"peft_type": "LORA", "base_model_name_or_path": prm.policy_dir}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llama'"):
+        MMPRMModel.from_pretrained(tmp_path)
