@@ -43,17 +43,6 @@ Layout = Literal["auto", "packed", "tree", "chain", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "packed", "tree", "chain", "rows")
 
 
-def _num_common(first: Sequence[int], last: Sequence[int]) -> int:
-    """Length of the common beginning of two rows; of sorted rows, the first and last tell for all."""
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-
-
-def _num_distinct(rows: Sequence[Sequence[int]]) -> int:
-    """Tokens of the prefix tree of sorted rows."""
-    shared = sum(_num_common(a, b) for a, b in zip(rows[:-1], rows[1:], strict=True))
-    return sum(map(len, rows)) - shared
-
-
 def is_scorable(candidate: Candidate) -> bool:
     """True for a complete candidate with at least one step and no blank step; others get no step scores."""
     return candidate.complete and bool(candidate.steps) and all(step.strip() for step in candidate.steps)
@@ -67,63 +56,6 @@ class _Job:
     solutions: tuple[Solution, ...]
     rows: tuple[tuple[int, ...], ...] = ()
     prompt: tuple[int, ...] = ()
-
-
-def is_scorable(candidate: Candidate) -> bool:
-    """True for a complete candidate with at least one step and no blank step; others get no step scores."""
-    return candidate.complete and bool(candidate.steps) and all(step.strip() for step in candidate.steps)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One problem with the distinct solutions to score, and after encoding their token ids."""
-
-    problem: Problem
-    solutions: tuple[Solution, ...]
-    rows: tuple[tuple[int, ...], ...] = ()
-    prompt: tuple[int, ...] = ()
-
-    def shared_length(self) -> int:
-        """Tokens that open all rows: a single row whole; else what all begin with, but for the shortest one's last."""
-        if len(self.rows) == 1:
-            return len(self.rows[0])
-        return min(_num_common(min(self.rows), max(self.rows)), min(map(len, self.rows)) - 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """Jobs laid out as common prefixes and the rows behind them.
-
-    Args:
-        lengths: Prefix length of each job.
-        subtrees: ``(job, its solutions' indices, their tree behind the prefix)``, small trees first.
-        chunks: Ranges of `subtrees` that share a forward.
-    """
-
-    lengths: list[int]
-    subtrees: list[tuple[int, list[int], PackedTree]]
-    chunks: list[tuple[int, int]]
-
-    def packed_width(self) -> int:
-        """Tokens of the longest job as one packed row."""
-        widths = list(self.lengths)
-        for p, _, tree in self.subtrees:
-            widths[p] += len(tree)
-        return max(widths)
-
-    def packed_cost(self, pair_cost: float) -> float:
-        """Work of one packed row per job, in tokens; `pair_cost` is that of one query and key."""
-        width = self.packed_width()
-        return len(self.lengths) * width * (1 + width * pair_cost)
-
-    def shared_cost(self, pair_cost: float) -> float:
-        """Work of the prefixes and of what follows them, in tokens."""
-        width = max(self.lengths)
-        cost = len(self.lengths) * width * (1 + width * pair_cost)
-        for start, stop in self.chunks:
-            longest = len(self.subtrees[stop - 1][2])
-            cost += (stop - start) * longest * (1 + (width + longest) * pair_cost) + _FORWARD_TOKENS
-        return cost
 
 
 class PRMScorer:

@@ -1,7 +1,7 @@
 """One conformance test for every family of backbones: the same scores however they are computed, and the policy's.
 
 The table of largest differences is printed after the run. Families whose stock processor needs torchvision skip,
-saying so, unless `MMPRM_TORCHVISION` names a folder that holds it (`make test-torchvision`).
+saying so, unless `MMPRM_EXTRAS` names a folder that holds it (`make test-extras`).
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ import json, os, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 sys.modules["mmprm_hf"] = None  # any import of the package fails
 from backbones import enable_torchvision
-enable_torchvision(os.environ.get("MMPRM_TORCHVISION"))
+enable_torchvision(os.environ.get("MMPRM_EXTRAS"))
 import torch
 from transformers import AutoModel, AutoProcessor
 for name, case in json.loads(sys.stdin.read()).items():
