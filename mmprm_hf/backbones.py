@@ -57,6 +57,14 @@ def max_shared_length(model: PreTrainedModel) -> int | None:
     return min(limit for limit in limits if limit)
 
 
+def forget_longer_rows(model: PreTrainedModel) -> None:
+    """Sets dynamic RoPE back: transformers keeps the frequencies of the longest row so far for all later long ones."""
+    for module in model.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_inv_freq"):
+            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+            module.max_seq_len_cached = module.original_max_seq_len
+
+
 def why_no_tree(model: PreTrainedModel) -> str | None:
     """Why the configuration rules out ``tree`` (packed rows, masks of our own); None where it does not."""
     if attention_windows(model) is None:
@@ -239,6 +247,7 @@ def packed_inputs(
 __all__ = [
     "attention_argument",
     "attention_windows",
+    "forget_longer_rows",
     "image_blocks",
     "max_shared_length",
     "packed_inputs",

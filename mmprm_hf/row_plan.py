@@ -122,7 +122,8 @@ def share_rows(rows: Sequence[Row], num_before: int, pair_cost: float, max_token
             parts.setdefault(rows[k][depth] if depth < len(rows[k]) else -1, []).append(k)
         found = [best(part, depth) for part in parts.values()]
         apart = sum(cost for _, cost in found)
-        if whole <= apart and num_before + num_tokens <= max_tokens:
+        # Without a common token there is nothing to share, and no tree.
+        if depth > 0 and whole <= apart and num_before + num_tokens <= max_tokens:
             return [members], whole
         return [group for groups, _ in found for group in groups], apart
 

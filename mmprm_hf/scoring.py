@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .backbones import (
     TREE_KERNEL,
+    forget_longer_rows,
     max_shared_length,
     packed_inputs,
     pair_cost,
@@ -285,6 +286,8 @@ class PRMScorer:
             row = self.processor(
                 images=list(job.problem.images), text=job.problem.question, steps=steps, control_tokens="as_text"
             )
+            if self.max_shared_length is not None:
+                forget_longer_rows(self.model)
             (scores,) = self.model(**row.to(self.model.device)).step_scores()
             found.append(tuple(scores.tolist()))
         return found
