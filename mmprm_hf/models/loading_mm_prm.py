@@ -10,17 +10,22 @@ import json
 import os
 from typing import Any
 
+import torch
+from accelerate import init_empty_weights
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_mm_prm import MMPRMConfig
+from .policy_mm_prm import check_decoder_only
 
 HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 # What transformers and PEFT look for on a quantised model, beside `is_quantized`.
@@ -38,14 +43,43 @@ _LEFT_OUT = ("modules_to_not_convert", "llm_int8_skip_modules")
 
 
 def load_policy(path: str | os.PathLike, **kwargs) -> PreTrainedModel:
-    """The policy behind a path, as the Auto class of its config loads it."""
+    """The policy behind a path, as the Auto class of its config loads it, with all of its weights.
+
+    Raises:
+        ValueError: if it is a PRM or an encoder-decoder, or weights are missing or of other shapes.
+    """
+    kwargs.pop("output_loading_info", None)
     hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if name in kwargs}
     config = AutoConfig.from_pretrained(path, **hub_kwargs)
     if config.model_type == MMPRMConfig.model_type:
         raise ValueError(f"{str(path)!r} is a PRM already; load it with MMPRMModel.from_pretrained.")
+    check_decoder_only(config, repr(str(path)))
     is_vision = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     auto_class = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
-    return auto_class.from_pretrained(path, **kwargs)
+    policy, info = auto_class.from_pretrained(path, output_loading_info=True, **kwargs)
+    _check_complete(policy, info, path)
+    return policy
+
+
+def _check_complete(policy: PreTrainedModel, info: dict[str, Any], path: str | os.PathLike) -> None:
+    tied = getattr(policy, "all_tied_weights_keys", None) or {}
+    missing = set(info["missing_keys"]) - set(tied)
+    wrong = sorted(missing | {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]})
+    if not wrong:
+        return
+    head = policy.get_output_embeddings()
+    head_names = {
+        name for name, parameter in policy.named_parameters() if head is not None and parameter is head.weight
+    }
+    if head_names & missing:
+        raise ValueError(
+            f"{str(path)!r} has no language-model head ({', '.join(sorted(head_names))} is missing). It "
+            f"would be random. Save the whole policy ({type(policy).__name__}), not the model without its head."
+        )
+    raise ValueError(
+        f"{len(wrong)} weights of the policy are missing or of another shape in {str(path)!r}, first {wrong[:5]}. They "
+        f"would be random. Save or download {type(policy).__name__} again, or correct its config.json."
+    )
 
 
 def check_is_prm(path: str | os.PathLike, **hub_kwargs: Any) -> None:
@@ -78,10 +112,31 @@ def drop_one_way_conversions(model: PreTrainedModel) -> None:
     model._weight_conversions = [c for c in known if tuple(c.source_patterns) not in one_way]
 
 
+@torch.no_grad()
+def restore_buffers(model: PreTrainedModel) -> None:
+    """Gives a loaded PRM's backbone the buffers that are not saved, as its config makes them.
+
+    transformers 5.24 leaves those uninitialised that a headless model fills for its parts (Falcon-H1's `mup_vector`)
+    where it lies inside another model. Goes once a reloaded Falcon-H1 keeps them.
+    """
+    loaded = dict(model.vlm.named_non_persistent_buffers())
+    if not loaded or is_deepspeed_zero3_enabled():  # which makes no model without memory first
+        return
+    with init_empty_weights(include_buffers=False):
+        rebuilt = AutoModel.from_config(copy.deepcopy(model.config.vlm_config))
+    for name, made in rebuilt.named_non_persistent_buffers():
+        buffer = loaded.get(name)
+        if buffer is None or buffer.shape != made.shape or "meta" in (buffer.device.type, made.device.type):
+            continue
+        value = made.to(buffer.device, buffer.dtype)
+        if not torch.equal(buffer, value):
+            buffer.copy_(value)
+
+
 def quantization_of_prm(policy: PreTrainedModel) -> Any:
     """A quantised policy's settings, with the names of modules that it leaves out as they are in the PRM."""
     settings = copy.deepcopy(policy.config.quantization_config)
-    prefix = f"{policy.base_model_prefix}."
+    prefix = f"{policy.base_model_prefix if policy.base_model is not policy else 'model'}."
     for name in _LEFT_OUT:
         left_out = getattr(settings, name, None)
         if left_out:
@@ -97,4 +152,5 @@ __all__ = [
     "drop_one_way_conversions",
     "load_policy",
     "quantization_of_prm",
+    "restore_buffers",
 ]

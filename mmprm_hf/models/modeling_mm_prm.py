@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import os
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_mm_prm import MMPRMConfig
@@ -26,8 +27,20 @@ from .loading_mm_prm import (
     drop_one_way_conversions,
     load_policy,
     quantization_of_prm,
+    restore_buffers,
 )
 from .parts_mm_prm import cache_argument
+from .policy_mm_prm import (
+    backbone_of,
+    check_causal,
+    check_loads_again,
+    language_model_head,
+    logit_softcap,
+    policy_text,
+    positive_scores,
+    prepare_marker_row,
+    start_head,
+)
 from .processing_mm_prm import MMPRMProcessor
 from .prompts_mm_prm import DIALECTS  # noqa: F401
 
@@ -45,18 +58,19 @@ class MMPRMOutput(ModelOutput):
             head (num_markers, 1).
         marker_counts: (batch,) number of markers in each row; splits `logits` back into rows.
         cache: The key-value cache, only where one was asked for.
+        hidden_states, attentions: The backbone's, only where `output_hidden_states` or `output_attentions` was given.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     marker_counts: torch.Tensor | None = None
     cache: object | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
     def step_scores(self) -> tuple[torch.Tensor, ...]:
         """P(positive) of each step in [0, 1]: one float32 tensor (num_steps,) per row of the batch."""
-        logits = self.logits.float()
-        scores = logits[:, 0].sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)[:, 0]
-        return scores.split(self.marker_counts.tolist())
+        return positive_scores(self.logits).split(self.marker_counts.tolist())
 
 
 class MMPRMModel(PreTrainedModel):
@@ -118,25 +132,28 @@ class MMPRMModel(PreTrainedModel):
             The model in eval mode.
 
         Raises:
-            ValueError: if `policy` is a PRM already, a model object is given without processor, or the policy turns
-                its logits into something that such a head cannot express.
+            ValueError: if `policy` is a PRM already, a model object is given without processor, weights are missing,
+                the backbone is not a causal decoder, or the policy turns its logits into something that such a head
+                cannot express.
         """
         if isinstance(policy, PreTrainedModel):
             if processor is None:
                 raise ValueError("from_policy(model) needs the processor; make it with MMPRMProcessor.from_policy.")
-            policy_model, backbone = policy, copy.deepcopy(policy.base_model)
+            policy_model, backbone = policy, copy.deepcopy(backbone_of(policy))
         else:
             policy_model = load_policy(policy, dtype=dtype, attn_implementation=attn_implementation, **kwargs)
-            backbone = policy_model.base_model
+            backbone = backbone_of(policy_model)
             processor = processor or MMPRMProcessor.from_policy(policy)
-        _prepare_marker_row(backbone, processor)
-        lm_head = policy_model.get_output_embeddings()
-        text_config = policy_model.config.get_text_config()
+        lm_head = language_model_head(policy_model)
+        # A new config, and a model made from it, choose the attention anew, in the backbone's own configs too.
+        parts = [part for part in backbone.modules() if isinstance(part, PreTrainedModel)]
+        attention = {part: part.config._attn_implementation for part in parts}
+        prepare_marker_row(backbone, processor)
         config = MMPRMConfig(
             vlm_config=backbone.config,
             head_type=head_type,
             head_bias=lm_head.bias is not None,
-            logit_softcap=getattr(text_config, "final_logit_softcapping", None),
+            logit_softcap=logit_softcap(policy_model.config.get_text_config()),
             marker_token=processor.marker_token,
             marker_token_id=processor.marker_token_id,
             positive_token=processor.positive_token,
@@ -149,7 +166,9 @@ class MMPRMModel(PreTrainedModel):
             del config.vlm_config.quantization_config
         with torch.device("meta"):  # the random backbone would only double the memory
             model = cls(config)
-        model.vlm = backbone
+        for part, implementation in attention.items():
+            part.config._attn_implementation_internal = implementation
+        rebuilt, model.vlm = model.vlm, backbone
         head_dtype = torch.float32 if backbone.dtype == torch.float16 else backbone.dtype
         model.score = make_head(config).to(lm_head.weight.device, head_dtype)
         model.is_quantized = getattr(policy_model, "is_quantized", False)
@@ -157,11 +176,13 @@ class MMPRMModel(PreTrainedModel):
             if hasattr(policy_model, name):
                 setattr(model, name, getattr(policy_model, name))
         model.eval()
+        text = policy_text(model, processor)
+        states = check_causal(model, text)
+        check_loads_again(model, rebuilt)
         if head_type == "mlp":
             model.score.apply(model._init_weights)
         else:
-            _copy_head_rows(model.score, lm_head, processor, _logit_scale(text_config))
-            _check_equal_to_policy(model, policy_model, processor)
+            start_head(model, policy_model, processor, text, states)
         return model
 
     @classmethod
@@ -185,6 +206,7 @@ class MMPRMModel(PreTrainedModel):
             )
         if getattr(model, "hf_quantizer", None) is not None:
             drop_one_way_conversions(model)
+        restore_buffers(model)
         return (model, info) if wants_info else model
 
     # What transformers expects
@@ -242,26 +264,37 @@ class MMPRMModel(PreTrainedModel):
         labels: torch.FloatTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         use_cache: bool = False,
+        return_dict: bool | None = None,
         **kwargs,
-    ) -> MMPRMOutput:
+    ) -> MMPRMOutput | tuple:
         """Logits of every marker, and the loss where labels are given.
 
         Args:
             input_ids: (batch, seq); every position that holds `config.marker_token_id` is scored.
             attention_mask: (batch, seq), or (batch, 1, query, key) for packed rows, or a dict per layer type.
             pixel_values: The stock processor's image tensor, None for text.
-            position_ids: (batch, seq), needed with a cache or a packed row.
+            position_ids: (batch, seq), needed with a cache or a packed row; None numbers each row's own tokens.
             cache: Key-value cache of a prefix (`past_key_values` before transformers 5.24); `input_ids` then holds
                 only what follows.
             labels: (batch, seq) targets in [0, 1] at marker positions, -100 elsewhere (ignored).
             num_items_in_batch: Labelled markers of the whole optimizer step; the loss is the sum divided by it. None
                 divides by this batch's own number.
             use_cache: Return `cache`.
-            **kwargs: The backbone's other inputs (image sizes, grids, token types).
+            return_dict: False returns a tuple; None is the configuration's choice.
+            **kwargs: The backbone's other inputs (image sizes, grids, token types), and `output_hidden_states`,
+                `output_attentions`.
 
         Returns:
-            `MMPRMOutput`.
+            `MMPRMOutput`, or the tuple of what it holds.
+
+        Raises:
+            ValueError: for a label off a marker, or one that is neither in [0, 1] nor -100.
         """
+        is_marker = input_ids == self.config.marker_token_id  # (batch, seq)
+        if labels is not None:
+            check_labels(labels, is_marker)
+        if position_ids is None and cache is None:
+            position_ids = left_padded_positions(self.vlm, attention_mask)
         if pixel_values is not None:  # in the backbone's precision; image tensors come in float32
             kwargs["pixel_values"] = (
                 pixel_values.to(self.vlm.dtype) if pixel_values.is_floating_point() else pixel_values
@@ -274,17 +307,19 @@ class MMPRMModel(PreTrainedModel):
             use_cache=use_cache,
             **kwargs,
         )
-        is_marker = input_ids == self.config.marker_token_id  # (batch, seq)
         logits = self.marker_logits(hidden.last_hidden_state[is_marker.to(hidden.last_hidden_state.device)])
         loss = None
         if labels is not None:  # an empty selection still reaches all weights, with zero gradients
             loss = marker_loss(logits, labels[is_marker].to(logits.device), num_items_in_batch)
-        return MMPRMOutput(
+        output = MMPRMOutput(
             loss=loss,
             logits=logits,
             marker_counts=is_marker.sum(-1),
             cache=getattr(hidden, cache_argument(self.vlm), None) if use_cache else None,
+            hidden_states=getattr(hidden, "hidden_states", None),
+            attentions=getattr(hidden, "attentions", None),
         )
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def marker_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Logits (num_markers, 2 or 1) of the hidden states (num_markers, hidden) at markers."""
@@ -302,6 +337,43 @@ def make_head(config: MMPRMConfig) -> nn.Module:
     if config.head_type == "mlp":
         return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, 2))
     return nn.Linear(hidden_size, 1 if config.head_type == "sigmoid" else 2, bias=config.head_bias)
+
+
+def check_labels(labels: torch.Tensor, is_marker: torch.Tensor) -> None:
+    """Refuses labels that no step can have.
+
+    Raises:
+        ValueError: if the shapes differ, or a label lies off a marker or is neither in [0, 1] nor -100.
+    """
+    if labels.shape != is_marker.shape:
+        raise ValueError(
+            f"Found labels of shape {tuple(labels.shape)} for input_ids of shape {tuple(is_marker.shape)}. Give one "
+            f"label per token, {IGNORE_LABEL:g} wherever there is no marker."
+        )
+    is_labelled = labels != IGNORE_LABEL  # NaN is
+    wrong = is_labelled & ~((labels >= 0) & (labels <= 1) & is_marker.to(labels.device))
+    if not wrong.any():
+        return
+    row, column = wrong.nonzero()[0].tolist()
+    rule = "is in [0, 1] or -100" if is_marker[row, column] else "stands at a step marker; all else is -100"
+    raise ValueError(
+        f"Found the label {labels[row, column].item()} at row {row}, column {column} ({int(wrong.sum())} such labels). "
+        f"A label {rule}; check how the labels were made."
+    )
+
+
+def left_padded_positions(backbone: PreTrainedModel, attention_mask: torch.Tensor | dict | None) -> torch.Tensor | None:
+    """Position ids (batch, seq) that begin at each row's first token, None where the backbone finds them itself.
+
+    Left to itself, a backbone with absolute positions counts the padding before a row's first token.
+    """
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 2:
+        return None
+    if hasattr(backbone, "get_rope_index") or "position_ids" not in inspect.signature(backbone.forward).parameters:
+        return None
+    if attention_mask[:, 0].all():
+        return None
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def marker_loss(
@@ -331,73 +403,6 @@ def marker_loss(
     else:
         num_items_in_batch = max(num_items_in_batch, 1)
     return total / num_items_in_batch
-
-
-def _logit_scale(text_config: PreTrainedConfig) -> float:
-    """What the policy multiplies its logits with after its head (Cohere: `logit_scale`, Granite: `logits_scaling`)."""
-    return getattr(text_config, "logit_scale", None) or 1.0 / (getattr(text_config, "logits_scaling", None) or 1.0)
-
-
-@torch.no_grad()
-def _copy_head_rows(head: nn.Linear, lm_head: nn.Module, processor: MMPRMProcessor, scale: float) -> None:
-    """Starts a linear head from the language-model rows of the two tokens.
-
-    Raises:
-        ValueError: if those rows are quantised: the head would be made of codes.
-    """
-    kind = type(lm_head.weight.data) if type(lm_head.weight.data) is not torch.Tensor else lm_head.weight.dtype
-    if kind not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        raise ValueError(
-            f"The policy's language-model head is quantised (its weight is {kind}), and the PRM's head starts from its "
-            'rows. Add "lm_head" to the modules that the quantization_config leaves out.'
-        )
-    positive, negative = processor.positive_token_id, processor.negative_token_id
-    for name, parameter in head.named_parameters():  # weight, and bias where the policy has one
-        source = scale * getattr(lm_head, name)[[positive, negative]]
-        parameter.copy_(source if head.out_features == 2 else source[:1] - source[1:])
-
-
-@torch.no_grad()
-def _check_equal_to_policy(model: MMPRMModel, policy: PreTrainedModel, processor: MMPRMProcessor) -> None:
-    """Compares both models' scores after a few tokens; a head that misses a rule of the policy's logits is caught.
-
-    Raises:
-        ValueError: if they differ by more than rounding of the model's precision.
-    """
-    ids = processor.tokenizer.encode("Is 1 + 1 = 2?", add_special_tokens=False)
-    inputs = {"input_ids": torch.tensor([ids], device=model.get_input_embeddings().weight.device)}
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    was_training = policy.training
-    states = model.vlm(**inputs, use_cache=False).last_hidden_state[0, -1:]
-    ours = MMPRMOutput(logits=model.marker_logits(states), marker_counts=torch.tensor([1])).step_scores()[0]
-    tokens = [processor.positive_token_id, processor.negative_token_id]
-    theirs = policy.eval()(**inputs, use_cache=False).logits[0, -1, tokens]
-    policy.train(was_training)
-    difference = (ours - theirs.float().softmax(-1)[:1].to(ours.device)).abs().item()
-    is_quantised = getattr(model, "is_quantized", False)
-    tolerance = 1e-5 if model.dtype in (torch.float32, torch.float64) and not is_quantised else 0.03
-    remedy = 'start with head_type="mlp", which promises nothing before training'
-    if model.config.head_type == "sigmoid" and model.config.logit_softcap is not None:
-        remedy = 'one logit cannot hold the difference of two capped ones: use head_type="two_token"'
-    if difference > tolerance:
-        raise ValueError(
-            f"The head does not reproduce {type(policy).__name__}: P({processor.positive_token}) differs by "
-            f"{difference:.1e}, allowed {tolerance:.0e}. The policy changes its logits in a way that the head does not "
-            f"know; {remedy}."
-        )
-
-
-def _prepare_marker_row(backbone: PreTrainedModel, processor: MMPRMProcessor) -> None:
-    """Makes room for the marker and starts a new marker at the mean of the known embeddings."""
-    embeddings = backbone.get_input_embeddings()
-    num_rows = embeddings.weight.shape[0]
-    if not processor.marker_added and processor.marker_token_id < num_rows:
-        return  # the policy was trained with the marker: its row is kept
-    mean = embeddings.weight.detach()[: min(num_rows, processor.marker_token_id)].mean(0)
-    if len(processor.tokenizer) > num_rows:
-        backbone.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
-    with torch.no_grad():
-        backbone.get_input_embeddings().weight[processor.marker_token_id] = mean
 
 
 __all__ = ["IGNORE_LABEL", "MMPRMModel", "MMPRMOutput", "make_head", "marker_loss"]
