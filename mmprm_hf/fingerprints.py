@@ -36,9 +36,17 @@ def model_fingerprint(model: torch.nn.Module) -> str:
 
 
 def processor_fingerprint(processor: Any) -> str:
-    """Hash of a PRM processor's settings and vocabulary."""
+    """Hash of a PRM processor's settings, its chat template, and all that decides how its tokenizer cuts text."""
+    tokenizer = processor.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        rules: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        rules = json.loads(backend.to_str())
+        for name in ("truncation", "padding"):  # left there by the last call
+            rules.pop(name, None)
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    return content_hash(settings, sorted(processor.tokenizer.get_vocab().items()))
+    return content_hash(settings, processor.chat_template, rules)
 
 
 def problem_fingerprint(question: str, images: Sequence[Any]) -> str:

@@ -107,6 +107,7 @@ class PRMScorer:
             )
         self.model = model.eval()
         self.processor = processor
+        self._marker_is_word = processor.marker_is_word
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_problems = max_batch_problems
         self.store = store if store is None or isinstance(store, ScoreStore) else ScoreStore(store)
@@ -135,7 +136,8 @@ class PRMScorer:
                 plain text.
 
         Returns:
-            Copies; `step_scores` is None for a candidate that is incomplete, empty, or has a blank step.
+            Copies; `step_scores` is None for a candidate that is incomplete, empty, has a blank step, or writes a
+            marker that is an ordinary word of the vocabulary.
         """
         return self.score_many([problem], [candidates])[0]
 
@@ -160,13 +162,13 @@ class PRMScorer:
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
             )
         solutions = [
-            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if is_scorable(c)))
+            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if self._is_scorable(c)))
             for candidates in candidates_per_problem
         ]
         scores = self.score_solutions(problems, solutions, progress=progress)
         by_steps = [dict(zip(s, found, strict=True)) for s, found in zip(solutions, scores, strict=True)]
         return [
-            [dataclasses.replace(c, step_scores=by_steps[i][tuple(c.steps)] if is_scorable(c) else None) for c in row]
+            [dataclasses.replace(c, step_scores=by_steps[i].get(tuple(c.steps)) if c.complete else None) for c in row]
             for i, row in enumerate(candidates_per_problem)
         ]
 
@@ -194,6 +196,16 @@ class PRMScorer:
                         self.store.put(keys[index][solution], known[index][solution])
                 bar.update(len(indices))
         return [[known[i][tuple(s)] for s in row] for i, row in enumerate(solutions)]
+
+    def _is_scorable(self, candidate: Candidate) -> bool:
+        """As `is_scorable`, and no step writes a marker that is an ordinary word of the vocabulary."""
+        marker = self.processor.marker_token
+        if not is_scorable(candidate):
+            return False
+        if not (self._marker_is_word and any(marker in step for step in candidate.steps)):
+            return True
+        logger.warning("A candidate writes the step marker %r, a word of this tokenizer; it gets no score.", marker)
+        return False
 
     def session(self, problem: Problem) -> ScoringSession:
         """Incremental scoring of one problem's solutions as they grow, for guided search."""

@@ -7,9 +7,12 @@ import dataclasses
 
 import pytest
 import torch
+from conftest import make_tokenizer
+from tokenizers import normalizers
 from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
 
 from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.fingerprints import processor_fingerprint
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
 from mmprm_hf.score_store import ScoreStore
 from mmprm_hf.scoring import PRMScorer
@@ -149,7 +152,7 @@ def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
     assert len(reopened.store) == 10
 
 
-@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator"])
+@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator", "template", "normalizer"])
 def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, change):
     model, processor = prm
     store = ScoreStore()
@@ -159,6 +162,12 @@ def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, 
         model = copy.deepcopy(model)
         with torch.no_grad():
             model.score.weight += 0.5
+    elif change in ("template", "normalizer"):
+        processor = copy.deepcopy(processor)
+        if change == "template":
+            processor.base_processor.chat_template += "{{ ' ' }}"
+        else:
+            processor.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "3")
     elif change == "separator":
         processor = MMPRMProcessor(processor.base_processor, step_separator=" ")
     else:
@@ -287,3 +296,22 @@ def test_attention_with_an_unknown_limit_is_scored_row_by_row(prm, caplog):
     for layout in ("tree", "chain", "packed"):
         with pytest.raises(ValueError, match=f"layout '{layout}' would be wrong: GPTNeoModel limits its attention"):
             PRMScorer(model, prm[1], layout=layout)
+
+
+def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
+    """Where the marker is a word of the vocabulary, text can write it; the others are scored all the same."""
+    processor = MMPRMProcessor(make_tokenizer(), marker_token="%")
+    text_config = LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+    model = MMPRMModel(MMPRMConfig(vlm_config=text_config, marker_token_id=processor.marker_token_id))
+    candidates = [Candidate(steps=("a",)), Candidate(steps=("5% of b",)), Candidate(steps=("a",), complete=False)]
+    found = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
+    assert [c.step_scores is None for c in found] == [False, True, True]
+    assert "A candidate writes the step marker '%'" in caplog.text
+
+
+def test_a_fingerprint_survives_saving(prm, tmp_path):
+    processor = prm[1]
+    before = processor_fingerprint(processor)
+    processor(text=["q", "longer"], steps=[["a"], ["b"]])  # padding leaves its traces in the tokenizer
+    processor.save_pretrained(tmp_path)
+    assert processor_fingerprint(processor) == processor_fingerprint(MMPRMProcessor.from_pretrained(tmp_path)) == before

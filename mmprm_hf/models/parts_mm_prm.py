@@ -5,10 +5,12 @@ This file is part of the portable island: sibling imports only, so that a saved 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +56,7 @@ def load_base_processor(
 
 
 def image_backend_of(base: Any) -> str | None:
-    """ "pil" or "torchvision": what a stock processor resizes images with; None if it takes no images.
+    """What a stock processor resizes images with, "pil" or "torchvision"; None if it takes no images.
 
     A processor with a video processor loads with torchvision only, whatever its images were made with.
     """
@@ -99,11 +101,16 @@ def encode_texts(
         ``(ids, extra)``: tensors shaped (batch, seq) stand in `extra` as lists of per-row lists.
 
     Raises:
-        ValueError: on an image that cannot be read, or several texts and no pad token.
+        ValueError: on an image that cannot be read, several texts with images and no pad token, or a backbone that
+            looks at images by cross-attention.
     """
     has_pad = tokenizer_of(base).pad_token_id is not None
     if not has_pad and len(texts) > 1:
-        raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch.")
+        if any(images):
+            raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch.")
+        alone = [encode_texts(base, [text], [()], add_special_tokens) for text in texts]
+        extra = {name: [extra[name][0] for _, extra in alone] for name in alone[0][1]}
+        return [ids for (ids,), _ in alone], extra
     options: dict[str, Any] = {"padding": has_pad, "padding_side": "right", "return_tensors": "pt"}
     if not add_special_tokens:
         options["add_special_tokens"] = False
@@ -112,6 +119,11 @@ def encode_texts(
     else:
         loaded = [[load_image(image) for image in row] for row in images]
         features = base(images=loaded if any(loaded) else None, text=texts, **options)
+    if "cross_attention_mask" in features:
+        raise ValueError(
+            f"{type(base).__name__} belongs to a backbone that looks at images by cross-attention (Mllama), whose mask "
+            "would have to grow with the steps; that is not supported. Choose a backbone that reads images as tokens."
+        )
     lengths = features["attention_mask"].sum(-1).tolist()
     shape = features["input_ids"].shape
     extra: dict[str, Any] = {}
@@ -122,6 +134,28 @@ def encode_texts(
         extra[name] = [r[:n].tolist() for r, n in zip(value, lengths, strict=True)] if is_per_token else value
     ids = [row[:length].tolist() for row, length in zip(features["input_ids"], lengths, strict=True)]
     return ids, extra
+
+
+def encode_as_text(
+    tokenizer: PreTrainedTokenizerBase, text: str, control_tokens: Sequence[str], control_ids: frozenset[int]
+) -> list[int]:
+    """Token ids of a text whose control tokens are read as the characters that they are made of.
+
+    `split_special_tokens` leaves added tokens that are not special (image placeholders of some tokenizers) whole; such
+    a text is encoded in parts, cut inside each control token. A one-character token stays what it is.
+    """
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    if control_ids.isdisjoint(ids):
+        return ids
+    starts = (match.start() for token in control_tokens if len(token) > 1 for match in _occurrences(token, text))
+    cuts = [0, *sorted({start + 1 for start in starts}), len(text)]
+    parts = [text[start:stop] for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    encode = functools.partial(tokenizer.encode, add_special_tokens=False, split_special_tokens=True)
+    return [i for part in parts for i in encode(part)]
+
+
+def _occurrences(token: str, text: str) -> Iterator[re.Match]:
+    return re.finditer(f"(?={re.escape(token)})", text)  # overlapping ones too
 
 
 def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
@@ -196,6 +230,7 @@ def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: 
 __all__ = [
     "cache_argument",
     "control_tokens_of",
+    "encode_as_text",
     "encode_texts",
     "fit_steps",
     "image_backend_of",

@@ -25,6 +25,7 @@ from .configuration_mm_prm import MMPRMConfig
 from .images_mm_prm import load_image  # noqa: F401
 from .parts_mm_prm import (
     control_tokens_of,
+    encode_as_text,
     encode_texts,
     fit_steps,
     image_backend_of,
@@ -109,6 +110,8 @@ class MMPRMProcessor(ProcessorMixin):
         self.positive_token_id = single_token_id(self.tokenizer, positive_token)
         self.negative_token_id = single_token_id(self.tokenizer, negative_token)
         self._control_tokens = control_tokens_of(base_processor, self.tokenizer, marker_token)
+        ids = self.tokenizer.convert_tokens_to_ids(list(self._control_tokens))
+        self._control_ids = frozenset(ids) - {self.tokenizer.unk_token_id}
 
     # Construction, saving, loading
 
@@ -260,6 +263,12 @@ class MMPRMProcessor(ProcessorMixin):
         return _STEP_TYPE_IDS.get(type(self.base_processor).__name__, 0)
 
     @property
+    def marker_is_word(self) -> bool:
+        """Whether plain text can write the marker: it is a word of the vocabulary, and not a token made for it."""
+        marker = encode_as_text(self.tokenizer, self.marker_token, self._control_tokens, self._control_ids)
+        return self.marker_token_id in marker
+
+    @property
     def pad_token_id(self) -> int:
         """Id used for padding; never the marker's."""
         tokenizer = self.tokenizer
@@ -325,7 +334,8 @@ class MMPRMProcessor(ProcessorMixin):
             One list of ids per step; the last id of each is the marker's.
 
         Raises:
-            ValueError: on an empty step or (under "refuse") a control token.
+            ValueError: on an empty step, (under "refuse") a control token, or a step that can only be read as one that
+                writes a marker (see `marker_is_word`).
         """
         if isinstance(steps, str):
             raise ValueError(f"Found a str as steps ({steps[:80]!r}). Steps are a list of strings, one per step.")
@@ -344,8 +354,12 @@ class MMPRMProcessor(ProcessorMixin):
         encoded = []
         for index, (piece, piece_ids) in enumerate(zip(pieces, ids, strict=True)):
             if control_tokens == "as_text" and any(token in steps[index] for token in self._control_tokens):
-                piece_ids = self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
-            assert self.marker_token_id not in piece_ids, "a step wrote a marker"
+                piece_ids = encode_as_text(self.tokenizer, piece, self._control_tokens, self._control_ids)
+            if self.marker_token_id in piece_ids:
+                raise ValueError(
+                    f"The step with step_index {index} writes the marker {self.marker_token!r}, which is an ordinary "
+                    f"word of this tokenizer: {steps[index][:80]!r}. Rewrite the step, or choose another marker."
+                )
             encoded.append((opening if index else []) + list(piece_ids) + [self.marker_token_id])
         return encoded
 
@@ -435,8 +449,8 @@ class MMPRMProcessor(ProcessorMixin):
             ValueError: on bad text or images, sizes that do not fit, or a row longer than `max_length`.
         """
         is_single = isinstance(text, str)
-        if text is None:
-            raise ValueError("Found no question (text=None). A PRM needs the question's text.")
+        if text is None or (not isinstance(text, str) and not text):
+            raise ValueError(f"Found no question (text={text!r}). A PRM needs the question's text.")
         questions = [text] if is_single else list(text)
         image_rows = [images] if is_single else ([None] * len(questions) if images is None else list(images))
         step_rows = [steps] if is_single else ([None] * len(questions) if steps is None else list(steps))
