@@ -69,9 +69,9 @@ class PRMScorer:
             bounds memory. A single prompt or solution that is longer still runs alone.
         max_batch_problems: Most problems whose prompts are encoded together.
         layout: "auto" takes what is right for the backbone and costs least for the case. "tree": the common prefix
-            once, then each distinct step prefix once. "packed": prompt and solutions of a problem as one row.
-            "chain": the common prefix once, then every solution on its own copy of the cache. "rows": every solution
-            by itself (the oracle that tests compare with).
+            once, then each distinct step prefix once. "packed": prompt and solutions of a problem as one row, however
+            long. "chain": the common prefix once, then every solution on its own copy of the cache. "rows": every
+            solution by itself (the oracle that tests compare with).
         store: Where scores are kept and looked up: a `ScoreStore`, a path for one, or None.
 
     Raises:
