@@ -36,17 +36,9 @@ def model_fingerprint(model: torch.nn.Module) -> str:
 
 
 def processor_fingerprint(processor: Any) -> str:
-    """Hash of a PRM processor's settings, its chat template, and all that decides how its tokenizer cuts text."""
-    tokenizer = processor.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        rules: Any = sorted(tokenizer.get_vocab().items())
-    else:
-        rules = json.loads(backend.to_str())
-        for name in ("truncation", "padding"):  # left there by the last call
-            rules.pop(name, None)
+    """Hash of a PRM processor's settings, chat template, vocabulary and way of cutting text into tokens."""
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    return content_hash(settings, processor.chat_template, rules)
+    return content_hash(settings, processor.chat_template, _tokenizer_settings(processor.tokenizer))
 
 
 def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
@@ -56,6 +48,17 @@ def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
         loaded = load_image(image)
         figures.append([loaded.size, hashlib.sha256(loaded.tobytes()).hexdigest()])
     return content_hash(question, figures)
+
+
+def _tokenizer_settings(tokenizer: Any) -> Any:
+    """What decides a text's token ids: the backend with its added tokens; of others, both vocabularies."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        added = {str(i): repr(token) for i, token in tokenizer.added_tokens_decoder.items()}
+        return [sorted(tokenizer.get_vocab().items()), added]
+    settings = json.loads(backend.to_str())
+    # Left there by the last call; every call of ours sets them anew.
+    return {name: value for name, value in settings.items() if name not in ("padding", "truncation")}
 
 
 def _plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:

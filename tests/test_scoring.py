@@ -12,7 +12,6 @@ from tokenizers import normalizers
 from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.fingerprints import processor_fingerprint
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
 from mmprm_hf.score_store import ScoreStore
 from mmprm_hf.scoring import PRMScorer
@@ -307,11 +306,3 @@ def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
     found = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
     assert [c.step_scores is None for c in found] == [False, True, True]
     assert "A candidate writes the step marker '%'" in caplog.text
-
-
-def test_a_fingerprint_survives_saving(prm, tmp_path):
-    processor = prm[1]
-    before = processor_fingerprint(processor)
-    processor(text=["q", "longer"], steps=[["a"], ["b"]])  # padding leaves its traces in the tokenizer
-    processor.save_pretrained(tmp_path)
-    assert processor_fingerprint(processor) == processor_fingerprint(MMPRMProcessor.from_pretrained(tmp_path)) == before

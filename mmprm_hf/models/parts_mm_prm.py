@@ -5,12 +5,11 @@ This file is part of the portable island: sibling imports only, so that a saved 
 
 from __future__ import annotations
 
-import functools
 import inspect
+import itertools
 import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -101,16 +100,12 @@ def encode_texts(
         ``(ids, extra)``: tensors shaped (batch, seq) stand in `extra` as lists of per-row lists.
 
     Raises:
-        ValueError: on an image that cannot be read, several texts with images and no pad token, or a backbone that
-            looks at images by cross-attention.
+        ValueError: on an image that cannot be read, several texts with images and no pad token, or images that a
+            backbone reads by cross-attention.
     """
     has_pad = tokenizer_of(base).pad_token_id is not None
     if not has_pad and len(texts) > 1:
-        if any(images):
-            raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch.")
-        alone = [encode_texts(base, [text], [()], add_special_tokens) for text in texts]
-        extra = {name: [extra[name][0] for _, extra in alone] for name in alone[0][1]}
-        return [ids for (ids,), _ in alone], extra
+        return _encode_one_by_one(base, texts, images, add_special_tokens)
     options: dict[str, Any] = {"padding": has_pad, "padding_side": "right", "return_tensors": "pt"}
     if not add_special_tokens:
         options["add_special_tokens"] = False
@@ -121,8 +116,8 @@ def encode_texts(
         features = base(images=loaded if any(loaded) else None, text=texts, **options)
     if "cross_attention_mask" in features:
         raise ValueError(
-            f"{type(base).__name__} belongs to a backbone that looks at images by cross-attention (Mllama), whose mask "
-            "would have to grow with the steps; that is not supported. Choose a backbone that reads images as tokens."
+            f"{type(base).__name__} belongs to a backbone that reads images by cross-attention (Mllama), which PRMs do "
+            "not support. Leave the images out, or choose a policy whose images are tokens of its rows."
         )
     lengths = features["attention_mask"].sum(-1).tolist()
     shape = features["input_ids"].shape
@@ -136,26 +131,61 @@ def encode_texts(
     return ids, extra
 
 
-def encode_as_text(
-    tokenizer: PreTrainedTokenizerBase, text: str, control_tokens: Sequence[str], control_ids: frozenset[int]
-) -> list[int]:
-    """Token ids of a text whose control tokens are read as the characters that they are made of.
+def _encode_one_by_one(
+    base: Any, texts: list[str], images: Sequence[Sequence[Any]], add_special_tokens: bool
+) -> tuple[list[list[int]], dict[str, Any]]:
+    if any(images):
+        raise ValueError("The tokenizer has no pad token; set tokenizer.pad_token before encoding a batch with images.")
+    encoded = [encode_texts(base, [text], [[]], add_special_tokens) for text in texts]
+    extra = {name: [rows for _, row_extra in encoded for rows in row_extra[name]] for name in encoded[0][1]}
+    return [row for rows, _ in encoded for row in rows], extra
 
-    `split_special_tokens` leaves added tokens that are not special (image placeholders of some tokenizers) whole; such
-    a text is encoded in parts, cut inside each control token. A one-character token stays what it is.
+
+def encode_as_text(tokenizer: PreTrainedTokenizerBase, text: str, control_tokens: Sequence[str]) -> list[int]:
+    """Ids of a text whose control tokens are read as text.
+
+    `split_special_tokens` leaves added tokens whole that are not special (image placeholders of some families): a text
+    that would still write one is cut behind the first character of each control token.
     """
-    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def encode(part: str) -> list[int]:
+        return tokenizer.encode(part, add_special_tokens=False, split_special_tokens=True)
+
+    ids = encode(text)
+    control_ids = set(tokenizer.convert_tokens_to_ids(list(control_tokens))) - {tokenizer.unk_token_id}
     if control_ids.isdisjoint(ids):
         return ids
-    starts = (match.start() for token in control_tokens if len(token) > 1 for match in _occurrences(token, text))
-    cuts = [0, *sorted({start + 1 for start in starts}), len(text)]
-    parts = [text[start:stop] for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
-    encode = functools.partial(tokenizer.encode, add_special_tokens=False, split_special_tokens=True)
-    return [i for part in parts for i in encode(part)]
+    cuts = {start + 1 for token in control_tokens for start in range(len(text)) if text.startswith(token, start)}
+    bounds = sorted(cuts | {0, len(text)})
+    return [i for start, end in itertools.pairwise(bounds) for i in encode(text[start:end])]
 
 
-def _occurrences(token: str, text: str) -> Iterator[re.Match]:
-    return re.finditer(f"(?={re.escape(token)})", text)  # overlapping ones too
+def check_step_ids(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], refused: Sequence[str], step: str, step_index: int
+) -> None:
+    """Refuses ids that no step may hold (marker, image placeholder), however its text came to write them.
+
+    Raises:
+        ValueError: naming `step_index` and the token.
+    """
+    for token in refused:
+        token_id = tokenizer.convert_tokens_to_ids(token)
+        if token_id in ids and token_id != tokenizer.unk_token_id:
+            why = "an ordinary word of the vocabulary" if is_word(tokenizer, token) else "a control token"
+            raise ValueError(
+                f"The step with step_index {step_index} writes {token!r}, {why}, as text: {step[:80]!r}. Markers and "
+                "image placeholders stand for themselves only; rewrite the step, or choose a marker that no text can "
+                "write."
+            )
+
+
+def is_word(tokenizer: PreTrainedTokenizerBase, token: str) -> bool:
+    """Whether plain text can write a token's id: it is no added token, or an ordinary word of the vocabulary too."""
+    added = {entry.content: entry for entry in tokenizer.added_tokens_decoder.values()}.get(token)
+    if added is None or not added.special:  # `split_special_tokens` says nothing about tokens that are not special
+        return added is None
+    ids = tokenizer.encode(token, add_special_tokens=False, split_special_tokens=True)
+    return tokenizer.convert_tokens_to_ids(token) in ids
 
 
 def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
@@ -164,6 +194,45 @@ def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = 
     if padding_side == "right":
         return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows])
     return torch.tensor([[value] * (width - len(row)) + list(row) for row in rows])
+
+
+def pad_batch(
+    rows: list[list[int]], extra: dict[str, Any], pad_token_id: int, step_type_id: int, padding_side: str
+) -> dict[str, Any]:
+    """Id rows as padded (batch, seq) tensors with their mask, and `extra` with the token types of steps added."""
+    features = {
+        "input_ids": pad_rows(rows, pad_token_id, padding_side),
+        "attention_mask": pad_rows([[1] * len(row) for row in rows], 0, padding_side),
+    }
+    for name, value in extra.items():
+        if isinstance(value, list) and name.endswith("type_ids"):
+            whole = [v + [step_type_id] * (len(row) - len(v)) for v, row in zip(value, rows, strict=True)]
+            value = pad_rows(whole, 0, padding_side)
+        features[name] = value
+    return features
+
+
+def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[Any]], list[Any]]:
+    """``(questions, images per question, steps per question)`` of one problem (`text` is a string) or a batch.
+
+    Raises:
+        ValueError: if there is no question, or another number of image entries or lists of steps.
+    """
+    if text is None:
+        raise ValueError("Found no question (text=None). A PRM needs the question's text.")
+    if isinstance(text, str):
+        return [text], [images_as_list(images)], [steps]
+    questions = list(text)
+    if not questions:
+        raise ValueError("Found no questions (text=[]). A batch needs one problem or more.")
+    image_rows = [None] * len(questions) if images is None else list(images)
+    step_rows = [None] * len(questions) if steps is None else list(steps)
+    if not len(questions) == len(image_rows) == len(step_rows):
+        raise ValueError(
+            f"Found {len(questions)} questions, {len(image_rows)} image entries and {len(step_rows)} lists of "
+            "steps. A batch needs one of each per problem."
+        )
+    return questions, [images_as_list(row) for row in image_rows], step_rows
 
 
 def tokenizer_of(base: Any) -> PreTrainedTokenizerBase:
@@ -228,15 +297,19 @@ def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: 
 
 
 __all__ = [
+    "as_batch",
     "cache_argument",
+    "check_step_ids",
     "control_tokens_of",
     "encode_as_text",
     "encode_texts",
     "fit_steps",
     "image_backend_of",
     "images_as_list",
+    "is_word",
     "load_base_processor",
     "load_policy_processor",
+    "pad_batch",
     "pad_rows",
     "single_token_id",
     "tokenizer_of",

@@ -24,15 +24,17 @@ from .configuration_mm_prm import MMPRMConfig
 # Loading remote code copies a file's direct siblings only, so that their own ones are named here too.
 from .images_mm_prm import load_image  # noqa: F401
 from .parts_mm_prm import (
+    as_batch,
+    check_step_ids,
     control_tokens_of,
     encode_as_text,
     encode_texts,
     fit_steps,
     image_backend_of,
-    images_as_list,
+    is_word,
     load_base_processor,
     load_policy_processor,
-    pad_rows,
+    pad_batch,
     single_token_id,
     tokenizer_of,
 )
@@ -110,8 +112,6 @@ class MMPRMProcessor(ProcessorMixin):
         self.positive_token_id = single_token_id(self.tokenizer, positive_token)
         self.negative_token_id = single_token_id(self.tokenizer, negative_token)
         self._control_tokens = control_tokens_of(base_processor, self.tokenizer, marker_token)
-        ids = self.tokenizer.convert_tokens_to_ids(list(self._control_tokens))
-        self._control_ids = frozenset(ids) - {self.tokenizer.unk_token_id}
 
     # Construction, saving, loading
 
@@ -258,15 +258,14 @@ class MMPRMProcessor(ProcessorMixin):
         return self.shape.prompt_template
 
     @property
+    def marker_is_word(self) -> bool:
+        """Whether plain text can write the marker's id: it is an ordinary word of the vocabulary."""
+        return is_word(self.tokenizer, self.marker_token)
+
+    @property
     def step_type_id(self) -> int:
         """Token type id of steps, for backbones that read token types."""
         return _STEP_TYPE_IDS.get(type(self.base_processor).__name__, 0)
-
-    @property
-    def marker_is_word(self) -> bool:
-        """Whether plain text can write the marker: it is a word of the vocabulary, and not a token made for it."""
-        marker = encode_as_text(self.tokenizer, self.marker_token, self._control_tokens, self._control_ids)
-        return self.marker_token_id in marker
 
     @property
     def pad_token_id(self) -> int:
@@ -334,8 +333,8 @@ class MMPRMProcessor(ProcessorMixin):
             One list of ids per step; the last id of each is the marker's.
 
         Raises:
-            ValueError: on an empty step, (under "refuse") a control token, or a step that can only be read as one that
-                writes a marker (see `marker_is_word`).
+            ValueError: on an empty step, (under "refuse") a control token, or a step whose plain text is tokenised to
+                the marker (`marker_is_word`).
         """
         if isinstance(steps, str):
             raise ValueError(f"Found a str as steps ({steps[:80]!r}). Steps are a list of strings, one per step.")
@@ -351,15 +350,12 @@ class MMPRMProcessor(ProcessorMixin):
             pieces = list(steps)
             opening = self.tokenizer.encode(separator, add_special_tokens=False) if separator else []
         ids = self.tokenizer(pieces, add_special_tokens=False)["input_ids"]
+        refused = [self.marker_token, *filter(None, [getattr(self.base_processor, "image_token", None)])]
         encoded = []
         for index, (piece, piece_ids) in enumerate(zip(pieces, ids, strict=True)):
             if control_tokens == "as_text" and any(token in steps[index] for token in self._control_tokens):
-                piece_ids = encode_as_text(self.tokenizer, piece, self._control_tokens, self._control_ids)
-            if self.marker_token_id in piece_ids:
-                raise ValueError(
-                    f"The step with step_index {index} writes the marker {self.marker_token!r}, which is an ordinary "
-                    f"word of this tokenizer: {steps[index][:80]!r}. Rewrite the step, or choose another marker."
-                )
+                piece_ids = encode_as_text(self.tokenizer, piece, self._control_tokens)
+            check_step_ids(self.tokenizer, piece_ids, refused, step=steps[index], step_index=index)
             encoded.append((opening if index else []) + list(piece_ids) + [self.marker_token_id])
         return encoded
 
@@ -448,18 +444,7 @@ class MMPRMProcessor(ProcessorMixin):
         Raises:
             ValueError: on bad text or images, sizes that do not fit, or a row longer than `max_length`.
         """
-        is_single = isinstance(text, str)
-        if text is None or (not isinstance(text, str) and not text):
-            raise ValueError(f"Found no question (text={text!r}). A PRM needs the question's text.")
-        questions = [text] if is_single else list(text)
-        image_rows = [images] if is_single else ([None] * len(questions) if images is None else list(images))
-        step_rows = [steps] if is_single else ([None] * len(questions) if steps is None else list(steps))
-        if not len(questions) == len(image_rows) == len(step_rows):
-            raise ValueError(
-                f"Found {len(questions)} questions, {len(image_rows)} image entries and {len(step_rows)} lists of "
-                "steps. A batch needs one of each per problem."
-            )
-        image_rows = [images_as_list(row) for row in image_rows]
+        questions, image_rows, step_rows = as_batch(images, text, steps)
         solutions = [[row or []] for row in step_rows]
         rows, extra = self.encode_solutions(questions, image_rows, solutions, control_tokens)
         fitted = [fit_steps(row, max_length, drop_last_steps, index) for index, (row,) in enumerate(rows)]
@@ -468,19 +453,7 @@ class MMPRMProcessor(ProcessorMixin):
 
     def pad(self, rows: list[list[int]], extra: dict, padding_side: Literal["right", "left"] = "right") -> BatchFeature:
         """Pads id rows to (batch, seq) tensors and adds the `extra` of `encode_prompts`."""
-        features = {
-            "input_ids": pad_rows(rows, self.pad_token_id, padding_side),
-            "attention_mask": pad_rows([[1] * len(row) for row in rows], 0, padding_side),
-        }
-        for name, value in extra.items():
-            if isinstance(value, list) and name.endswith("type_ids"):
-                value = pad_rows(
-                    [v + [self.step_type_id] * (len(r) - len(v)) for v, r in zip(value, rows, strict=True)],
-                    0,
-                    padding_side,
-                )
-            features[name] = value
-        return BatchFeature(features)
+        return BatchFeature(pad_batch(rows, extra, self.pad_token_id, self.step_type_id, padding_side))
 
 
 __all__ = ["MMPRMProcessor"]
