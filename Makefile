@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-torchvision test-floor lint bench evaluate clean
+.PHONY: demo test test-extras test-floor lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,18 +20,19 @@ demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SM
 test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/pytest
 
-# Both packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
-# breaks transformers wherever nothing declares two of its operators first (tests/backbones.py does).
-.torchvision: $(BIN)/mmprm
-	$(BIN)/pip install --quiet --no-deps --target $@ torchvision==0.28.0 num2words docopt
+# These packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
+# breaks transformers wherever nothing declares two of its operators first (tests/backbones.py does); torchao prints
+# warnings at every import of peft.
+.extras: $(BIN)/mmprm
+	$(BIN)/pip install --quiet --no-deps --target $@ torchvision==0.28.0 num2words docopt torchao==0.18.0
 	touch $@
 
 .floor: $(BIN)/mmprm
 	$(BIN)/pip install --quiet --no-deps --target $@ transformers==5.23.0
 	touch $@
 
-test-torchvision: .torchvision  ## the conformance test with the backbones whose stock processors need torchvision
-	HF_HUB_OFFLINE=1 MMPRM_TORCHVISION=$(abspath $<) $(BIN)/pytest tests/test_backbones.py
+test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
+	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py
 
 test-floor: .floor  ## models, scoring, training, engines and pipeline under the oldest transformers we allow
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"
@@ -49,4 +50,4 @@ evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step
 	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
 
 clean:
-	rm -rf $(OUT) .pytest_cache .ruff_cache .torchvision .floor
+	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor

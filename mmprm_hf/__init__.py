@@ -22,6 +22,7 @@ _PUBLIC = {
     "PRMTrainer": ".training.prm_trainer",
     "Problem": ".data",
     "RuleVerifier": ".answers",
+    "ScoreStore": ".score_store",
     "TransformersEngine": ".engines",
     "Verdict": ".data",
     "aggregate": ".selection",

@@ -17,6 +17,8 @@ from .packing import PackedTree, additive_mask, block_mask, stack_ids, stack_mas
 # Their image tokens (PaliGemma: the whole prompt) attend both ways, as token types tell; `image_blocks` knows how.
 _BIDIRECTIONAL = ("gemma3", "paligemma")
 _TAKES_MASKS = ("sdpa", "eager", "flex_attention")
+# Configuration entries that bound what a token sees in a way that no rule here knows (GPT-Neo, Doge, DeepSeek V3.2).
+_UNKNOWN_LIMITS = ("attention_types", "window_size", "keep_window_size", "index_topk")
 TREE_KERNEL = "tree_fa3"  # TRL's fused attention over tree rows (trl.experimental.async_grpo, FlashAttention 3)
 
 
@@ -36,16 +38,42 @@ def attention_windows(model: PreTrainedModel) -> dict[str, int | None] | None:
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(set(kinds))}
 
 
+def why_not_shared_at_any_length(model: PreTrainedModel) -> str | None:
+    """Why no cache may be shared: the attention has a limit of its own kind, which short texts never reach."""
+    config = model.config.get_text_config()
+    found = [name for name in _UNKNOWN_LIMITS if getattr(config, name, None)]
+    return f"{_name(model)} limits its attention by {', '.join(found)}, which is not known here" if found else None
+
+
+def max_shared_length(model: PreTrainedModel) -> int | None:
+    """Tokens up to which a row may share: beyond, dynamic and longrope RoPE change with the row's own length."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    per_kind = [value for value in rope.values() if isinstance(value, dict)] or [rope]
+    if not any(one.get("rope_type") in ("dynamic", "longrope") for one in per_kind):
+        return None
+    limits = [one.get("original_max_position_embeddings") for one in per_kind]
+    limits.append(getattr(config, "original_max_position_embeddings", None) or config.max_position_embeddings)
+    return min(limit for limit in limits if limit)
+
+
+def forget_longer_rows(model: PreTrainedModel) -> None:
+    """Sets dynamic RoPE back: transformers keeps the frequencies of the longest row so far for all later long ones."""
+    for module in model.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_inv_freq"):
+            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+            module.max_seq_len_cached = module.original_max_seq_len
+
+
 def why_no_tree(model: PreTrainedModel) -> str | None:
     """Why the configuration rules out ``tree`` (packed rows, masks of our own); None where it does not."""
-    name = type(getattr(model, "vlm", model)).__name__
     if attention_windows(model) is None:
         kinds = sorted(set(model.config.get_text_config().layer_types) - {"full_attention", "sliding_attention"})
-        return f"{name} has {', '.join(kinds)} layers, whose state cannot branch inside a row"
+        return f"{_name(model)} has {', '.join(kinds)} layers, whose state cannot branch inside a row"
     implementation = model.config.get_text_config()._attn_implementation
-    if implementation not in _TAKES_MASKS:
+    if implementation not in (*_TAKES_MASKS, TREE_KERNEL):
         return f"attn_implementation={implementation!r} takes no tree masks; use one of {', '.join(_TAKES_MASKS)}"
-    return None
+    return why_not_shared_at_any_length(model)
 
 
 def why_not_packed(model: PreTrainedModel, extra: dict[str, Any] | None = None) -> str | None:
@@ -55,17 +83,31 @@ def why_not_packed(model: PreTrainedModel, extra: dict[str, Any] | None = None) 
         model: A PRM.
         extra: The prompts' other inputs, of `MMPRMProcessor.encode_prompts`.
     """
-    if uses_tree_kernel(model):
-        return f"{TREE_KERNEL} is causal, and images attend both ways" if _is_bidirectional(model) else None
     reason = why_no_tree(model)
-    if reason is None and "token_type_ids" in (extra or {}) and not _is_bidirectional(model):
-        reason = f"{type(model.vlm).__name__} reads token types, and their effect on its attention is not known"
-    return reason
+    if reason is None and uses_tree_kernel(model) and _is_bidirectional(model):
+        reason = f"{TREE_KERNEL} is causal, and the images of {_name(model)} attend both ways"
+    # Token types of multi-axis positions are in the positions already. What others do to a model is not known.
+    known = {"mm_token_type_ids"} if hasattr(model.vlm, "get_rope_index") else set()
+    known |= {"token_type_ids"} if _is_bidirectional(model) else set()
+    unknown = sorted(name for name in extra or {} if name.endswith("type_ids") and name not in known)
+    return reason or (f"{_name(model)} reads {', '.join(unknown)} of the whole prompt" if unknown else None)
 
 
 def uses_tree_kernel(model: PreTrainedModel) -> bool:
     """Whether the decoder runs TRL's fused tree attention, which takes tree rows and no masks."""
     return model.config.get_text_config()._attn_implementation == TREE_KERNEL
+
+
+def pair_cost(model: PreTrainedModel) -> float:
+    """Work of one query and key over that of one token, roughly: attention's two products against all projections."""
+    config = model.config.get_text_config()
+    hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    inner = max(inner) if isinstance(inner, (list, tuple)) else inner  # Gemma 3n: one width per layer
+    return 2 * hidden / (4 * hidden**2 + 3 * hidden * inner)
+
+
+def _name(model: PreTrainedModel) -> str:
+    return type(getattr(model, "vlm", model)).__name__
 
 
 def _is_bidirectional(model: PreTrainedModel) -> bool:
@@ -205,12 +247,16 @@ def packed_inputs(
 __all__ = [
     "attention_argument",
     "attention_windows",
+    "forget_longer_rows",
     "image_blocks",
+    "max_shared_length",
     "packed_inputs",
+    "pair_cost",
     "positions_at",
     "prompt_positions",
     "stack_positions",
     "uses_tree_kernel",
     "why_no_tree",
     "why_not_packed",
+    "why_not_shared_at_any_length",
 ]

@@ -149,10 +149,13 @@ class TokenPool:
         processor: Its processor.
         prompt: Prompt ids; they are run at once.
         extra: The prompt's other inputs.
+        max_tokens: Most new tokens in one forward.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, prompt: list[int], extra: dict[str, Any]):
-        self.model, self.prompt = model, prompt
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, prompt: list[int], extra: dict[str, Any], max_tokens: int
+    ):
+        self.model, self.prompt, self.max_tokens = model, prompt, max_tokens
         (self.table,) = prompt_positions(model, [prompt], extra)
         self.cache, _, (values,) = run_prefixes(model, processor, [prompt], [self.table], extra, "tree")
         self.num_computed = len(prompt)
@@ -166,8 +169,9 @@ class TokenPool:
     def scores(self, rows: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """Step scores of rows that begin with the prompt; unseen tokens are computed first."""
         new = self._grow(rows)
-        if new:
-            self._run(new)
+        start = len(self.depths) - len(new)
+        for offset in range(0, len(new), self.max_tokens):  # parents come before their children
+            self._run(new[offset : offset + self.max_tokens], start + offset)
         marker = self.model.config.marker_token_id
         return [
             tuple(self.values[i] for i, token in zip(self._path(row), row, strict=True) if token == marker)
@@ -222,11 +226,11 @@ class TokenPool:
         self.sees = sees
         return new
 
-    def _run(self, new: list[int]) -> None:
-        """Computes the newest tokens in one row behind all others."""
-        start = len(self.depths) - len(new)
-        depths = torch.tensor(self.depths)
-        sees = self.sees[start:]
+    def _run(self, new: list[int], start: int) -> None:
+        """Computes tokens `start` and following in one row behind all earlier ones."""
+        stop = start + len(new)
+        depths = torch.tensor(self.depths[:stop])
+        sees = self.sees[start:stop, :stop]
 
         def make_mask(window: int | None) -> torch.Tensor:
             mask = sees if window is None else sees & (depths[start:, None] - depths[None] < window)

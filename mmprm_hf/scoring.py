@@ -10,19 +10,30 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from tqdm.auto import tqdm
 
-from .backbones import packed_inputs, positions_at, prompt_positions, why_not_packed
+from .backbones import (
+    TREE_KERNEL,
+    forget_longer_rows,
+    max_shared_length,
+    packed_inputs,
+    pair_cost,
+    positions_at,
+    prompt_positions,
+    uses_tree_kernel,
+    why_not_packed,
+)
 from .data import Candidate, Problem, content_hash
 from .fingerprints import model_fingerprint, problem_fingerprint, processor_fingerprint
 from .models.modeling_mm_prm import MMPRMModel
 from .models.processing_mm_prm import MMPRMProcessor
-from .packing import PackedTree, pack_prefix_tree
+from .packing import pack_prefix_tree
 from .prefix_cache import CacheSharing, TokenPool, run_prefixes, suffix_inputs, token_scores
+from .row_plan import RowPlan, plan_rows
 from .score_store import ScoreStore
 from .sharing import find_sharing, why_not_shared
 
@@ -31,8 +42,6 @@ logger = logging.getLogger(__name__)
 Solution = tuple[str, ...]
 Layout = Literal["auto", "packed", "tree", "chain", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "packed", "tree", "chain", "rows")
-# One more forward costs about as much as this many more tokens in it (the nano PRM on two CPU cores).
-_FORWARD_TOKENS = 256
 
 
 def is_scorable(candidate: Candidate) -> bool:
@@ -49,50 +58,6 @@ class _Job:
     rows: tuple[tuple[int, ...], ...] = ()
     prompt: tuple[int, ...] = ()
 
-    def shared_length(self) -> int:
-        """Tokens that open all rows: a single row whole; else what all begin with, but for the shortest one's last."""
-        if len(self.rows) == 1:
-            return len(self.rows[0])
-        first, last = min(self.rows), max(self.rows)
-        length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-        return min(length, min(map(len, self.rows)) - 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """Jobs laid out as common prefixes and the rows behind them.
-
-    Args:
-        lengths: Prefix length of each job.
-        subtrees: ``(job, its solutions' indices, their tree behind the prefix)``, small trees first.
-        chunks: Ranges of `subtrees` that share a forward.
-    """
-
-    lengths: list[int]
-    subtrees: list[tuple[int, list[int], PackedTree]]
-    chunks: list[tuple[int, int]]
-
-    def packed_width(self) -> int:
-        """Tokens of the longest job as one packed row."""
-        widths = list(self.lengths)
-        for p, _, tree in self.subtrees:
-            widths[p] += len(tree)
-        return max(widths)
-
-    def packed_cost(self, pair_cost: float) -> float:
-        """Work of one packed row per job, in tokens; `pair_cost` is that of one query and key."""
-        width = self.packed_width()
-        return len(self.lengths) * width * (1 + width * pair_cost)
-
-    def shared_cost(self, pair_cost: float) -> float:
-        """Work of the prefixes and of what follows them, in tokens."""
-        width = max(self.lengths)
-        cost = len(self.lengths) * width * (1 + width * pair_cost)
-        for start, stop in self.chunks:
-            longest = len(self.subtrees[stop - 1][2])
-            cost += (stop - start) * longest * (1 + (width + longest) * pair_cost) + _FORWARD_TOKENS
-        return cost
-
 
 class PRMScorer:
     """Scores candidates with a PRM.
@@ -104,9 +69,9 @@ class PRMScorer:
             bounds memory. A single prompt or solution that is longer still runs alone.
         max_batch_problems: Most problems whose prompts are encoded together.
         layout: "auto" takes what is right for the backbone and costs least for the case. "tree": the common prefix
-            once, then each distinct step prefix once. "packed": prompt and solutions of a problem as one row.
-            "chain": the common prefix once, then every solution on its own copy of the cache. "rows": every solution
-            by itself (the oracle that tests compare with).
+            once, then each distinct step prefix once. "packed": prompt and solutions of a problem as one row, however
+            long. "chain": the common prefix once, then every solution on its own copy of the cache. "rows": every
+            solution by itself (the oracle that tests compare with).
         store: Where scores are kept and looked up: a `ScoreStore`, a path for one, or None.
 
     Raises:
@@ -142,18 +107,25 @@ class PRMScorer:
             )
         self.model = model.eval()
         self.processor = processor
+        self._marker_is_word = processor.marker_is_word
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_problems = max_batch_problems
         self.store = store if store is None or isinstance(store, ScoreStore) else ScoreStore(store)
-        self.sharing, reason = find_sharing(model)
-        self.layout: Layout = self.sharing if layout == "auto" and self.sharing != "tree" else layout
-        if layout == "auto" and reason:
-            logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
-        wrong = why_not_packed(model) if layout == "packed" else None
-        if layout in ("tree", "chain") and layout != self.sharing:
-            wrong = why_not_shared(model, layout)
+        if uses_tree_kernel(model):  # it knows packed rows only, one at a time
+            self.sharing, reason, self.max_batch_problems = "rows", "", 1
+            self.layout: Layout = "packed" if layout == "auto" else layout
+            wrong = why_not_packed(model) if self.layout == "packed" else f"{TREE_KERNEL} takes packed rows only"
+        else:
+            self.sharing, reason = find_sharing(model)
+            self.layout = self.sharing if layout == "auto" and self.sharing != "tree" else layout
+            wrong = why_not_packed(model) if layout == "packed" else None
+            if layout in ("packed", "tree", "chain") and layout != self.sharing:
+                wrong = wrong or why_not_shared(model, "chain" if layout == "chain" else "tree")
         if wrong:
             raise ValueError(f"layout {layout!r} would be wrong: {wrong}. Leave it at 'auto'.")
+        if layout == "auto" and reason:
+            logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
+        self.max_shared_length = max_shared_length(model)
 
     def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of one problem with `step_scores` filled, in the same order.
@@ -164,7 +136,8 @@ class PRMScorer:
                 plain text.
 
         Returns:
-            Copies; `step_scores` is None for a candidate that is incomplete, empty, or has a blank step.
+            Copies; `step_scores` is None for a candidate that is incomplete, empty, has a blank step, or writes a
+            marker that is an ordinary word of the vocabulary.
         """
         return self.score_many([problem], [candidates])[0]
 
@@ -189,13 +162,13 @@ class PRMScorer:
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
             )
         solutions = [
-            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if is_scorable(c)))
+            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if self._is_scorable(c)))
             for candidates in candidates_per_problem
         ]
         scores = self.score_solutions(problems, solutions, progress=progress)
         by_steps = [dict(zip(s, found, strict=True)) for s, found in zip(solutions, scores, strict=True)]
         return [
-            [dataclasses.replace(c, step_scores=by_steps[i][tuple(c.steps)] if is_scorable(c) else None) for c in row]
+            [dataclasses.replace(c, step_scores=by_steps[i].get(tuple(c.steps)) if c.complete else None) for c in row]
             for i, row in enumerate(candidates_per_problem)
         ]
 
@@ -224,6 +197,16 @@ class PRMScorer:
                 bar.update(len(indices))
         return [[known[i][tuple(s)] for s in row] for i, row in enumerate(solutions)]
 
+    def _is_scorable(self, candidate: Candidate) -> bool:
+        """As `is_scorable`, and no step writes a marker that is an ordinary word of the vocabulary."""
+        marker = self.processor.marker_token
+        if not is_scorable(candidate):
+            return False
+        if not (self._marker_is_word and any(marker in step for step in candidate.steps)):
+            return True
+        logger.warning("A candidate writes the step marker %r, a word of this tokenizer; it gets no score.", marker)
+        return False
+
     def session(self, problem: Problem) -> ScoringSession:
         """Incremental scoring of one problem's solutions as they grow, for guided search."""
         return ScoringSession(self, problem)
@@ -245,21 +228,20 @@ class PRMScorer:
         """Step scores per job and solution."""
         if self.layout == "rows":
             return [self._score_rows(job) for job in jobs]
-        rows, extra = self.processor.encode_solutions(
-            [job.problem.question for job in jobs],
-            [job.problem.images for job in jobs],
-            [job.solutions for job in jobs],
-            control_tokens="as_text",
-        )
-        jobs = [
-            dataclasses.replace(
-                job,
-                rows=tuple(tuple(i for piece in pieces for i in piece) for pieces in job_rows),
-                prompt=tuple(job_rows[0][0]),
+        jobs, extra = self._encode(jobs)
+        longest = max(len(row) for job in jobs for row in job.rows)
+        if self.max_shared_length is not None and longest > self.max_shared_length:
+            logger.warning(
+                "Scoring %d problems row by row: a row has %d tokens, and the position embedding depends on a row's "
+                "own length beyond %d.",
+                len(jobs),
+                longest,
+                self.max_shared_length,
             )
-            for job, job_rows in zip(jobs, rows, strict=True)
-        ]
-        plan = self._plan(jobs)
+            return [self._score_rows(job) for job in jobs]
+        plan = plan_rows(
+            [job.rows for job in jobs], pair_cost(self.model), self.max_batch_tokens, self.layout != "chain"
+        )
         widest = plan.packed_width() if self.layout == "packed" else max(plan.lengths)
         if len(jobs) > 1 and len(jobs) * widest > self.max_batch_tokens:
             half = len(jobs) // 2  # their sizes are known only now; two smaller batches are encoded anew
@@ -275,39 +257,39 @@ class PRMScorer:
             for job, job_scores in zip(jobs, scores, strict=True)
         ]
 
-    def _plan(self, jobs: Sequence[_Job]) -> _Plan:
-        """Solutions that go on with the same token share a row; under "chain" each has its own."""
-        lengths = [job.shared_length() for job in jobs]
-        subtrees = []
-        for p, (job, length) in enumerate(zip(jobs, lengths, strict=True)):
-            groups: dict[int, list[int]] = {}
-            for k, row in enumerate(job.rows if len(job.rows) > 1 else ()):
-                groups.setdefault(k if self.layout == "chain" else row[length], []).append(k)
-            subtrees += [(p, ks, pack_prefix_tree([job.rows[k][length:] for k in ks])) for ks in groups.values()]
-        subtrees.sort(key=lambda row: len(row[2]))
-        return _Plan(lengths, subtrees, list(self._chunks([len(tree) for _, _, tree in subtrees], max(lengths))))
+    def _encode(self, jobs: Sequence[_Job]) -> tuple[list[_Job], dict[str, Any]]:
+        """Jobs with their token ids, and the prompts' other inputs.
 
-    def _chunks(self, sizes: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows (sizes ascending) within the token budget, prefix included, that pad little."""
-        start = waste = 0
-        for index, size in enumerate(sizes):
-            waste += (index - start) * (size - sizes[max(index - 1, 0)])
-            is_full = (index + 1 - start) * (width + size) > self.max_batch_tokens
-            if index > start and (is_full or waste > _FORWARD_TOKENS):
-                yield start, index
-                start, waste = index, 0
-        if sizes:
-            yield start, len(sizes)
+        Raises:
+            ValueError: naming the problem whose text or image cannot be read.
+        """
 
-    def _packs_better(self, jobs: Sequence[_Job], plan: _Plan, extra: dict[str, Any]) -> bool:
+        def encode(some: Sequence[_Job]) -> Any:
+            problems, solutions = [job.problem for job in some], [job.solutions for job in some]
+            questions, images = [p.question for p in problems], [p.images for p in problems]
+            return self.processor.encode_solutions(questions, images, solutions, control_tokens="as_text")
+
+        try:
+            rows, extra = encode(jobs)
+        except ValueError:
+            for job in jobs:
+                try:
+                    encode([job])
+                except ValueError as error:
+                    raise ValueError(f"Problem {job.problem.id!r} cannot be scored: {error}") from error
+            raise
+        encoded = []
+        for job, job_rows in zip(jobs, rows, strict=True):
+            flat = tuple(tuple(i for piece in pieces for i in piece) for pieces in job_rows)
+            encoded.append(dataclasses.replace(job, rows=flat, prompt=tuple(job_rows[0][0])))
+        return encoded, extra
+
+    def _packs_better(self, jobs: Sequence[_Job], plan: RowPlan, extra: dict[str, Any]) -> bool:
         """Whether one packed row per job is right, fits the budget and costs less than prefixes and rows behind."""
         if len(jobs) * plan.packed_width() > self.max_batch_tokens or why_not_packed(self.model, extra):
             return False
-        config = self.model.config.get_text_config()
-        hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        # Multiply-adds of a layer: two products per query and key, against projections and gated MLP per token.
-        pair_cost = 2 * hidden / (4 * hidden**2 + 3 * hidden * inner)
-        return plan.packed_cost(pair_cost) < plan.shared_cost(pair_cost)
+        cost = pair_cost(self.model)
+        return plan.packed_cost(cost) < plan.shared_cost(cost)
 
     def _score_rows(self, job: _Job) -> list[tuple[float, ...]]:
         """One forward per solution, prompt and figure included: slow, right for every backbone."""
@@ -316,6 +298,8 @@ class PRMScorer:
             row = self.processor(
                 images=list(job.problem.images), text=job.problem.question, steps=steps, control_tokens="as_text"
             )
+            if self.max_shared_length is not None:
+                forget_longer_rows(self.model)
             (scores,) = self.model(**row.to(self.model.device)).step_scores()
             found.append(tuple(scores.tolist()))
         return found
@@ -330,7 +314,7 @@ class PRMScorer:
         values = token_scores(self.model, inputs)
         return [[values[p, index].tolist() for index in tree.token_index] for p, tree in enumerate(trees)]
 
-    def _shared_scores(self, jobs: Sequence[_Job], plan: _Plan, extra: dict[str, Any]) -> list[list[list[float]]]:
+    def _shared_scores(self, jobs: Sequence[_Job], plan: RowPlan, extra: dict[str, Any]) -> list[list[list[float]]]:
         """A value per token of each row: common prefixes in one forward, then what follows them."""
         lengths = plan.lengths
         prefixes = [list(job.rows[0][:length]) for job, length in zip(jobs, lengths, strict=True)]
@@ -385,13 +369,15 @@ class ScoringSession:
         wanted = [tuple(solution) for solution in solutions]
         distinct = tuple(s for s in dict.fromkeys(wanted) if s)
         scores: dict[Solution, tuple[float, ...]] = {(): ()}
-        if distinct and self.scorer.sharing != "tree":
+        rows = self._rows(distinct) if distinct and self.scorer.sharing == "tree" else []
+        limit = self.scorer.max_shared_length
+        if distinct and (not rows or (limit is not None and max(map(len, rows)) > limit)):
             (found,) = self.scorer._score_jobs([_Job(self.problem, distinct)])
             scores.update(zip(distinct, found, strict=True))
         elif distinct:
-            rows = self._rows(distinct)
-            scores.update(zip(distinct, self._pool.scores(rows), strict=True))
-            self.num_computed_tokens = self._pool.num_computed
+            pool, self._pool = self._pool, None  # a pool whose forward failed is not used again
+            scores.update(zip(distinct, pool.scores(rows), strict=True))
+            self._pool, self.num_computed_tokens = pool, pool.num_computed
         return [scores[solution] for solution in wanted]
 
     def keep(self, solutions: Sequence[Sequence[str]]) -> None:
@@ -406,7 +392,7 @@ class ScoringSession:
             (rows,), extra = processor.encode_solutions(
                 [self.problem.question], [self.problem.images], [solutions], control_tokens="as_text"
             )
-            self._pool = TokenPool(self.scorer.model, processor, rows[0][0], extra)
+            self._pool = TokenPool(self.scorer.model, processor, rows[0][0], extra, self.scorer.max_batch_tokens)
             _, self._tail = processor.split_prompt(self.problem.question, len(self.problem.images))
         encoded = [processor.encode_steps(s, "as_text", self._tail) for s in solutions]
         return [[*self._pool.prompt, *(i for step in steps for i in step)] for steps in encoded]

@@ -13,7 +13,13 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from .backbones import positions_at, prompt_positions, stack_positions, why_no_tree
+from .backbones import (
+    positions_at,
+    prompt_positions,
+    stack_positions,
+    why_no_tree,
+    why_not_shared_at_any_length,
+)
 from .models.parts_mm_prm import cache_argument
 from .packing import pack_prefix_tree
 from .prefix_cache import CacheSharing, new_prefix_cache, suffix_inputs, to_device
@@ -27,6 +33,9 @@ def find_sharing(model: PreTrainedModel) -> tuple[Sharing, str]:
     """The best way of sharing that is right for a PRM's backbone, and why no better one ("" for ``tree``).
 
     A short text is run shared and alone: what no rule here knows about a backbone shows in the numbers.
+
+    Raises:
+        ValueError: if the backbone is not causal.
     """
     reasons = []
     for sharing in ("tree", "chain"):
@@ -34,16 +43,21 @@ def find_sharing(model: PreTrainedModel) -> tuple[Sharing, str]:
         if reason is None:
             return sharing, "; ".join(reasons)
         reasons.append(reason)
-    return "rows", "; ".join(reasons)
+    return "rows", "; ".join(dict.fromkeys(reasons))
 
 
 def why_not_shared(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
-    """Why a way of sharing is wrong for a PRM's backbone; None where it is right."""
-    return (why_no_tree(model) if sharing == "tree" else None) or _probe(model, sharing)
+    """Why a way of sharing is wrong for a PRM's backbone; None where it is right.
+
+    Raises:
+        ValueError: if the backbone is not causal.
+    """
+    reason = why_no_tree(model) if sharing == "tree" else why_not_shared_at_any_length(model)
+    return _probe(model, sharing, reason)
 
 
 @torch.no_grad()
-def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
+def _probe(model: PreTrainedModel, sharing: CacheSharing, known_reason: str | None) -> str | None:
     """Why a way of sharing does not reproduce the backbone's own numbers; None where it does."""
     vocab = model.get_input_embeddings().weight.shape[0]
     ids = [(7 * i + 3) % vocab for i in range(12)]
@@ -57,6 +71,18 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
             inputs["token_type_ids"] = torch.ones_like(inputs["input_ids"])
         return inputs
 
+    alone = [vlm(**text_inputs([*prefix, *suffix]), use_cache=False).last_hidden_state[0] for suffix in suffixes]
+    expected = [states[len(prefix) :] for states in alone]
+    scale = torch.cat(expected).float().std().item()
+    tolerance = scale * (1e-3 if model.dtype == torch.float32 else 0.1)
+    future = (alone[0][: len(prefix)] - alone[1][: len(prefix)]).float().abs().max().item()
+    if not future <= tolerance:
+        raise ValueError(
+            f"{name} is not causal: the states of a text's beginning change by {future / scale:.1e} of their spread "
+            "with what follows. A step's score would depend on later steps; use a causal backbone."
+        )
+    if known_reason:
+        return known_reason
     try:
         cache = new_prefix_cache(model, sharing)
         (table,) = prompt_positions(model, [prefix], {})
@@ -73,12 +99,8 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing) -> str | None:
         ]
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         return f"{name} does not take {sharing} inputs ({type(error).__name__}: {str(error)[:120]})"
-    alone = [vlm(**text_inputs([*prefix, *suffix]), use_cache=False).last_hidden_state[0] for suffix in suffixes]
-    expected = [states[len(prefix) :] for states in alone]
     error = max((a.float() - b.float()).abs().max().item() for a, b in zip(found, expected, strict=True))
-    scale = torch.cat(expected).float().std().item()
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-    if not error <= tolerance * scale:
+    if not error <= tolerance:
         return f"{name} gives other numbers under {sharing} (relative error {error / scale:.1e})"
     logger.debug("%s: %s sharing confirmed, relative error %.1e", name, sharing, error / scale)
     return None

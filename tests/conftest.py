@@ -7,7 +7,7 @@ import os
 
 from backbones import enable_torchvision
 
-enable_torchvision(os.environ.get("MMPRM_TORCHVISION"))  # before transformers is imported
+enable_torchvision(os.environ.get("MMPRM_EXTRAS"))  # before transformers is imported
 
 import pytest
 import torch

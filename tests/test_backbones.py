@@ -1,7 +1,7 @@
 """One conformance test for every family of backbones: the same scores however they are computed, and the policy's.
 
 The table of largest differences is printed after the run. Families whose stock processor needs torchvision skip,
-saying so, unless `MMPRM_TORCHVISION` names a folder that holds it (`make test-torchvision`).
+saying so, unless `MMPRM_EXTRAS` names a folder that holds it (`make test-extras`).
 """
 
 from __future__ import annotations
@@ -176,8 +176,20 @@ def test_trls_tree_kernel_gives_the_same(name, monkeypatch):
     difference = (scored(case, model, layout="packed", max_batch_problems=1) - oracle(name)).abs()
     EQUIVALENCE[name]["tree_fa3"] = (difference.max().item(), difference.mean().item())
     assert difference.max() <= MAX_DIFFERENCE
-    with pytest.raises(ValueError, match="Found 3 packed rows; tree_fa3 takes one at a time"):
-        scored(case, model, layout="packed")
+    assert PRMScorer(model, case.processor).layout == "packed"
+    with pytest.raises(ValueError, match="layout 'tree' would be wrong: tree_fa3 takes packed rows only"):
+        PRMScorer(model, case.processor, layout="tree")
+    prompts, extra = case.processor.encode_prompts(["a", "b"], [[], []])
+    trees = [pack_prefix_tree([prompt]) for prompt in prompts]
+    with pytest.raises(ValueError, match="Found 2 packed rows; tree_fa3 takes one at a time"):
+        packed_inputs(model, trees, prompts, extra, 0)
+
+
+def test_trls_tree_kernel_is_refused_where_layers_cannot_branch():
+    model = MMPRMModel.from_pretrained(make_case("qwen3_5").prm_dir)
+    model.vlm.config._attn_implementation = "tree_fa3"
+    with pytest.raises(ValueError, match="'auto' would be wrong: .* has linear_attention layers"):
+        PRMScorer(model, make_case("qwen3_5").processor)
 
 
 def test_a_growing_search_is_scored_step_by_step(case, expected, request):
@@ -250,7 +262,7 @@ import json, os, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 sys.modules["mmprm_hf"] = None  # any import of the package fails
 from backbones import enable_torchvision
-enable_torchvision(os.environ.get("MMPRM_TORCHVISION"))
+enable_torchvision(os.environ.get("MMPRM_EXTRAS"))
 import torch
 from transformers import AutoModel, AutoProcessor
 for name, case in json.loads(sys.stdin.read()).items():

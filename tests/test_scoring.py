@@ -7,9 +7,12 @@ import dataclasses
 
 import pytest
 import torch
+from conftest import make_tokenizer
+from tokenizers import normalizers
+from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
 from mmprm_hf.score_store import ScoreStore
 from mmprm_hf.scoring import PRMScorer
 
@@ -148,7 +151,7 @@ def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
     assert len(reopened.store) == 10
 
 
-@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator"])
+@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator", "template", "normalizer"])
 def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, change):
     model, processor = prm
     store = ScoreStore()
@@ -158,6 +161,12 @@ def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, 
         model = copy.deepcopy(model)
         with torch.no_grad():
             model.score.weight += 0.5
+    elif change in ("template", "normalizer"):
+        processor = copy.deepcopy(processor)
+        if change == "template":
+            processor.base_processor.chat_template += "{{ ' ' }}"
+        else:
+            processor.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "3")
     elif change == "separator":
         processor = MMPRMProcessor(processor.base_processor, step_separator=" ")
     else:
@@ -178,3 +187,122 @@ def test_bad_input_is_refused(prm, problems):
     broken = Problem(id="b", question="q", images=("/no/such.png",))
     with pytest.raises(ValueError, match=r"Image '/no/such\.png' does not exist"):
         PRMScorer(*prm).score(broken, [Candidate(steps=("a",))])
+
+
+def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, caplog):
+    """Dynamic RoPE depends on a row's own length beyond a limit, and transformers remembers the longest row."""
+    config = LlamaConfig(
+        vocab_size=prm[1].marker_token_id + 1,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=24,
+        rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    )
+    torch.manual_seed(0)
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id, initializer_range=1.0))
+    with torch.no_grad():
+        for parameter in model.vlm.layers.parameters():
+            parameter.mul_(10.0)
+    problem = Problem(id="p", question="x?")
+    short = [Candidate(steps=("x = 2",)), Candidate(steps=("x = 3",))]
+    candidates = [*short, Candidate(steps=("x = 2", "so x + 1 = 3 and more")), Candidate(steps=("a" * 80,))]
+    scorer = PRMScorer(model, prm[1])
+    assert scorer.sharing == "tree" and scorer.max_shared_length == 24
+    alone = [PRMScorer(model, prm[1], layout="rows").score(problem, [c])[0] for c in candidates]
+    assert "row by row" not in caplog.text
+    for order in (candidates, candidates[::-1]):
+        found = dict(zip((c.steps for c in order), scorer.score(problem, order), strict=True))
+        for one in alone:
+            assert found[one.steps].step_scores == pytest.approx(one.step_scores, abs=1e-6)
+    assert "a row has 85 tokens, and the position embedding depends on a row's own length beyond 24" in caplog.text
+    session = scorer.session(problem)
+    session.score([c.steps for c in short])
+    for one, scores in zip(alone, session.score([c.steps for c in candidates]), strict=True):
+        assert scores == pytest.approx(one.step_scores, abs=1e-6)
+    leaky = model(**prm[1](text=["x?"] * 2, steps=[list(candidates[2].steps), list(candidates[3].steps)]))
+    assert leaky.step_scores()[0].tolist() != pytest.approx(alone[2].step_scores, abs=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["auto", "tree"])
+def test_solutions_that_share_their_first_tokens_stay_within_the_budget(prm, problems, layout):
+    """One more solution apart from them keeps the common beginning out of the prefix."""
+    candidates = [Candidate(steps=(f"The answer {chr(97 + i)} follows from {i}",)) for i in range(26)]
+    candidates.append(Candidate(steps=("x",)))
+    scorer = PRMScorer(*prm, max_batch_tokens=150, layout=layout)
+    seen, hook = count_tokens(prm[0])
+    found = scorer.score(problems[1], candidates)
+    session = scorer.session(problems[1]).score([c.steps for c in candidates])
+    hook.remove()
+    assert max(seen) <= 150 and len(seen) > 6
+    alone = PRMScorer(*prm, layout="rows").score(problems[1], candidates)
+    torch.testing.assert_close(flat_scores([found]), flat_scores([alone]), atol=1e-5, rtol=0)
+    assert [list(s) for s in session] == [pytest.approx(c.step_scores, abs=1e-5) for c in alone]
+
+
+def test_a_session_goes_on_after_a_forward_that_failed(prm, problems, monkeypatch):
+    session = PRMScorer(*prm).session(problems[0])
+    first = session.score([("a",)])
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr("mmprm_hf.prefix_cache.token_scores", lambda *_, **__: raise_(RuntimeError("out of memory")))
+        session.score([("a", "b"), ("c",)])
+    again = session.score([("a", "b"), ("c",)])
+    assert again[0][0] == pytest.approx(first[0][0], abs=1e-6) and len(again[0]) == 2
+
+
+def raise_(error):
+    raise error
+
+
+def test_a_bad_problem_is_named(prm, problems):
+    bad = Problem(id="the bad one", question="x <image>?")
+    candidates = [[Candidate(steps=("a",))]] * 2
+    with pytest.raises(ValueError, match="Problem 'the bad one' cannot be scored: Found the control token '<image>'"):
+        PRMScorer(*prm).score_many([problems[1], bad], candidates)
+
+
+def test_a_backbone_that_sees_what_follows_is_refused(prm):
+    config = Gemma3TextConfig(
+        vocab_size=prm[1].marker_token_id + 1,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        use_bidirectional_attention=True,
+    )
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
+    with pytest.raises(ValueError, match="Gemma3TextModel is not causal: .* use a causal backbone"):
+        PRMScorer(model, prm[1], layout="rows")
+
+
+def test_attention_with_an_unknown_limit_is_scored_row_by_row(prm, caplog):
+    """A short probe cannot see what GPT-Neo's local attention forgets in long texts."""
+    config = GPTNeoConfig(
+        vocab_size=prm[1].marker_token_id + 1,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=16,
+    )
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
+    scorer = PRMScorer(model, prm[1])
+    assert scorer.layout == "rows"
+    assert "GPTNeoModel limits its attention by attention_types, window_size" in caplog.text
+    for layout in ("tree", "chain", "packed"):
+        with pytest.raises(ValueError, match=f"layout '{layout}' would be wrong: GPTNeoModel limits its attention"):
+            PRMScorer(model, prm[1], layout=layout)
+
+
+def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
+    """Where the marker is a word of the vocabulary, text can write it; the others are scored all the same."""
+    processor = MMPRMProcessor(make_tokenizer(), marker_token="%")
+    text_config = LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+    model = MMPRMModel(MMPRMConfig(vlm_config=text_config, marker_token_id=processor.marker_token_id))
+    candidates = [Candidate(steps=("a",)), Candidate(steps=("5% of b",)), Candidate(steps=("a",), complete=False)]
+    found = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
+    assert [c.step_scores is None for c in found] == [False, True, True]
+    assert "A candidate writes the step marker '%'" in caplog.text

@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -23,6 +22,11 @@ from transformers import (
 )
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.peft_utils import find_adapter_config_file
+
+try:  # loading remote code asks for every package that is imported outside of a try
+    from accelerate import init_empty_weights
+except ImportError:
+    init_empty_weights = None
 
 from .configuration_mm_prm import MMPRMConfig
 from .policy_mm_prm import check_decoder_only
@@ -120,7 +124,7 @@ def restore_buffers(model: PreTrainedModel) -> None:
     where it lies inside another model. Goes once a reloaded Falcon-H1 keeps them.
     """
     loaded = dict(model.vlm.named_non_persistent_buffers())
-    if not loaded or is_deepspeed_zero3_enabled():  # which makes no model without memory first
+    if not loaded or init_empty_weights is None or is_deepspeed_zero3_enabled():  # ZeRO 3 makes no empty model
         return
     with init_empty_weights(include_buffers=False):
         rebuilt = AutoModel.from_config(copy.deepcopy(model.config.vlm_config))

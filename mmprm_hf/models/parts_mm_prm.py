@@ -55,7 +55,7 @@ def load_base_processor(
 
 
 def image_backend_of(base: Any) -> str | None:
-    """ "pil" or "torchvision": what a stock processor resizes images with; None if it takes no images.
+    """What a stock processor resizes images with, "pil" or "torchvision"; None if it takes no images.
 
     A processor with a video processor loads with torchvision only, whatever its images were made with.
     """

@@ -109,7 +109,7 @@ def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
     ("arguments", "message"),
     [
         ({"text": "", "steps": ["a"]}, "empty question"),
-        ({"text": None, "steps": ["a"]}, "Found no question"),
+        ({"text": None, "steps": ["a"]}, r"Found no question \(text=None\)"),
         ({"text": "q", "steps": ["a", " "]}, "empty step .* at step_index 1"),
         ({"text": "q", "steps": "a"}, "Found a str as steps"),
         ({"text": ["q", "r"], "steps": [["a"]]}, "Found 2 questions, 2 image entries and 1 lists of steps"),
