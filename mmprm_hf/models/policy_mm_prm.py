@@ -119,13 +119,14 @@ def check_causal(model: PreTrainedModel, text: dict[str, torch.Tensor]) -> torch
         states = model.vlm(**inputs, use_cache=False).last_hidden_state
         beginnings.append(states[:, :length].float())
     first, second = beginnings
-    error, scale = (first - second).abs().max().item(), first.std().item()
-    tolerance = 1e-3 if _is_exact(model) else 0.1
+    # The mean: what lies ahead moves every state (an untrained RoBERTa's by 1e-2), rounding a few.
+    error, scale = (first - second).abs().mean().item(), first.std().item()
+    tolerance = 1e-4 if _is_exact(model) else 5e-3
     if error > tolerance * scale:
         raise ValueError(
             f"{type(model.vlm).__name__} is not causal: a step's score would depend on later steps (states of the same "
-            f"beginning differ by {error / scale:.1e} of their spread, allowed {tolerance:.0e}). Choose a policy that "
-            "writes text from left to right."
+            f"beginning differ by {error / scale:.1e} of their spread on average, allowed {tolerance:.0e}). "
+            "Choose a policy that writes text from left to right."
         )
     return model.vlm(**text, use_cache=False).last_hidden_state
 

@@ -102,6 +102,7 @@ def test_llama4_text_and_what_has_no_headless_model(tmp_path):
 NOT_CAUSAL = {
     "bert": (hf.BertConfig, hf.BertLMHeadModel, {}),
     "masked": (hf.BertConfig, hf.BertForMaskedLM, {}),
+    "roberta": (hf.RobertaConfig, hf.RobertaForCausalLM, {}),
     "gemma3": (hf.Gemma3TextConfig, hf.Gemma3ForCausalLM, {"head_dim": 8, "use_bidirectional_attention": True}),
 }
 
@@ -113,6 +114,8 @@ def test_backbones_that_see_later_steps_are_refused(name, head_type):
     policy = small(config_class, model_class, **settings)
     with pytest.raises(ValueError, match="is not causal: a step's score would depend on later steps"):
         MMPRMModel.from_policy(policy, tiny_prm("llama").processor, head_type)
+    with pytest.raises(ValueError, match="is not causal"):
+        MMPRMModel.from_policy(policy.bfloat16(), tiny_prm("llama").processor, head_type)
 
 
 @pytest.mark.parametrize("family", ["gemma3", "paligemma"])
