@@ -75,8 +75,9 @@ def _probe(model: PreTrainedModel, sharing: CacheSharing, known_reason: str | No
     expected = [states[len(prefix) :] for states in alone]
     scale = torch.cat(expected).float().std().item()
     tolerance = scale * (1e-3 if model.dtype == torch.float32 else 0.1)
-    future = (alone[0][: len(prefix)] - alone[1][: len(prefix)]).float().abs().max().item()
-    if not future <= tolerance:
+    future = (alone[0][: len(prefix)] - alone[1][: len(prefix)]).float().abs().mean().item()
+    # The mean tells rounding (0 for causal backbones in bfloat16 too) from a glimpse of what follows (above 0.01).
+    if not future <= scale * (1e-4 if model.dtype == torch.float32 else 5e-3):
         raise ValueError(
             f"{name} is not causal: the states of a text's beginning change by {future / scale:.1e} of their spread "
             "with what follows. A step's score would depend on later steps; use a causal backbone."

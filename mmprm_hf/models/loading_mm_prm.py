@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 from typing import Any
 
@@ -30,6 +31,8 @@ except ImportError:
 
 from .configuration_mm_prm import MMPRMConfig
 from .policy_mm_prm import check_decoder_only
+
+logger = logging.getLogger(__name__)
 
 HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 # What transformers and PEFT look for on a quantised model, beside `is_quantized`.
@@ -124,7 +127,12 @@ def restore_buffers(model: PreTrainedModel) -> None:
     where it lies inside another model. Goes once a reloaded Falcon-H1 keeps them.
     """
     loaded = dict(model.vlm.named_non_persistent_buffers())
-    if not loaded or init_empty_weights is None or is_deepspeed_zero3_enabled():  # ZeRO 3 makes no empty model
+    if not loaded or is_deepspeed_zero3_enabled():  # ZeRO 3 makes no empty model
+        return
+    if init_empty_weights is None:
+        logger.warning(
+            "accelerate is not installed: buffers that are not saved are not checked (pip install accelerate)."
+        )
         return
     with init_empty_weights(include_buffers=False):
         rebuilt = AutoModel.from_config(copy.deepcopy(model.config.vlm_config))
