@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .models.parts_mm_prm import pad_rows
+from .models.encoding_mm_prm import pad_rows
 from .packing import PackedTree, additive_mask, block_mask, stack_ids, stack_masks
 
 # Their image tokens (PaliGemma: the whole prompt) attend both ways, as token types tell; `image_blocks` knows how.

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from .models.parts_mm_prm import cache_argument
+from .models.stock_mm_prm import cache_argument
 
 if TYPE_CHECKING:
     from .engines import SamplingConfig

@@ -20,7 +20,7 @@ from .backbones import (
     why_no_tree,
     why_not_shared_at_any_length,
 )
-from .models.parts_mm_prm import cache_argument
+from .models.stock_mm_prm import cache_argument
 from .packing import pack_prefix_tree
 from .prefix_cache import CacheSharing, new_prefix_cache, suffix_inputs, to_device
 

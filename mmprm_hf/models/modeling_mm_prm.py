@@ -18,7 +18,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_mm_prm import MMPRMConfig
 
-# Loading remote code copies a file's direct siblings only, so that the processor's own ones are named here too.
+# Loading remote code copies a file's direct siblings only, so that those of siblings are named here too (noqa).
+from .encoding_mm_prm import pad_rows  # noqa: F401
 from .images_mm_prm import load_image  # noqa: F401
 from .loading_mm_prm import (
     HUB_KWARGS,
@@ -29,7 +30,6 @@ from .loading_mm_prm import (
     quantization_of_prm,
     restore_buffers,
 )
-from .parts_mm_prm import cache_argument
 from .policy_mm_prm import (
     backbone_of,
     check_causal,
@@ -43,6 +43,7 @@ from .policy_mm_prm import (
 )
 from .processing_mm_prm import MMPRMProcessor
 from .prompts_mm_prm import DIALECTS  # noqa: F401
+from .stock_mm_prm import cache_argument
 
 IGNORE_LABEL = -100.0
 _VISION_TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "vision_embed_tokens")

@@ -20,25 +20,19 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_mm_prm import MMPRMConfig
+from .encoding_mm_prm import as_batch, check_step_ids, encode_as_text, encode_texts, fit_steps, is_word, pad_batch
 
 # Loading remote code copies a file's direct siblings only, so that their own ones are named here too.
 from .images_mm_prm import load_image  # noqa: F401
-from .parts_mm_prm import (
-    as_batch,
-    check_step_ids,
+from .prompts_mm_prm import PLAIN_PROMPT, PromptShape, check_text, find_dialect, split_tail
+from .stock_mm_prm import (
     control_tokens_of,
-    encode_as_text,
-    encode_texts,
-    fit_steps,
     image_backend_of,
-    is_word,
     load_base_processor,
     load_policy_processor,
-    pad_batch,
     single_token_id,
     tokenizer_of,
 )
-from .prompts_mm_prm import PLAIN_PROMPT, PromptShape, check_text, find_dialect, split_tail
 
 SETTINGS_KEY = "mm_prm"
 TILED_PROCESSOR = "MMPRMTiledProcessor"  # the island's own base processor, of converted InternVL checkpoints

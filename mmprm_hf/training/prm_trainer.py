@@ -25,9 +25,9 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, EvalPrediction, PreTrainedModel, Trainer, set_seed
 
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, register
+from ..models.encoding_mm_prm import pad_rows
 from ..models.images_mm_prm import load_image
 from ..models.modeling_mm_prm import IGNORE_LABEL
-from ..models.parts_mm_prm import pad_rows
 from .prm_config import PRMConfig
 
 logger = logging.getLogger(__name__)

@@ -183,7 +183,7 @@ def test_what_resized_the_images_is_remembered(processor, tmp_path, monkeypatch)
     assert settings["image_backend"] == "pil"
     given = []
     monkeypatch.setattr(
-        "mmprm_hf.models.parts_mm_prm.transformers.LlavaProcessor.from_pretrained",
+        "mmprm_hf.models.stock_mm_prm.transformers.LlavaProcessor.from_pretrained",
         lambda folder, **kwargs: given.append(kwargs) or processor.base_processor,
     )
     MMPRMProcessor.from_pretrained(tmp_path)
