@@ -99,6 +99,12 @@ def test_a_marker_in_sampled_text_writes_no_marker(prm, problems):
     assert len(scored[0].step_scores) == 2
 
 
+def tiny(prm):
+    """Sizes of a text decoder over the PRM's vocabulary."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {**sizes, "vocab_size": prm[1].marker_token_id + 1}
+
+
 def count_tokens(model):
     """A list that collects how many tokens each forward of the backbone gets, and its hook."""
     seen = []
@@ -192,11 +198,7 @@ def test_bad_input_is_refused(prm, problems):
 def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, caplog):
     """Dynamic RoPE depends on a row's own length beyond a limit, and transformers remembers the longest row."""
     config = LlamaConfig(
-        vocab_size=prm[1].marker_token_id + 1,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
+        **tiny(prm),
         max_position_embeddings=24,
         rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
     )
@@ -263,16 +265,7 @@ def test_a_bad_problem_is_named(prm, problems):
 
 
 def test_a_backbone_that_sees_what_follows_is_refused(prm):
-    config = Gemma3TextConfig(
-        vocab_size=prm[1].marker_token_id + 1,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        use_bidirectional_attention=True,
-    )
+    config = Gemma3TextConfig(**tiny(prm), num_key_value_heads=2, head_dim=8, use_bidirectional_attention=True)
     model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
     with pytest.raises(ValueError, match="Gemma3TextModel is not causal: .* use a causal backbone"):
         PRMScorer(model, prm[1], layout="rows")
