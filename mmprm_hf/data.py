@@ -15,7 +15,7 @@ import hashlib
 import json
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Verdict(enum.StrEnum):
@@ -72,8 +72,10 @@ class Rollout:
         complete: True only if the text was parsed whole: every tag closed, an answer present, not cut.
         finish_reason: "stop" or "length", as the engine reports it.
         num_tokens: Tokens generated.
+        num_prompt_tokens: Tokens it continues (system, question, figures, prefix); all samples of one request share
+            them. 0 where the engine does not know.
         verdict: Filled by the search once a verifier has judged the answer.
-        text: The raw response.
+        text: The raw response. Trees keep it only of incomplete rollouts: of complete ones the steps say it all.
     """
 
     steps: tuple[str, ...]
@@ -81,6 +83,7 @@ class Rollout:
     complete: bool = True
     finish_reason: str = "stop"
     num_tokens: int = 0
+    num_prompt_tokens: int = 0
     verdict: Verdict = Verdict.UNDECIDED
     text: str = ""
 
@@ -105,6 +108,8 @@ class Node:
         num_correct: Decided rollouts from this prefix whose answer was right.
         num_decided: Decided rollouts from this prefix (undecided and incomplete ones are not counted here).
         num_visits: How often the search selected this node.
+        judge_verdict: What a step judge says of the steps up to and including this node's: CORRECT if all are right;
+            None where no judge was asked (see `labelling/consensus.py`).
     """
 
     id: str
@@ -113,11 +118,23 @@ class Node:
     num_correct: int
     num_decided: int
     num_visits: int = 0
+    judge_verdict: Verdict | None = None
 
     @property
     def mc_estimate(self) -> float | None:
         """Monte Carlo estimate ``num_correct / num_decided`` in [0, 1]; None while nothing was decided."""
         return self.num_correct / self.num_decided if self.num_decided else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict."""
+        verdict = None if self.judge_verdict is None else str(self.judge_verdict)
+        return {**dataclasses.asdict(self), "steps": list(self.steps), "judge_verdict": verdict}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Node:
+        """Inverse of `to_dict`."""
+        verdict = None if row["judge_verdict"] is None else Verdict(row["judge_verdict"])
+        return cls(**{**row, "steps": tuple(row["steps"]), "judge_verdict": verdict})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +182,7 @@ class SearchTree:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable dict."""
         row = dataclasses.asdict(self)
-        row["nodes"] = [{**dataclasses.asdict(node), "steps": list(node.steps)} for node in self.nodes]
+        row["nodes"] = [node.to_dict() for node in self.nodes]
         row["rollouts"] = [[index, rollout.to_dict()] for index, rollout in self.rollouts]
         return row
 
@@ -181,7 +198,7 @@ class SearchTree:
                 f"Found schema_version {row.get('schema_version')!r} in a search tree, expected {SCHEMA_VERSION}. "
                 "Label the problems again with this version, or read the file with the version that wrote it."
             )
-        nodes = tuple(Node(**{**node, "steps": tuple(node["steps"])}) for node in row["nodes"])
+        nodes = tuple(Node.from_dict(node) for node in row["nodes"])
         rollouts = tuple((index, Rollout.from_dict(rollout)) for index, rollout in row["rollouts"])
         return cls(**{**row, "nodes": nodes, "rollouts": rollouts})
 

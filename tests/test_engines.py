@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.decoding import draw
 from mmprm_hf.engines import (
     ProblemInputError,
     RolloutRequest,
@@ -19,6 +18,7 @@ from mmprm_hf.engines import (
     ScriptedEngine,
     TransformersEngine,
 )
+from mmprm_hf.engines.decoding import draw
 from mmprm_hf.steps import render_prefix
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)

@@ -1,10 +1,6 @@
-"""Rollout engines: what writes text. One async method, ``generate(requests) -> rollouts``, order kept.
+"""In-process engine for a Hugging Face image-text-to-text model: many samples behind one encoded prompt.
 
-An engine continues a prefix as an *assistant prefill* and answers with parsed rollouts; it never judges them.
-Sampling settings live in the engine, randomness in the request's seed: a sequence depends on its problem,
-prefix, seed and sample index, and not on what else shares its batch (up to floating-point noise).
-
-Imports from L0 only; torch, transformers and Pillow are imported inside the code that needs them.
+torch, transformers and Pillow are imported inside the code that needs them.
 """
 
 from __future__ import annotations
@@ -12,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem, Rollout, content_hash
+from mmprm_hf.engines.requests import ProblemInputError, RolloutRequest, SamplingConfig
 from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
 
 if TYPE_CHECKING:
@@ -32,123 +28,6 @@ _MAX_ROW_WIDTH = 16
 _MAX_ROW_TOKENS = 2048
 # Finished samples are dropped once what remains fits into this share of the batch (each drop copies the cache).
 _COMPACT_SHARE = 0.75
-
-
-class ProblemInputError(ValueError):
-    """One problem cannot be shown to the policy (missing or corrupt figure, control token in its text).
-
-    Args:
-        problem_id: The problem at fault; the others of the same call are not.
-        reason: What was found, the rule and the remedy.
-    """
-
-    def __init__(self, problem_id: str, reason: str) -> None:
-        super().__init__(f"Problem {problem_id!r}: {reason}")
-        self.problem_id = problem_id
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingConfig:
-    """How tokens are drawn.
-
-    Args:
-        temperature: Divides the logits; 0 takes the most likely token (all samples of a request are then equal).
-        top_p: Keep the smallest set of tokens with at least this probability, in (0, 1]; 1 keeps all.
-        top_k: Keep this many most likely tokens; 0 keeps all.
-        max_new_tokens: The most tokens per rollout, the end token included.
-
-    Raises:
-        ValueError: if a value is out of its range.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 128
-
-    def __post_init__(self) -> None:
-        rules = {
-            "temperature": (self.temperature >= 0, "at least 0 (0 = greedy)"),
-            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "top_k": (self.top_k >= 0, "at least 0 (0 = off)"),
-            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in SamplingConfig; it must be {rule}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class RolloutRequest:
-    """Samples wanted of one problem after one prefix.
-
-    Args:
-        problem: The problem.
-        prefix: Steps the rollouts continue; empty to start afresh.
-        num_samples: How many rollouts, at least 1.
-        seed: Source of randomness; the same request gives the same rollouts.
-
-    Raises:
-        ValueError: if `num_samples` is below 1.
-    """
-
-    problem: Problem
-    prefix: tuple[str, ...] = ()
-    num_samples: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(
-                f"Found num_samples={self.num_samples} for problem {self.problem.id!r}; a request asks for at least 1."
-            )
-
-
-class RolloutEngine(Protocol):
-    """What writes rollouts.
-
-    `identity` is a plain dict that tells what wrote them (kept beside every tree). `generate` returns, for each
-    request in order, `num_samples` rollouts whose verdict is still undecided. It raises `ProblemInputError` where
-    one problem is at fault; any other exception means that the engine itself failed.
-    """
-
-    identity: dict[str, Any]
-
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]: ...
-
-
-class ScriptedEngine:
-    """Deterministic engine around a plain function, for tests and simulations.
-
-    Args:
-        policy: ``(problem, prefix, call_index, sample_index) -> Rollout``; `call_index` counts the requests of that
-            problem from 0, `sample_index` the samples within the request.
-        identity: Plain dict for the trees' provenance.
-
-    Example:
-        >>> import asyncio
-        >>> engine = ScriptedEngine(lambda problem, prefix, call, sample: Rollout((f"sample {sample}",), "1"))
-        >>> request = RolloutRequest(Problem("p0", "1 + 0 = ?"), num_samples=2, seed=0)
-        >>> [rollout.steps for rollout in asyncio.run(engine.generate([request]))[0]]
-        [('sample 0',), ('sample 1',)]
-    """
-
-    def __init__(
-        self, policy: Callable[[Problem, tuple[str, ...], int, int], Rollout], *, identity: dict[str, Any] | None = None
-    ) -> None:
-        self.policy = policy
-        self.identity = {"engine": "scripted"} if identity is None else identity
-        self.num_calls: Counter[str] = Counter()
-
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
-        """Return the policy's rollouts, in the order of the requests."""
-        results = []
-        for request in requests:
-            call_index = self.num_calls[request.problem.id]
-            self.num_calls[request.problem.id] += 1
-            samples = range(request.num_samples)
-            results.append(tuple(self.policy(request.problem, request.prefix, call_index, i) for i in samples))
-        return results
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -217,8 +96,9 @@ class TransformersEngine:
         self._control_tokens = tuple(sorted(control - {None, *step_format.tags}))
         self._control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self._control_tokens)))
         self._row_width = 1
+        from mmprm_hf.fingerprints import model_fingerprint
+
         from .decoding import can_share_rows
-        from .fingerprints import model_fingerprint
 
         if can_share_rows(model):
             self._row_width = max(1, min(_MAX_ROW_WIDTH, _MAX_ROW_TOKENS // sampling.max_new_tokens))

@@ -11,10 +11,10 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from .models.stock_mm_prm import cache_argument
+from ..models.stock_mm_prm import cache_argument
 
 if TYPE_CHECKING:
-    from .engines import SamplingConfig
+    from .requests import SamplingConfig
 
 
 class DecodingRows:

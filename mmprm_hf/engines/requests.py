@@ -1,0 +1,114 @@
+"""What every engine speaks: requests, sampling settings, the protocol, the errors that tell who is at fault.
+
+An engine continues a prefix as an *assistant prefill* and answers with parsed rollouts; it never judges them.
+Sampling settings live in the engine, randomness in the request's seed: a sequence depends on its problem,
+prefix, seed and sample index, and not on what else shares its batch (up to floating-point noise).
+
+Imports from L0 only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from mmprm_hf.data import Problem, Rollout
+
+
+class ProblemInputError(ValueError):
+    """One problem cannot be shown to the policy (missing or corrupt figure, control token in its text).
+
+    Args:
+        problem_id: The problem at fault; the others of the same call are not.
+        reason: What was found, the rule and the remedy.
+    """
+
+    def __init__(self, problem_id: str, reason: str) -> None:
+        super().__init__(f"Problem {problem_id!r}: {reason}")
+        self.problem_id = problem_id
+
+
+class EngineUnavailableError(RuntimeError):
+    """The engine itself failed (server gone, retries used up, out of memory): no problem is at fault.
+
+    A run stops at it, keeps what it has, and goes on from there when it is started again.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How tokens are drawn.
+
+    Args:
+        temperature: Divides the logits; 0 takes the most likely token (all samples of a request are then equal).
+        top_p: Keep the smallest set of tokens with at least this probability, in (0, 1]; 1 keeps all.
+        top_k: Keep this many most likely tokens; 0 keeps all.
+        max_new_tokens: The most tokens per rollout, the end token included.
+        stop_strings: Texts at which a rollout ends, with finish reason "stop"; they are left out of its text, as the
+            OpenAI protocol has it.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 128
+    stop_strings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rules = {
+            "temperature": (self.temperature >= 0, "at least 0 (0 = greedy)"),
+            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
+            "top_k": (self.top_k >= 0, "at least 0 (0 = off)"),
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "stop_strings": (
+                isinstance(self.stop_strings, tuple) and all(isinstance(s, str) and s for s in self.stop_strings),
+                "a tuple of non-empty texts",
+            ),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ValueError(f"Found {name}={getattr(self, name)!r} in SamplingConfig; it must be {rule}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutRequest:
+    """Samples wanted of one problem after one prefix.
+
+    Args:
+        problem: The problem.
+        prefix: Steps the rollouts continue; empty to start afresh.
+        num_samples: How many rollouts, at least 1.
+        seed: Source of randomness; the same request gives the same rollouts.
+
+    Raises:
+        ValueError: if `num_samples` is below 1.
+    """
+
+    problem: Problem
+    prefix: tuple[str, ...] = ()
+    num_samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ValueError(
+                f"Found num_samples={self.num_samples} for problem {self.problem.id!r}; a request asks for at least 1."
+            )
+
+
+class RolloutEngine(Protocol):
+    """What writes rollouts.
+
+    `identity` is a plain dict that tells what wrote them (kept beside every tree). `generate` returns, for each
+    request in order, `num_samples` rollouts whose verdict is still undecided. It raises `ProblemInputError` where
+    one problem is at fault and `EngineUnavailableError` where none is. Many searches call it at the same time: an
+    engine that gains by it joins their requests.
+    """
+
+    identity: dict[str, Any]
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]: ...
