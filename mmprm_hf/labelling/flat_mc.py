@@ -11,16 +11,18 @@ import random
 
 from mmprm_hf.data import Problem, SearchTree, Verdict
 from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling.omegaprm import TreeDraft, Verifier
+from mmprm_hf.labelling.stopping import EstimateConfig
+from mmprm_hf.labelling.tree_draft import Prefix, TreeDraft, Verifier
 
 
-@dataclasses.dataclass(frozen=True)
-class FlatMCConfig:
-    """How many responses and rollouts. VisualPRM used 4 responses of at most 16 steps and 16 rollouts per step.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlatMCConfig(EstimateConfig):
+    """How many responses; how an estimate is made is inherited.
+
+    VisualPRM used 4 responses of at most 16 steps and 16 rollouts per step.
 
     Args:
         num_responses: m, responses sampled from the start; they are the root's rollouts.
-        num_rollouts: k, rollouts per estimated prefix.
         max_rollouts: The budget, responses included.
 
     Raises:
@@ -28,18 +30,14 @@ class FlatMCConfig:
     """
 
     num_responses: int = 4
-    num_rollouts: int = 16
     max_rollouts: int = 1024
 
     def __post_init__(self) -> None:
-        for name in ("num_responses", "num_rollouts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in FlatMCConfig; it must be at least 1.")
-        if self.max_rollouts < self.num_responses:
-            raise ValueError(
-                f"Found max_rollouts={self.max_rollouts} in FlatMCConfig; it must pay for num_responses="
-                f"{self.num_responses}. Raise the budget or sample fewer responses."
-            )
+        super().__post_init__()
+        self._check(
+            num_responses=(self.num_responses >= 1, "at least 1"),
+            max_rollouts=(self.max_rollouts >= self.num_responses, "at least num_responses, which it must pay for"),
+        )
 
 
 async def search(
@@ -48,22 +46,20 @@ async def search(
     """Return the tree of `num_responses` responses with an estimate after each of their inner steps.
 
     The last step of a response is known by its verdict: a leaf of (1, 1) or (0, 1). Undecided and incomplete
-    responses are recorded and not continued. All prefixes are drawn in one call, in order of response and step,
-    as far as the budget pays for them in full.
+    responses are recorded and not continued. Prefixes are estimated in order of response and step, as far as the
+    budget pays. Responses are free samples of the prefixes they pass through, and unbiased ones: every prefix is
+    estimated, whatever became of its response.
 
     Raises:
         NothingJudgedError: if no response could be judged.
     """
-    draft = TreeDraft(problem, engine, verifier, rng, config.max_rollouts)
-    (responses,) = await draft.draw([()], config.num_responses)
-    prefixes: dict[tuple[str, ...], None] = {}  # a set that keeps its order
+    draft = TreeDraft(problem, engine, verifier, rng, config, config.max_rollouts)
+    (responses,) = await draft.draw([((), config.num_responses)])
+    prefixes: dict[Prefix, None] = {}  # a set that keeps its order
     for response in responses:
         if response.verdict is Verdict.UNDECIDED or not response.steps:
             continue
         draft.add_leaf(response.steps, is_correct=response.verdict is Verdict.CORRECT)
         prefixes.update(dict.fromkeys(response.steps[:length] for length in range(1, len(response.steps))))
-    num_affordable = (config.max_rollouts - len(draft.rollouts)) // config.num_rollouts
-    affordable = list(prefixes)[:num_affordable]
-    if affordable:
-        await draft.draw(affordable, config.num_rollouts)
-    return draft.finish({"search": "flat_mc", **dataclasses.asdict(config)})
+    await draft.estimate(list(prefixes))
+    return draft.finish("flat_mc")

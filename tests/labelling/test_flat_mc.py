@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 import pytest
 
@@ -28,7 +29,7 @@ def run(config, policy=policy):
 
 
 def test_every_step_has_an_estimate_of_its_own():
-    tree = run(FlatMCConfig(num_responses=4, num_rollouts=6))
+    tree = run(FlatMCConfig(num_responses=4, num_rollouts=6, reuse_rollouts=False))
     counts = {tree.prefix(i): (node.num_correct, node.num_decided) for i, node in enumerate(tree.nodes)}
     assert counts == {
         (): (2, 4),
@@ -41,14 +42,26 @@ def test_every_step_has_an_estimate_of_its_own():
     assert tree.num_rollouts == 4 + 3 * 6, "the shared prefix is estimated once"
 
 
+def test_responses_are_free_samples_of_the_prefixes_they_pass():
+    """Four responses pass "start" (two right), two each of the longer prefixes: fewer are drawn, all are counted."""
+    tree = run(FlatMCConfig(num_responses=4, num_rollouts=6))
+    drawn = Counter(tree.prefix(index) for index, _ in tree.rollouts)
+    assert drawn == {(): 4, ("start",): 3, ("start", "good"): 4, ("start", "bad"): 4}
+    counts = {tree.prefix(i): (node.num_correct, node.num_decided) for i, node in enumerate(tree.nodes)}
+    assert counts[("start",)] == (2 + 2, 4 + 3)
+    assert counts[("start", "good")] == (2 + 2 + 2, 2 + 2 + 4), "two of those drawn after start pass here as well"
+    assert counts[("start", "bad")] == (0, 2 + 1 + 4)
+
+
 @pytest.mark.parametrize(("max_rollouts", "expected"), [(4, 4), (9, 4), (10, 10), (17, 16), (100, 22)])
 def test_budget_is_kept(max_rollouts, expected):
-    assert run(FlatMCConfig(4, 6, max_rollouts)).num_rollouts == expected
+    config = FlatMCConfig(num_responses=4, num_rollouts=6, max_rollouts=max_rollouts, reuse_rollouts=False)
+    assert run(config).num_rollouts == expected
 
 
 def test_nothing_judged_and_bad_settings():
     with pytest.raises(NothingJudgedError, match="none of the 2 rollouts"):
-        run(FlatMCConfig(2, 6), lambda *args: Rollout(("a",), None, complete=False))
+        run(FlatMCConfig(num_responses=2, num_rollouts=6), lambda *args: Rollout(("a",), None, complete=False))
     with pytest.raises(ValueError, match="num_rollouts=0"):
         FlatMCConfig(num_rollouts=0)
     with pytest.raises(ValueError, match="max_rollouts=3"):
