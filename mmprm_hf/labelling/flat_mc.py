@@ -7,6 +7,7 @@ it estimates: every inner step of a response gets an estimate of its own.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 
 from mmprm_hf.data import Problem, SearchTree, Verdict
@@ -46,9 +47,11 @@ async def search(
     """Return the tree of `num_responses` responses with an estimate after each of their inner steps.
 
     The last step of a response is known by its verdict: a leaf of (1, 1) or (0, 1). Undecided and incomplete
-    responses are recorded and not continued. Prefixes are estimated in order of response and step, as far as the
-    budget pays. Responses are free samples of the prefixes they pass through, and unbiased ones: every prefix is
-    estimated, whatever became of its response.
+    responses are recorded and not continued.
+
+    With `reuse_rollouts` prefixes are estimated by length, so that what was drawn from shorter ones serves longer ones;
+    such free samples are unbiased here, as every prefix is estimated, whatever became of the rollouts through it.
+    Without it all prefixes are drawn at once, in order of response and step. Either way as far as the budget pays.
 
     Raises:
         NothingJudgedError: if no response could be judged.
@@ -61,5 +64,9 @@ async def search(
             continue
         draft.add_leaf(response.steps, is_correct=response.verdict is Verdict.CORRECT)
         prefixes.update(dict.fromkeys(response.steps[:length] for length in range(1, len(response.steps))))
-    await draft.estimate(list(prefixes))
+    if config.reuse_rollouts:
+        for _, level in itertools.groupby(sorted(prefixes, key=len), key=len):
+            await draft.estimate(list(level))
+    else:
+        await draft.estimate(list(prefixes))
     return draft.finish("flat_mc")

@@ -48,6 +48,11 @@ class OmegaPRMConfig(EstimateConfig):
     length_scale: float = 500.0
     estimate_every_step: bool = False
 
+    @property
+    def min_fresh(self) -> int:
+        """The fewest rollouts drawn from a prefix however many pass through it, see `search`."""
+        return self.round_size if self.is_adaptive else (self.num_rollouts + 1) // 2
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check(
@@ -182,7 +187,7 @@ async def _bisect(draft: TreeDraft, pool: _CandidatePool, prefix: Prefix, soluti
         target = solution[:middle]
         if not draft.record(target).is_estimated:
             # Differs from MM-PRM: the budget is tested before each estimate, not between searches.
-            (rollouts,) = await draft.estimate([target])
+            (rollouts,) = await draft.estimate([target], min_fresh=draft.config.min_fresh)
             if not draft.record(target).is_estimated:
                 return False
             _harvest(draft, pool, target, rollouts)
@@ -203,7 +208,7 @@ async def _estimate_every_step(draft: TreeDraft) -> None:
     inner = dict.fromkeys(solution[:length] for solution in solutions for length in range(1, len(solution)))
     missing = [prefix for prefix in inner if not draft.record(prefix).is_estimated]
     for prefix in sorted(missing, key=len):  # stable; one at a time, so that each serves the longer ones
-        await draft.estimate([prefix])
+        await draft.estimate([prefix], min_fresh=draft.config.min_fresh)
 
 
 __all__ = ["NothingJudgedError", "OmegaPRMConfig", "Verifier", "search"]

@@ -45,7 +45,7 @@ class EstimateConfig:
     Args:
         num_rollouts: k, the rollouts per estimated prefix (the most of them when stopping early).
         reuse_rollouts: Count rollouts from shorter prefixes that pass through this one as free samples of it, and draw
-            as many fewer, but at least half of `num_rollouts` fresh.
+            as many fewer.
         max_posterior_std: Stop once the posterior's standard deviation is at most this; None never stops for it.
         sign_confidence: Stop once the posterior puts at least this much on one side of `sign_threshold`; at a
             threshold of 0 one right rollout settles it. None never stops for it.
@@ -94,18 +94,20 @@ class EstimateConfig:
         # The prior alone puts most of its mass above a low threshold: without a right rollout that is no evidence.
         return 1 - above >= self.sign_confidence or (num_correct > 0 and above >= self.sign_confidence)
 
-    def num_wanted(self, num_fresh: int, num_free: int, num_correct: int, num_decided: int) -> int:
+    def num_wanted(
+        self, *, num_fresh: int, num_free: int, num_correct: int, num_decided: int, min_fresh: int = 0
+    ) -> int:
         """Rollouts to draw next.
 
         Args:
             num_fresh: Drawn from the prefix so far, undecided ones included.
             num_free: Decided rollouts that pass through it.
             num_correct, num_decided: Of both together.
+            min_fresh: The fewest to draw, however many are free.
         """
         if self.is_adaptive:
-            if self.is_settled(num_correct, num_decided):
+            if self.is_settled(num_correct, num_decided) and num_fresh >= min_fresh:
                 return 0
-            return max(0, min(self.round_size, self.num_rollouts - num_fresh))
-        # At least half are fresh: free samples are slightly biased where a search chose the prefix by its outcomes.
-        target = max(self.num_rollouts - num_free, (self.num_rollouts + 1) // 2)
-        return max(0, target - num_fresh)
+            most = max(self.num_rollouts - num_free, min_fresh)
+            return max(0, min(self.round_size, most - num_fresh))
+        return max(0, max(self.num_rollouts - num_free, min_fresh) - num_fresh)

@@ -178,11 +178,12 @@ class TreeDraft:
     def _verdict(self, rollout: Rollout) -> Verdict:
         return self._verdicts[rollout.answer] if rollout.complete else Verdict.UNDECIDED
 
-    async def estimate(self, prefixes: Sequence[Prefix]) -> list[list[Rollout]]:
+    async def estimate(self, prefixes: Sequence[Prefix], *, min_fresh: int = 0) -> list[list[Rollout]]:
         """Estimate prefixes as the configuration says, and return all rollouts drawn from each.
 
-        Where the budget does not pay for what is still wanted, earlier prefixes come first and one that cannot be
-        drawn in full (or for its round) is left as it is.
+        At least `min_fresh` are drawn from each, however many pass through it. Where the budget does not pay for what
+        is still wanted, earlier prefixes come first and one that cannot be drawn in full (or for its round) is left
+        as it is.
         """
         drawn: dict[Prefix, list[Rollout]] = {prefix: [] for prefix in prefixes}
         while True:
@@ -190,10 +191,13 @@ class TreeDraft:
             for prefix in drawn:
                 record = self.record(prefix)
                 num_free = record.num_free if self.config.reuse_rollouts else 0
-                known = (record.drawn_correct, record.drawn_decided)
-                if self.config.reuse_rollouts:
-                    known = (known[0] + record.passed_correct, known[1] + num_free)
-                count = self.config.num_wanted(record.num_drawn, num_free, *known)
+                count = self.config.num_wanted(
+                    num_fresh=record.num_drawn,
+                    num_free=num_free,
+                    num_correct=record.drawn_correct + (record.passed_correct if num_free else 0),
+                    num_decided=record.drawn_decided + num_free,
+                    min_fresh=min_fresh,
+                )
                 if count == 0:
                     record.is_estimated = True  # what passes through it may settle it
                 elif count <= num_left:

@@ -42,15 +42,15 @@ def test_every_step_has_an_estimate_of_its_own():
     assert tree.num_rollouts == 4 + 3 * 6, "the shared prefix is estimated once"
 
 
-def test_responses_are_free_samples_of_the_prefixes_they_pass():
-    """Four responses pass "start" (two right), two each of the longer prefixes: fewer are drawn, all are counted."""
+def test_rollouts_are_free_samples_of_the_prefixes_they_pass():
+    """Four responses pass "start", two each of the longer prefixes; what is drawn after "start" counts there too."""
     tree = run(FlatMCConfig(num_responses=4, num_rollouts=6))
     drawn = Counter(tree.prefix(index) for index, _ in tree.rollouts)
-    assert drawn == {(): 4, ("start",): 3, ("start", "good"): 4, ("start", "bad"): 4}
     counts = {tree.prefix(i): (node.num_correct, node.num_decided) for i, node in enumerate(tree.nodes)}
-    assert counts[("start",)] == (2 + 2, 4 + 3)
-    assert counts[("start", "good")] == (2 + 2 + 2, 2 + 2 + 4), "two of those drawn after start pass here as well"
-    assert counts[("start", "bad")] == (0, 2 + 1 + 4)
+    assert drawn == {(): 4, ("start",): 2, ("start", "good"): 3, ("start", "bad"): 3}
+    assert counts[("start",)] == (2 + 1, 4 + 2)
+    assert counts[("start", "good")] == (2 + 1 + 2, 2 + 1 + 3)
+    assert counts[("start", "bad")] == (0, 2 + 1 + 3)
 
 
 @pytest.mark.parametrize(("max_rollouts", "expected"), [(4, 4), (9, 4), (10, 10), (17, 16), (100, 22)])
