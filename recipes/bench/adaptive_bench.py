@@ -1,0 +1,137 @@
+"""Rollouts against label error: a fixed number per prefix, free samples, early stopping, on the shipped nano policy.
+
+    python recipes/bench/adaptive_bench.py
+
+Every way labels the inner prefixes of the same 50 responses (`rollout_truth.jsonl`, made by `rollout_truth.py`) by flat
+Monte Carlo and is held against their 1,024-rollout estimates. The error of a fixed number falls as one over its root; a
+line ``a / sqrt(k)`` through the measured points says what a fixed number would need for another way's error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Rollout
+from mmprm_hf.engines import RolloutEngine, RolloutRequest
+from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
+from mmprm_hf.nano.world import problem_from_id
+
+TRUTH = Path(__file__).parent / "rollout_truth.jsonl"
+FIXED = (4, 8, 16, 32)
+WAYS = {
+    "free samples": [{"num_rollouts": k} for k in (8, 16)],
+    "early stopping": [
+        {"num_rollouts": 48, "round_size": 2, "max_posterior_std": std, "reuse_rollouts": False} for std in (0.15, 0.11)
+    ],
+    "both": [{"num_rollouts": 48, "round_size": 2, "max_posterior_std": std} for std in (0.15, 0.13, 0.11, 0.09)],
+}
+
+
+class _RecordedResponse:
+    """Gives one recorded response to the request from the start, and passes the others on."""
+
+    def __init__(self, engine: RolloutEngine, row: dict) -> None:
+        self.engine, self.identity = engine, engine.identity
+        gold = problem_from_id(row["problem_id"]).answer
+        self.response = Rollout(tuple(row["steps"]), gold if row["is_correct"] else "no answer")
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
+        if not requests[0].prefix:
+            return [(self.response,)]
+        return await self.engine.generate(requests)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One setting: rollouts per estimated prefix, mean absolute error against the truth, prefixes."""
+
+    rollouts: float
+    error: float
+    num_prefixes: int
+
+
+def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int) -> Point:
+    """Label all responses `repeats` times, all problems in flight."""
+
+    async def label(row: dict, repeat: int) -> tuple[int, list[float]]:
+        config = FlatMCConfig(num_responses=1, **options)
+        problem = problem_from_id(row["problem_id"]).to_problem()
+        rng = random.Random(f"{row['problem_id']} {repeat}")
+        tree = await search(problem, _RecordedResponse(engine, row), RuleVerifier(), config, rng)
+        estimate = {tree.prefix(i): node.mc_estimate for i, node in enumerate(tree.nodes)}
+        errors = []
+        for length in range(1, len(row["steps"])):
+            bits = row["bits"][length]
+            found = estimate[tuple(row["steps"][:length])]
+            if found is not None:
+                errors.append(abs(found - bits.count("1") / len(bits)))
+        return tree.num_rollouts - 1, errors
+
+    async def label_all() -> list[tuple[int, list[float]]]:
+        return await asyncio.gather(*(label(row, repeat) for repeat in range(repeats) for row in rows))
+
+    found = asyncio.run(label_all())
+    errors = [error for _, own in found for error in own]
+    return Point(sum(count for count, _ in found) / len(errors), sum(errors) / len(errors), len(errors))
+
+
+def curve(engine: RolloutEngine, rows: list[dict], repeats: int) -> dict[str, list[Point]]:
+    """All settings of all ways."""
+    ways = {"fixed": [{"num_rollouts": k, "reuse_rollouts": False} for k in FIXED], **WAYS}
+    return {name: [measure(engine, rows, options, repeats) for options in settings] for name, settings in ways.items()}
+
+
+def fixed_rollouts_for(error: float, fixed: Sequence[Point]) -> float:
+    """Rollouts per prefix that a fixed number needs for this error, from the fit ``error = a / sqrt(rollouts)``."""
+    a = math.exp(sum(math.log(point.error * math.sqrt(point.rollouts)) for point in fixed) / len(fixed))
+    return (a / error) ** 2
+
+
+def load_truth(path: Path = TRUTH) -> list[dict]:
+    """Lines of the truth file that hold an inner prefix."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if len(row["steps"]) > 1]
+
+
+def nano_engine() -> RolloutEngine:
+    """The shipped nano policy as an engine."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from mmprm_hf.demo import MAX_NEW_TOKENS
+    from mmprm_hf.engines import SamplingConfig, TransformersEngine
+    from mmprm_hf.nano import POLICY_PATH
+
+    return TransformersEngine(
+        AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
+        AutoProcessor.from_pretrained(POLICY_PATH),
+        sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
+    )
+
+
+def print_curve(points: dict[str, list[Point]]) -> None:
+    print(f"{'way':<16}{'rollouts/prefix':>16}{'mean |error|':>14}{'fixed needs':>13}{'share':>8}")
+    for name, own in points.items():
+        for point in own:
+            needed = fixed_rollouts_for(point.error, points["fixed"])
+            share = point.rollouts / needed
+            print(f"{name:<16}{point.rollouts:>16.2f}{point.error:>14.4f}{needed:>13.2f}{share:>8.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--truth", type=Path, default=TRUTH)
+    parser.add_argument("--repeats", type=int, default=2)
+    args = parser.parse_args()
+    print_curve(curve(nano_engine(), load_truth(args.truth), args.repeats))
+
+
+if __name__ == "__main__":
+    main()
