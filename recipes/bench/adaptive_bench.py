@@ -25,13 +25,14 @@ from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
 from mmprm_hf.nano.world import problem_from_id
 
 TRUTH = Path(__file__).parent / "rollout_truth.jsonl"
-FIXED = (4, 8, 16, 32)
+FIXED = (4, 8, 16)
+EARLY = {"num_rollouts": 48, "round_size": 2}
 WAYS = {
     "free samples": [{"num_rollouts": k} for k in (8, 16)],
-    "early stopping": [
-        {"num_rollouts": 48, "round_size": 2, "max_posterior_std": std, "reuse_rollouts": False} for std in (0.15, 0.11)
-    ],
-    "both": [{"num_rollouts": 48, "round_size": 2, "max_posterior_std": std} for std in (0.15, 0.13, 0.11, 0.09)],
+    "early stopping": [{**EARLY, "max_posterior_std": std, "reuse_rollouts": False} for std in (0.15, 0.11)],
+    "both": [{**EARLY, "max_posterior_std": std} for std in (0.15, 0.11, 0.09)],
+    "sign": [{"num_rollouts": 16, "round_size": 1, "sign_confidence": 0.9, "reuse_rollouts": False}],
+    "sign, free samples": [{"num_rollouts": 16, "round_size": 1, "sign_confidence": 0.9}],
 }
 
 
@@ -51,17 +52,21 @@ class _RecordedResponse:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One setting: rollouts per estimated prefix, mean absolute error against the truth, prefixes."""
+    """One setting: rollouts per prefix, mean absolute error of the estimate, share of wrong hard labels, prefixes.
+
+    A hard label (MC above 0) is wrong where the truth is 0 of 1,024 and something was found, or the other way round.
+    """
 
     rollouts: float
     error: float
+    hard_error: float
     num_prefixes: int
 
 
 def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int) -> Point:
     """Label all responses `repeats` times, all problems in flight."""
 
-    async def label(row: dict, repeat: int) -> tuple[int, list[float]]:
+    async def label(row: dict, repeat: int) -> tuple[int, list[tuple[float, bool]]]:
         config = FlatMCConfig(num_responses=1, **options)
         problem = problem_from_id(row["problem_id"]).to_problem()
         rng = random.Random(f"{row['problem_id']} {repeat}")
@@ -69,18 +74,24 @@ def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int
         estimate = {tree.prefix(i): node.mc_estimate for i, node in enumerate(tree.nodes)}
         errors = []
         for length in range(1, len(row["steps"])):
-            bits = row["bits"][length]
+            num_correct, num_decided = row["counts"][length]
             found = estimate[tuple(row["steps"][:length])]
             if found is not None:
-                errors.append(abs(found - bits.count("1") / len(bits)))
+                errors.append((abs(found - num_correct / num_decided), (found > 0) != (num_correct > 0)))
         return tree.num_rollouts - 1, errors
 
-    async def label_all() -> list[tuple[int, list[float]]]:
+    async def label_all() -> list[tuple[int, list[tuple[float, bool]]]]:
         return await asyncio.gather(*(label(row, repeat) for repeat in range(repeats) for row in rows))
 
     found = asyncio.run(label_all())
     errors = [error for _, own in found for error in own]
-    return Point(sum(count for count, _ in found) / len(errors), sum(errors) / len(errors), len(errors))
+    num_prefixes = len(errors)
+    return Point(
+        rollouts=sum(count for count, _ in found) / num_prefixes,
+        error=sum(error for error, _ in errors) / num_prefixes,
+        hard_error=sum(is_wrong for _, is_wrong in errors) / num_prefixes,
+        num_prefixes=num_prefixes,
+    )
 
 
 def curve(engine: RolloutEngine, rows: list[dict], repeats: int) -> dict[str, list[Point]]:
@@ -117,12 +128,17 @@ def nano_engine() -> RolloutEngine:
 
 
 def print_curve(points: dict[str, list[Point]]) -> None:
-    print(f"{'way':<16}{'rollouts/prefix':>16}{'mean |error|':>14}{'fixed needs':>13}{'share':>8}")
+    print(
+        f"{'way':<20}{'rollouts/prefix':>16}{'mean |error|':>14}{'fixed needs':>13}{'share':>8}{'hard labels wrong':>19}"
+    )
     for name, own in points.items():
         for point in own:
             needed = fixed_rollouts_for(point.error, points["fixed"])
             share = point.rollouts / needed
-            print(f"{name:<16}{point.rollouts:>16.2f}{point.error:>14.4f}{needed:>13.2f}{share:>8.2f}")
+            print(
+                f"{name:<20}{point.rollouts:>16.2f}{point.error:>14.4f}{needed:>13.2f}{share:>8.2f}"
+                f"{100 * point.hard_error:>17.1f} %"
+            )
 
 
 def main() -> None:
