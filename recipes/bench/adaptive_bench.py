@@ -128,9 +128,8 @@ def nano_engine() -> RolloutEngine:
 
 
 def print_curve(points: dict[str, list[Point]]) -> None:
-    print(
-        f"{'way':<20}{'rollouts/prefix':>16}{'mean |error|':>14}{'fixed needs':>13}{'share':>8}{'hard labels wrong':>19}"
-    )
+    names = ("rollouts/prefix", "mean |error|", "fixed needs", "share", "hard labels wrong")
+    print(f"{'way':<20}" + "".join(f"{name:>{width}}" for name, width in zip(names, (16, 14, 13, 8, 19), strict=True)))
     for name, own in points.items():
         for point in own:
             needed = fixed_rollouts_for(point.error, points["fixed"])
