@@ -1,0 +1,213 @@
+"""Label quality of all searches at equal budgets, against the nano world's exact step checker.
+
+    python recipes/nano/label_quality.py --output recipes/nano/results/label_quality.json
+
+Each search labels the same train problems with the shipped policy within the same budget of rollouts. Columns:
+
+- rollouts: spent per problem, as counted by the engine (the published search may pass the budget).
+- labels: distinct labelled prefixes per problem; steps %: labelled steps of all steps on the paths.
+- AUROC: the label against "this step and all before it are right", over distinct labelled prefixes.
+- hard %: hard labels (above 0) that agree with it.
+- |error|: mean absolute difference between labels that are estimates (two per problem, drawn by hash) and the share of
+  256 fresh rollouts that end right.
+- first error: over the paths, the first step labelled 0 (or none) is the first wrong step: share among paths with a
+  wrong step, among paths without, and their harmonic mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import SearchTree, Verdict, content_hash
+from mmprm_hf.demo import MAX_NEW_TOKENS
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.evaluation.metrics import auroc
+from mmprm_hf.files import write_json
+from mmprm_hf.labelling import flat_mc, omegaprm, omegaprm_reference
+from mmprm_hf.labelling.consensus import ConsensusSearch, PRMStepJudge
+from mmprm_hf.labelling.flat_mc import FlatMCConfig
+from mmprm_hf.labelling.labels import tree_to_paths
+from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.scoring import PRMScorer
+
+PROBLEM_SEED = 2
+NUM_TRUTH_ROLLOUTS = 256
+Labels = dict[tuple[str, ...], tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A search, its configuration and how its trees become labels."""
+
+    search: Any
+    config: Any
+    paths: dict[str, Any]
+
+
+def ways(budget: int) -> dict[str, Way]:
+    """All searches within one budget of rollouts per problem."""
+    omega = {"num_rollouts": 8, "max_rollouts": budget, "num_searches": 200}
+    flat = {"num_rollouts": 8, "num_responses": 4, "max_rollouts": budget}
+    more = {**flat, "num_responses": 8}
+    early = {**more, "num_rollouts": 16, "round_size": 2, "max_posterior_std": 0.13}
+    processor = MMPRMProcessor.from_policy(POLICY_PATH)
+    judge = PRMStepJudge(PRMScorer(MMPRMModel.from_policy(POLICY_PATH, processor), processor))
+    consensus = ConsensusSearch(flat_mc.search, judge)
+    every_step = OmegaPRMConfig(**omega | {"num_searches": 3}, estimate_every_step=True)
+    return {
+        "OmegaPRM, published": Way(
+            omegaprm_reference.search, OmegaPRMConfig(**omega), {"fill": "own", "after_error": "drop"}
+        ),
+        "OmegaPRM, own estimates": Way(omegaprm.search, OmegaPRMConfig(**omega), {"fill": "own"}),
+        "OmegaPRM, bounds": Way(omegaprm.search, OmegaPRMConfig(**omega), {}),
+        "OmegaPRM, every step": Way(omegaprm.search, every_step, {}),
+        "flat MC, fresh only": Way(flat_mc.search, FlatMCConfig(**flat, reuse_rollouts=False), {}),
+        "flat MC": Way(flat_mc.search, FlatMCConfig(**more), {}),
+        "flat MC, early stopping": Way(flat_mc.search, FlatMCConfig(**early), {}),
+        "consensus with the policy": Way(consensus, FlatMCConfig(**more), {"consensus": "drop"}),
+    }
+
+
+class Truth:
+    """Success rates by many fresh rollouts, each prefix once for all searches."""
+
+    def __init__(self, engine: TransformersEngine) -> None:
+        self.engine, self.known = engine, {}
+
+    async def rate(self, problem: NanoProblem, prefix: tuple[str, ...]) -> float | None:
+        key = (problem.id, prefix)
+        if key not in self.known:
+            target = problem.to_problem()
+            request = RolloutRequest(target, prefix, NUM_TRUTH_ROLLOUTS, seed=9)
+            (rollouts,) = await self.engine.generate([request])
+            answers = [rollout.answer for rollout in rollouts if rollout.complete]
+            verdicts = [await RuleVerifier().judge(target, answer) for answer in answers]
+            num_decided = len(verdicts) - verdicts.count(Verdict.UNDECIDED)
+            self.known[key] = verdicts.count(Verdict.CORRECT) / num_decided if num_decided else None
+        return self.known[key]
+
+
+async def search_all(way: Way, nano: list[NanoProblem], engine: TransformersEngine) -> list[SearchTree]:
+    """One tree per problem, all in flight."""
+
+    async def one(problem: NanoProblem) -> SearchTree:
+        rng = random.Random(problem.id)
+        return await way.search(problem.to_problem(), engine, RuleVerifier(), way.config, rng)
+
+    return await asyncio.gather(*map(one, nano))
+
+
+def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, Labels, list[tuple[tuple[str, ...], list[float | None]]]]:
+    """Distinct labelled prefixes, those with an estimate of their own, and per path the labels of its steps."""
+    labelled: Labels = {}
+    own: Labels = {}
+    rows = []
+    for path in tree_to_paths(tree, **way.paths):
+        labels: list[float | None] = []
+        for index, (counts, source) in enumerate(zip(path.label_counts, path.label_sources, strict=True)):
+            is_known = counts[1] > 0 and source != "judge_dropped"
+            labels.append(counts[0] / counts[1] if is_known else None)
+            prefix = path.steps[: index + 1]
+            if is_known:
+                labelled.setdefault(prefix, counts)
+            if is_known and source == "estimate" and index + 1 < len(path.steps):
+                own.setdefault(prefix, counts)
+        rows.append((path.steps, labels))
+    return labelled, own, rows
+
+
+def first_errors(problem: NanoProblem, rows: list) -> Iterator[tuple[int, int]]:
+    """(true, labelled) first error of every path that holds a label; -1 for none."""
+    for steps, labels in rows:
+        if any(label is not None for label in labels):
+            is_right = problem.check_prefixes(steps)
+            truth = is_right.index(False) if False in is_right else -1
+            yield truth, labels.index(0.0) if 0.0 in labels else -1
+
+
+async def quality(way: Way, nano: list[NanoProblem], engine: TransformersEngine, truth: Truth) -> dict[str, float]:
+    """One row of the table."""
+    trees = await search_all(way, nano, engine)
+    scores, targets, errors, found = [], [], [], []
+    num_steps = num_labelled = 0
+    to_check = []
+    for problem, tree in zip(nano, trees, strict=True):
+        labelled, own, rows = labels_of(way, tree)
+        for prefix, (num_correct, num_decided) in labelled.items():
+            scores.append(num_correct / num_decided)
+            targets.append(problem.check_prefixes(prefix)[-1])
+        chosen = sorted(own, key=lambda prefix: content_hash(problem.id, list(prefix)))[:2]  # noqa: B023
+        to_check += [(problem, prefix, own[prefix]) for prefix in chosen]
+        found += first_errors(problem, rows)
+        num_steps += sum(len(labels) for _, labels in rows)
+        num_labelled += sum(label is not None for _, labels in rows for label in labels)
+    rates = await asyncio.gather(*(truth.rate(problem, prefix) for problem, prefix, _ in to_check))
+    for (_, _, (num_correct, num_decided)), rate in zip(to_check, rates, strict=True):
+        if rate is not None:
+            errors.append(num_correct / num_decided - rate)
+    on_wrong = [predicted == real for real, predicted in found if real >= 0]
+    on_right = [predicted == real for real, predicted in found if real < 0]
+    wrong, right = sum(on_wrong) / len(on_wrong), sum(on_right) / len(on_right)
+    hard = [(score > 0) == is_right for score, is_right in zip(scores, targets, strict=True)]
+    return {
+        "rollouts": sum(tree.num_rollouts for tree in trees) / len(trees),
+        "labels": len(scores) / len(trees),
+        "labelled_steps": num_labelled / num_steps,
+        "auroc": auroc(targets, scores),
+        "hard_agreement": sum(hard) / len(hard),
+        "mean_absolute_error": sum(map(abs, errors)) / len(errors),
+        "mean_error": sum(errors) / len(errors),
+        "num_error_prefixes": len(errors),
+        "first_error_wrong": wrong,
+        "first_error_right": right,
+        "first_error_f1": 2 * wrong * right / (wrong + right) if wrong + right else 0.0,
+        "num_paths": len(found),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("out/nano/label_quality.json"))
+    parser.add_argument("--num-problems", type=int, default=100)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[64, 160])
+    args = parser.parse_args()
+    engine = TransformersEngine(
+        AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
+        AutoProcessor.from_pretrained(POLICY_PATH),
+        sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
+    )
+    truth, nano = Truth(engine), problems("train", args.num_problems, PROBLEM_SEED)
+    results: dict[str, Any] = {"num_problems": len(nano), "budgets": {}}
+    for budget in args.budgets:
+        print(f"\nbudget {budget} rollouts per problem, {len(nano)} problems")
+        print(
+            f"{'search':<27}{'rollouts':>9}{'labels':>8}{'steps %':>9}{'AUROC':>7}{'hard %':>8}{'|error|':>9}"
+            f"{'bias':>8}{'first error: wrong':>20}{'right':>7}{'F1':>7}"
+        )
+        rows = results["budgets"][str(budget)] = {}
+        for name, way in ways(budget).items():
+            row = rows[name] = asyncio.run(quality(way, nano, engine, truth))
+            print(
+                f"{name:<27}{row['rollouts']:>9.1f}{row['labels']:>8.1f}{100 * row['labelled_steps']:>9.1f}"
+                f"{row['auroc']:>7.3f}{100 * row['hard_agreement']:>8.1f}{row['mean_absolute_error']:>9.3f}"
+                f"{row['mean_error']:>+8.3f}{100 * row['first_error_wrong']:>20.1f}"
+                f"{100 * row['first_error_right']:>7.1f}{100 * row['first_error_f1']:>7.1f}",
+                flush=True,
+            )
+            write_json(args.output, results)
+
+
+if __name__ == "__main__":
+    main()
