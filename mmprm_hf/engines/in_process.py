@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem, Rollout, content_hash
+from mmprm_hf.engines.images import load_problem_image
 from mmprm_hf.engines.requests import ProblemInputError, RolloutRequest, SamplingConfig
 from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
 
@@ -142,7 +143,7 @@ class TransformersEngine:
                     f"its {name} contains the control token {found[0]!r}: {text[:80]!r}. The tokenizer would read it "
                     "as a command and not as text; remove it or write it differently.",
                 )
-        images = tuple(_load_image(problem.id, image) for image in problem.images)
+        images = tuple(load_problem_image(problem.id, image) for image in problem.images)
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": problem.question}]
         messages = [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -245,29 +246,3 @@ def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
             "stop; set `model.generation_config.eos_token_id`."
         )
     return frozenset(ids)
-
-
-def _load_image(problem_id: str, image: Any) -> Image:
-    """RGB Pillow image from a path or a Pillow image."""
-    import os
-
-    from PIL import Image
-
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if not isinstance(image, (str, os.PathLike)):
-        raise ProblemInputError(
-            problem_id,
-            f"its figure is a {type(image).__name__}. A figure is a path or a Pillow image; decode it first.",
-        )
-    try:
-        with Image.open(image) as opened:
-            return opened.convert("RGB")
-    except FileNotFoundError as error:
-        raise ProblemInputError(
-            problem_id, f"its figure {str(image)!r} does not exist. Check the path, or drop the problem."
-        ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ProblemInputError(
-            problem_id, f"its figure {str(image)!r} cannot be read ({error}). Replace the file, or drop the problem."
-        ) from error
