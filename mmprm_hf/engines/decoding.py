@@ -40,7 +40,7 @@ class DecodingRows:
         if is_shared:
             self.cache.layers = _growing_layers(len(self.cache.layers))
         mask = inputs.pop("attention_mask")  # (prompts, L)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        positions = _prompt_positions(model, inputs, mask)  # (prompts, L), or (axes, prompts, L)
         output = model(
             **inputs,
             attention_mask=mask,
@@ -52,7 +52,10 @@ class DecodingRows:
         index = torch.tensor(prompt_of_row, device=mask.device)
         if prompt_of_row != list(range(len(mask))):
             self.cache.reorder_cache(index)
-        self.prompt_mask, self.next_positions = mask[index], positions[index, -1:] + 1  # (rows, L), (rows, 1)
+        # Text moves all axes on from the largest position so far.
+        largest = positions.amax(-1) if positions.dim() == 2 else positions.amax((0, 2))  # (prompts,)
+        self.num_axes = None if positions.dim() == 2 else positions.shape[0]
+        self.prompt_mask, self.next_positions = mask[index], largest[index, None] + 1  # (rows, L), (rows, 1)
         self.logits = output.logits[index, -1:].expand(-1, width, -1)  # (rows, width, vocab)
         self._build_mask()
 
@@ -74,7 +77,9 @@ class DecodingRows:
     def advance(self, token_ids: torch.Tensor) -> None:
         """Feed one token per slot, (rows, width), and hold the next logits."""
         num_columns = self.prompt_mask.shape[1] + self.width * (self.num_steps + 1)
-        positions = (self.next_positions + self.num_steps).expand(-1, self.width)
+        positions = (self.next_positions + self.num_steps).expand(-1, self.width)  # (rows, width)
+        if self.num_axes is not None:
+            positions = positions.expand(self.num_axes, -1, -1)
         output = self.model(
             input_ids=token_ids,
             attention_mask=self.mask[..., :num_columns],
@@ -99,6 +104,22 @@ class DecodingRows:
         self.width = slots.shape[1]
         self._build_mask()
         return token_ids[rows].gather(1, slots)
+
+
+def _prompt_positions(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    """Position ids of left-padded prompts: (prompts, L), or (axes, prompts, L) for models with multi-axis positions."""
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    backbone = getattr(model, "model", model)
+    if not hasattr(backbone, "get_rope_index"):
+        return positions
+    if "image_grid_thw" not in inputs:
+        return positions.expand(3, -1, -1)
+    return backbone.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=mask,
+    )[0]
 
 
 def _growing_layers(num_layers: int) -> list[Any]:

@@ -1,26 +1,26 @@
 """In-process engine for a Hugging Face image-text-to-text model: many samples behind one encoded prompt.
 
-torch, transformers and Pillow are imported inside the code that needs them.
+torch and transformers are imported inside the code that needs them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem, Rollout, content_hash
-from mmprm_hf.engines.images import load_problem_image
-from mmprm_hf.engines.requests import ProblemInputError, RolloutRequest, SamplingConfig
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
+from mmprm_hf.engines.gathering import Gatherer
+from mmprm_hf.engines.prompts import Prompt, PromptWriter, StopStrings, end_token_ids
+from mmprm_hf.engines.requests import EngineUnavailableError, RolloutRequest, SamplingConfig
+from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
 
 if TYPE_CHECKING:
-    import torch
-    from PIL.Image import Image
-
     from .decoding import DecodingRows
+
+logger = logging.getLogger(__name__)
 
 # Samples that share one row of the key/value cache. More saves memory traffic on the prompt and spends arithmetic
 # on the other samples' tokens, which are masked; 16 was the best of 1, 4, 8 and 16 for 90-token prompts on a CPU.
@@ -31,33 +31,32 @@ _MAX_ROW_TOKENS = 2048
 _COMPACT_SHARE = 0.75
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Prompt:
-    """One distinct (problem, prefix): the text up to the first generated token, its figures, its length in tokens."""
-
-    text: str
-    images: tuple[Image, ...]
-    num_tokens: int
-    has_prefix: bool
-
-
 @dataclasses.dataclass(eq=False)
 class _Sequence:
     """One rollout in the making."""
 
-    request_index: int
-    prompt: _Prompt
-    rng: random.Random
+    prompt: Prompt
+    seed: str
+    rng: random.Random = dataclasses.field(default_factory=random.Random)
     token_ids: list[int] = dataclasses.field(default_factory=list)
     is_finished: bool = False
+    text_before_stop: str | None = None
+    is_abandoned: bool = False
+
+    def start(self) -> None:
+        """Begin (again, after a batch that was too large) from the seed."""
+        self.rng, self.token_ids = random.Random(self.seed), []
+        self.is_finished, self.text_before_stop = False, None
 
 
 class TransformersEngine:
     """In-process engine for a Hugging Face image-text-to-text model.
 
-    Each distinct prompt is prefilled once (its figures encoded once) and its samples decode from the shared
-    key/value cache: up to 16 samples live in one cache row, kept apart by a 4D mask, where all layers attend
-    in full (sdpa or eager); otherwise each sample has a row of its own. Finished samples leave the batch.
+    Requests of all callers that wait at the same time are decoded together, in batches of similar prompt length within
+    `max_batch_tokens`, in a thread of the engine's own. Each distinct prompt is prefilled once (its figures encoded
+    once) and its samples decode from the shared key/value cache: up to 16 samples live in one cache row, kept apart by
+    a 4D mask, where all layers attend in full (sdpa or eager); otherwise each sample has a row of its own. Finished
+    samples leave the batch. A batch that does not fit into memory is halved, and so are all later ones.
 
     Args:
         model: An `AutoModelForImageTextToText`; put in eval mode. Its `generation_config` names the end tokens.
@@ -65,9 +64,11 @@ class TransformersEngine:
         sampling: How tokens are drawn.
         step_format: The policy's tags.
         max_batch_size: The most sequences decoded together.
+        max_batch_tokens: The most tokens of keys and values held at once: prompts (each row padded to the longest)
+            and `max_new_tokens` for every sequence. One request's prompt is decoded even if it alone is larger.
 
     Raises:
-        ValueError: if `max_batch_size` is below 1, no end token is known, or the model needs multi-axis positions.
+        ValueError: if a bound is below 1 or no end token is known.
 
     Example:
         >>> engine = TransformersEngine(model, processor, sampling=SamplingConfig(temperature=0.7))  # doctest: +SKIP
@@ -82,32 +83,31 @@ class TransformersEngine:
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
         step_format: StepFormat = DEFAULT_STEP_FORMAT,
         max_batch_size: int = 256,
+        max_batch_tokens: int = 131_072,
     ) -> None:
-        if max_batch_size < 1:
-            raise ValueError(f"Found max_batch_size={max_batch_size}; at least one sequence must fit into a batch.")
-        if hasattr(getattr(model, "model", model), "get_rope_index"):
-            raise ValueError(
-                f"{type(model).__name__} needs multi-axis positions (get_rope_index), and this engine passes one "
-                "position per token. Serve the model behind an endpoint, or use a backbone with plain positions."
-            )
-        self.model, self.processor = model.eval(), processor
-        self.sampling, self.step_format, self.max_batch_size = sampling, step_format, max_batch_size
-        self.end_token_ids = _end_token_ids(model, processor.tokenizer)
-        control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
-        self._control_tokens = tuple(sorted(control - {None, *step_format.tags}))
-        self._control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self._control_tokens)))
-        self._row_width = 1
-        from mmprm_hf.fingerprints import model_fingerprint
+        for name, value in (("max_batch_size", max_batch_size), ("max_batch_tokens", max_batch_tokens)):
+            if value < 1:
+                raise ValueError(f"Found {name}={value}; at least one sequence must fit into a batch.")
+        from mmprm_hf.fingerprints import model_fingerprint, processor_fingerprint
 
         from .decoding import can_share_rows
 
+        self.model, self.processor = model.eval(), processor
+        self.sampling, self.step_format = sampling, step_format
+        self.max_batch_size, self.max_batch_tokens = max_batch_size, max_batch_tokens
+        self.prompts = PromptWriter(processor, step_format)
+        self.end_token_ids = end_token_ids(model, processor.tokenizer)
+        self._stops = StopStrings(processor.tokenizer, sampling.stop_strings)
+        self._row_width = 1
         if can_share_rows(model):
             self._row_width = max(1, min(_MAX_ROW_WIDTH, _MAX_ROW_TOKENS // sampling.max_new_tokens))
+        self._gatherer: Gatherer[_Sequence] = Gatherer(self._cut, self._run)
         self.identity: dict[str, Any] = {
             "engine": "transformers",
             "model_type": model.config.model_type,
             "weights": model_fingerprint(model),
-            "sampling": dataclasses.asdict(sampling),
+            "processor": processor_fingerprint(processor),
+            "sampling": {**dataclasses.asdict(sampling), "stop_strings": list(sampling.stop_strings)},
             "step_format": list(step_format.tags),
         }
 
@@ -116,62 +116,95 @@ class TransformersEngine:
 
         Raises:
             ProblemInputError: if a figure cannot be read or a text holds a control token of the tokenizer.
+            EngineUnavailableError: if the model fails.
         """
-        prompts: dict[tuple[str, tuple[str, ...]], _Prompt] = {}
-        sequences = []
-        for request_index, request in enumerate(requests):
+        prompts: dict[tuple[str, tuple[str, ...]], Prompt] = {}
+        sequences: list[list[_Sequence]] = []
+        for request in requests:
             problem, prefix = request.problem, request.prefix
             if (problem.id, prefix) not in prompts:
-                prompts[problem.id, prefix] = self._prompt(problem, prefix)
-            for sample_index in range(request.num_samples):
-                rng = random.Random(content_hash(request.seed, problem.id, list(prefix), sample_index))
-                sequences.append(_Sequence(request_index, prompts[problem.id, prefix], rng))
-        for batch in self._batches(sequences):
-            self._decode(batch)
-        results: list[list[Rollout]] = [[] for _ in requests]
-        for sequence in sequences:
-            results[sequence.request_index].append(self._rollout(sequence))
-        return [tuple(rollouts) for rollouts in results]
+                prompts[problem.id, prefix] = self.prompts.write(problem, prefix)
+            sequences.append(
+                [
+                    _Sequence(prompts[problem.id, prefix], self._seed(request.seed, problem, prefix, sample))
+                    for sample in range(request.num_samples)
+                ]
+            )
+        await self._gatherer.do([sequence for group in sequences for sequence in group])
+        return [tuple(map(self._rollout, group)) for group in sequences]
 
-    def _prompt(self, problem: Problem, prefix: tuple[str, ...]) -> _Prompt:
-        """Check one problem's inputs and lay out its prompt."""
-        for name, text in [("question", problem.question), *((f"step {i}", step) for i, step in enumerate(prefix))]:
-            found = [token for token in self._control_tokens if token in text]
-            if found:
-                raise ProblemInputError(
-                    problem.id,
-                    f"its {name} contains the control token {found[0]!r}: {text[:80]!r}. The tokenizer would read it "
-                    "as a command and not as text; remove it or write it differently.",
-                )
-        images = tuple(load_problem_image(problem.id, image) for image in problem.images)
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": problem.question}]
-        messages = [{"role": "user", "content": content}]
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        text += render_prefix(prefix, self.step_format)
-        num_tokens = len(self.processor.tokenizer(text)["input_ids"])
-        return _Prompt(text, images, num_tokens, bool(prefix))
+    @staticmethod
+    def _seed(seed: int, problem: Problem, prefix: tuple[str, ...], sample_index: int) -> str:
+        return content_hash(seed, problem.id, list(prefix), sample_index)
 
-    def _batches(self, sequences: Sequence[_Sequence]) -> Iterator[list[_Sequence]]:
-        """Yield batches of similar prompt length; samples of one prompt stay neighbours."""
-        order = {id(prompt): index for index, prompt in enumerate({id(s.prompt): s.prompt for s in sequences}.values())}
+    # --- Batches -------------------------------------------------------------------------------------------------
+
+    def _cut(self, waiting: Sequence[_Sequence]) -> list[_Sequence]:
+        """The oldest sequence and those most like it: the longest stretch around it, by prompt length, that fits."""
+        oldest = waiting[0]
+        order = {id(prompt): i for i, prompt in enumerate({id(s.prompt): s.prompt for s in waiting}.values())}
 
         def key(sequence: _Sequence) -> tuple[int, int, int]:
             prompt = sequence.prompt
-            return (len(prompt.images), prompt.num_tokens, order[id(prompt)])
+            return len(prompt.images), prompt.num_tokens, order[id(prompt)]
 
-        for _, group in itertools.groupby(sorted(sequences, key=key), key=lambda s: bool(s.prompt.images)):
-            members = list(group)
-            for start in range(0, len(members), self.max_batch_size):
-                yield members[start : start + self.max_batch_size]
+        alike = [s for s in waiting if bool(s.prompt.images) == bool(oldest.prompt.images)]
+        alike.sort(key=key)  # samples of one prompt stay neighbours
+        start = alike.index(oldest)
+        while start and alike[start - 1].prompt is oldest.prompt:
+            start -= 1
+        end = start + 1
+        while True:
+            longer, shorter = alike[start : end + 1], alike[max(0, start - 1) : end]
+            if end < len(alike) and self._fits(longer):
+                end += 1
+            elif start and self._fits(shorter):
+                start -= 1
+            else:
+                return alike[start:end]
 
-    def _decode(self, sequences: Sequence[_Sequence]) -> None:
+    def _fits(self, batch: Sequence[_Sequence]) -> bool:
+        return len(batch) <= self.max_batch_size and self._num_cached_tokens(batch) <= self.max_batch_tokens
+
+    def _num_cached_tokens(self, batch: Sequence[_Sequence]) -> int:
+        """Keys and values that a batch holds at its end at most, in tokens."""
+        longest = max(sequence.prompt.num_tokens for sequence in batch)
+        num_rows = len(batch)
+        if self._row_width > 1:
+            num_rows = -(-len(batch) // self._row_width) + len({id(sequence.prompt) for sequence in batch}) - 1
+        return num_rows * longest + len(batch) * self.sampling.max_new_tokens
+
+    def _run(self, batch: list[_Sequence], is_stopped: Callable[[], bool]) -> list[_Sequence]:
+        """Decode a batch, in the engine's thread; return what has to wait for a smaller one."""
+        import torch
+
+        try:
+            self._decode(batch, is_stopped)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise EngineUnavailableError(
+                    f"One rollout does not fit into memory ({error}). Lower max_new_tokens, use fewer or smaller "
+                    "figures, or another device."
+                ) from error
+            self.max_batch_size = len(batch) // 2
+            logger.warning("out of memory with %d rollouts; %d at a time from now on", len(batch), self.max_batch_size)
+            return batch
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise EngineUnavailableError(
+                f"{type(self.model).__name__} failed on a batch of {len(batch)} rollouts with "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return []
+
+    def _decode(self, batch: Sequence[_Sequence], is_stopped: Callable[[], bool]) -> None:
         """Fill `token_ids` of the sequences of one batch."""
         import torch
 
         from .decoding import DecodingRows
 
         by_prompt: dict[int, list[_Sequence]] = {}
-        for sequence in sequences:
+        for sequence in batch:
+            sequence.start()
             by_prompt.setdefault(id(sequence.prompt), []).append(sequence)
         groups = list(by_prompt.values())
         width = min(self._row_width, max(map(len, groups)))
@@ -183,22 +216,15 @@ class TransformersEngine:
                 slots.append([*row, *[None] * (width - len(row))])
                 prompt_of_row.append(index)
         with torch.inference_mode():
-            inputs = self._encode([members[0].prompt for members in groups])
+            inputs = self.prompts.encode([members[0].prompt for members in groups])
+            inputs = {
+                name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
+                for name, tensor in inputs.items()
+            }
             rows = DecodingRows(self.model, inputs, prompt_of_row, width, self._row_width > 1, self.sampling)
-            self._sample(rows, slots)
+            self._sample(rows, slots, is_stopped)
 
-    def _encode(self, prompts: Sequence[_Prompt]) -> dict[str, torch.Tensor]:
-        """Left-padded model inputs of distinct prompts."""
-        arguments: dict[str, Any] = {"text": [prompt.text for prompt in prompts]}
-        if prompts[0].images:
-            arguments["images"] = [list(prompt.images) for prompt in prompts]
-        bos_token = self.processor.tokenizer.bos_token
-        if bos_token is not None and prompts[0].text.startswith(bos_token):
-            arguments["add_special_tokens"] = False
-        inputs = self.processor(**arguments, return_tensors="pt", padding=True, padding_side="left")
-        return dict(inputs.to(self.model.device, dtype=self.model.dtype))
-
-    def _sample(self, rows: DecodingRows, slots: list[list[_Sequence | None]]) -> None:
+    def _sample(self, rows: DecodingRows, slots: list[list[_Sequence | None]], is_stopped: Callable[[], bool]) -> None:
         """Draw tokens until every sequence has ended or reached the limit."""
         from .decoding import draw
 
@@ -208,10 +234,9 @@ class TransformersEngine:
             for row, row_ids in zip(slots, token_ids.tolist(), strict=True):
                 for sequence, token_id in zip(row, row_ids, strict=True):
                     if sequence is not None and not sequence.is_finished:
-                        sequence.token_ids.append(token_id)
-                        sequence.is_finished = token_id in self.end_token_ids
+                        self._append(sequence, token_id)
             is_live = [[s is not None and not s.is_finished for s in row] for row in slots]
-            if step + 1 == self.sampling.max_new_tokens or not any(map(any, is_live)):
+            if step + 1 == self.sampling.max_new_tokens or not any(map(any, is_live)) or is_stopped():
                 return
             live_rows = [index for index, flags in enumerate(is_live) if any(flags)]
             width = max(map(sum, is_live))
@@ -222,27 +247,30 @@ class TransformersEngine:
                 token_ids = rows.compact(live_rows, kept, token_ids)
             rows.advance(token_ids)
 
+    def _append(self, sequence: _Sequence, token_id: int) -> None:
+        sequence.token_ids.append(token_id)
+        if token_id in self.end_token_ids:
+            sequence.is_finished = True
+        else:
+            sequence.text_before_stop = self._stops.cut(sequence.token_ids)
+            sequence.is_finished = sequence.text_before_stop is not None or sequence.is_abandoned
+
     def _rollout(self, sequence: _Sequence) -> Rollout:
         """Parse a finished sequence. Only the end token is cut: tags may themselves be added tokens."""
-        token_ids = sequence.token_ids[:-1] if sequence.is_finished else sequence.token_ids
+        token_ids, text = sequence.token_ids, sequence.text_before_stop
+        if text is None:
+            text = self._stops.decode(token_ids[:-1] if sequence.is_finished else token_ids)
         finish_reason = "stop" if sequence.is_finished else "length"
-        text = self.processor.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        has_prefix = sequence.prompt.has_prefix
-        parsed = parse_response(text, self.step_format, finish_reason, has_prefix=has_prefix)
+        parsed = parse_response(text, self.step_format, finish_reason, has_prefix=sequence.prompt.has_prefix)
+        shown = token_ids[:-1] if sequence.is_finished else token_ids
         # A step with a control token in it could never be shown to a model again.
-        complete = parsed.complete and self._control_ids.isdisjoint(token_ids)
+        complete = parsed.complete and self.prompts.control_ids.isdisjoint(shown)
         return Rollout(
-            parsed.steps, parsed.answer, complete, finish_reason, num_tokens=len(sequence.token_ids), text=text
+            parsed.steps,
+            parsed.answer,
+            complete,
+            finish_reason,
+            num_tokens=len(token_ids),
+            num_prompt_tokens=sequence.prompt.num_tokens,
+            text=text,
         )
-
-
-def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Ids that end a response, from the generation config and the tokenizer."""
-    configured = model.generation_config.eos_token_id
-    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id} - {None}
-    if not ids:
-        raise ValueError(
-            "Found no end-of-sequence token in the generation config or the tokenizer. Without one no rollout can "
-            "stop; set `model.generation_config.eos_token_id`."
-        )
-    return frozenset(ids)

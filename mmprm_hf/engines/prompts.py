@@ -1,0 +1,149 @@
+"""What an in-process policy reads before its first own token: chat template, figures, prefix.
+
+A prefix is written behind the template's opening of the assistant turn and the whole is cut into tokens as *one* text:
+where the policy wrote these steps itself in its tokenizer's usual way, it reads exactly the tokens that it wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmprm_hf.data import Problem
+from mmprm_hf.engines.images import load_problem_image
+from mmprm_hf.engines.requests import ProblemInputError
+from mmprm_hf.steps import StepFormat, render_prefix
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(eq=False)
+class Prompt:
+    """One (problem, prefix): the text up to the first generated token and its figures.
+
+    `num_tokens` counts the text's tokens (a figure's placeholder as written in the template) until the prompt is
+    encoded, and then all that the model reads.
+    """
+
+    text: str
+    images: tuple[Image, ...]
+    num_tokens: int
+    has_prefix: bool
+
+
+class PromptWriter:
+    """Lays out and encodes prompts for one processor.
+
+    Args:
+        processor: The policy's processor, with a chat template.
+        step_format: The policy's tags.
+    """
+
+    def __init__(self, processor: Any, step_format: StepFormat) -> None:
+        self.processor, self.step_format = processor, step_format
+        control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
+        self.control_tokens = tuple(sorted(control - {None, *step_format.tags}))
+        self.control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self.control_tokens)))
+        if not self._keeps_block_ends():
+            logger.warning(
+                "This tokenizer joins the end of a %s block with what follows into one token. A prefix then ends in "
+                "the middle of what the policy would have written, and estimates are of a text that it seldom writes; "
+                "add the tags to the tokenizer as tokens of their own.",
+                step_format.step_close,
+            )
+
+    def _keeps_block_ends(self) -> bool:
+        """True if a prefix has the same tokens whatever block follows it."""
+        tokenizer, prefix = self.processor.tokenizer, render_prefix(("x = 1",), self.step_format)
+        ids = tokenizer(prefix)["input_ids"]
+        ids = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+        following = (self.step_format.step_open, self.step_format.answer_open)
+        return all(tokenizer(prefix + tag)["input_ids"][: len(ids)] == ids for tag in following)
+
+    def write(self, problem: Problem, prefix: tuple[str, ...]) -> Prompt:
+        """Check one problem's inputs and lay out its prompt.
+
+        Raises:
+            ProblemInputError: if a figure cannot be read or a text holds a control token of the tokenizer.
+        """
+        for name, text in [("question", problem.question), *((f"step {i}", step) for i, step in enumerate(prefix))]:
+            found = [token for token in self.control_tokens if token in text]
+            if found:
+                raise ProblemInputError(
+                    problem.id,
+                    f"its {name} contains the control token {found[0]!r}: {text[:80]!r}. The tokenizer would read it "
+                    "as a command and not as text; remove it or write it differently.",
+                )
+        images = tuple(load_problem_image(problem.id, image) for image in problem.images)
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": problem.question}]
+        messages = [{"role": "user", "content": content}]
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text += render_prefix(prefix, self.step_format)
+        num_tokens = len(self.processor.tokenizer(text)["input_ids"])
+        return Prompt(text, images, num_tokens, bool(prefix))
+
+    def encode(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """Left-padded model inputs of distinct prompts, all with or all without figures; fills in `num_tokens`."""
+        arguments: dict[str, Any] = {"text": [prompt.text for prompt in prompts]}
+        if prompts[0].images:
+            arguments["images"] = [list(prompt.images) for prompt in prompts]
+        bos_token = self.processor.tokenizer.bos_token
+        if bos_token is not None and prompts[0].text.startswith(bos_token):
+            arguments["add_special_tokens"] = False
+        inputs = self.processor(**arguments, return_tensors="pt", padding=True, padding_side="left")
+        for prompt, num_tokens in zip(prompts, inputs["attention_mask"].sum(-1).tolist(), strict=True):
+            prompt.num_tokens = num_tokens
+        return dict(inputs)
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids that end a response, from the generation config and the tokenizer.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    configured = model.generation_config.eos_token_id
+    ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id} - {None}
+    if not ids:
+        raise ValueError(
+            "Found no end-of-sequence token in the generation config or the tokenizer. Without one no rollout can "
+            "stop; set `model.generation_config.eos_token_id`."
+        )
+    return frozenset(ids)
+
+
+class StopStrings:
+    """Finds stop strings in growing token sequences by decoding their last few tokens.
+
+    A stop string of c characters lies within the last c tokens once its last one is there (a token may also hold
+    nothing visible, so two more are looked at); the place is then found in the whole text.
+
+    Args:
+        tokenizer: The policy's tokenizer.
+        stop_strings: Texts at which a rollout ends; may be empty.
+    """
+
+    def __init__(self, tokenizer: Any, stop_strings: tuple[str, ...]) -> None:
+        self.tokenizer, self.stop_strings = tokenizer, stop_strings
+        self.num_tail_tokens = max(map(len, stop_strings), default=0) + 2
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, tags and control tokens included."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def cut(self, token_ids: Sequence[int]) -> str | None:
+        """The text before the first stop string; None if there is none among the last tokens."""
+        if not self.stop_strings:
+            return None
+        tail = self.decode(token_ids[-self.num_tail_tokens :])
+        if not any(stop in tail for stop in self.stop_strings):
+            return None
+        text = self.decode(token_ids)
+        places = [text.find(stop) for stop in self.stop_strings if stop in text]
+        return text[: min(places)] if places else None
