@@ -32,12 +32,13 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	touch $@
 
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
-	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py
+	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py \
+		tests/test_engine_families.py
 
 test-floor: .floor  ## models, scoring, training, engines and pipeline under the oldest transformers we allow
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/models tests/test_backbones.py tests/test_scoring.py \
-		tests/test_registration.py tests/training tests/test_engines.py tests/rerank
+		tests/test_registration.py tests/training tests/test_engines.py tests/test_engine_families.py tests/rerank
 
 lint: $(BIN)/mmprm
 	$(BIN)/ruff check .

@@ -99,7 +99,8 @@ class PromptWriter:
         inputs = self.processor(**arguments, return_tensors="pt", padding=True, padding_side="left")
         for prompt, num_tokens in zip(prompts, inputs["attention_mask"].sum(-1).tolist(), strict=True):
             prompt.num_tokens = num_tokens
-        return dict(inputs)
+        # PaliGemma's processor returns training labels on plain calls (transformers 5.24).
+        return {name: tensor for name, tensor in inputs.items() if name != "labels"}
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
