@@ -134,6 +134,7 @@ def weigh_rows(rows: Sequence[Row]) -> list[Row]:
         >>> [row["label_weights"] for row in weigh_rows(rows)]
         [[0.5, 1.0], [0.5, 1.0]]
     """
+    # Differs from MM-PRM: there a step that many leaves share is learned from once per leaf.
     keys = [prefix_keys(row) for row in rows]
     num_rows = Counter(key for row_keys in keys for key in row_keys)
     return [

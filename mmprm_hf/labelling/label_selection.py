@@ -143,6 +143,7 @@ def split_of(problem: Problem, validation_share: float, seed: int = 0) -> Split:
         validation_share: In [0, 1); the expected share of groups that is held out.
         seed: Another seed holds out others.
     """
+    # Differs from MM-PRM: its rows are not split, so nothing tells when to stop.
     group = problem.meta.get("split_group")
     key = ["question", " ".join(problem.question.split())] if group is None else ["split_group", str(group)]
     position = int(content_hash("split", seed, *key), 16) / 16**16
