@@ -149,6 +149,7 @@ class SearchTree:
         engine: What wrote the rollouts (name, checkpoint, sampling settings).
         num_undecided: Complete rollouts that no verifier could judge.
         num_incomplete: Rollouts that were cut or could not be parsed.
+        problem_key: Content hash of the problem (`mmprm_hf.problem_keys`), set by the driver; empty outside a run.
     """
 
     problem_id: str
@@ -158,6 +159,7 @@ class SearchTree:
     engine: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_undecided: int = 0
     num_incomplete: int = 0
+    problem_key: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -210,7 +212,8 @@ class LabelledPath:
     Args:
         problem_id, tree_id, path_id: Where it comes from; `path_id` is a content hash.
         steps: The path's steps, in order.
-        label_counts: ``(num_correct, num_decided)`` per step; ``(0, 0)`` where the step has no estimate of its own.
+        label_counts: ``(num_correct, num_decided)`` per step; ``(0, 0)`` where nothing is known of the step.
+        label_sources: Per step, where its counts come from (see `labelling/labels.py`).
     """
 
     problem_id: str
@@ -218,12 +221,14 @@ class LabelledPath:
     path_id: str
     steps: tuple[str, ...]
     label_counts: tuple[tuple[int, int], ...]
+    label_sources: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.steps) != len(self.label_counts):
+        if not len(self.steps) == len(self.label_counts) == len(self.label_sources):
             raise ValueError(
-                f"Path {self.path_id} has {len(self.steps)} steps but {len(self.label_counts)} label counts. "
-                "Each step needs one (num_correct, num_decided) pair."
+                f"Path {self.path_id} has {len(self.steps)} steps but {len(self.label_counts)} label counts and "
+                f"{len(self.label_sources)} label sources. Each step needs one (num_correct, num_decided) pair and "
+                "one source."
             )
 
 

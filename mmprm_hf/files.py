@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,22 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     _replace(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
-def read_jsonl(path: Path) -> list[Any]:
-    """Rows of a JSON-lines file.
+def iter_jsonl(path: Path) -> Iterator[Any]:
+    """Rows of a JSON-lines file, one at a time.
 
     Raises:
         ValueError: naming the line that is no JSON.
     """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"Line {number} of {path} is no JSON ({error}). Write the file again.") from error
-    return rows
+    # Not str.splitlines: it also breaks lines at U+0085, U+2028 and U+2029, which JSON leaves as they are in texts.
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"Line {number} of {path} is no JSON ({error}). Write the file again.") from error
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """All rows of a JSON-lines file; see `iter_jsonl`."""
+    return list(iter_jsonl(path))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from .answers import RuleVerifier
 from .data import Problem, SearchTree, content_hash
 from .engines import SamplingConfig, TransformersEngine
-from .files import read_jsonl, write_json
+from .files import iter_jsonl, write_json
 from .labelling import flat_mc, omegaprm
 from .labelling.driver import label_problems
-from .labelling.labels import label_features, label_statistics, paths_to_rows
+from .labelling.label_files import write_label_dataset
+from .labelling.label_selection import LabelRowsConfig
 from .nano.world import load_nano
 from .nano.world import problems as nano_problems
 
@@ -90,8 +91,9 @@ def label(
 ) -> dict[str, Any]:
     """Search step labels for train problems; resumes an unfinished folder.
 
-    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``summary.json`` (the ledger), ``paths/train.parquet``
-    (stepwise-supervision rows) and ``statistics.json``.
+    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``summary.json`` (the ledger), and what
+    `write_label_dataset` makes of the trees. The YAML holds options of the search, `SamplingConfig` and
+    `LabelRowsConfig`; `seed` is the search's, the rows' own stands in the YAML.
 
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
@@ -99,7 +101,8 @@ def label(
     if search not in SEARCHES:
         raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
     run_search, config_class = SEARCHES[search]
-    search_options, sampling_options = read_config(config, config_class, SamplingConfig)
+    search_options, sampling_options, rows_options = read_config(config, config_class, SamplingConfig, LabelRowsConfig)
+    rows_config = LabelRowsConfig(**rows_options)  # a bad option ends the run before it has cost anything
     engine = TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(policy),
         AutoProcessor.from_pretrained(policy),
@@ -109,22 +112,15 @@ def label(
     summary = label_problems(
         problems, engine, RuleVerifier(), run_search, config_class(**search_options), output, seed=seed
     )
-    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output)}
+    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
 
 
-def write_label_rows(problems: Iterable[Problem], output: Path) -> dict[str, Any]:
-    """Turn the trees of a label folder into rows beside them, and return their statistics."""
-    rows = paths_to_rows(problems, [SearchTree.from_dict(row) for row in read_jsonl(output / "trees.jsonl")])
-    if not rows:
-        raise ValueError(
-            f"The trees in {output} give no label row: every problem was solved always or never. Label more problems, "
-            "raise num_rollouts, or sample with another temperature."
-        )
-    (output / "paths").mkdir(exist_ok=True)
-    datasets.Dataset.from_list(rows, features=label_features()).to_parquet(output / "paths" / "train.parquet")
-    statistics = label_statistics(rows)
-    write_json(output / "statistics.json", statistics)
-    return statistics
+def write_label_rows(
+    problems: Sequence[Problem], output: Path, config: LabelRowsConfig | None = None
+) -> dict[str, Any]:
+    """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics."""
+    trees = (SearchTree.from_dict(line) for line in iter_jsonl(output / "trees.jsonl"))
+    return write_label_dataset(problems, trees, output, config)
 
 
 def train(
@@ -137,7 +133,8 @@ def train(
         data: Folder that `load_dataset` reads, such as ``labels/paths``.
         output: Checkpoint folder; trainer states lie in ``output/trainer``.
         config: YAML with options of `PRMConfig`.
-        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation.
+        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation; for data without a
+            validation split, which is used as it is.
         seed: Of the training.
 
     Returns:
@@ -147,12 +144,7 @@ def train(
     from .training.prm_trainer import PRMTrainer
 
     (options,) = read_config(config, PRMConfig)
-    rows = datasets.load_dataset(str(data), split="train")
-    is_eval = [
-        int(content_hash(problem_id, length=8), 16) % 1000 < 1000 * eval_share for problem_id in rows["problem_id"]
-    ]
-    eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
-    train_rows = rows.select([index for index, held_out in enumerate(is_eval) if not held_out])
+    train_rows, eval_rows = _train_and_eval(data, eval_share)
     states = output / "trainer"
     args = PRMConfig(output_dir=str(states), seed=seed, **options)
     trainer = PRMTrainer(model, args, train_dataset=train_rows, eval_dataset=eval_rows if len(eval_rows) else None)
@@ -160,6 +152,21 @@ def train(
     metrics = trainer.evaluate() if len(eval_rows) else {}
     trainer.save_model(str(output))
     write_json(output / "train_metrics.json", metrics)
-    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **json.loads(args.to_json_string())}
+    counts = {"num_train_rows": len(train_rows), "num_eval_rows": len(eval_rows)}
+    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
+    resolved |= json.loads(args.to_json_string())
     write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
     return metrics
+
+
+def _train_and_eval(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """The dataset's own train and validation splits, or the train split divided by a hash of `problem_id`."""
+    splits = datasets.load_dataset(str(data))
+    if "validation" in splits:
+        return splits["train"], splits["validation"]
+    rows = splits["train"]
+    is_eval = [
+        int(content_hash(problem_id, length=8), 16) % 1000 < 1000 * eval_share for problem_id in rows["problem_id"]
+    ]
+    eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
+    return rows.select([index for index, held_out in enumerate(is_eval) if not held_out]), eval_rows

@@ -8,7 +8,9 @@ import yaml
 
 from mmprm_hf import stages
 from mmprm_hf.data import SearchTree
-from mmprm_hf.files import read_jsonl, write_json
+from mmprm_hf.files import read_jsonl, write_json, write_jsonl
+from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.labelling.label_trees import tree_from_row
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH
@@ -19,7 +21,8 @@ def labels(tmp_path_factory):
     """Labels of 12 train problems, 4 rollouts an estimate."""
     folder = tmp_path_factory.mktemp("labels")
     config = folder / "label.yaml"
-    config.write_text(yaml.safe_dump({"num_rollouts": 4, "max_rollouts": 16, "num_searches": 2}))
+    options = {"num_rollouts": 4, "max_rollouts": 16, "num_searches": 2, "max_rows_per_problem": 6}
+    config.write_text(yaml.safe_dump(options))
     output = folder / "out"
     report = stages.label(POLICY_PATH, output, data=None, num_problems=12, search="omegaprm", config=config, seed=0)
     return output, report
@@ -46,6 +49,27 @@ def test_labels_hold_trees_rows_and_ledger(labels):
         assert len(row["completions"]) == len(row["labels"]) == len(row["label_counts"])
         assert all(label == -100 or 0 <= label <= 1 for label in row["labels"])
     assert json.loads((output / "summary.json").read_text())["num_rollouts"] == sum(t.num_rollouts for t in trees)
+    stored = datasets.load_dataset(str(output), "trees", split="train")
+    assert [tree_from_row(row) for row in stored] == trees
+    assert json.loads((output / "rows.json").read_text())["max_rows_per_problem"] == 6
+    assert report["labels"]["max_rows_per_problem"] <= 6
+
+
+def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path):
+    source, _ = labels
+    output = tmp_path / "labels"
+    output.mkdir()
+    (output / "trees.jsonl").write_bytes((source / "trees.jsonl").read_bytes())
+    problems = stages.load_problems(None, 12)
+    statistics = stages.write_label_rows(problems, output, LabelRowsConfig(validation_share=0.4, seed=1))
+    config = tmp_path / "prm.yaml"
+    options = {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
+    config.write_text(yaml.safe_dump({**options, "save_strategy": "no", "disable_tqdm": True}))
+    for folder in (output / "paths", output):  # the rows alone, or the dataset whose default config they are
+        metrics = stages.train(str(POLICY_PATH), folder, tmp_path / "prm", config=config, eval_share=0.0)
+        resolved = json.loads((tmp_path / "prm" / "train_config.json").read_text())
+        found = {"train": resolved["num_train_rows"], "validation": resolved["num_eval_rows"]}
+        assert found == statistics["num_rows_by_split"] and metrics["eval_num_steps"] > 0
 
 
 def test_a_prm_trains_on_them_and_moves(labels, tmp_path):
@@ -67,6 +91,9 @@ def test_unknown_options_and_searches_are_refused_with_close_matches(tmp_path):
     path.write_text("- a\n")
     with pytest.raises(ValueError, match="holds a list"):
         stages.read_config(path, OmegaPRMConfig)
+    path.write_text("fill: everything\n")
+    with pytest.raises(ValueError, match="Found fill='everything'; choose one of monotone, own"):
+        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="omegaprm", config=path, seed=0)
     with pytest.raises(ValueError, match="Unknown search 'mcts'"):
         stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="mcts", config=None, seed=0)
 
@@ -84,3 +111,9 @@ def test_result_files_refuse_nan_and_name_broken_lines(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(ValueError, match="Line 2"):
         read_jsonl(tmp_path / "b.jsonl")
+
+
+def test_json_lines_hold_any_text(tmp_path):
+    rows = [{"text": "a\u2028b\u2029c\x85d\r\ne"}, {"text": "f"}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    assert read_jsonl(tmp_path / "a.jsonl") == rows

@@ -1,30 +1,32 @@
-"""Labels: path counts worked by hand, bounds, rows, features, statistics."""
+"""Trees to labelled paths: counts and sources worked by hand, bounds, the judge's consensus."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
-from PIL import Image
+from trees_by_hand import NODES, TREE
 
-from mmprm_hf.data import Node, Problem, SearchTree
-from mmprm_hf.labelling.labels import IGNORE_LABEL, label_features, label_statistics, paths_to_rows, tree_to_paths
+from mmprm_hf.data import LabelledPath, Node, SearchTree, Verdict
+from mmprm_hf.labelling.labels import contradicts, tree_to_paths
 
-# root 2/4 -- (a b) 1/4 -- (c d e) 1/1, a right solution
-#                      \-- (f) 0/4 -- (g h) 0/1, a wrong solution with its first error at f
-#          \- (i j) 0/1, a wrong solution nobody bisected
-NODES = (
-    Node("n0", None, (), 2, 4),
-    Node("n1", 0, ("a", "b"), 1, 4),
-    Node("n2", 1, ("c", "d", "e"), 1, 1),
-    Node("n3", 1, ("f",), 0, 4),
-    Node("n4", 3, ("g", "h"), 0, 1),
-    Node("n5", 0, ("i", "j"), 0, 1),
-)
-TREE = SearchTree("p", NODES)
-PROBLEM = Problem("p", "What is it?", (Image.new("RGB", (4, 4)),), answer="1")
+RIGHT, WRONG, UNDECIDED = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNDECIDED
+LETTERS = {"estimate": "e", "bound": "b", "judge_dropped": "d", "none": "-"}
 
 
-def counts(**options):
-    return {"".join(path.steps): list(path.label_counts) for path in tree_to_paths(TREE, **options)}
+def counts(tree=TREE, **options):
+    return {"".join(path.steps): list(path.label_counts) for path in tree_to_paths(tree, **options)}
+
+
+def sources(tree=TREE, **options):
+    """Sources by path, a letter a step."""
+    return {"".join(p.steps): "".join(LETTERS[s] for s in p.label_sources) for p in tree_to_paths(tree, **options)}
+
+
+def judged(**verdicts):
+    """The tree by hand with verdicts on some nodes."""
+    nodes = (dataclasses.replace(node, judge_verdict=verdicts.get(node.id)) for node in NODES)
+    return SearchTree("p", tuple(nodes))
 
 
 def test_monotone_bounds_by_hand():
@@ -33,14 +35,17 @@ def test_monotone_bounds_by_hand():
         "abfgh": [(1, 4), (1, 4), (0, 4), (0, 4), (0, 4)],
         "ij": [(0, 0), (0, 1)],
     }
+    # The end of h has 0 of 1 of its own, and borrows the larger n of f.
+    assert sources() == {"abcde": "bebbe", "abfgh": "beebb", "ij": "-e"}
 
 
 def test_without_fill_only_own_counts():
-    assert counts(fill="none") == {
+    assert counts(fill="own") == {
         "abcde": [(0, 0), (1, 4), (0, 0), (0, 0), (1, 1)],
         "abfgh": [(0, 0), (1, 4), (0, 4), (0, 0), (0, 1)],
         "ij": [(0, 0), (0, 1)],
     }
+    assert sources(fill="own") == {"abcde": "-e--e", "abfgh": "-ee-e", "ij": "-e"}
 
 
 def test_paths_can_end_at_the_first_zero():
@@ -50,8 +55,8 @@ def test_paths_can_end_at_the_first_zero():
 
 def test_zero_above_a_positive_node_is_noise_and_keeps_its_own_counts():
     nodes = (Node("r", None, (), 1, 4), Node("x", 0, ("a",), 0, 4), Node("y", 1, ("b", "c"), 2, 4))
-    (path,) = tree_to_paths(SearchTree("p", nodes))
-    assert path.label_counts == ((0, 4), (2, 4), (2, 4))
+    assert counts(SearchTree("p", nodes)) == {"abc": [(0, 4), (2, 4), (2, 4)]}
+    assert sources(SearchTree("p", nodes)) == {"abc": "ebe"}
 
 
 def test_undecided_node_is_filled_or_open():
@@ -62,66 +67,86 @@ def test_undecided_node_is_filled_or_open():
         Node("z", 2, ("c",), 0, 0),
         Node("w", 3, ("d",), 0, 1),
     )
-    (path,) = tree_to_paths(SearchTree("p", nodes))
-    assert path.label_counts == ((3, 4), (3, 4), (0, 0), (0, 1))
+    assert counts(SearchTree("p", nodes)) == {"abcd": [(3, 4), (3, 4), (0, 0), (0, 1)]}
+    assert sources(SearchTree("p", nodes)) == {"abcd": "be-e"}
+    assert sources(SearchTree("p", nodes), fill="own") == {"abcd": "-e-e"}
 
 
-def test_rows_carry_floats_counts_and_provenance():
-    rows = paths_to_rows([PROBLEM], [TREE])
-    row = next(row for row in rows if row["completions"] == ["i", "j"])
-    assert row["labels"] == [IGNORE_LABEL, 0.0]
-    assert row["label_counts"] == [[0, 0], [0, 1]]
-    assert (row["prompt"], row["problem_id"], row["tree_id"]) == ("What is it?", "p", TREE.id)
-    assert rows[0]["labels"][0] == 0.25
-    assert len({row["path_id"] for row in rows}) == 3
+@pytest.mark.parametrize(
+    ("verdict", "label", "threshold", "expected"),
+    [
+        (RIGHT, (0, 4), 0.0, True),
+        (RIGHT, (1, 4), 0.0, False),
+        (RIGHT, (1, 4), 0.5, False),  # between 0 and the threshold neither verdict is contradicted
+        (WRONG, (1, 4), 0.5, False),
+        (WRONG, (2, 4), 0.5, False),
+        (WRONG, (3, 4), 0.5, True),
+        (WRONG, (1, 4), 0.0, True),
+        (WRONG, (0, 4), 0.0, False),
+        (RIGHT, (0, 0), 0.0, False),  # nothing decided, nothing to contradict
+        (WRONG, (0, 0), 0.0, False),
+        (UNDECIDED, (0, 4), 0.0, False),
+        (None, (3, 4), 0.0, False),
+    ],
+)
+def test_what_contradicts_a_judge(verdict, label, threshold, expected):
+    assert contradicts(verdict, label, threshold) is expected
 
 
-def test_only_mixed_problems_give_rows_by_default():
-    for num_correct in (0, 4):
-        tree = SearchTree("p", (Node("r", None, (), num_correct, 4), Node("x", 0, ("a",), num_correct // 4, 1)))
-        assert paths_to_rows([PROBLEM], [tree]) == []
-        assert [row["labels"] for row in paths_to_rows([PROBLEM], [tree], keep="all")] == [[num_correct / 4]]
+def test_the_judge_is_ignored_unless_asked_for():
+    tree = judged(n1=WRONG, n3=RIGHT)
+    assert sources(tree) == sources() and counts(tree) == counts()
 
 
-def test_equal_paths_are_merged_and_unlabelled_ones_left_out():
-    other = SearchTree("p", (Node("r", None, (), 1, 4), Node("x", 0, ("i", "j"), 1, 3), Node("y", 0, ("k",), 0, 0)))
-    rows = paths_to_rows([PROBLEM], [TREE, other])
-    assert [row["label_counts"] for row in rows if row["completions"] == ["i", "j"]] == [[[1, 3], [1, 4]]]
-    assert ["k"] not in [row["completions"] for row in rows]
-    assert paths_to_rows([PROBLEM], [TREE, TREE]) == paths_to_rows([PROBLEM], [TREE])
+def test_agreeing_and_undecided_judges_change_nothing():
+    tree = judged(n1=RIGHT, n2=RIGHT, n3=WRONG, n4=UNDECIDED, n5=UNDECIDED)
+    assert sources(tree, consensus="drop") == sources() and counts(tree, consensus="drop") == counts()
 
 
-def test_missing_problem_is_an_error():
-    with pytest.raises(ValueError, match="belongs to problem 'p', which is not among the 0"):
-        paths_to_rows([], [TREE])
-
-
-def test_features_keep_soft_labels_and_images(tmp_path):
-    import datasets
-
-    rows = paths_to_rows([PROBLEM], [TREE])
-    dataset = datasets.Dataset.from_list(rows, features=label_features())
-    dataset.to_parquet(tmp_path / "labels.parquet")
-    loaded = datasets.Dataset.from_parquet(str(tmp_path / "labels.parquet"), cache_dir=str(tmp_path))
-    assert loaded[0]["labels"] == [0.25, 0.25, 1.0, 1.0, 1.0]
-    assert loaded[0]["label_counts"] == rows[0]["label_counts"]
-    assert loaded[0]["images"][0].size == (4, 4)
-    assert loaded.features["labels"].feature.dtype == "float32"
-
-
-def test_statistics_by_hand():
-    assert label_statistics(paths_to_rows([PROBLEM], [TREE])) == {
-        "num_rows": 3,
-        "num_problems": 1,
-        "num_rows_with_error": 2,
-        "num_steps": 12,
-        "num_labelled_steps": 11,
-        "num_zero_steps": 4,
-        "mean_label": pytest.approx((4 * 0.25 + 3) / 11),
-        "mean_steps_per_row": 4.0,
-        "max_rows_per_problem": 3,
-        "num_distinct_labelled_prefixes": 9,
-        "copies_per_prefix": pytest.approx(11 / 9),
-        "labels_by_tenth": [4, 0, 4, 0, 0, 0, 0, 0, 0, 3],
+def test_a_dropped_positive_keeps_its_counts_and_lends_none():
+    tree = judged(n1=WRONG)
+    assert counts(tree, consensus="drop") == {
+        "abcde": [(1, 1), (1, 4), (1, 1), (1, 1), (1, 1)],  # a borrows from the right solution instead of b
+        "abfgh": [(0, 0), (1, 4), (0, 4), (0, 4), (0, 4)],  # without b nothing is known of a
+        "ij": [(0, 0), (0, 1)],
     }
-    assert label_statistics([])["mean_label"] is None
+    assert sources(tree, consensus="drop") == {"abcde": "bdbbe", "abfgh": "-debb", "ij": "-e"}
+
+
+def test_a_dropped_zero_is_no_error_for_what_follows():
+    tree = judged(n3=RIGHT)
+    assert counts(tree, consensus="drop")["abfgh"] == [(1, 4), (1, 4), (0, 4), (0, 0), (0, 1)]
+    assert sources(tree, consensus="drop")["abfgh"] == "bed-e"
+    assert "abfgh" in counts(tree, consensus="drop", after_error="drop")  # the error is at h now
+
+
+def test_a_judge_who_says_right_speaks_of_the_whole_segment():
+    tree = judged(n4=RIGHT)
+    assert sources(tree, consensus="drop")["abfgh"] == "beedd"
+    assert counts(tree, consensus="drop")["abfgh"][3:] == [(0, 4), (0, 1)]
+
+
+def test_a_judge_who_says_wrong_speaks_of_some_step_of_the_segment():
+    assert sources(judged(n2=WRONG), consensus="drop")["abcde"] == "be--d"  # c, d have nobody left to borrow from
+    tree = SearchTree(
+        "p",
+        (
+            Node("r", None, (), 1, 4),
+            Node("x", 0, ("a", "b"), 0, 0, judge_verdict=WRONG),  # not estimated: borrows 3/4, and is contradicted
+            Node("y", 1, ("c",), 3, 4),
+        ),
+    )
+    assert sources(tree, consensus="drop") == {"abc": "bde"}
+    assert sources(tree, consensus="drop", consensus_threshold=0.75) == {"abc": "bbe"}
+
+
+def test_unknown_options_are_named():
+    with pytest.raises(ValueError, match="Found fill='none'; choose one of monotone, own"):
+        tree_to_paths(TREE, fill="none")
+    with pytest.raises(ValueError, match="Found consensus='keep'; choose one of ignore, drop"):
+        tree_to_paths(TREE, consensus="keep")
+
+
+def test_a_path_has_one_count_and_one_source_a_step():
+    with pytest.raises(ValueError, match="has 2 steps but 1 label counts and 2 label sources"):
+        LabelledPath("p", "t", "x", ("a", "b"), ((1, 2),), ("estimate", "none"))

@@ -1,0 +1,168 @@
+"""Labelled paths -> stepwise-supervision rows, with a weight per step so that each distinct prefix counts once.
+
+Rows are plain dicts, one per distinct path. ``datasets`` is imported only where features are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmprm_hf.data import LabelledPath, Problem, SearchTree, content_hash
+from mmprm_hf.labelling.labels import IGNORE_LABEL, AfterError, Consensus, Fill, StepLabel, tree_to_paths
+
+if TYPE_CHECKING:
+    import datasets
+
+Row = dict[str, Any]
+Keep = Literal["mixed", "all"]
+
+
+def paths_to_rows(
+    problems: Iterable[Problem],
+    trees: Iterable[SearchTree],
+    *,
+    keep: Keep = "mixed",
+    fill: Fill = "monotone",
+    after_error: AfterError = "keep",
+    consensus: Consensus = "ignore",
+    consensus_threshold: float = 0.0,
+) -> list[Row]:
+    """Return one stepwise-supervision row per labelled path.
+
+    Columns: `prompt` (the question), `completions` (list of steps), `labels` (MC estimate per step in [0, 1],
+    `IGNORE_LABEL` = -100.0 where there is none or judge and MC disagree), `label_counts` (list of [num_correct,
+    num_decided]), `label_sources` (list of names, see `labels.py`), `label_weights` (see `weigh_rows`), `images`,
+    `problem_id`, `tree_id`, `path_id`. Paths without any label give no row.
+
+    Equal paths from different trees of one problem become one row (under the first tree's id): at each step the
+    counts of the better source (estimate, then bound) are added up; a step that the judge drops in one is dropped.
+
+    Args:
+        problems: The problems of the trees, in any order.
+        trees: Their search trees.
+        keep: "mixed" takes only problems with 0 < MC(root) < 1; "all" takes every tree.
+        fill, after_error, consensus, consensus_threshold: See `tree_to_paths`.
+
+    Raises:
+        ValueError: if a tree's problem is missing or an option has an unknown value.
+    """
+    if keep not in ("mixed", "all"):
+        raise ValueError(f"Found keep={keep!r}; choose one of mixed, all.")
+    problem_of = {problem.id: problem for problem in problems}
+    paths: dict[str, LabelledPath] = {}
+    labels: dict[str, list[StepLabel]] = {}
+    seen_trees: set[tuple[str, str]] = set()
+    for tree in trees:
+        check_problem(tree, problem_of)
+        root = tree.nodes[0]
+        if keep == "mixed" and not 0 < root.num_correct < root.num_decided:
+            continue
+        fingerprint = content_hash([node.to_dict() for node in tree.nodes])
+        if (tree.problem_id, fingerprint) in seen_trees:
+            continue
+        seen_trees.add((tree.problem_id, fingerprint))
+        for path in tree_to_paths(
+            tree,
+            fill=fill,
+            after_error=after_error,
+            consensus=consensus,
+            consensus_threshold=consensus_threshold,
+        ):
+            found = list(zip(path.label_counts, path.label_sources, strict=True))
+            previous = labels.get(path.path_id)
+            labels[path.path_id] = found if previous is None else list(map(_merged, previous, found))
+            paths.setdefault(path.path_id, path)
+    rows = [_row(problem_of[path.problem_id], path, labels[path_id]) for path_id, path in paths.items()]
+    return weigh_rows([row for row in rows if any(label != IGNORE_LABEL for label in row["labels"])])
+
+
+def check_problem(tree: SearchTree, problem_of: Mapping[str, Problem]) -> None:
+    """Raise if a tree's problem is missing."""
+    if tree.problem_id not in problem_of:
+        raise ValueError(
+            f"Tree {tree.id} belongs to problem {tree.problem_id!r}, which is not among the {len(problem_of)} "
+            "problems given. Pass the problems that were labelled."
+        )
+
+
+def _merged(first: StepLabel, second: StepLabel) -> StepLabel:
+    """One label of two for the same step of the same path."""
+    for source in ("judge_dropped", "estimate", "bound"):
+        if source in (first[1], second[1]):
+            counts = [label[0] for label in (first, second) if label[1] in (source, "estimate")]
+            return (sum(k for k, _ in counts), sum(n for _, n in counts)), source
+    return first
+
+
+def _row(problem: Problem, path: LabelledPath, labels: Sequence[StepLabel]) -> Row:
+    return {
+        "prompt": problem.question,
+        "completions": list(path.steps),
+        "labels": [k / n if n and source != "judge_dropped" else IGNORE_LABEL for (k, n), source in labels],
+        "label_counts": [[k, n] for (k, n), _ in labels],
+        "label_sources": [source for _, source in labels],
+        "images": list(problem.images),
+        "problem_id": path.problem_id,
+        "tree_id": path.tree_id,
+        "path_id": path.path_id,
+    }
+
+
+def prefix_keys(row: Mapping[str, Any]) -> list[str | None]:
+    """A hash per labelled step of the problem and all steps up to it, None where a step has no label.
+
+    Rows with the same key at a step show the model the same text there.
+    """
+    key = row["problem_id"]
+    keys: list[str | None] = []
+    for step, label in zip(row["completions"], row["labels"], strict=True):
+        key = content_hash(key, step)
+        keys.append(None if label == IGNORE_LABEL else key)
+    return keys
+
+
+def weigh_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with `label_weights`: per step 1 / the number of rows in which its labelled prefix occurs.
+
+    The weights of a distinct labelled prefix add up to 1 over all rows; a step without a label weighs 0. Weights
+    belong to one set of rows: whoever drops rows weighs the rest again.
+
+    Example:
+        >>> rows = [{"problem_id": "p", "completions": ["a", last], "labels": [0.5, 0.0]} for last in "bc"]
+        >>> [row["label_weights"] for row in weigh_rows(rows)]
+        [[0.5, 1.0], [0.5, 1.0]]
+    """
+    # Differs from MM-PRM: there a step that many leaves share is learned from once per leaf.
+    keys = [prefix_keys(row) for row in rows]
+    num_rows = Counter(key for row_keys in keys for key in row_keys)
+    return [
+        {**row, "label_weights": [1 / num_rows[key] if key else 0.0 for key in row_keys]}
+        for row, row_keys in zip(rows, keys, strict=True)
+    ]
+
+
+def label_features() -> datasets.Features:
+    """Return the `datasets.Features` of the rows; labels are floats, so that a soft label survives.
+
+    Example:
+        >>> label_features()["labels"].feature.dtype
+        'float32'
+    """
+    from datasets import Features, Image, List, Value
+
+    return Features(
+        {
+            "prompt": Value("string"),
+            "completions": List(Value("string")),
+            "labels": List(Value("float32")),
+            "label_counts": List(List(Value("int32"))),
+            "label_sources": List(Value("string")),
+            "label_weights": List(Value("float32")),
+            "images": List(Image()),
+            "problem_id": Value("string"),
+            "tree_id": Value("string"),
+            "path_id": Value("string"),
+        }
+    )
