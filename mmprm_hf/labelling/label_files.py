@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,11 @@ def write_readme(folder: Path) -> None:
 
 
 def _configs(folder: Path) -> list[dict[str, Any]]:
-    """What is on disk, as the Hub's dataset metadata has it."""
+    """What is on disk, as the Hub's dataset metadata has it.
+
+    The description holds a hash of the files: where a README names the configs, `load_dataset` (datasets 5.2) keys its
+    cache by this metadata and the folder's name alone, and would give the rows of an older file of the same name.
+    """
     configs = []
     for name in CONFIGS:
         files = [
@@ -159,5 +164,9 @@ def _configs(folder: Path) -> list[dict[str, Any]]:
             if (folder / name / f"{split}.parquet").exists()
         ]
         if files:
-            configs.append({"config_name": name, "data_files": files, **({"default": True} if not configs else {})})
+            digest = hashlib.sha256()
+            for file in files:
+                digest.update((folder / file["path"]).read_bytes())
+            config = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
+            configs.append({**config, **({"default": True} if not configs else {})})
     return configs

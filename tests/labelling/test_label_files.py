@@ -66,7 +66,9 @@ def test_made_again_nothing_stale_stays_and_a_card_is_kept(tmp_path):
     assert set(load(tmp_path)) == set(load(tmp_path, "trees")) == {"train"}
     assert "rollouts" not in load(tmp_path, "trees")["train"].column_names
     _, metadata, text = readme.read_text().split("---\n", 2)
-    assert yaml.safe_load(metadata) == {
+    metadata = yaml.safe_load(metadata)
+    assert all(config.pop("description").startswith("sha256:") for config in metadata["configs"])
+    assert metadata == {
         "license": "apache-2.0",
         "configs": [
             {
@@ -80,6 +82,19 @@ def test_made_again_nothing_stale_stays_and_a_card_is_kept(tmp_path):
     assert text.strip().startswith("# Step labels") and text.strip().endswith("A line of mine.")
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*") if "cache" not in p.parts}
     assert files == {"README.md", "rows.json", "statistics.json", "paths/train.parquet", "trees/train.parquet"}
+
+
+def test_written_again_with_other_rows_the_cache_gives_the_new_ones(tmp_path):
+    """datasets 5.2 keys its cache by the README's metadata and the folder's name, not by the files."""
+    problems, trees = many()
+    cache = str(tmp_path / "cache")
+    found = []
+    for parent, count in (("a", 3), ("a", 5), ("b", 4)):
+        folder = tmp_path / parent / "labels"
+        write_label_dataset(problems, trees[:count], folder)
+        loaded = datasets.load_dataset(str(folder), "trees", split="train", cache_dir=cache)
+        found.append(loaded["problem_id"][:])
+    assert found == [[tree.problem_id for tree in trees[:count]] for count in (3, 5, 4)]
 
 
 def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path):
