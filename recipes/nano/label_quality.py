@@ -8,8 +8,9 @@ Each search labels the same train problems with the shipped policy within the sa
 - labels: distinct labelled prefixes per problem; steps %: labelled steps of all steps on the paths.
 - AUROC: the label against "this step and all before it are right", over distinct labelled prefixes.
 - hard %: hard labels (above 0) that agree with it.
-- |error|: mean absolute difference between labels that are estimates (two per problem, drawn by hash) and the share of
-  256 fresh rollouts that end right.
+- |error|: mean absolute difference between labels that are estimates (two per problem on the first 40 problems, drawn
+  by hash) and the share of 128 fresh rollouts that end right; bias: its mean with sign; bound: |error| of labels that
+  are borrowed by a bound from elsewhere on the path (one per problem).
 - first error: over the paths, the first step labelled 0 (or none) is the first wrong step: share among paths with a
   wrong step, among paths without, and their harmonic mean.
 """
@@ -43,7 +44,8 @@ from mmprm_hf.nano.world import NanoProblem, problems
 from mmprm_hf.scoring import PRMScorer
 
 PROBLEM_SEED = 2
-NUM_TRUTH_ROLLOUTS = 256
+NUM_TRUTH_ROLLOUTS = 128
+NUM_TRUTH_PROBLEMS = 40
 Labels = dict[tuple[str, ...], tuple[int, int]]
 
 
@@ -109,10 +111,10 @@ async def search_all(way: Way, nano: list[NanoProblem], engine: TransformersEngi
     return await asyncio.gather(*map(one, nano))
 
 
-def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, Labels, list[tuple[tuple[str, ...], list[float | None]]]]:
-    """Distinct labelled prefixes, those with an estimate of their own, and per path the labels of its steps."""
+def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, dict[str, Labels], list]:
+    """Distinct labelled prefixes, inner ones by source, and per path its steps and their labels."""
     labelled: Labels = {}
-    own: Labels = {}
+    by_source: dict[str, Labels] = {"estimate": {}, "bound": {}}
     rows = []
     for path in tree_to_paths(tree, **way.paths):
         labels: list[float | None] = []
@@ -122,10 +124,10 @@ def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, Labels, list[tuple[tu
             prefix = path.steps[: index + 1]
             if is_known:
                 labelled.setdefault(prefix, counts)
-            if is_known and source == "estimate" and index + 1 < len(path.steps):
-                own.setdefault(prefix, counts)
+            if is_known and index + 1 < len(path.steps):
+                by_source[source].setdefault(prefix, counts)
         rows.append((path.steps, labels))
-    return labelled, own, rows
+    return labelled, by_source, rows
 
 
 def first_errors(problem: NanoProblem, rows: list) -> Iterator[tuple[int, int]]:
@@ -137,43 +139,50 @@ def first_errors(problem: NanoProblem, rows: list) -> Iterator[tuple[int, int]]:
             yield truth, labels.index(0.0) if 0.0 in labels else -1
 
 
-async def quality(way: Way, nano: list[NanoProblem], engine: TransformersEngine, truth: Truth) -> dict[str, float]:
-    """One row of the table."""
-    trees = await search_all(way, nano, engine)
-    scores, targets, errors, found = [], [], [], []
-    num_steps = num_labelled = 0
-    to_check = []
-    for problem, tree in zip(nano, trees, strict=True):
-        labelled, own, rows = labels_of(way, tree)
-        for prefix, (num_correct, num_decided) in labelled.items():
-            scores.append(num_correct / num_decided)
-            targets.append(problem.check_prefixes(prefix)[-1])
-        chosen = sorted(own, key=lambda prefix: content_hash(problem.id, list(prefix)))[:2]  # noqa: B023
-        to_check += [(problem, prefix, own[prefix]) for prefix in chosen]
-        found += first_errors(problem, rows)
-        num_steps += sum(len(labels) for _, labels in rows)
-        num_labelled += sum(label is not None for _, labels in rows for label in labels)
-    rates = await asyncio.gather(*(truth.rate(problem, prefix) for problem, prefix, _ in to_check))
-    for (_, _, (num_correct, num_decided)), rate in zip(to_check, rates, strict=True):
-        if rate is not None:
-            errors.append(num_correct / num_decided - rate)
+async def label_errors(nano: list[NanoProblem], found: list[Labels], truth: Truth, num_per_problem: int) -> list[float]:
+    """Label minus truth of a few prefixes per problem."""
+    chosen = []
+    for problem, labels in list(zip(nano, found, strict=True))[:NUM_TRUTH_PROBLEMS]:
+        prefixes = sorted(labels, key=lambda prefix, name=problem.id: content_hash(name, list(prefix)))
+        chosen += [(problem, prefix, labels[prefix]) for prefix in prefixes[:num_per_problem]]
+    rates = await asyncio.gather(*(truth.rate(problem, prefix) for problem, prefix, _ in chosen))
+    return [k / n - rate for (_, _, (k, n)), rate in zip(chosen, rates, strict=True) if rate is not None]
+
+
+def first_error_shares(found: list[tuple[int, int]]) -> dict[str, float]:
+    """Shares of paths whose first error is named, with a wrong step and without, and their harmonic mean."""
     on_wrong = [predicted == real for real, predicted in found if real >= 0]
     on_right = [predicted == real for real, predicted in found if real < 0]
     wrong, right = sum(on_wrong) / len(on_wrong), sum(on_right) / len(on_right)
-    hard = [(score > 0) == is_right for score, is_right in zip(scores, targets, strict=True)]
+    f1 = 2 * wrong * right / (wrong + right) if wrong + right else 0.0
+    return {"first_error_wrong": wrong, "first_error_right": right, "first_error_f1": f1, "num_paths": len(found)}
+
+
+async def quality(way: Way, nano: list[NanoProblem], engine: TransformersEngine, truth: Truth) -> dict[str, Any]:
+    """One row of the table."""
+    trees = await search_all(way, nano, engine)
+    found = [labels_of(way, tree) for tree in trees]
+    pairs = [
+        (num_correct / num_decided, problem.check_prefixes(prefix)[-1])
+        for problem, (labelled, _, _) in zip(nano, found, strict=True)
+        for prefix, (num_correct, num_decided) in labelled.items()
+    ]
+    errors = await label_errors(nano, [by_source["estimate"] for _, by_source, _ in found], truth, 2)
+    bounds = await label_errors(nano, [by_source["bound"] for _, by_source, _ in found], truth, 1)
+    labels = [label for _, _, rows in found for _, own in rows for label in own]
+    first = [pair for problem, (_, _, rows) in zip(nano, found, strict=True) for pair in first_errors(problem, rows)]
     return {
         "rollouts": sum(tree.num_rollouts for tree in trees) / len(trees),
-        "labels": len(scores) / len(trees),
-        "labelled_steps": num_labelled / num_steps,
-        "auroc": auroc(targets, scores),
-        "hard_agreement": sum(hard) / len(hard),
+        "labels": len(pairs) / len(trees),
+        "labelled_steps": sum(label is not None for label in labels) / len(labels),
+        "auroc": auroc([is_right for _, is_right in pairs], [label for label, _ in pairs]),
+        "hard_agreement": sum((label > 0) == is_right for label, is_right in pairs) / len(pairs),
         "mean_absolute_error": sum(map(abs, errors)) / len(errors),
         "mean_error": sum(errors) / len(errors),
         "num_error_prefixes": len(errors),
-        "first_error_wrong": wrong,
-        "first_error_right": right,
-        "first_error_f1": 2 * wrong * right / (wrong + right) if wrong + right else 0.0,
-        "num_paths": len(found),
+        "bound_mean_absolute_error": sum(map(abs, bounds)) / len(bounds) if bounds else None,
+        "num_bound_prefixes": len(bounds),
+        **first_error_shares(first),
     }
 
 
@@ -194,15 +203,17 @@ def main() -> None:
         print(f"\nbudget {budget} rollouts per problem, {len(nano)} problems")
         print(
             f"{'search':<27}{'rollouts':>9}{'labels':>8}{'steps %':>9}{'AUROC':>7}{'hard %':>8}{'|error|':>9}"
-            f"{'bias':>8}{'first error: wrong':>20}{'right':>7}{'F1':>7}"
+            f"{'bias':>8}{'bound':>7}{'first error: wrong':>20}{'right':>7}{'F1':>7}"
         )
         rows = results["budgets"][str(budget)] = {}
         for name, way in ways(budget).items():
             row = rows[name] = asyncio.run(quality(way, nano, engine, truth))
+            bound = row["bound_mean_absolute_error"]
+            bound = "-" if bound is None else f"{bound:.3f}"
             print(
                 f"{name:<27}{row['rollouts']:>9.1f}{row['labels']:>8.1f}{100 * row['labelled_steps']:>9.1f}"
                 f"{row['auroc']:>7.3f}{100 * row['hard_agreement']:>8.1f}{row['mean_absolute_error']:>9.3f}"
-                f"{row['mean_error']:>+8.3f}{100 * row['first_error_wrong']:>20.1f}"
+                f"{row['mean_error']:>+8.3f}{bound:>7}{100 * row['first_error_wrong']:>20.1f}"
                 f"{100 * row['first_error_right']:>7.1f}{100 * row['first_error_f1']:>7.1f}",
                 flush=True,
             )
