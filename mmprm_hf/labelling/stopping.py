@@ -94,20 +94,15 @@ class EstimateConfig:
         # The prior alone puts most of its mass above a low threshold: without a right rollout that is no evidence.
         return 1 - above >= self.sign_confidence or (num_correct > 0 and above >= self.sign_confidence)
 
-    def num_wanted(
-        self, *, num_fresh: int, num_free: int, num_correct: int, num_decided: int, min_fresh: int = 0
-    ) -> int:
+    def num_wanted(self, *, num_fresh: int, num_free: int, num_correct: int, num_decided: int) -> int:
         """Rollouts to draw next.
 
         Args:
             num_fresh: Drawn from the prefix so far, undecided ones included.
             num_free: Decided rollouts that pass through it.
             num_correct, num_decided: Of both together.
-            min_fresh: The fewest to draw, however many are free.
         """
-        if self.is_adaptive:
-            if self.is_settled(num_correct, num_decided) and num_fresh >= min_fresh:
-                return 0
-            most = max(self.num_rollouts - num_free, min_fresh)
-            return max(0, min(self.round_size, most - num_fresh))
-        return max(0, max(self.num_rollouts - num_free, min_fresh) - num_fresh)
+        missing = max(0, self.num_rollouts - num_free - num_fresh)
+        if not self.is_adaptive:
+            return missing
+        return 0 if self.is_settled(num_correct, num_decided) else min(self.round_size, missing)

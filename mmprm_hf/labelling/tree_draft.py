@@ -52,9 +52,10 @@ class PrefixRecord:
     Args:
         drawn_correct, drawn_decided: Of the rollouts drawn *from* it.
         num_drawn: All rollouts drawn from it, without verdict too.
-        passed_correct, passed_decided: Of the rollouts drawn from shorter prefixes that pass through it.
-        num_chosen: Of those, the wrong ones that brought the search here. They count for nothing: a prefix that is
-            looked at because a rollout went wrong would otherwise have a wrong one for certain.
+        passed: ``[num_correct, num_decided]`` of the rollouts that pass through it, by the length of the prefix they
+            were drawn from.
+        biased: Lengths whose rollouts do not count here: one of them went wrong, and so the search came here. Of
+            rollouts among which one is wrong for certain too many are wrong, of the others too few.
         leaf_correct, leaf_decided: Whole solutions that end exactly here; they stand in where nothing was estimated.
         num_visits: How often the search selected it.
         is_estimated: True once an estimate was made.
@@ -63,26 +64,25 @@ class PrefixRecord:
     drawn_correct: int = 0
     drawn_decided: int = 0
     num_drawn: int = 0
-    passed_correct: int = 0
-    passed_decided: int = 0
-    num_chosen: int = 0
+    passed: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    biased: set[int] = dataclasses.field(default_factory=set)
     leaf_correct: int = 0
     leaf_decided: int = 0
     num_visits: int = 0
     is_estimated: bool = False
 
     @property
-    def num_free(self) -> int:
-        """Decided free samples."""
-        return self.passed_decided - self.num_chosen
+    def free_counts(self) -> tuple[int, int]:
+        """``(num_correct, num_decided)`` of the free samples."""
+        counted = [counts for length, counts in self.passed.items() if length not in self.biased]
+        return sum(num_correct for num_correct, _ in counted), sum(num_decided for _, num_decided in counted)
 
     def counts(self, reuse_rollouts: bool) -> tuple[int, int]:
         """``(num_correct, num_decided)`` for the tree's node."""
         if not self.is_estimated:
             return self.leaf_correct, self.leaf_decided
-        if not reuse_rollouts:
-            return self.drawn_correct, self.drawn_decided
-        return self.drawn_correct + self.passed_correct, self.drawn_decided + self.num_free
+        num_correct, num_decided = self.free_counts if reuse_rollouts else (0, 0)
+        return self.drawn_correct + num_correct, self.drawn_decided + num_decided
 
 
 class TreeDraft:
@@ -163,9 +163,9 @@ class TreeDraft:
         record.drawn_correct += is_correct
         record.drawn_decided += 1
         for length in range(1, len(rollout.steps) + 1):
-            passed = self.record(prefix + rollout.steps[:length])
-            passed.passed_correct += is_correct
-            passed.passed_decided += 1
+            passed = self.record(prefix + rollout.steps[:length]).passed.setdefault(len(prefix), [0, 0])
+            passed[0] += is_correct
+            passed[1] += 1
 
     async def _judge_answers(self, rollouts: Sequence[Rollout]) -> None:
         """Ask the verifier once for each new answer, none of incomplete rollouts."""
@@ -178,25 +178,23 @@ class TreeDraft:
     def _verdict(self, rollout: Rollout) -> Verdict:
         return self._verdicts[rollout.answer] if rollout.complete else Verdict.UNDECIDED
 
-    async def estimate(self, prefixes: Sequence[Prefix], *, min_fresh: int = 0) -> list[list[Rollout]]:
+    async def estimate(self, prefixes: Sequence[Prefix]) -> list[list[Rollout]]:
         """Estimate prefixes as the configuration says, and return all rollouts drawn from each.
 
-        At least `min_fresh` are drawn from each, however many pass through it. Where the budget does not pay for what
-        is still wanted, earlier prefixes come first and one that cannot be drawn in full (or for its round) is left
-        as it is.
+        Where the budget does not pay for what is still wanted, earlier prefixes come first and one that cannot be
+        drawn in full (or for its round) is left as it is.
         """
         drawn: dict[Prefix, list[Rollout]] = {prefix: [] for prefix in prefixes}
         while True:
             wanted, num_left = [], self.num_left
             for prefix in drawn:
                 record = self.record(prefix)
-                num_free = record.num_free if self.config.reuse_rollouts else 0
+                free_correct, num_free = record.free_counts if self.config.reuse_rollouts else (0, 0)
                 count = self.config.num_wanted(
                     num_fresh=record.num_drawn,
                     num_free=num_free,
-                    num_correct=record.drawn_correct + (record.passed_correct if num_free else 0),
+                    num_correct=record.drawn_correct + free_correct,
                     num_decided=record.drawn_decided + num_free,
-                    min_fresh=min_fresh,
                 )
                 if count == 0:
                     record.is_estimated = True  # what passes through it may settle it
@@ -215,10 +213,12 @@ class TreeDraft:
         record.leaf_decided += 1
 
     def choose(self, prefix: Prefix, solution: Prefix) -> None:
-        """Note that a wrong solution drawn from `prefix` was selected: its own passes stop counting."""
+        """Note that a wrong solution drawn from `prefix` was selected, which may lead the search to what it passes."""
         self.record(prefix).num_visits += 1
         for length in range(len(prefix) + 1, len(solution) + 1):
-            self.record(solution[:length]).num_chosen += 1
+            record = self.record(solution[:length])
+            if not record.is_estimated:
+                record.biased.add(len(prefix))
 
     @property
     def num_incomplete(self) -> int:

@@ -72,6 +72,7 @@ def ways(budget: int) -> dict[str, Way]:
         "OmegaPRM, published": Way(
             omegaprm_reference.search, OmegaPRMConfig(**omega), {"fill": "own", "after_error": "drop"}
         ),
+        "OmegaPRM, fresh only": Way(omegaprm.search, OmegaPRMConfig(**omega, reuse_rollouts=False), {"fill": "own"}),
         "OmegaPRM, own estimates": Way(omegaprm.search, OmegaPRMConfig(**omega), {"fill": "own"}),
         "OmegaPRM, bounds": Way(omegaprm.search, OmegaPRMConfig(**omega), {}),
         "OmegaPRM, every step": Way(omegaprm.search, every_step, {}),
@@ -117,6 +118,13 @@ def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, dict[str, Labels], li
     by_source: dict[str, Labels] = {"estimate": {}, "bound": {}}
     rows = []
     for path in tree_to_paths(tree, **way.paths):
+        if way.search is omegaprm_reference.search and "=" not in path.steps[-1]:  # there the answer closes a solution
+            path = dataclasses.replace(
+                path,
+                steps=path.steps[:-1],
+                label_counts=path.label_counts[:-1],
+                label_sources=path.label_sources[:-1],
+            )
         labels: list[float | None] = []
         for index, (counts, source) in enumerate(zip(path.label_counts, path.label_sources, strict=True)):
             is_known = counts[1] > 0 and source != "judge_dropped"

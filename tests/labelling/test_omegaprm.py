@@ -138,16 +138,20 @@ def test_budget_is_never_exceeded_however_estimates_are_made(adaptive, every_ste
         assert 8 <= run(noisy_policy, config).num_rollouts <= max_rollouts
 
 
-def brute_counts(tree, prefix, *, chosen=()):
-    """(num_correct, num_decided) of a prefix counted from the tree's rollouts alone: drawn from it or passing it."""
+def brute_counts(tree, prefix, biased=()):
+    """(num_correct, num_decided) of a prefix from the tree's rollouts: drawn from it or passing it from elsewhere.
+
+    `biased` are the prefixes from which a wrong rollout was selected that led the search here.
+    """
     counts = [0, 0]
     for index, rollout in tree.rollouts:
         start = tree.prefix(index)
+        if start in biased:
+            continue
         passes = len(start) <= len(prefix) and (start + rollout.steps)[: len(prefix)] == prefix
         if passes and rollout.verdict is not Verdict.UNDECIDED:
             counts[0] += rollout.verdict is Verdict.CORRECT
             counts[1] += 1
-    counts[1] -= sum(len(start) < len(prefix) and solution[: len(prefix)] == prefix for start, solution in chosen)
     return tuple(counts)
 
 
@@ -155,16 +159,19 @@ def test_canonical_tree_merges_prefixes_and_counts_every_rollout_that_passes():
     """D7: identical prefixes are one node; rollouts through a shared prefix are its free samples."""
     from mmprm_hf.labelling import omegaprm
 
-    chosen = []
-    original = omegaprm._CandidatePool.pop
+    biased, num_selections = {}, 0
+    original = omegaprm.TreeDraft.choose
 
-    def pop(pool):
-        selected = original(pool)
-        chosen.extend([selected] if selected else [])
-        return selected
+    def choose(draft, prefix, solution):
+        nonlocal num_selections
+        num_selections += 1
+        for length in range(len(prefix) + 1, len(solution)):
+            if not draft.record(solution[:length]).is_estimated:
+                biased.setdefault(solution[:length], set()).add(prefix)
+        original(draft, prefix, solution)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(omegaprm._CandidatePool, "pop", pop)
+        patch.setattr(omegaprm.TreeDraft, "choose", choose)
         tree = run(noisy_policy, OmegaPRMConfig(num_rollouts=16, max_rollouts=2000, num_searches=100))
     prefixes = [tree.prefix(i) for i in range(len(tree.nodes))]
     assert len(set(prefixes)) == len(prefixes) > 20
@@ -172,8 +179,10 @@ def test_canonical_tree_merges_prefixes_and_counts_every_rollout_that_passes():
     for index, node in enumerate(tree.nodes):
         num_drawn = sum(at == index for at, _ in tree.rollouts)
         if num_drawn:
-            assert (node.num_correct, node.num_decided) == brute_counts(tree, prefixes[index], chosen=chosen)
-            assert num_drawn == 16 or (8 <= num_drawn < 16 and node.num_decided > 0)
+            assert (node.num_correct, node.num_decided) == brute_counts(
+                tree, prefixes[index], biased.get(prefixes[index], ())
+            )
+            assert num_drawn <= 16 <= num_drawn + node.num_decided
             num_reused += num_drawn < 16
         if index:
             assert node.parent < index
@@ -182,15 +191,14 @@ def test_canonical_tree_merges_prefixes_and_counts_every_rollout_that_passes():
     assert num_reused > 3
     assert tree.num_incomplete == sum(not rollout.complete for _, rollout in tree.rollouts) > 0
     assert tree.num_undecided == sum(rollout.answer == "?" for _, rollout in tree.rollouts) > 0
-    assert sum(node.num_visits for node in tree.nodes) == len(chosen) <= 100
+    assert sum(node.num_visits for node in tree.nodes) == num_selections <= 100
     assert any(rollout.text for _, rollout in tree.rollouts) is False, "texts of complete rollouts are not kept"
 
 
 def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
     """400 searches each way on a policy whose true success rates are known: 0.85 ** steps left, 0 after an error.
 
-    False alarm: the mean error of about 2,500 estimates has a standard error of 0.0035; 0.03 is 8 of them, and the
-    bias that `search` documents stays below 0.037.
+    False alarm below 1e-6: the mean error of about 2,500 estimates has a standard error of 0.0025 at most; 0.015 is 6.
     """
 
     def always_decided(problem, prefix, call_index, sample_index):
@@ -216,8 +224,7 @@ def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
                 errors.append(tree.nodes[index].mc_estimate - truth)
         mean_error[reuse] = sum(errors) / len(errors)
         assert len(errors) > 1000
-    assert abs(mean_error[False]) < 0.015
-    assert abs(mean_error[True]) < 0.03
+    assert max(map(abs, mean_error.values())) < 0.015
     assert num_rollouts[True] < 0.9 * num_rollouts[False]
 
 

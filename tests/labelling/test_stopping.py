@@ -41,13 +41,12 @@ def test_rules():
     assert not EstimateConfig().is_settled(16, 16)
 
 
-def wanted(config, num_fresh, num_free, num_correct, min_fresh=0):
+def wanted(config, num_fresh, num_free, num_correct):
     return config.num_wanted(
         num_fresh=num_fresh,
         num_free=num_free,
         num_correct=num_correct,
         num_decided=num_fresh + num_free,
-        min_fresh=min_fresh,
     )
 
 
@@ -55,11 +54,11 @@ def test_how_many_are_wanted():
     fixed = EstimateConfig(num_rollouts=8)
     assert wanted(fixed, 0, 0, 0) == 8
     assert wanted(fixed, 0, 3, 1) == 5
-    assert (wanted(fixed, 0, 7, 1), wanted(fixed, 0, 9, 1), wanted(fixed, 0, 7, 1, min_fresh=4)) == (1, 0, 4)
+    assert (wanted(fixed, 0, 7, 1), wanted(fixed, 0, 9, 1), wanted(fixed, 1, 7, 1)) == (1, 0, 0)
     assert wanted(fixed, 4, 7, 5) == 0
     rounds = EstimateConfig(num_rollouts=8, round_size=3, max_posterior_std=0.1)
     assert [wanted(rounds, n, 0, 0) for n in (0, 3, 6, 8)] == [3, 3, 2, 0]
-    assert (wanted(rounds, 3, 9, 0), wanted(rounds, 0, 9, 0, min_fresh=3)) == (0, 3)
+    assert (wanted(rounds, 3, 9, 0), wanted(rounds, 0, 3, 0)) == (0, 3)
 
 
 def policy(problem, prefix, call_index, sample_index):
