@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-extras test-floor lint bench evaluate clean
+.PHONY: demo test test-extras test-floor test-serve lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,12 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	$(BIN)/pip install --quiet --no-deps --target $@ transformers==5.23.0
 	touch $@
 
+# What `transformers serve` needs beyond our own requirements.
+.serve: $(BIN)/mmprm
+	$(BIN)/pip install --quiet --no-deps --target $@ fastapi==0.165.0 starlette==1.10.0 uvicorn==0.54.0 openai==3.57.0 \
+		jiter==0.19.0 sniffio==1.3.1 opentelemetry-api==1.45.2
+	touch $@
+
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
 	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py \
 		tests/test_engine_families.py
@@ -39,6 +45,9 @@ test-floor: .floor  ## models, scoring, training, engines and pipeline under the
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/models tests/test_backbones.py tests/test_scoring.py \
 		tests/test_registration.py tests/training tests/test_engines.py tests/test_engine_families.py tests/rerank
+
+test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
+	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
 
 lint: $(BIN)/mmprm
 	$(BIN)/ruff check .
@@ -51,4 +60,4 @@ evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step
 	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
 
 clean:
-	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor
+	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .serve

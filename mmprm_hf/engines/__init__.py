@@ -4,13 +4,18 @@ Importing this room imports nothing heavy: torch, transformers, HTTP clients and
 them.
 """
 
+from .chat_client import ChatClient, RequestRefusedError
+from .endpoint import EndpointEngine
 from .in_process import TransformersEngine
 from .requests import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest, SamplingConfig
 from .scripted import ScriptedEngine
 
 __all__ = [
+    "ChatClient",
+    "EndpointEngine",
     "EngineUnavailableError",
     "ProblemInputError",
+    "RequestRefusedError",
     "RolloutEngine",
     "RolloutRequest",
     "SamplingConfig",

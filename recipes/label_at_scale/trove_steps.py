@@ -23,6 +23,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.inference.run_inference import InferenceConfig, InferenceRunner
 from datatrove.pipeline.inference.types import InferenceError, InferenceResult
 from datatrove.pipeline.writers import JsonlWriter
+from mmprm_hf.problem_keys import problem_key
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, content_hash
@@ -30,7 +31,6 @@ from mmprm_hf.engines import EndpointEngine, EngineUnavailableError, ProblemInpu
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.labelling.tree_draft import NothingJudgedError
-from mmprm_hf.problem_keys import problem_key
 from mmprm_hf.stages import SEARCHES, load_problems
 
 Generate = Callable[[dict[str, Any]], Awaitable[InferenceResult]]

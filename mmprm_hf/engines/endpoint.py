@@ -1,0 +1,162 @@
+"""Rollouts from a chat model behind a server: problem and prefix as messages, answers as parsed rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from mmprm_hf.data import Problem, Rollout, content_hash
+from mmprm_hf.engines.chat import ChatChoice, ChatModel
+from mmprm_hf.engines.chat_client import RequestRefusedError, gather_or_cancel
+from mmprm_hf.engines.images import image_parts
+from mmprm_hf.engines.requests import ProblemInputError, RolloutRequest, SamplingConfig
+from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
+
+PREFILLS = ("continue", "user")
+_USER_PREFIX = """\
+{question}
+
+The solution so far:
+{prefix}
+
+Go on right after it, in the same form, up to the final answer. Write only what follows; repeat nothing."""
+# Problems whose encoded figures are kept: a search asks for the same ones again and again.
+_NUM_CACHED_PROBLEMS = 256
+
+
+class EndpointEngine:
+    """Rollout engine around a `ChatModel`, such as `ChatClient`.
+
+    All samples of all requests are asked for at the same time; the client bounds how many are in flight, and the
+    server joins them into batches. The server tokenizes: unlike `TransformersEngine`, this engine cannot tell a
+    control token of the model from plain text.
+
+    Args:
+        chat: The model.
+        sampling: How tokens are drawn.
+        step_format: The policy's tags.
+        prefill: How a prefix is shown. "continue" opens the assistant's turn with it and asks the server to go on
+            (`continue_final_message`; vLLM and SGLang can): the samples then follow the policy's own distribution
+            after that prefix. "user" is for servers that cannot (`transformers serve`, most hosted ones): the prefix
+            stands in the user's turn, and the samples come from another distribution.
+        system_prompt: Text of a system turn before the problem.
+
+    Raises:
+        ValueError: if `prefill` is neither.
+
+    Example:
+        >>> engine = EndpointEngine(ChatClient("http://127.0.0.1:8000", "my-policy"))  # doctest: +SKIP
+        >>> (rollouts,) = asyncio.run(engine.generate([RolloutRequest(problem, num_samples=16)]))  # doctest: +SKIP
+    """
+
+    # Differs from MM-PRM: the prefix opens the assistant's turn instead of standing in the user's as "Previous Steps",
+    # where the policy may restart or repeat and success is no longer that of the prefix.
+
+    def __init__(
+        self,
+        chat: ChatModel,
+        *,
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        prefill: str = "continue",
+        system_prompt: str | None = None,
+    ) -> None:
+        if prefill not in PREFILLS:
+            raise ValueError(f"Found prefill={prefill!r}; it must be one of {PREFILLS}.")
+        self.chat, self.sampling, self.step_format = chat, sampling, step_format
+        self.prefill, self.system_prompt = prefill, system_prompt
+        self.identity: dict[str, Any] = {
+            "engine": "endpoint",
+            "chat": chat.identity,
+            "sampling": dataclasses.asdict(sampling),
+            "step_format": list(step_format.tags),
+            "prefill": prefill,
+            "system_prompt": system_prompt,
+        }
+        if prefill == "user":
+            self.identity["prompt"] = content_hash(_USER_PREFIX)
+        self._image_parts: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
+
+    @property
+    def usage(self) -> Counter[str]:
+        """Requests, retries and tokens so far, as the client counts them; empty for one that does not."""
+        return getattr(self.chat, "usage", Counter())
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
+        """Return `num_samples` rollouts for each request, in order.
+
+        Raises:
+            ProblemInputError: if a figure cannot be read, or the server will not have a request.
+            EngineUnavailableError: if the server fails for good.
+        """
+        return await gather_or_cancel(self._rollouts(request) for request in requests)
+
+    async def _rollouts(self, request: RolloutRequest) -> tuple[Rollout, ...]:
+        problem, prefix, sampling = request.problem, request.prefix, self.sampling
+        rendered = render_prefix(prefix, self.step_format)
+        # Not the problem's id and seed alone: samples after different prefixes must not share their draws.
+        keys = [content_hash(request.seed, problem.id, list(prefix), i, length=8) for i in range(request.num_samples)]
+        try:
+            reply = await self.chat.complete(
+                self._messages(problem, rendered),
+                seeds=[int(key, 16) & 0x7FFFFFFF for key in keys],
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                max_new_tokens=sampling.max_new_tokens,
+                stop_strings=sampling.stop_strings,
+                continue_final_message=bool(prefix) and self.prefill == "continue",
+            )
+        except RequestRefusedError as error:
+            raise ProblemInputError(problem.id, self._refusal(error, bool(prefix))) from error
+        return tuple(self._rollout(choice, rendered, reply.num_prompt_tokens) for choice in reply.choices)
+
+    def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
+        text = problem.question
+        if rendered and self.prefill == "user":
+            text = _USER_PREFIX.format(question=problem.question, prefix=rendered)
+        images = self._images(problem)
+        content = [*images, {"type": "text", "text": text}] if images else text
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if self.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": self.system_prompt})
+        if rendered and self.prefill == "continue":
+            messages.append({"role": "assistant", "content": rendered})
+        return messages
+
+    def _images(self, problem: Problem) -> list[dict[str, Any]]:
+        """Figures as message parts, encoded once per problem while it is among the last used."""
+        held = self._image_parts.get(problem.id)
+        if held is None or held[0] != problem.images:
+            held = self._image_parts[problem.id] = (problem.images, image_parts(problem))
+        self._image_parts.move_to_end(problem.id)
+        if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
+            self._image_parts.popitem(last=False)
+        return held[1]
+
+    def _rollout(self, choice: ChatChoice, rendered: str, num_prompt_tokens: int) -> Rollout:
+        # Some servers send the opened turn back with its continuation, and some models copy the steps shown to them.
+        text = choice.text.removeprefix(rendered)
+        parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=bool(rendered))
+        return Rollout(
+            parsed.steps,
+            parsed.answer,
+            parsed.complete,
+            choice.finish_reason,
+            num_tokens=choice.num_tokens,
+            num_prompt_tokens=num_prompt_tokens,
+            text=text,
+        )
+
+    def _refusal(self, error: RequestRefusedError, has_prefix: bool) -> str:
+        reason = (
+            f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the "
+            "model's context and be of a kind the server reads; shorten or drop the problem."
+        )
+        if has_prefix and self.prefill == "continue":
+            reason += (
+                ' If every request with a prefix is refused, the server cannot continue a turn: use prefill="user".'
+            )
+        return reason
