@@ -37,6 +37,12 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 		jiter==0.19.0 sniffio==1.3.1 opentelemetry-api==1.45.2
 	touch $@
 
+# datatrove and Ray, for the recipe that labels on many workers.
+.scale: $(BIN)/mmprm
+	$(BIN)/pip install --quiet --no-deps --target $@ datatrove==0.10.1 orjson aiofiles aiosqlite httpx httpcore xxhash \
+		loguru ray==2.60.0 msgpack jsonschema jsonschema-specifications referencing rpds-py protobuf
+	touch $@
+
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
 	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py \
 		tests/test_engine_families.py
@@ -49,6 +55,9 @@ test-floor: .floor  ## models, scoring, training, engines and pipeline under the
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
 	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
 
+test-scale: .scale  ## the recipe that labels on many workers: local processes, Ray, a kill and a restart
+	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
+
 lint: $(BIN)/mmprm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,4 +69,4 @@ evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step
 	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
 
 clean:
-	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .serve
+	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .scale .serve .serve

@@ -70,7 +70,7 @@ class EndpointEngine:
         self.identity: dict[str, Any] = {
             "engine": "endpoint",
             "chat": chat.identity,
-            "sampling": dataclasses.asdict(sampling),
+            "sampling": {**dataclasses.asdict(sampling), "stop_strings": list(sampling.stop_strings)},
             "step_format": list(step_format.tags),
             "prefill": prefill,
             "system_prompt": system_prompt,

@@ -23,7 +23,6 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.inference.run_inference import InferenceConfig, InferenceRunner
 from datatrove.pipeline.inference.types import InferenceError, InferenceResult
 from datatrove.pipeline.writers import JsonlWriter
-from mmprm_hf.problem_keys import problem_key
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, content_hash
@@ -31,6 +30,7 @@ from mmprm_hf.engines import EndpointEngine, EngineUnavailableError, ProblemInpu
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.labelling.tree_draft import NothingJudgedError
+from mmprm_hf.problem_keys import problem_key
 from mmprm_hf.stages import SEARCHES, load_problems
 
 Generate = Callable[[dict[str, Any]], Awaitable[InferenceResult]]
@@ -142,6 +142,16 @@ class DatatroveChat:
         return result
 
 
+def engine_for(run: Run, generate: Generate | None = None) -> EndpointEngine:
+    """The engine of a run; without `generate` only its identity is of use."""
+    chat = DatatroveChat(generate or _no_server, run.model)
+    return EndpointEngine(chat, sampling=run.sampling, prefill=run.prefill)
+
+
+async def _no_server(payload: dict[str, Any]) -> InferenceResult:
+    raise EngineUnavailableError("No server belongs to this engine.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
     """Made once per rank: the problems and what judges them."""
@@ -161,8 +171,7 @@ async def label_document(
 ) -> dict[str, Any]:
     """Search one problem; its result is a tree, or a failure with its reason."""
     problem = problems[document.metadata["index"]]
-    chat = DatatroveChat(generate, run.model)
-    engine = EndpointEngine(chat, sampling=run.sampling, prefill=run.prefill)
+    engine = engine_for(run, generate)
     search, config_class = SEARCHES[run.search]
     row: dict[str, Any] = {"problem_id": problem.id, "index": document.metadata["index"]}
     try:
@@ -172,7 +181,7 @@ async def label_document(
         row["tree"] = dataclasses.replace(tree, problem_key=key).to_dict()
     except (NothingJudgedError, ProblemInputError, ValueError) as error:
         row["failure"] = {"problem_id": problem.id, "error": type(error).__name__, "reason": str(error)}
-    return {**row, "usage": dict(chat.usage)}
+    return {**row, "usage": dict(engine.usage)}
 
 
 def result_rows(writer: Any, document: Document) -> dict[str, Any]:
