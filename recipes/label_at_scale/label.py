@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+from datatrove.io import get_datafolder
 from trove_steps import Run, build_pipeline
 
 from mmprm_hf.engines import SamplingConfig
-from mmprm_hf.files import write_json
 from mmprm_hf.stages import SEARCHES, read_config
 
 RUN_FILE = "at_scale.json"
@@ -82,7 +83,7 @@ def main() -> None:
         prefill=args.prefill,
         seed=args.seed,
     )
-    claim(Path(args.output), run)
+    claim(args.output, run)
     pipeline = build_pipeline(
         run,
         f"{args.output}/shards",
@@ -99,22 +100,22 @@ def main() -> None:
     executor.run()
 
 
-def claim(output: Path, run: Run) -> None:
-    """Note what makes this run; refuse a folder that another one made."""
-    import json
-
-    found = {**dataclasses.asdict(run), "data": None if run.data is None else str(run.data)}
-    path = output / RUN_FILE
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in found if there.get(name) != json.loads(json.dumps(found[name])))
+def claim(output: str, run: Run) -> None:
+    """Note what makes this run; refuse a folder (or URL) that another one made."""
+    found = json.loads(json.dumps({**dataclasses.asdict(run), "data": None if run.data is None else str(run.data)}))
+    folder = get_datafolder(output)
+    if folder.exists(RUN_FILE):
+        with folder.open(RUN_FILE) as file:
+            there = json.load(file)
+        differing = sorted(name for name in found if there.get(name) != found[name])
         if differing:
             raise SystemExit(
                 f"{output} holds shards of another run, with other {', '.join(differing)}. Runs are not mixed: choose "
-                "another --output, or go back to the settings in its " + RUN_FILE + "."
+                f"another --output, or go back to the settings in its {RUN_FILE}."
             )
         return
-    write_json(path, found)
+    with folder.open(RUN_FILE, "w") as file:
+        json.dump(found, file, indent=2)
 
 
 if __name__ == "__main__":
