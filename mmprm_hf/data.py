@@ -149,6 +149,7 @@ class SearchTree:
         engine: What wrote the rollouts (name, checkpoint, sampling settings).
         num_undecided: Complete rollouts that no verifier could judge.
         num_incomplete: Rollouts that were cut or could not be parsed.
+        problem_key: Content hash of the problem (`mmprm_hf.problem_keys`), set by the driver; empty outside a run.
     """
 
     problem_id: str
@@ -158,6 +159,7 @@ class SearchTree:
     engine: dict[str, Any] = dataclasses.field(default_factory=dict)
     num_undecided: int = 0
     num_incomplete: int = 0
+    problem_key: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .data import content_hash
-from .models.images_mm_prm import load_image
+from .problem_keys import problem_fingerprint
 
 _WEIGHTS_PER_TENSOR = 64
 # No score depends on these: each tensor's own dtype is hashed, and the others name classes and versions.
@@ -39,15 +38,6 @@ def processor_fingerprint(processor: Any) -> str:
     """Hash of a PRM processor's settings, chat template, vocabulary and way of cutting text into tokens."""
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     return content_hash(settings, processor.chat_template, _tokenizer_settings(processor.tokenizer))
-
-
-def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
-    """Hash of a question and the pixels of its figures."""
-    figures = []
-    for image in images:
-        loaded = load_image(image)
-        figures.append([loaded.size, hashlib.sha256(loaded.tobytes()).hexdigest()])
-    return content_hash(question, figures)
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:
