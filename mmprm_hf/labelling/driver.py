@@ -210,12 +210,11 @@ class _Run:
         self._summary_written = time.monotonic()
 
     async def label_all(self, source: Iterator[Problem]) -> None:
-        """Search all problems; those that the engine failed are searched again as long as that helps."""
+        """Search all problems; those that the engine failed are searched again as long as it answers."""
         await self._work_off(lambda: self._take_new(source))
-        num_failed = None
-        while self._to_retry and (num_failed is None or len(self._to_retry) < num_failed):
-            again = iter(self._to_retry)
-            num_failed, self._to_retry = len(self._to_retry), []
+        num_answers = -1
+        while self._to_retry and self.session.num_requests > num_answers:
+            again, self._to_retry, num_answers = iter(self._to_retry), [], self.session.num_requests
             await self._work_off(lambda again=again: self._take_again(again))
         self.health.check_undecided()
         if self.problems and not any(key in self.folder.trees for key in self.problems.values()):
