@@ -1,177 +1,49 @@
-"""Runs a search over many problems: concurrency on one engine, resume, files, ledger.
+"""Runs a search over many problems on one engine: concurrency, resume, failures, ledger.
 
-Files of a run folder: ``run.json`` (what made it), ``trees.jsonl`` (one tree per line), ``failures.jsonl``
-(problems without a tree, with the reason; tried again by the next run), ``summary.json`` (the ledger).
-An interrupted run that is started again ends with the same bytes in ``trees.jsonl`` as an uninterrupted one,
-as far as the engine's rollouts depend on the request alone.
+A run may be killed at any moment and started again: nothing journaled is generated twice, and `trees.jsonl` ends with
+the same bytes as an uninterrupted run's, as far as engine and verifier depend on the request alone. The parts:
+`run_folder` (files), `journal` (answers of one problem), `engine_gate` (faults of the engine), `ledger` (costs).
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from mmprm_hf.data import SCHEMA_VERSION, Problem, Rollout, SearchTree, Verdict, content_hash
-from mmprm_hf.engines import ProblemInputError, RolloutEngine, RolloutRequest
-from mmprm_hf.labelling.omegaprm import NothingJudgedError, Verifier
+from mmprm_hf.data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
+from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine
+from mmprm_hf.labelling.engine_gate import EngineFailedError, EngineGate, FaultTolerance, RequestFailedError
+from mmprm_hf.labelling.journal import JournaledEngine, JournaledVerifier, ProblemJournal
+from mmprm_hf.labelling.ledger import LabelSummary, Session, ledger_row, total_costs
+from mmprm_hf.labelling.omegaprm import Verifier
+from mmprm_hf.labelling.progress import Progress
+from mmprm_hf.labelling.run_files import RunStoppedError, StorageFailedError, dump, write_atomically
+from mmprm_hf.labelling.run_folder import FolderInUseError, RunFolder, read_trees
+from mmprm_hf.labelling.run_health import (
+    NothingLabelledError,
+    ProblemUndecidedError,
+    RunHealth,
+    TooManyUndecidedError,
+    undecided_counts,
+)
+from mmprm_hf.problem_keys import problem_key
+
+logger = logging.getLogger(__name__)
 
 Search = Callable[[Problem, RolloutEngine, Verifier, Any, random.Random], Awaitable[SearchTree]]
-_Waiting = tuple[list[RolloutRequest], asyncio.Future]
 
-# The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
-_MIN_ROLLOUTS_FOR_SHARE = 200
-
-
-class EngineFailedError(RuntimeError):
-    """The engine itself failed: the run stops, trees written so far stay, and the next run goes on from there."""
-
-
-class TooManyUndecidedError(RuntimeError):
-    """The verifier leaves more undecided than the run allows: labels from the rest would be a biased choice."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelSummary:
-    """The ledger of a run folder.
-
-    Args:
-        num_problems, num_trees, num_failed: Problems asked for, with a tree, without one.
-        num_resumed: Trees that an earlier run had written.
-        num_mixed: Trees whose root estimate lies strictly between 0 and 1 (these give label rows).
-        num_rollouts, num_tokens, num_undecided, num_incomplete: Over all trees of the folder.
-        num_verifier_calls, seconds: Of this run alone.
-    """
-
-    num_problems: int
-    num_trees: int
-    num_failed: int
-    num_resumed: int
-    num_mixed: int
-    num_rollouts: int
-    num_tokens: int
-    num_undecided: int
-    num_incomplete: int
-    num_verifier_calls: int
-    seconds: float
-
-
-class BatchingEngine:
-    """Front that joins the requests of concurrent searches into one `generate` call of the engine behind it.
-
-    A call goes out when every live search waits for one, or `max_batch_rollouts` are wanted. Each search keeps its
-    own seeds, so what travels together does not matter. A problem at fault fails alone; the others are sent again.
-
-    Args:
-        engine: The engine behind.
-        num_searches: Searches that live now; each says `leave` at its end.
-        max_batch_rollouts: Send once this many rollouts are wanted.
-        on_rollouts: Told the number of rollouts of each answer.
-    """
-
-    def __init__(
-        self,
-        engine: RolloutEngine,
-        num_searches: int,
-        max_batch_rollouts: int = 4096,
-        on_rollouts: Callable[[int], None] = lambda num_rollouts: None,
-    ) -> None:
-        self.identity = engine.identity
-        self._engine, self._num_searches, self._on_rollouts = engine, num_searches, on_rollouts
-        self._max_batch_rollouts = max_batch_rollouts
-        self._waiting: list[_Waiting] = []
-        self._num_in_engine = 0  # calls sent on and not answered yet
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
-        """Return the rollouts of these requests, in order, from a call shared with other searches."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((list(requests), future))
-        self._send_if_due()
-        return await future
-
-    def leave(self) -> None:
-        """One search has ended: nobody needs to wait for it."""
-        self._num_searches -= 1
-        self._send_if_due()
-
-    def _send_if_due(self) -> None:
-        self._waiting = [(requests, future) for requests, future in self._waiting if not future.done()]  # cancelled
-        num_rollouts = sum(request.num_samples for requests, _ in self._waiting for request in requests)
-        is_due = (
-            len(self._waiting) + self._num_in_engine >= self._num_searches or num_rollouts >= self._max_batch_rollouts
-        )
-        if self._waiting and is_due:
-            task = asyncio.create_task(self._send(self._waiting))
-            self._num_in_engine += len(self._waiting)
-            self._waiting = []
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _send(self, waiting: list[_Waiting]) -> None:
-        while waiting:
-            try:
-                answers = await self._answers([request for requests, _ in waiting for request in requests])
-            except ProblemInputError as error:
-                is_bad = [any(r.problem.id == error.problem_id for r in requests) for requests, _ in waiting]
-                if not any(is_bad):
-                    is_bad = [True] * len(waiting)
-                at_fault = [pair for pair, bad in zip(waiting, is_bad, strict=True) if bad]
-                waiting = [pair for pair, bad in zip(waiting, is_bad, strict=True) if not bad]
-                self._settle(at_fault, error)
-                continue
-            except Exception as error:  # noqa: BLE001 (whatever an engine raises must reach those who wait for it)
-                failure = EngineFailedError(f"The engine failed with {type(error).__name__}: {error}")
-                failure.__cause__ = error
-                self._settle(waiting, failure)
-                return
-            self._on_rollouts(sum(map(len, answers)))
-            self._settle(waiting, answers)
-            return
-
-    def _settle(self, waiting: list[_Waiting], outcome: list[tuple[Rollout, ...]] | Exception) -> None:
-        """Give each call its share of the answers, or the error."""
-        self._num_in_engine -= len(waiting)
-        start = 0
-        for requests, future in waiting:
-            end = start + len(requests)
-            if not future.done():
-                if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome[start:end])
-            start = end
-
-    async def _answers(self, requests: list[RolloutRequest]) -> list[tuple[Rollout, ...]]:
-        answers = await self._engine.generate(requests)
-        wanted, found = [request.num_samples for request in requests], [len(rollouts) for rollouts in answers]
-        if wanted != found:
-            raise ValueError(
-                f"asked for {wanted} rollouts per request and got {found}; an engine answers every request"
-            )
-        return answers
-
-
-class _CountingVerifier:
-    """Passes questions on and counts them."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
-        self.num_calls = 0
-
-    async def judge(self, problem: Problem, answer: str | None) -> Verdict:
-        self.num_calls += 1
-        return await self._verifier.judge(problem, answer)
+# A kill loses at most so much of the ledger's times.
+_SUMMARY_SECONDS = 2.0
 
 
 def label_problems(
-    problems: Sequence[Problem],
+    problems: Iterable[Problem],
     engine: RolloutEngine,
     verifier: Verifier,
     search: Search,
@@ -181,273 +53,315 @@ def label_problems(
     seed: int = 0,
     max_in_flight: int = 64,
     max_undecided: float = 0.2,
+    tolerance: FaultTolerance = FaultTolerance(),  # noqa: B008 (frozen)
     progress: bool = True,
 ) -> LabelSummary:
     """Search every problem that has no tree yet in `output_dir`, and return the folder's ledger.
 
-    A problem's randomness comes from `seed` and its id alone. A problem that fails is recorded with its reason and
-    tried again by the next run; a failing engine stops the run.
+    Problems are known by their content (`problem_key`): equal ones are labelled once, and moved figures or new ids run
+    nothing again. A problem's randomness comes from `seed` and its key. A problem that fails is recorded in
+    `failures.jsonl` and tried again by the next run, at no cost for what is journaled.
 
     Args:
-        problems: Problems with distinct ids; `trees.jsonl` ends in their order.
-        engine, verifier: What writes and what judges.
-        search: `omegaprm.search`, `flat_mc.search`, or another function with that signature.
+        problems: Problems with distinct ids, taken one by one as they are needed; `trees.jsonl` ends in their order.
+        engine: What writes. If it has `async prepare()`, that is awaited before its `identity` is read.
+        verifier: What judges; `prepare`, `identity` and `usage` (problem id to counts of judge calls) are optional.
+        search: `omegaprm.search`, `flat_mc.search`, or another callable with that signature; its name, or its
+            `identity` if it has one, is part of what makes the run.
         config: The search's frozen dataclass.
         output_dir: The run folder, made if absent.
         seed: Seed of the run.
-        max_in_flight: Problems searched at a time; their requests travel in shared engine calls.
-        max_undecided: In [0, 1]; the most complete rollouts, as a share, that may stay without a verdict.
-        progress: Show a progress bar with rollouts per second.
+        max_in_flight: Problems searched at a time; their requests go to the engine as they come.
+        max_undecided: In [0, 1]; the most complete rollouts, as a share, that may stay without a verdict: of a
+            problem, or it fails; of the run, or it stops.
+        tolerance: How much failing of the engine to put up with.
+        progress: Show a progress bar.
 
     Raises:
-        ValueError: if ids repeat, a limit is out of range, or the folder was made by another run configuration.
-        TooManyUndecidedError: if more than `max_undecided` of the complete rollouts have no verdict.
-        EngineFailedError: if the engine raised anything but `ProblemInputError`.
+        ValueError: if ids repeat, a limit is out of range, another configuration made the folder, or another process
+            holds it.
+        RunStoppedError: if the run cannot go on: `EngineFailedError`, `TooManyUndecidedError`, `NothingLabelledError`
+            or `StorageFailedError`. Start it again to go on from what is kept.
     """
-    _check_arguments(problems, max_in_flight, max_undecided)
-    run = {
-        "schema_version": SCHEMA_VERSION,
-        "search": f"{search.__module__}.{search.__qualname__}",
-        "config": dataclasses.asdict(config),
-        "engine": engine.identity,
-        "verifier": type(verifier).__qualname__,
-        "seed": seed,
-    }
-    started = time.monotonic()
-    journal = _Journal(Path(output_dir), run, max_undecided)
-    todo = [problem for problem in problems if problem.id not in journal.trees]
-    num_resumed = len(problems) - len(todo)
-    counting = _CountingVerifier(verifier)
-    with journal, _progress_bar(len(problems), num_resumed, progress) as bar:
-        asyncio.run(_search_all(todo, engine, counting, search, config, seed, max_in_flight, journal, bar))
-        journal.check_undecided(min_rollouts=1)
-    journal.rewrite_in_order([problem.id for problem in problems])
-    summary = journal.summary([problem.id for problem in problems], num_resumed, counting.num_calls, started)
-    _write_atomically(journal.folder / "summary.json", _dump(dataclasses.asdict(summary), indent=2) + "\n")
-    return summary
+    return asyncio.run(
+        label_problems_async(
+            problems,
+            engine,
+            verifier,
+            search,
+            config,
+            output_dir,
+            seed=seed,
+            max_in_flight=max_in_flight,
+            max_undecided=max_undecided,
+            tolerance=tolerance,
+            progress=progress,
+        )
+    )
 
 
-async def _search_all(
-    problems: Sequence[Problem],
+async def label_problems_async(
+    problems: Iterable[Problem],
     engine: RolloutEngine,
     verifier: Verifier,
     search: Search,
     config: Any,
-    seed: int,
-    max_in_flight: int,
-    journal: _Journal,
-    bar: Any,
-) -> None:
-    """Keep `max_in_flight` searches going until all problems have a tree or a failure."""
-    started, num_rollouts = time.monotonic(), 0
-
-    def show_rate(num_new: int) -> None:
-        nonlocal num_rollouts
-        num_rollouts += num_new
-        bar.set_postfix_str(f"{num_rollouts / max(time.monotonic() - started, 1e-9):.0f} rollouts/s")
-
-    num_workers = min(max_in_flight, len(problems))
-    front = BatchingEngine(engine, num_workers, on_rollouts=show_rate)
-    queue = iter(problems)
-
-    async def work() -> None:
-        try:
-            for problem in queue:
-                rng = random.Random(content_hash(seed, problem.id))
-                try:
-                    journal.add_tree(await search(problem, front, verifier, config, rng))
-                except (EngineFailedError, TooManyUndecidedError):
-                    raise
-                except Exception as error:  # noqa: BLE001 (the one recording boundary: a reason, not a crash)
-                    journal.add_failure(problem.id, error)
-                bar.update()
-        finally:
-            front.leave()
-
-    workers = [asyncio.create_task(work()) for _ in range(num_workers)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-
-
-class _Journal:
-    """The run folder: what is done, appended line by line, and put in order at the end."""
-
-    def __init__(self, folder: Path, run: dict[str, Any], max_undecided: float) -> None:
-        self.folder, self.max_undecided = folder, max_undecided
-        folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder / "run.json", run)
-        self.trees_path, self.failures_path = folder / "trees.jsonl", folder / "failures.jsonl"
-        _drop_torn_line(self.trees_path)
-        self.trees = {tree.problem_id: _Facts.of(tree) for tree in _iter_trees(self.trees_path)}
-        self.failures: dict[str, dict[str, str]] = {}
-        # Counts behind the undecided share; failed problems count too, though they have no tree.
-        self.num_undecided = sum(facts.num_undecided for facts in self.trees.values())
-        self.num_complete = sum(facts.num_rollouts - facts.num_incomplete for facts in self.trees.values())
-
-    def __enter__(self) -> _Journal:
-        self._trees_file = self.trees_path.open("a", encoding="utf-8")
-        self._failures_file = self.failures_path.open("w", encoding="utf-8")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._trees_file.close()
-        self._failures_file.close()
-
-    def add_tree(self, tree: SearchTree) -> None:
-        _append(self._trees_file, _dump(tree.to_dict()))
-        facts = self.trees[tree.problem_id] = _Facts.of(tree)
-        self.num_undecided += facts.num_undecided
-        self.num_complete += facts.num_rollouts - facts.num_incomplete
-        self.check_undecided(_MIN_ROLLOUTS_FOR_SHARE)
-
-    def add_failure(self, problem_id: str, error: Exception) -> None:
-        row = {"problem_id": problem_id, "error": type(error).__name__, "reason": str(error)}
-        _append(self._failures_file, _dump(row))
-        self.failures[problem_id] = row
-        if isinstance(error, NothingJudgedError):
-            self.num_undecided += error.num_undecided
-            self.num_complete += error.num_undecided
-            self.check_undecided(_MIN_ROLLOUTS_FOR_SHARE)
-
-    def check_undecided(self, min_rollouts: int) -> None:
-        """Raise if too large a share of the complete rollouts has no verdict."""
-        if self.num_complete >= min_rollouts and self.num_undecided > self.max_undecided * self.num_complete:
-            raise TooManyUndecidedError(
-                f"{self.num_undecided} of {self.num_complete} complete rollouts have no verdict, above max_undecided="
-                f"{self.max_undecided}. Labels from the rest would be a biased choice; check the verifier and the gold "
-                f"answers (reasons in {self.failures_path.name}), or raise max_undecided, then start the run again."
-            )
-
-    def rewrite_in_order(self, problem_ids: Sequence[str]) -> None:
-        """Put trees (and failures) in the order of the problems; trees of other problems follow."""
-        lines: dict[str, bytes] = {}
-        with self.trees_path.open("rb") as file:
-            for line in file:
-                lines[json.loads(line)["problem_id"]] = line
-        order = [*(i for i in problem_ids if i in lines), *sorted(lines.keys() - set(problem_ids))]
-        _write_atomically(self.trees_path, (lines[problem_id] for problem_id in order))
-        rows = [self.failures[problem_id] for problem_id in problem_ids if problem_id in self.failures]
-        _write_atomically(self.failures_path, "".join(_dump(row) + "\n" for row in rows))
-
-    def summary(
-        self, problem_ids: Sequence[str], num_resumed: int, num_verifier_calls: int, started: float
-    ) -> LabelSummary:
-        """The ledger."""
-        facts = list(self.trees.values())
-        return LabelSummary(
-            num_problems=len(problem_ids),
-            num_trees=sum(problem_id in self.trees for problem_id in problem_ids),
-            num_failed=len(self.failures),
-            num_resumed=num_resumed,
-            num_mixed=sum(row.is_mixed for row in facts),
-            num_rollouts=sum(row.num_rollouts for row in facts),
-            num_tokens=sum(row.num_tokens for row in facts),
-            num_undecided=sum(row.num_undecided for row in facts),
-            num_incomplete=sum(row.num_incomplete for row in facts),
-            num_verifier_calls=num_verifier_calls,
-            seconds=round(time.monotonic() - started, 3),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Facts:
-    """What the ledger needs of a tree (the tree itself stays on disk)."""
-
-    num_rollouts: int
-    num_tokens: int
-    num_undecided: int
-    num_incomplete: int
-    is_mixed: bool
-
-    @classmethod
-    def of(cls, tree: SearchTree) -> _Facts:
-        num_tokens = sum(rollout.num_tokens for _, rollout in tree.rollouts)
-        is_mixed = 0 < tree.nodes[0].num_correct < tree.nodes[0].num_decided
-        return cls(tree.num_rollouts, num_tokens, tree.num_undecided, tree.num_incomplete, is_mixed)
-
-
-def read_trees(path: str | os.PathLike[str]) -> list[SearchTree]:
-    """Return the trees of a ``trees.jsonl`` file, or of a run folder, in file order.
-
-    Raises:
-        ValueError: if a line is no tree of this schema version (the line number is named).
-    """
-    path = Path(path)
-    return list(_iter_trees(path / "trees.jsonl" if path.is_dir() else path))
-
-
-def _iter_trees(path: Path) -> Iterator[SearchTree]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield SearchTree.from_dict(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
-                    f"Line {number} of {path.name} is not a search tree ({error}). Only the last line may be torn; "
-                    "remove the broken line and start the run again."
-                ) from error
-
-
-def _check_arguments(problems: Sequence[Problem], max_in_flight: int, max_undecided: float) -> None:
+    output_dir: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    max_in_flight: int = 64,
+    max_undecided: float = 0.2,
+    tolerance: FaultTolerance = FaultTolerance(),  # noqa: B008 (frozen)
+    progress: bool = True,
+) -> LabelSummary:
+    """`label_problems` for callers with an event loop of their own (notebooks, servers)."""
     if max_in_flight < 1:
         raise ValueError(f"Found max_in_flight={max_in_flight}; at least one problem must be in flight.")
     if not 0 <= max_undecided <= 1:
         raise ValueError(f"Found max_undecided={max_undecided}; it is a share and lies in [0, 1].")
+    if isinstance(problems, Sequence):
+        _check_ids(problems)
+    settings = _Settings(search, config, seed, max_in_flight, max_undecided, tolerance)
+    with RunFolder(output_dir) as folder:
+        await _prepare(engine, verifier)
+        folder.open_run(_run_identity(engine, verifier, settings))
+        num_problems = len(problems) if isinstance(problems, Sized) else None
+        run = _Run(folder, engine, verifier, settings, Progress(Session(), num_problems, progress))
+        try:
+            await run.label_all(iter(problems))
+        finally:
+            run.progress.close()
+            summary = run.write_summary()
+    return summary
+
+
+async def _prepare(*parts: Any) -> None:
+    """Let engine and verifier find out what they are, where they need to (the model behind a server)."""
+    for part in parts:
+        if hasattr(part, "prepare"):
+            try:
+                await part.prepare()
+            except EngineUnavailableError as error:
+                raise EngineFailedError(f"{type(part).__name__} is not ready: {error}") from error
+
+
+def _run_identity(engine: RolloutEngine, verifier: Verifier, settings: _Settings) -> dict[str, Any]:
+    """What makes a run; results of different ones are never mixed."""
+    search = settings.search
+    if not hasattr(search, "identity") and not hasattr(search, "__qualname__"):
+        raise ValueError(
+            f"The search is a {type(search).__name__} without a name. A run is known by its search; give the callable "
+            "an `identity` attribute that tells all its settings."
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "search": search.identity if hasattr(search, "identity") else f"{search.__module__}.{search.__qualname__}",
+        "config": dataclasses.asdict(settings.config),
+        "engine": engine.identity,
+        "verifier": getattr(verifier, "identity", type(verifier).__qualname__),
+        "seed": settings.seed,
+    }
+
+
+def _check_ids(problems: Sequence[Problem]) -> None:
+    """A list is checked before anything is paid for."""
     seen: set[str] = set()
     for problem in problems:
         if problem.id in seen:
-            raise ValueError(f"Problem id {problem.id!r} appears twice. Trees are kept by id; make the ids distinct.")
+            raise _repeated_id(problem.id)
         seen.add(problem.id)
 
 
-def _claim(path: Path, run: dict[str, Any]) -> None:
-    """Write what makes this run, or refuse a folder that another configuration made."""
-    if not path.exists():
-        _write_atomically(path, _dump(run, indent=2) + "\n")
-        return
-    found, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(_dump(run))
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-    if differing:
-        details = "; ".join(f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} now" for key in differing)
-        raise ValueError(
-            f"The folder {path.parent.name!r} holds trees of another run ({details}). Trees of different runs are not "
-            "mixed; choose another output_dir, or go back to the settings in its run.json."
+def _repeated_id(problem_id: str) -> ValueError:
+    return ValueError(
+        f"Problem id {problem_id!r} appears twice. Trees name their problem by id; make the ids distinct."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """What a run is to do, apart from engine, verifier and folder."""
+
+    search: Search
+    config: Any
+    seed: int
+    max_in_flight: int
+    max_undecided: float
+    tolerance: FaultTolerance
+
+
+class _Run:
+    """One session: which problems are asked for, and what became of them."""
+
+    def __init__(
+        self, folder: RunFolder, engine: RolloutEngine, verifier: Verifier, settings: _Settings, progress: Progress
+    ) -> None:
+        self.folder, self.engine, self.verifier, self.settings = folder, engine, verifier, settings
+        self.progress, self.session = progress, progress.session
+        self.gate = EngineGate(engine, settings.tolerance, self._on_answer)
+        shares = {key: (facts.num_undecided, facts.num_complete) for key, facts in folder.trees.items()}
+        self.health = RunHealth(shares, settings.max_undecided)
+        self.problems: dict[str, str | None] = {}  # id -> key, in order; None where a figure cannot be read
+        self._id_of_key: dict[str, str] = {}  # of equal problems the first
+        self._num_resumed = self._num_duplicates = 0
+        self._to_retry: list[Problem] = []  # failed by the engine's fault in this pass
+        self._taking = asyncio.Lock()
+        self._engine_retries_before = self._engine_retries()
+        self._summary_written = time.monotonic()
+
+    async def label_all(self, source: Iterator[Problem]) -> None:
+        """Search all problems; those that the engine failed are searched again as long as it answers."""
+        await self._work_off(lambda: self._take_new(source))
+        num_answers = -1
+        while self._to_retry and self.session.num_requests > num_answers:
+            again, self._to_retry, num_answers = iter(self._to_retry), [], self.session.num_requests
+            await self._work_off(lambda again=again: self._take_again(again))
+        self.health.check_undecided()
+        if self.problems and not any(key in self.folder.trees for key in self.problems.values()):
+            raise self.health.nothing_labelled()
+        self.folder.put_in_order(list(self.problems.items()))
+        if self.folder.failures:
+            row = next(iter(self.folder.failures.values()))
+            logger.warning(
+                "%d problems have no tree (failures.jsonl; the next run tries them again), such as %s: %s",
+                len(self.folder.failures),
+                row["problem_id"],
+                row["reason"],
+            )
+
+    async def _work_off(self, take: Callable[[], Awaitable[Problem | None]]) -> None:
+        """Keep `max_in_flight` searches going until there is no further problem."""
+
+        async def work() -> None:
+            while (problem := await take()) is not None:
+                await self._label(problem)
+
+        workers = [asyncio.create_task(work()) for _ in range(self.settings.max_in_flight)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _take_again(self, source: Iterator[Problem]) -> Problem | None:
+        return next(source, None)
+
+    async def _take_new(self, source: Iterator[Problem]) -> Problem | None:
+        """The next problem that needs a search. Keys are taken in order, so the first of equal ones is labelled."""
+        async with self._taking:
+            while True:
+                problem, key, error = await asyncio.to_thread(_next_with_key, source)  # reads and decodes figures
+                if problem is None:
+                    return None
+                if problem.id in self.problems:
+                    raise _repeated_id(problem.id)
+                self.problems[problem.id] = key
+                if key is None:
+                    self._fail(problem, None, error)
+                elif key in self._id_of_key:
+                    self._num_duplicates += 1
+                    self.progress.skip()
+                    logger.info("Problem %s equals %s: labelled once.", problem.id, self._id_of_key[key])
+                elif key in self.folder.trees:
+                    self._id_of_key[key] = problem.id
+                    self._num_resumed += 1
+                    self.progress.skip()
+                    self.folder.journal_path(key).unlink(missing_ok=True)  # a kill came between tree and deletion
+                else:
+                    self._id_of_key[key] = problem.id
+                    return problem
+
+    async def _label(self, problem: Problem) -> None:
+        """Search one problem, and put what came of it on disk."""
+        key, settings = self.problems[problem.id], self.settings
+        header = {"schema_version": SCHEMA_VERSION, "problem_key": key, "run": self.folder.run_hash}
+        journal = ProblemJournal(self.folder.journal_path(key), header)
+        engine = JournaledEngine(journal, self.engine.identity, self.gate.ask)
+        verifier = JournaledVerifier(journal, self.verifier)
+        rng = random.Random(content_hash(settings.seed, key))
+        try:
+            tree = await settings.search(problem, engine, verifier, settings.config, rng)
+            num_complete = tree.num_rollouts - tree.num_incomplete
+            if tree.num_undecided > settings.max_undecided * num_complete:
+                raise ProblemUndecidedError(problem.id, tree.num_undecided, num_complete, settings.max_undecided)
+        except RunStoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the one recording boundary: a reason, not a crash)
+            self._fail(problem, journal, error)
+            return
+        cost = ledger_row(problem.id, key, "tree", journal, tree.num_undecided)
+        self.folder.add_tree(dataclasses.replace(tree, problem_key=key), cost)
+        journal.delete()
+        self.session.num_trees += 1
+        self.progress.advance()
+        self.health.add_tree(key, tree.num_undecided, num_complete)
+
+    def _fail(self, problem: Problem, journal: ProblemJournal | None, error: Exception) -> None:
+        """Record a problem without a tree; its journal stays."""
+        if problem.id not in self.folder.failures:
+            self.progress.advance()
+        key = self.problems[problem.id]
+        cost = None
+        if journal is not None:
+            cost = ledger_row(problem.id, key, type(error).__name__, journal, undecided_counts(error)[0])
+        self.folder.add_failure(problem.id, key, error, cost)
+        if isinstance(error, RequestFailedError):
+            self._to_retry.append(problem)
+        self.health.add_failure(problem.id, key, error, journal)
+
+    def _on_answer(self, rollouts: tuple[Rollout, ...]) -> None:
+        self.session.add_answer(rollouts)
+        self.progress.answered()
+        if time.monotonic() - self._summary_written >= _SUMMARY_SECONDS:
+            self.write_summary()
+
+    def _engine_retries(self) -> int:
+        return getattr(self.engine, "usage", {}).get("retries", 0)
+
+    def write_summary(self) -> LabelSummary:
+        """Write the ledger as things stand."""
+        num_retries = self.gate.num_retries + self._engine_retries() - self._engine_retries_before
+        sessions = (*self.folder.past_sessions, self.session.to_dict(num_retries))
+        summary = LabelSummary(
+            num_problems=len(self.problems),
+            num_trees=sum(key in self.folder.trees for key in self._id_of_key),
+            num_failed=len(self.folder.failures),
+            num_duplicates=self._num_duplicates,
+            num_resumed=self._num_resumed,
+            num_mixed=sum(facts.is_mixed for facts in self.folder.trees.values()),
+            **total_costs(self.folder.costs.values()),
+            seconds=round(sum(session["seconds"] for session in sessions), 3),
+            sessions=sessions,
         )
+        write_atomically(self.folder.summary_path, dump(dataclasses.asdict(summary), indent=2) + "\n")
+        self._summary_written = time.monotonic()
+        return summary
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut a last line that an interrupted write left without its end; make the file if absent."""
-    path.touch()
-    with path.open("rb+") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+def _next_with_key(source: Iterator[Problem]) -> tuple[Problem | None, str | None, Exception | None]:
+    """The next problem with its key, or with what is wrong with its figures."""
+    problem = next(source, None)
+    if problem is None:
+        return None, None, None
+    try:
+        return problem, problem_key(problem), None
+    except Exception as error:  # noqa: BLE001 (recorded like a failed search: one odd file must not end a long run)
+        return problem, None, ProblemInputError(problem.id, str(error))
 
 
-def _append(file: Any, line: str) -> None:
-    """One line in one write, on disk before the next."""
-    file.write(line + "\n")
-    file.flush()
-
-
-def _write_atomically(path: Path, content: str | Iterator[bytes]) -> None:
-    """Replace a file as a whole: readers see the old content or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.writelines([content.encode("utf-8")] if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _dump(row: Any, indent: int | None = None) -> str:
-    return json.dumps(row, ensure_ascii=False, indent=indent)
-
-
-def _progress_bar(num_problems: int, num_done: int, is_shown: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=num_problems, initial=num_done, disable=not is_shown, desc="label", unit="problem")
+__all__ = [
+    "EngineFailedError",
+    "FaultTolerance",
+    "FolderInUseError",
+    "LabelSummary",
+    "NothingLabelledError",
+    "ProblemUndecidedError",
+    "RequestFailedError",
+    "RunStoppedError",
+    "StorageFailedError",
+    "TooManyUndecidedError",
+    "label_problems",
+    "label_problems_async",
+    "read_trees",
+]

@@ -1,0 +1,112 @@
+"""The one door to the engine: tries again what may pass, tells a problem at fault from an engine at fault.
+
+Differs from MM-PRM in kind: there an error of the engine becomes an empty rollout or ends the problem in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+from mmprm_hf.data import Rollout
+from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest
+from mmprm_hf.labelling.run_files import RunStoppedError
+
+_MAX_PAUSE_SECONDS = 60.0
+
+
+class EngineFailedError(RunStoppedError):
+    """The engine failed for several problems without one answer in between: the run stops."""
+
+
+class RequestFailedError(RuntimeError):
+    """The engine failed at one request, also when it was asked again: its problem is tried again later."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultTolerance:
+    """How much failing of the engine a run puts up with.
+
+    Args:
+        request_attempts: How often a request is sent before it counts as failed (the client's own retries apart).
+        pause_seconds: Wait before the second attempt; doubled before each further one, 60 s at most.
+        max_engine_failures: Stop the run once requests of this many problems failed without one answer in between.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    request_attempts: int = 5
+    pause_seconds: float = 2.0
+    max_engine_failures: int = 3
+
+    def __post_init__(self) -> None:
+        for name, smallest in (("request_attempts", 1), ("pause_seconds", 0), ("max_engine_failures", 1)):
+            if getattr(self, name) < smallest:
+                raise ValueError(f"Found {name}={getattr(self, name)!r}; it must be at least {smallest}.")
+
+
+class EngineGate:
+    """Sends single requests to an engine on behalf of all searches.
+
+    Args:
+        engine: The engine.
+        tolerance: When to try again and when to give up.
+        on_answer: Told the rollouts of each answer.
+    """
+
+    def __init__(
+        self, engine: RolloutEngine, tolerance: FaultTolerance, on_answer: Callable[[tuple[Rollout, ...]], None]
+    ) -> None:
+        self._engine, self._tolerance, self._on_answer = engine, tolerance, on_answer
+        self._failed_problems: set[str] = set()  # since the last answer
+        self.num_retries = 0
+
+    async def ask(self, request: RolloutRequest) -> tuple[Rollout, ...]:
+        """Return the rollouts of one request.
+
+        Raises:
+            ProblemInputError: as the engine does.
+            RequestFailedError: if the engine failed at this request.
+            EngineFailedError: if it keeps failing.
+        """
+        pause = self._tolerance.pause_seconds
+        for attempt in range(1, self._tolerance.request_attempts + 1):
+            try:
+                rollouts = await self._send(request)
+            except ProblemInputError:
+                raise
+            except Exception as error:  # noqa: BLE001 (whatever an engine raises is its fault, and must be told apart)
+                may_pass = isinstance(error, (EngineUnavailableError, ConnectionError, TimeoutError))
+                if not may_pass or attempt == self._tolerance.request_attempts:
+                    raise self._failure(request, error, attempt) from error
+                self.num_retries += 1
+                await asyncio.sleep(min(pause, _MAX_PAUSE_SECONDS))
+                pause *= 2
+            else:
+                self._failed_problems.clear()
+                self._on_answer(rollouts)
+                return rollouts
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send(self, request: RolloutRequest) -> tuple[Rollout, ...]:
+        answers = await self._engine.generate([request])
+        if [len(rollouts) for rollouts in answers] != [request.num_samples]:
+            raise ValueError(
+                f"asked for {request.num_samples} rollouts of one request and got {[len(a) for a in answers]}; an "
+                "engine answers every request in full"
+            )
+        return tuple(answers[0])
+
+    def _failure(self, request: RolloutRequest, error: Exception, num_attempts: int) -> Exception:
+        """The error to raise: of the problem, or of the run."""
+        self._failed_problems.add(request.problem.id)
+        reason = f"{type(error).__name__}: {error}"
+        if len(self._failed_problems) >= self._tolerance.max_engine_failures:
+            return EngineFailedError(
+                f"The engine failed for {len(self._failed_problems)} problems with no answer in between, last with "
+                f"{reason} (attempt {num_attempts}). All it has answered is kept: see to the engine, then start the "
+                "same run again."
+            )
+        return RequestFailedError(f"The engine failed at a request of this problem, attempt {num_attempts}: {reason}")

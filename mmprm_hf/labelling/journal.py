@@ -1,0 +1,210 @@
+"""The journal of one problem: every answer that was paid for, before the search sees it.
+
+A search is pure, so resuming it means running it again with an engine and a verifier that answer from the journal
+first. Only what was in flight at a kill is asked again. One line per request and per verdict; undecided verdicts are
+counted but asked again, since the reason (a judge that is down) may have gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmprm_hf.data import Problem, Rollout, Verdict
+from mmprm_hf.engines import RolloutRequest
+from mmprm_hf.labelling.omegaprm import Verifier
+from mmprm_hf.labelling.run_files import RunStoppedError, append_line
+
+logger = logging.getLogger(__name__)
+
+# prefix, number of samples, seed, how often this search asked the same before
+RequestKey = tuple[tuple[str, ...], int, int, int]
+
+
+class ProblemJournal:
+    """What was asked and answered about one problem, on disk line by line.
+
+    Args:
+        path: Its file, made with the first line.
+        header: What the answers belong to (problem, run). A file with another header is set aside, not read.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path, self.header = path, dict(header)
+        self.answers: dict[RequestKey, tuple[Rollout, ...]] = {}
+        self.verdicts: dict[str | None, Verdict] = {}
+        self.costs: Counter[str] = Counter()
+        self.num_replayed = 0
+        self.incomplete_sample: Rollout | None = None
+        self.undecided_sample: str | None = None
+        self._seconds_before = 0.0
+        self._is_new = True
+        if path.exists():
+            self._load()
+        self._started = time.monotonic()
+
+    def add_answer(self, key: RequestKey, rollouts: tuple[Rollout, ...]) -> None:
+        """Put the answer to a request on disk."""
+        self._append({"request": key, "rollouts": [rollout.to_dict() for rollout in rollouts]})
+        self._take_answer(key, rollouts)
+
+    def add_verdict(self, answer: str | None, verdict: Verdict, usage: Mapping[str, int]) -> None:
+        """Put a verdict on disk, with what it cost."""
+        self._append({"answer": answer, "verdict": str(verdict), "usage": dict(usage)})
+        self._take_verdict(answer, verdict, usage)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the problem, over all sessions as far as journaled."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def delete(self) -> None:
+        """Forget it: the tree is safe."""
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        rows = [{**row, "seconds": round(self.seconds, 3)}]
+        append_line(self.path, *([self.header, *rows] if self._is_new else rows))
+        self._is_new = False
+
+    def _take_answer(self, key: RequestKey, rollouts: tuple[Rollout, ...]) -> None:
+        self.answers[key] = rollouts
+        incomplete = [rollout for rollout in rollouts if not rollout.complete]
+        self.incomplete_sample = self.incomplete_sample or next(iter(incomplete), None)
+        self.costs.update(
+            num_requests=1,
+            num_rollouts=len(rollouts),
+            num_incomplete=len(incomplete),
+            tokens_in=rollouts[0].num_prompt_tokens,
+            tokens_out=sum(rollout.num_tokens for rollout in rollouts),
+        )
+
+    def _take_verdict(self, answer: str | None, verdict: Verdict, usage: Mapping[str, int]) -> None:
+        if verdict is Verdict.UNDECIDED:
+            self.undecided_sample = answer
+        else:
+            self.verdicts[answer] = verdict
+        self.costs.update({"verifier_calls": 1, **usage})
+
+    def _load(self) -> None:
+        """Read what is whole; cut what an interrupted write left torn."""
+        content = self.path.read_bytes()
+        position = 0
+        for line in content.split(b"\n")[:-1]:
+            try:
+                row = json.loads(line)
+                if position == 0 and row != json.loads(json.dumps(self.header)):
+                    self._set_aside(row)
+                    return
+                if position > 0:
+                    self._take(row)
+            except (ValueError, KeyError, TypeError):
+                break
+            position += len(line) + 1
+        self._is_new = position == 0
+        if position < len(content):
+            logger.info("Journal %s: cut %d torn bytes.", self.path.name, len(content) - position)
+            os.truncate(self.path, position)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        """One line as it was written."""
+        if "request" in row:
+            prefix, num_samples, seed, occurrence = row["request"]
+            rollouts = tuple(Rollout.from_dict(rollout) for rollout in row["rollouts"])
+            self._take_answer((tuple(prefix), num_samples, seed, occurrence), rollouts)
+        else:
+            self._take_verdict(row["answer"], Verdict(row["verdict"]), row["usage"])
+        self._seconds_before = row["seconds"]
+
+    def _set_aside(self, found: Any) -> None:
+        """Keep a journal that belongs to something else, under another name."""
+        aside = self.path.with_name(self.path.name + ".stale")
+        os.replace(self.path, aside)
+        logger.warning(
+            "Journal %s belongs to another run or problem (%s there, %s now): it is not used, and kept as %s.",
+            self.path.name,
+            found,
+            self.header,
+            aside.name,
+        )
+
+
+class JournaledEngine:
+    """Engine of one search: answers from the journal, and asks for the rest one request at a time.
+
+    Requests of one call run side by side and are journaled as they finish, so a kill loses only those in flight.
+    If some fail the others are still waited for (they are paid for), then the first error is raised.
+
+    Args:
+        journal: The problem's journal.
+        identity: Of the engine behind.
+        ask: Sends one request to it.
+    """
+
+    def __init__(
+        self,
+        journal: ProblemJournal,
+        identity: dict[str, Any],
+        ask: Callable[[RolloutRequest], Awaitable[tuple[Rollout, ...]]],
+    ) -> None:
+        self.identity = identity
+        self._journal, self._ask = journal, ask
+        self._num_asked: Counter[tuple[tuple[str, ...], int, int]] = Counter()
+
+    async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
+        """Return the rollouts of these requests, in order."""
+        keys = [self._key(request) for request in requests]
+        missing = [index for index, key in enumerate(keys) if key not in self._journal.answers]
+        self._journal.num_replayed += len(keys) - len(missing)
+        if len(missing) == 1:
+            await self._fetch(requests[missing[0]], keys[missing[0]])
+        elif missing:
+            fetches = [self._fetch(requests[index], keys[index]) for index in missing]
+            outcomes = await asyncio.gather(*fetches, return_exceptions=True)
+            errors = [outcome for outcome in outcomes if outcome is not None]
+            if errors:  # one that stops the run goes before those of this problem alone
+                raise next((error for error in errors if isinstance(error, RunStoppedError)), errors[0])
+        return [self._journal.answers[key] for key in keys]
+
+    def _key(self, request: RolloutRequest) -> RequestKey:
+        asked = (request.prefix, request.num_samples, request.seed)
+        self._num_asked[asked] += 1
+        return (*asked, self._num_asked[asked] - 1)
+
+    async def _fetch(self, request: RolloutRequest, key: RequestKey) -> None:
+        self._journal.add_answer(key, await self._ask(request))
+
+
+class JournaledVerifier:
+    """Verifier of one search: a decided answer is never asked about again, within a session or after it.
+
+    Args:
+        journal: The problem's journal.
+        verifier: What judges; its optional `usage` (problem id to a `Counter` of judge calls and tokens) is booked.
+    """
+
+    def __init__(self, journal: ProblemJournal, verifier: Verifier) -> None:
+        self._journal, self._verifier = journal, verifier
+        self._booked: Counter[str] | None = None
+
+    async def judge(self, problem: Problem, answer: str | None) -> Verdict:
+        """Return the verdict on an answer."""
+        if answer in self._journal.verdicts:
+            return self._journal.verdicts[answer]
+        if self._booked is None:
+            self._booked = self._usage(problem.id)
+        verdict = Verdict(await self._verifier.judge(problem, answer))
+        usage = self._usage(problem.id)
+        self._journal.add_verdict(answer, verdict, usage - self._booked)
+        self._booked = usage
+        return verdict
+
+    def _usage(self, problem_id: str) -> Counter[str]:
+        return Counter(getattr(self._verifier, "usage", {}).get(problem_id, {}))

@@ -1,0 +1,63 @@
+"""The progress bar of a labelling run: problems done, rollouts and tokens per second, time left.
+
+What an earlier session finished moves the bar and not the rates.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mmprm_hf.labelling.ledger import Session
+
+_REFRESH_SECONDS = 0.5
+
+
+class Progress:
+    """A tqdm bar over problems.
+
+    Args:
+        session: Where the counts come from.
+        num_problems: All problems asked for, None if that is not known.
+        is_shown: False shows nothing and costs nothing.
+    """
+
+    def __init__(self, session: Session, num_problems: int | None, is_shown: bool) -> None:
+        self.session, self._bar, self._refreshed = session, None, 0.0
+        if is_shown:
+            from tqdm import tqdm
+
+            # smoothing=0: the time left follows from the mean rate, not from the last problems (they end in bursts).
+            self._bar: Any = tqdm(total=num_problems, desc="label", unit="problem", smoothing=0, dynamic_ncols=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._show()
+            self._bar.close()
+
+    def skip(self) -> None:
+        """One problem was done before this session."""
+        if self._bar is not None:
+            self._bar.initial += 1
+            self._bar.n += 1
+            self._show_now_and_then()
+
+    def advance(self) -> None:
+        """One problem has ended, in a tree or a failure."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def answered(self) -> None:
+        """The engine has answered a request."""
+        if self._bar is not None:
+            self._show_now_and_then()
+
+    def _show_now_and_then(self) -> None:
+        if time.monotonic() - self._refreshed >= _REFRESH_SECONDS:
+            self._show()
+
+    def _show(self) -> None:
+        self._refreshed, seconds = time.monotonic(), max(self.session.seconds, 1e-9)
+        rollouts, tokens = self.session.num_rollouts / seconds, self.session.tokens_out / seconds
+        self._bar.set_postfix_str(f"{rollouts:.0f} rollouts/s, {tokens:.0f} tokens/s")
