@@ -17,8 +17,8 @@ from mmprm_hf.data import Problem, Rollout, content_hash
 from mmprm_hf.labelling import driver, flat_mc, omegaprm
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(8)]
-CONFIG = omegaprm.OmegaPRMConfig(num_rollouts=4, max_rollouts=40)
-FLAT = flat_mc.FlatMCConfig(num_responses=2, num_rollouts=3, max_rollouts=40)
+CONFIG = omegaprm.OmegaPRMConfig(num_rollouts=4, max_rollouts=40, reuse_rollouts=False)
+FLAT = flat_mc.FlatMCConfig(num_responses=2, num_rollouts=3, max_rollouts=40, reuse_rollouts=False)
 SEARCHES = {"omegaprm": {}, "flat_mc": {"search": flat_mc.search, "config": FLAT}}
 
 
