@@ -292,6 +292,27 @@ def test_a_tokenizer_that_joins_blocks_is_reported(nano_policy, tiny_processor, 
     assert render_prefix(("a",)) + "<step>" == "<step>a</step><step>"
 
 
+def test_prompts_are_written_while_others_are_encoded(tiny_processor):
+    """A fast tokenizer's padding is a state of the tokenizer; two threads on one lose it within a few hundred calls."""
+    writer = PromptWriter(tiny_processor, DEFAULT_STEP_FORMAT)
+    prompts = [writer.write(problem(f"p{i}", "x " * (1 + i)), ()) for i in range(8)]
+    errors = []
+
+    def encode():
+        try:
+            for _ in range(300):
+                assert writer.encode(prompts)["input_ids"].shape[0] == 8
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test names it)
+            errors.append(error)
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    while thread.is_alive():
+        writer.write(problem("p", "short"), ())
+    thread.join()
+    assert not errors
+
+
 def test_prompt_tokens_count_the_figure(tiny_policy, tiny_processor, figures):
     engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
     target = problem("p", images=figures[:1])

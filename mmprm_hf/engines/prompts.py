@@ -6,6 +6,7 @@ where the policy wrote these steps itself in its tokenizer's usual way, it reads
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ class PromptWriter:
 
     def __init__(self, processor: Any, step_format: StepFormat) -> None:
         self.processor, self.step_format = processor, step_format
+        # Prompts are written in the event loop's thread while another one encodes a batch; a call of a tokenizer sets
+        # its padding and truncation for the time of the call, so each thread has one of its own.
+        self._counter = copy.deepcopy(processor.tokenizer)
         control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
         self.control_tokens = tuple(sorted(control - {None, *step_format.tags}))
         self.control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self.control_tokens)))
@@ -85,7 +89,7 @@ class PromptWriter:
         messages = [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         text += render_prefix(prefix, self.step_format)
-        num_tokens = len(self.processor.tokenizer(text)["input_ids"])
+        num_tokens = len(self._counter(text)["input_ids"])
         return Prompt(text, images, num_tokens, bool(prefix))
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
