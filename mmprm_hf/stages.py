@@ -19,11 +19,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .answers import RuleVerifier
 from .data import Problem, SearchTree, content_hash
-from .engines import SamplingConfig, TransformersEngine
+from .engines import RolloutEngine, SamplingConfig, TransformersEngine
 from .files import read_jsonl, write_json
 from .labelling import flat_mc, omegaprm
-from .labelling.driver import label_problems
+from .labelling.driver import LabelSummary, label_problems
+from .labelling.estimate import Prices, choose_sample, estimate_folder
 from .labelling.labels import label_features, label_statistics, paths_to_rows
+from .labelling.omegaprm import Verifier
 from .nano.world import load_nano
 from .nano.world import problems as nano_problems
 
@@ -86,30 +88,123 @@ def _problem(row: Mapping[str, Any]) -> Problem:
 
 
 def label(
-    policy: Path, output: Path, *, data: Path | None, num_problems: int, search: str, config: Path | None, seed: int
+    policy: str | Path | None,
+    output: Path,
+    *,
+    data: Path | None,
+    num_problems: int,
+    search: str,
+    config: Path | None,
+    seed: int,
+    engine_url: str | None = None,
+    judge_url: str | None = None,
+    max_in_flight: int = 64,
 ) -> dict[str, Any]:
     """Search step labels for train problems; resumes an unfinished folder.
 
-    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``summary.json`` (the ledger), ``paths/train.parquet``
-    (stepwise-supervision rows) and ``statistics.json``.
+    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``ledger.jsonl`` and ``summary.json`` (costs),
+    ``failures.jsonl``, ``paths/train.parquet`` (stepwise-supervision rows) and ``statistics.json``.
+
+    Args:
+        policy: Path or hub id; with `engine_url` the model's name at that server, None for its only one.
+        output: The run folder.
+        data: Dataset folder in MM-K12's schema, None for the nano world.
+        num_problems: The first so many train problems.
+        search: A name of `SEARCHES`.
+        config: YAML with options of the search and of `SamplingConfig`.
+        seed: Of the run.
+        engine_url: OpenAI-compatible server that runs the policy; None runs it in this process.
+        judge_url: Server of a judge model for answers that the rules leave undecided.
+        max_in_flight: Problems searched at a time.
 
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
     """
+    problems = load_problems(data, num_problems)
+    summary = _search(problems, policy, output, search, config, seed, engine_url, judge_url, max_in_flight)
+    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output)}
+
+
+def estimate(
+    policy: str | Path | None,
+    output: Path,
+    *,
+    num_sampled: int,
+    prices: Prices,
+    data: Path | None,
+    num_problems: int,
+    search: str,
+    config: Path | None,
+    seed: int,
+    engine_url: str | None = None,
+    judge_url: str | None = None,
+    max_in_flight: int = 64,
+) -> dict[str, Any]:
+    """Label a sample of the problems, and predict rollouts, tokens, hours, cost and label rows of the whole run.
+
+    The sample is chosen by hash and labelled into the run folder itself: `label` goes on from there. Arguments as in
+    `label`; `num_sampled` problems are labelled.
+
+    Returns:
+        See `labelling.estimate.predict`.
+    """
+    problems = load_problems(data, num_problems)
+    sample = choose_sample(problems, num_sampled, seed)
+    _search(sample, policy, output, search, config, seed, engine_url, judge_url, max_in_flight)
+    prediction = estimate_folder(sample, output, len(problems), prices)
+    write_json(output / "estimate.json", prediction)
+    return prediction
+
+
+def _search(
+    problems: list[Problem],
+    policy: str | Path | None,
+    output: Path,
+    search: str,
+    config: Path | None,
+    seed: int,
+    engine_url: str | None,
+    judge_url: str | None,
+    max_in_flight: int,
+) -> LabelSummary:
+    """Trees of these problems in the run folder."""
     if search not in SEARCHES:
         raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
     run_search, config_class = SEARCHES[search]
     search_options, sampling_options = read_config(config, config_class, SamplingConfig)
-    engine = TransformersEngine(
-        AutoModelForImageTextToText.from_pretrained(policy),
-        AutoProcessor.from_pretrained(policy),
-        sampling=SamplingConfig(**sampling_options),
+    return label_problems(
+        problems,
+        _engine(policy, engine_url, SamplingConfig(**sampling_options)),
+        _verifier(judge_url),
+        run_search,
+        config_class(**search_options),
+        output,
+        seed=seed,
+        max_in_flight=max_in_flight,
     )
-    problems = load_problems(data, num_problems)
-    summary = label_problems(
-        problems, engine, RuleVerifier(), run_search, config_class(**search_options), output, seed=seed
+
+
+def _engine(policy: str | Path | None, url: str | None, sampling: SamplingConfig) -> RolloutEngine:
+    """The policy in this process, or behind a server."""
+    if url is not None:
+        from .engines import ChatClient, EndpointEngine
+
+        return EndpointEngine(ChatClient(url, None if policy is None else str(policy)), sampling=sampling)
+    if policy is None:
+        raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs it.")
+    return TransformersEngine(
+        AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy), sampling=sampling
     )
-    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output)}
+
+
+def _verifier(judge_url: str | None) -> Verifier:
+    """Rules, with a judge behind them if there is one."""
+    if judge_url is None:
+        return RuleVerifier()
+    from .engines import ChatClient
+    from .judge_verifier import JudgeVerifier
+
+    return JudgeVerifier(RuleVerifier(), ChatClient(judge_url))
 
 
 def write_label_rows(problems: Iterable[Problem], output: Path) -> dict[str, Any]:
