@@ -67,19 +67,65 @@ def data(
 
 @app.command()
 def label(
-    policy: Annotated[Path, typer.Option(help="Policy whose rollouts label the steps.")],
+    policy: Annotated[
+        str | None, typer.Option(help="Policy: path or hub id; with --engine its name at that server.")
+    ] = None,
     output: OutputOption = Path("out/nano/labels"),
     data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
     num_problems: Annotated[int, typer.Option(help="Train problems to label.")] = 1000,
-    search: Annotated[str, typer.Option(help="omegaprm or flat_mc.")] = "omegaprm",
+    search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     config: ConfigOption = None,
     seed: SeedOption = 0,
+    engine: Annotated[str | None, typer.Option(help="URL of an OpenAI-compatible server that runs the policy.")] = None,
+    judge: Annotated[str | None, typer.Option(help="URL of a judge for answers that rules leave undecided.")] = None,
+    step_judge: Annotated[
+        str | None, typer.Option(help="Judge of steps (URL, or a PRM's path): its verdicts go beside the labels.")
+    ] = None,
+    prefill: Annotated[
+        str, typer.Option(help="How the server is shown a prefix: continue (vLLM, SGLang) or user (others).")
+    ] = "continue",
+    api_key: Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")] = None,
+    max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
+    estimate: Annotated[
+        int | None, typer.Option(help="Label only so many problems (30 or more) and predict the whole run.")
+    ] = None,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million prompt tokens, for --estimate.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million generated tokens.")] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the policy's machine.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search step labels: trees, label rows and the ledger of what they cost. Resumes an unfinished folder."""
-    from .stages import label as run
+    from . import stages
+    from .labelling.driver import RunStoppedError
+    from .labelling.estimate import Prices, format_estimate
 
-    report = run(policy, output, data=data, num_problems=num_problems, search=search, config=config, seed=seed)
-    print(json.dumps(report, indent=2))
+    options = {
+        "data": data,
+        "num_problems": num_problems,
+        "search": search,
+        "config": config,
+        "seed": seed,
+        "servers": stages.Servers(engine, judge, step_judge, prefill, api_key),
+        "max_in_flight": max_in_flight,
+    }
+    try:
+        if estimate is not None:
+            prices = Prices(price_in, price_out, gpu_hour_price)
+            report = stages.estimate(policy, output, num_sampled=estimate, prices=prices, **options)
+            print(json.dumps(report, indent=2) if as_json else format_estimate(report))
+        else:
+            report = stages.label(policy, output, **options)
+            print(json.dumps(report, indent=2) if as_json else _lines(report))
+    except RunStoppedError as error:
+        print(f"mmprm: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _lines(report: dict[str, dict[str, Any]]) -> str:
+    """A report of several parts, a figure a line."""
+    return "\n".join(
+        f"{name}: {value}" for part in report.values() for name, value in part.items() if name != "sessions"
+    )
 
 
 @app.command()

@@ -19,19 +19,47 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .answers import RuleVerifier
 from .data import Problem, SearchTree, content_hash
-from .engines import SamplingConfig, TransformersEngine
+from .engines import ChatClient, EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
 from .files import iter_jsonl, write_json
-from .labelling import flat_mc, omegaprm
-from .labelling.driver import label_problems
+from .labelling import flat_mc, omegaprm, omegaprm_reference
+from .labelling.chat_judge import ChatStepJudge
+from .labelling.consensus import ConsensusSearch, PRMStepJudge, StepJudge
+from .labelling.driver import LabelSummary, label_problems
+from .labelling.estimate import Prices, choose_sample, estimate_folder
 from .labelling.label_files import write_label_dataset
 from .labelling.label_selection import LabelRowsConfig
+from .labelling.tree_draft import Verifier
 from .nano.world import load_nano
 from .nano.world import problems as nano_problems
 
 SEARCHES = {
     "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
+    "omegaprm_reference": (omegaprm_reference.search, omegaprm.OmegaPRMConfig),
     "flat_mc": (flat_mc.search, flat_mc.FlatMCConfig),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Servers:
+    """What does not run in this process: OpenAI-compatible servers by URL, each of which must serve one model.
+
+    Args:
+        engine: Runs the policy; None runs it here.
+        judge: Judge of answers that the rules leave undecided; None leaves them so.
+        step_judge: Judge of steps for `labelling.consensus`, by URL, or a PRM by path or hub id; None asks nobody.
+        prefill: How the engine shows a prefix, see `EndpointEngine`.
+        api_key: Sent to all of them.
+    """
+
+    engine: str | None = None
+    judge: str | None = None
+    step_judge: str | None = None
+    prefill: str = "continue"
+    api_key: str | None = None
+
+    def chat(self, url: str, model: str | None = None) -> ChatClient:
+        """A client of one of them."""
+        return ChatClient(url, model, api_key=self.api_key)
 
 
 def read_config(path: Path | None, *known: type) -> list[dict[str, Any]]:
@@ -87,32 +115,134 @@ def _problem(row: Mapping[str, Any]) -> Problem:
 
 
 def label(
-    policy: Path, output: Path, *, data: Path | None, num_problems: int, search: str, config: Path | None, seed: int
+    policy: str | Path | None,
+    output: Path,
+    *,
+    data: Path | None,
+    num_problems: int,
+    search: str,
+    config: Path | None,
+    seed: int,
+    servers: Servers = Servers(),  # noqa: B008 (frozen)
+    max_in_flight: int = 64,
 ) -> dict[str, Any]:
     """Search step labels for train problems; resumes an unfinished folder.
 
-    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``summary.json`` (the ledger), and what
-    `write_label_dataset` makes of the trees. The YAML holds options of the search, `SamplingConfig` and
-    `LabelRowsConfig`; `seed` is the search's, the rows' own stands in the YAML.
+    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``ledger.jsonl`` and ``summary.json`` (costs),
+    ``failures.jsonl``, and what `write_label_dataset` makes of the trees. The YAML holds options of the search,
+    `SamplingConfig` and `LabelRowsConfig`; `seed` is the search's, the rows' own stands in the YAML.
+
+    Args:
+        policy: Path or hub id; with `engine_url` the model's name at that server, None for its only one.
+        output: The run folder.
+        data: Dataset folder in MM-K12's schema, None for the nano world.
+        num_problems: The first so many train problems.
+        search: A name of `SEARCHES`.
+        config: YAML with options.
+        seed: Of the run.
+        servers: Where the policy, a judge of answers and a judge of steps are.
+        max_in_flight: Problems searched at a time.
 
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
     """
+    problems = load_problems(data, num_problems)
+    summary = _search(problems, policy, output, search, config, seed, servers, max_in_flight)
+    rows_options = read_config(config, SEARCHES[search][1], SamplingConfig, LabelRowsConfig)[2]
+    rows_config = LabelRowsConfig(**rows_options)
+    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
+
+
+def estimate(
+    policy: str | Path | None,
+    output: Path,
+    *,
+    num_sampled: int,
+    prices: Prices,
+    data: Path | None,
+    num_problems: int,
+    search: str,
+    config: Path | None,
+    seed: int,
+    servers: Servers = Servers(),  # noqa: B008 (frozen)
+    max_in_flight: int = 64,
+) -> dict[str, Any]:
+    """Label a sample of the problems, and predict rollouts, tokens, hours, cost and label rows of the whole run.
+
+    The sample is chosen by hash and labelled into the run folder itself: `label` goes on from there. Arguments as in
+    `label`; `num_sampled` problems are labelled.
+
+    Returns:
+        See `labelling.estimate.predict`.
+    """
+    problems = load_problems(data, num_problems)
+    sample = choose_sample(problems, num_sampled, seed)
+    _search(sample, policy, output, search, config, seed, servers, max_in_flight)
+    prediction = estimate_folder(sample, output, len(problems), prices)
+    write_json(output / "estimate.json", prediction)
+    return prediction
+
+
+def _search(
+    problems: list[Problem],
+    policy: str | Path | None,
+    output: Path,
+    search: str,
+    config: Path | None,
+    seed: int,
+    servers: Servers,
+    max_in_flight: int,
+) -> LabelSummary:
+    """Trees of these problems in the run folder."""
     if search not in SEARCHES:
         raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
     run_search, config_class = SEARCHES[search]
     search_options, sampling_options, rows_options = read_config(config, config_class, SamplingConfig, LabelRowsConfig)
-    rows_config = LabelRowsConfig(**rows_options)  # a bad option ends the run before it has cost anything
-    engine = TransformersEngine(
-        AutoModelForImageTextToText.from_pretrained(policy),
-        AutoProcessor.from_pretrained(policy),
-        sampling=SamplingConfig(**sampling_options),
+    LabelRowsConfig(**rows_options)  # a bad option ends the run before it has cost anything
+    if servers.step_judge is not None:
+        run_search = ConsensusSearch(run_search, _step_judge(servers))
+    return label_problems(
+        problems,
+        _engine(policy, servers, SamplingConfig(**sampling_options)),
+        _verifier(servers),
+        run_search,
+        config_class(**search_options),
+        output,
+        seed=seed,
+        max_in_flight=max_in_flight,
     )
-    problems = load_problems(data, num_problems)
-    summary = label_problems(
-        problems, engine, RuleVerifier(), run_search, config_class(**search_options), output, seed=seed
+
+
+def _engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfig) -> RolloutEngine:
+    """The policy in this process, or behind a server."""
+    if servers.engine is not None:
+        chat = servers.chat(servers.engine, None if policy is None else str(policy))
+        return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill)
+    if policy is None:
+        raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs it.")
+    return TransformersEngine(
+        AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy), sampling=sampling
     )
-    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
+
+
+def _verifier(servers: Servers) -> Verifier:
+    """Rules, with a judge behind them if there is one."""
+    if servers.judge is None:
+        return RuleVerifier()
+    from .judge_verifier import JudgeVerifier
+
+    return JudgeVerifier(RuleVerifier(), servers.chat(servers.judge))
+
+
+def _step_judge(servers: Servers) -> StepJudge:
+    """A chat model behind a URL, or a PRM by path or hub id."""
+    if servers.step_judge.startswith(("http://", "https://")):
+        return ChatStepJudge(servers.chat(servers.step_judge))
+    from .models import MMPRMModel, MMPRMProcessor
+    from .scoring import PRMScorer
+
+    model, processor = (cls.from_pretrained(servers.step_judge) for cls in (MMPRMModel, MMPRMProcessor))
+    return PRMStepJudge(PRMScorer(model, processor))
 
 
 def write_label_rows(

@@ -12,7 +12,7 @@ LEVELS = {
     "data": 0, "steps": 0, "answers": 0, "answer_values": 0, "selection": 0, "files": 0,
     "packing": 1, "engines": 1, "models": 1, "fingerprints": 1, "score_store": 0, "problem_keys": 1,
     "backbones": 1, "prefix_cache": 1, "row_plan": 1, "sharing": 1,
-    "scoring": 2,
+    "scoring": 2, "judge_verifier": 2,
     "labelling": 3, "training": 3, "rerank": 3, "nano": 3,
     "evaluation": 4, "publish": 4,
     "demo": 5, "stages": 5, "cli": 5,

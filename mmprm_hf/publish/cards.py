@@ -107,6 +107,8 @@ class DatasetFacts:
         seed: Of that command.
         how_to_use: Python code.
         results: Dicts with the fields of `ResultFact`, such as the noise of labels.
+        ledger: What labelling cost: the `summary.json` of a run folder (of its keys those of `ledger_markdown`). A
+            card without it has no such section.
         limits: One sentence each.
         license: As in `ModelFacts`.
         citation: BibTeX.
@@ -123,6 +125,7 @@ class DatasetFacts:
     seed: int | None = None
     how_to_use: str | None = None
     results: Sequence[Mapping[str, Any]] = ()
+    ledger: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     limits: Sequence[str] = ()
     license: str | None = None
     citation: str | None = None
@@ -227,10 +230,51 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         command=_code(dataset.command, "bash"),
         seed=_text(dataset.seed),
         results=_results(dataset.results),
+        cost=f"## What it cost\n\n{ledger_markdown(dataset.ledger)}\n\n" if dataset.ledger else "",
         limits=_bullets(dataset.limits),
         license=_text(dataset.license),
         citation=_code(dataset.citation, "bibtex"),
     )
+
+
+_LEDGER = {
+    "num_trees": "problems with a tree",
+    "num_failed": "problems without one",
+    "num_requests": "requests to the policy",
+    "num_rollouts": "rollouts",
+    "num_incomplete": "incomplete rollouts",
+    "num_undecided": "undecided rollouts",
+    "tokens_in": "prompt tokens",
+    "tokens_out": "generated tokens",
+    "verifier_calls": "questions to the verifier",
+    "judge_calls": "of them to a judge",
+    "judge_cache_hits": "answered from the judge's cache",
+    "judge_tokens_in": "prompt tokens of the judge",
+    "judge_tokens_out": "generated tokens of the judge",
+}
+_COUNTED_WHERE_ABOVE_ZERO = ("tokens_in", "tokens_out")  # an engine that does not count tokens leaves 0
+
+
+def ledger_markdown(summary: Mapping[str, Any]) -> str:
+    """Return the table of what a labelling run cost, in total and per tree.
+
+    Args:
+        summary: `summary.json` of a run folder; other keys than those of the table, `seconds` and `sessions` may be
+            there and are not shown.
+    """
+    num_trees = summary.get("num_trees")
+    rows = []
+    for key, words in _LEDGER.items():
+        value = summary.get(key)
+        if key in _COUNTED_WHERE_ABOVE_ZERO and not value:
+            value = None
+        per_tree = NOT_MEASURED if value is None or not num_trees else f"{value / num_trees:,.1f}"
+        rows.append((words, _number(value), "" if key in ("num_trees", "num_failed") else per_tree))
+    seconds, sessions = summary.get("seconds"), summary.get("sessions", ())
+    hours = NOT_MEASURED if seconds is None else f"{seconds / 3600:,.2f}"
+    where = f" (in {len(sessions)} sessions)" if len(sessions) > 1 else ""
+    rows.append((f"hours{where}", hours, f"{seconds / num_trees:,.2f} s" if seconds and num_trees else NOT_MEASURED))
+    return _table(("", "in total", "per tree"), rows)
 
 
 def write_card(facts_path: str | Path, output_path: str | Path) -> Path:

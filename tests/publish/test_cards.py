@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmprm_hf.publish.cards import render_dataset_card, render_model_card, write_card
+from mmprm_hf.publish.cards import ledger_markdown, render_dataset_card, render_model_card, write_card
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = sorted(path for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/facts.json"))
@@ -61,6 +61,23 @@ def test_committed_card_is_regenerated_byte_for_byte(facts_path, tmp_path):
 def test_every_committed_card_has_facts():
     cards = {path.parent for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/README.md")}
     assert cards == {path.parent for path in COMMITTED}
+
+
+def test_dataset_card_prints_the_ledger_of_its_labels():
+    ledger = {"num_trees": 40, "num_failed": 2, "num_rollouts": 4000, "tokens_in": 0, "tokens_out": 90000}
+    ledger |= {"judge_calls": 10, "seconds": 7200.0, "sessions": [{}, {}], "num_mixed": 3}
+    card = render_dataset_card({**DATASET, "ledger": ledger})
+    assert (
+        "## What it cost\n\n|  | in total | per tree |\n| --- | --- | --- |\n| problems with a tree | 40 |  |" in card
+    )
+    assert "| rollouts | 4,000 | 100.0 |\n" in card
+    assert "| prompt tokens | not measured | not measured |\n| generated tokens | 90,000 | 2,250.0 |" in card
+    assert (
+        "| of them to a judge | 10 | 0.2 |" in card and "| undecided rollouts | not measured | not measured |" in card
+    )
+    assert "| hours (in 2 sessions) | 2.00 | 180.00 s |\n\n## Limits" in card
+    assert "What it cost" not in render_dataset_card(DATASET)
+    assert "| hours | not measured | not measured |" in ledger_markdown({})
 
 
 def test_model_card_holds_every_fact():

@@ -1,0 +1,220 @@
+"""What a labelling run will cost, from the ledger of a sample of its problems.
+
+The sampled problems' own costs are known; those of the rest are predicted. Intervals hold both errors, that of the
+sampled mean (bootstrap) and the spread of the rest around it (normal).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmprm_hf.data import Problem, SearchTree, content_hash
+from mmprm_hf.labelling.label_rows import paths_to_rows
+from mmprm_hf.labelling.ledger import COSTS
+from mmprm_hf.labelling.run_files import read_lines
+from mmprm_hf.problem_keys import problem_key
+
+_PREDICTED = ("num_rollouts", "tokens_in", "tokens_out", "verifier_calls", "judge_calls", "num_label_rows")
+_NUM_RESAMPLES = 1000
+_Z_95 = 1.96
+
+
+@dataclasses.dataclass(frozen=True)
+class Prices:
+    """What is paid for, in one currency; None is not priced.
+
+    Args:
+        tokens_in, tokens_out: Of a million prompt or generated tokens of the policy (a judge's are not priced).
+        gpu_hour: Of one hour of the machine that runs the policy.
+
+    Raises:
+        ValueError: if a price is negative.
+    """
+
+    tokens_in: float | None = None
+    tokens_out: float | None = None
+    gpu_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            price = getattr(self, field.name)
+            if price is not None and not price >= 0:
+                raise ValueError(f"Found the price {field.name}={price!r}; a price is at least 0.")
+
+
+def choose_sample(problems: Sequence[Problem], num_sampled: int, seed: int) -> list[Problem]:
+    """Return `num_sampled` problems (all if there are fewer) chosen by hash of seed and id, in their given order.
+
+    Raises:
+        ValueError: if fewer than 2 are asked for or there.
+    """
+    if min(num_sampled, len(problems)) < 2:
+        raise ValueError(
+            f"Found a sample of {num_sampled} out of {len(problems)} problems. An interval needs at least 2; 30 or "
+            "more make it useful."
+        )
+    ranked = sorted(range(len(problems)), key=lambda index: content_hash(seed, problems[index].id))
+    return [problems[index] for index in sorted(ranked[:num_sampled])]
+
+
+def estimate_folder(
+    sample: Sequence[Problem], folder: str | os.PathLike[str], num_problems: int, prices: Prices
+) -> dict[str, Any]:
+    """Predict the run over `num_problems` from the labelled `sample` of them in a run folder; see `predict`."""
+    folder = Path(folder)
+    costs = {row["problem_key"]: row for _, _, row in read_lines(folder / "ledger.jsonl")}
+    keys = [problem_key(problem) for problem in sample]
+    rows_of_key: dict[str, tuple[int, bool]] = {}
+    problem_of = {problem.id: problem for problem in sample}
+    for _, _, row in read_lines(folder / "trees.jsonl"):
+        if row["problem_id"] in problem_of:
+            tree, root = SearchTree.from_dict(row), row["nodes"][0]
+            num_rows = len(paths_to_rows([problem_of[tree.problem_id]], [tree]))
+            rows_of_key[tree.problem_key] = num_rows, 0 < root["num_correct"] < root["num_decided"]
+    sampled, seen = [], set()
+    for key in keys:
+        # An equal problem is labelled once: the second one costs nothing and gives nothing.
+        is_first = key not in seen
+        seen.add(key)
+        cost = costs.get(key, {}) if is_first else {}
+        num_rows, is_mixed = rows_of_key.get(key, (0, False))
+        sampled.append(
+            {
+                **{name: cost.get(name, 0) for name in COSTS},
+                "num_label_rows": num_rows if is_first else 0,
+                "is_mixed": is_mixed,
+                "has_tree": key in rows_of_key,
+            }
+        )
+    sessions = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["sessions"]
+    return predict(sampled, [session for session in sessions if session["num_requests"]], num_problems, prices)
+
+
+def predict(
+    sampled: Sequence[Mapping[str, Any]],
+    sessions: Sequence[Mapping[str, Any]],
+    num_problems: int,
+    prices: Prices = Prices(),  # noqa: B008 (frozen)
+) -> dict[str, Any]:
+    """Return what `num_problems` problems will take, with 95 % intervals.
+
+    Time is predicted from the tokens to generate (rollouts where the engine counts no tokens) at the pace of the
+    `sessions`. A sample smaller than the number of problems in flight does not fill the engine, so its pace is too low
+    and the hours are an upper bound.
+
+    Args:
+        sampled: Ledger rows, with `num_label_rows`, `is_mixed` and `has_tree`.
+        sessions: Sessions of `summary.json` with their seconds and what was new in them.
+        num_problems: All problems, the sampled ones included.
+        prices: For `token_cost` and `gpu_cost`.
+
+    Returns:
+        ``{"num_problems", "num_sampled", "num_sampled_trees", "rollouts_per_second", "tokens_per_second",
+        "mixed_share", "totals"}``; each figure of `totals` and `mixed_share` is ``{"value", "low", "high"}``, or None
+        where it was not measured (tokens that the engine does not count) or not priced.
+    """
+    seconds = sum(session["seconds"] for session in sessions)
+    pace = {
+        name: sum(session[name] for session in sessions) / max(seconds, 1e-9) for name in ("num_rollouts", "tokens_out")
+    }
+    columns = {name: [float(row[name]) for row in sampled] for name in _PREDICTED}
+    work = "tokens_out" if pace["tokens_out"] else "num_rollouts"
+    columns["hours"] = [amount / max(pace[work], 1e-9) / 3600 for amount in columns[work]]
+    if prices.gpu_hour is not None:
+        columns["gpu_cost"] = [hours * prices.gpu_hour for hours in columns["hours"]]
+    priced = [("tokens_in", prices.tokens_in), ("tokens_out", prices.tokens_out)]
+    priced = [(name, price) for name, price in priced if price is not None]
+    if priced and all(any(columns[name]) for name, _ in priced):
+        columns["token_cost"] = [
+            sum(columns[name][index] * price / 1e6 for name, price in priced) for index in range(len(sampled))
+        ]
+    totals: dict[str, Any] = {
+        name: _total(columns[name], num_problems) if name in columns else None
+        for name in (*_PREDICTED, "hours", "token_cost", "gpu_cost")
+    }
+    for name in ("tokens_in", "tokens_out"):
+        totals[name] = totals[name] if any(columns[name]) else None
+    return {
+        "num_problems": num_problems,
+        "num_sampled": len(sampled),
+        "num_sampled_trees": sum(row["has_tree"] for row in sampled),
+        "rollouts_per_second": pace["num_rollouts"],
+        "tokens_per_second": pace["tokens_out"] or None,
+        "mixed_share": _share(sum(row["is_mixed"] for row in sampled), len(sampled)),
+        "totals": totals,
+    }
+
+
+def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:
+    """The sum over all problems: what is known plus what is predicted of the rest."""
+    num_sampled, known, mean = len(values), sum(values), statistics.fmean(values)
+    num_rest = max(num_problems - num_sampled, 0)
+    if num_sampled < 2 or not num_rest:
+        return {"value": known + num_rest * mean, "low": known, "high": known + num_rest * mean}
+    rng = random.Random(0)
+    widening = math.sqrt(num_sampled / (num_sampled - 1))  # a resample varies less than a sample
+    spread = statistics.stdev(values) * math.sqrt(num_rest)
+    draws = sorted(
+        num_rest * (mean + (statistics.fmean(rng.choices(values, k=num_sampled)) - mean) * widening)
+        + rng.gauss(0, spread)
+        for _ in range(_NUM_RESAMPLES)
+    )
+    low, high = (max(draws[int(share * (_NUM_RESAMPLES - 1))], 0) for share in (0.025, 0.975))
+    return {"value": known + num_rest * mean, "low": known + low, "high": known + high}
+
+
+def _share(count: int, num_sampled: int) -> dict[str, float]:
+    """A share with its Wilson interval."""
+    share, z2 = count / num_sampled, _Z_95**2 / num_sampled
+    centre = (share + z2 / 2) / (1 + z2)
+    margin = _Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / num_sampled + z2 / (4 * num_sampled))
+    return {"value": share, "low": max(centre - margin, 0.0), "high": min(centre + margin, 1.0)}
+
+
+_WORDS = {
+    "num_rollouts": "rollouts",
+    "tokens_in": "tokens in",
+    "tokens_out": "tokens out",
+    "verifier_calls": "verifier calls",
+    "judge_calls": "judge calls",
+    "num_label_rows": "label rows",
+    "hours": "hours",
+    "token_cost": "cost by tokens",
+    "gpu_cost": "cost by GPU hours",
+}
+
+
+def format_estimate(estimate: Mapping[str, Any]) -> str:
+    """The prediction as a table for people."""
+    tokens = estimate["tokens_per_second"]
+    lines = [
+        f"{estimate['num_problems']:,} problems, predicted from {estimate['num_sampled']} "
+        f"({estimate['num_sampled_trees']} with a tree) at {estimate['rollouts_per_second']:,.1f} rollouts/s"
+        + (f", {tokens:,.0f} tokens/s" if tokens else ""),
+        f"{'':<20}{'expected':>16}   95 % interval",
+    ]
+    for name, words in _WORDS.items():
+        figure = estimate["totals"][name]
+        if figure is not None:
+            lines.append(f"{words:<20}{_number(figure['value']):>16}   {_interval(figure)}")
+        elif name in ("tokens_in", "tokens_out"):
+            lines.append(f"{words:<20}{'not measured':>16}")
+    mixed = estimate["mixed_share"]
+    lines.append(f"{'mixed problems':<20}{mixed['value']:>16.1%}   {mixed['low']:.1%} to {mixed['high']:.1%}")
+    return "\n".join(lines)
+
+
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{_number(figure['low'])} to {_number(figure['high'])}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.3g}"
