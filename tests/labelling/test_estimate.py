@@ -15,6 +15,7 @@ from mmprm_hf.cli import app
 from mmprm_hf.data import Problem, Rollout, content_hash
 from mmprm_hf.labelling.driver import read_trees
 from mmprm_hf.labelling.estimate import Prices, _total, choose_sample, estimate_folder, format_estimate, predict
+from mmprm_hf.labelling.labels import paths_to_rows
 from mmprm_hf.labelling.ledger import COSTS
 from mmprm_hf.nano.world import problems as nano_problems
 
@@ -94,7 +95,7 @@ def test_a_folder_predicts_itself(tmp_path):
         assert figure["high"] < 1.2 * figure["value"]
     after = estimate_folder(problems, tmp_path, 60, Prices())
     assert after["totals"]["num_rollouts"]["value"] == summary.num_rollouts
-    rows = stages.paths_to_rows(problems, read_trees(tmp_path))
+    rows = paths_to_rows(problems, read_trees(tmp_path))
     assert after["totals"]["num_label_rows"] == {name: len(rows) for name in ("value", "low", "high")}
     assert found["totals"]["num_label_rows"]["low"] < len(rows) < found["totals"]["num_label_rows"]["high"]
     twins = [sample[0], Problem("twin", sample[0].question, answer="7")]
