@@ -124,7 +124,7 @@ async def label_problems_async(
     settings = _Settings(search, config, seed, max_in_flight, max_undecided, tolerance)
     with RunFolder(output_dir) as folder:
         await _prepare(engine, verifier)
-        folder.open_run(_run_identity(engine, verifier, settings))
+        folder.open_run(run_identity(search, config, engine, verifier, seed))
         num_problems = len(problems) if isinstance(problems, Sized) else None
         run = _Run(folder, engine, verifier, settings, Progress(Session(), num_problems, progress))
         try:
@@ -145,9 +145,12 @@ async def _prepare(*parts: Any) -> None:
                 raise EngineFailedError(f"{type(part).__name__} is not ready: {error}") from error
 
 
-def _run_identity(engine: RolloutEngine, verifier: Verifier, settings: _Settings) -> dict[str, Any]:
-    """What makes a run; results of different ones are never mixed."""
-    search = settings.search
+def run_identity(search: Search, config: Any, engine: RolloutEngine, verifier: Verifier, seed: int) -> dict[str, Any]:
+    """What makes a run, as `run.json` holds it; results of different ones are never mixed.
+
+    Raises:
+        ValueError: if the search is a callable without a name or an `identity`.
+    """
     if not hasattr(search, "identity") and not hasattr(search, "__qualname__"):
         raise ValueError(
             f"The search is a {type(search).__name__} without a name. A run is known by its search; give the callable "
@@ -156,10 +159,10 @@ def _run_identity(engine: RolloutEngine, verifier: Verifier, settings: _Settings
     return {
         "schema_version": SCHEMA_VERSION,
         "search": search.identity if hasattr(search, "identity") else f"{search.__module__}.{search.__qualname__}",
-        "config": dataclasses.asdict(settings.config),
+        "config": dataclasses.asdict(config),
         "engine": engine.identity,
         "verifier": getattr(verifier, "identity", type(verifier).__qualname__),
-        "seed": settings.seed,
+        "seed": seed,
     }
 
 

@@ -97,7 +97,7 @@ class EngineGate:
                 f"asked for {request.num_samples} rollouts of one request and got {[len(a) for a in answers]}; an "
                 "engine answers every request in full"
             )
-        return tuple(answers[0])
+        return tuple(_well_formed(rollout) for rollout in answers[0])
 
     def _failure(self, request: RolloutRequest, error: Exception, num_attempts: int) -> Exception:
         """The error to raise: of the problem, or of the run."""
@@ -110,3 +110,18 @@ class EngineGate:
                 "same run again."
             )
         return RequestFailedError(f"The engine failed at a request of this problem, attempt {num_attempts}: {reason}")
+
+
+def _well_formed(rollout: Rollout) -> Rollout:
+    """A rollout that UTF-8 can hold: halves of surrogate pairs (JSON of a server that cuts there) become U+FFFD."""
+    try:
+        "".join((*rollout.steps, rollout.answer or "", rollout.text)).encode("utf-8")
+    except UnicodeEncodeError:
+        answer = None if rollout.answer is None else _repaired(rollout.answer)
+        steps = tuple(map(_repaired, rollout.steps))
+        return dataclasses.replace(rollout, steps=steps, answer=answer, text=_repaired(rollout.text))
+    return rollout
+
+
+def _repaired(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import os
 import random
 
 import pytest
@@ -12,7 +14,13 @@ from pure_runs import FLAT, PROBLEMS, PureEngine, label
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutRequest
 from mmprm_hf.labelling import flat_mc
-from mmprm_hf.labelling.driver import EngineFailedError, FaultTolerance, RequestFailedError, StorageFailedError
+from mmprm_hf.labelling.driver import (
+    EngineFailedError,
+    FaultTolerance,
+    RequestFailedError,
+    StorageFailedError,
+    read_trees,
+)
 from mmprm_hf.labelling.engine_gate import EngineGate
 
 
@@ -164,9 +172,21 @@ def test_siblings_of_a_failed_request_are_not_paid_twice(tmp_path):
     assert len(set(asked)) == len(asked) == summary.num_requests > 4
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
-    import os
+def test_halves_of_surrogate_pairs_are_replaced(tmp_path):
+    class Half(PureEngine):
+        """A server that cuts inside a character beyond the basic plane."""
 
+        async def generate(self, requests):
+            (rollouts,) = await super().generate(requests)
+            half = {"steps": ("1 \ud83d", "\ud83d\ude00 ü"), "answer": "\ude00", "text": "\ud83d"}
+            return [tuple(dataclasses.replace(r, **half, complete=i > 0) for i, r in enumerate(rollouts))]
+
+    assert label(tmp_path, Half(), problems=PROBLEMS[:3]).num_trees == 3
+    _, rollout = read_trees(tmp_path)[0].rollouts[0]
+    assert (rollout.steps, rollout.answer, rollout.text) == (("1 \ufffd", "\U0001f600 ü"), "\ufffd", "\ufffd")
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
     write, num_left = os.write, [40]
 
     def full(descriptor, data):
