@@ -37,7 +37,8 @@ class StubServer:
             goes out as it is. With `n`, sample i is drawn with ``seed + i``.
         faults: Per request, in order of arrival, the name of a fault or None; beyond its end all is well. Or a function
             of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "ignore_n",
-            "no_usage", "echo" (the opened turn comes back with its continuation) and "slow".
+            "no_usage", "echo" (the opened turn comes back with its continuation), "slow", and "trickle" (a good
+            answer, spread evenly over `slow_seconds`).
         models: What /v1/models lists.
         slow_seconds: How long "slow" waits before it answers.
         seconds: How long every answer takes.
@@ -201,6 +202,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "cut":
             self.close_connection = True
             self._send(200, data[: len(data) // 2], promised=len(data))
+        elif fault == "trickle":
+            self._send(200, b"", promised=len(data))
+            for i in range(len(data)):
+                time.sleep(self.server_stub.slow_seconds / len(data))
+                self.wfile.write(data[i : i + 1])
         elif fault == "empty":
             self._send(200, b"")
         elif fault == "malformed":

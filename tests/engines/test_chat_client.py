@@ -124,6 +124,13 @@ def test_a_slow_answer_is_asked_for_again(expected):
             complete(client(server, timeout_seconds=0.1, max_attempts=2), seeds=(1,))
 
 
+def test_an_answer_that_trickles_in_is_cut_off_too(expected):
+    with StubServer(policy, faults=["trickle"], slow_seconds=3) as server:
+        start, chat = time.monotonic(), client(server, timeout_seconds=0.5)
+        assert complete(chat) == expected
+        assert time.monotonic() - start < 2.5 and chat.usage["retries"] == 1
+
+
 def test_several_samples_per_request():
     with StubServer(policy) as server:
         reply = complete(client(server, samples_per_request=4))

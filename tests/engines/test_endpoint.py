@@ -78,6 +78,13 @@ def test_every_sample_has_a_seed_of_its_own_and_keeps_it(expected, requests):
     assert fewer == expected[0][:2]
 
 
+def test_seeds_differ_between_prefixes_of_one_problem():
+    prefixes = ((), ("A=4",), PREFIX)
+    with StubServer(policy) as server:
+        run(engine_for(server), *(RolloutRequest(Problem("p", "Q?"), prefix, seed=1) for prefix in prefixes))
+    assert len({body["seed"] for body in server.bodies}) == 3
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_fault_changes_no_rollout(fault, requests, expected):
     with StubServer(policy, faults=[None, None, fault]) as server:
