@@ -1,0 +1,234 @@
+"""A chat server on loopback for tests: answers from a plain function, faults on demand, every request recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+FAULTS = ("429", "500", "503", "cut", "empty", "malformed", "not_a_dict", "no_choices", "null", "reset")
+
+
+@dataclasses.dataclass(frozen=True)
+class StubAnswer:
+    """A policy's answer where it counts its tokens itself."""
+
+    text: str
+    finish_reason: str = "stop"
+    num_tokens: int = 0
+
+
+Policy = Callable[[list[dict[str, Any]], int], "str | StubAnswer"]
+Faults = Sequence["str | None"] | Callable[[int, dict[str, Any]], "str | None"]
+
+
+class StubServer:
+    """`with StubServer(policy) as server: ChatClient(server.url, "stub")`.
+
+    Args:
+        policy: ``(messages, seed) -> text``. Texts are cut at `stop` and after `max_tokens` words; a `StubAnswer`
+            goes out as it is. With `n`, sample i is drawn with ``seed + i``.
+        faults: Per request, in order of arrival, the name of a fault or None; beyond its end all is well. Or a function
+            of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "ignore_n",
+            "no_usage", "echo" (the opened turn comes back with its continuation), "slow", and "trickle" (a good
+            answer, spread evenly over `slow_seconds`).
+        models: What /v1/models lists.
+        slow_seconds: How long "slow" waits before it answers.
+        seconds: How long every answer takes.
+        retry_after: The header of a 429.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        faults: Faults = (),
+        models: Sequence[str] = ("stub",),
+        slow_seconds: float = 1.0,
+        seconds: float = 0.0,
+        retry_after: str = "0",
+    ) -> None:
+        self.policy, self.faults, self.models = policy, faults, models
+        self.slow_seconds, self.seconds, self.retry_after = slow_seconds, seconds, retry_after
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.num_connections = self.num_open = self.max_simultaneous = 0
+        self._num_now = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> StubServer:
+        stub = self
+
+        class Handler(_Handler):
+            server_stub = stub
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def arrive(self, body: dict[str, Any], headers: dict[str, str]) -> str | None:
+        """Record a request; return its fault."""
+        with self.lock:
+            number = len(self.bodies)
+            self.bodies.append(body)
+            self.headers.append(headers)
+            self.times.append(time.monotonic())
+            self._num_now += 1
+            self.max_simultaneous = max(self.max_simultaneous, self._num_now)
+            if callable(self.faults):
+                return self.faults(number, body)
+            return self.faults[number] if number < len(self.faults) else None
+
+    def leave(self) -> None:
+        with self.lock:
+            self._num_now -= 1
+
+    def wait_until_closed(self, seconds: float = 2.0) -> bool:
+        """True once the clients hold no connection."""
+        end = time.monotonic() + seconds
+        while self.num_open and time.monotonic() < end:
+            time.sleep(0.005)
+        return self.num_open == 0
+
+    def answer(self, body: dict[str, Any], fault: str | None) -> dict[str, Any]:
+        """The body of a good answer."""
+        num_samples = 1 if fault == "ignore_n" else body.get("n", 1)
+        answers = [self._sample(body, body.get("seed", 0) + i) for i in range(num_samples)]
+        if fault == "echo":
+            opened = body["messages"][-1]["content"]
+            answers = [dataclasses.replace(a, text=opened + a.text) for a in answers]
+        choices = [
+            {"index": i, "message": {"role": "assistant", "content": a.text}, "finish_reason": a.finish_reason}
+            for i, a in enumerate(answers)
+        ]
+        num_tokens, num_prompt_tokens = sum(a.num_tokens for a in answers), len(json.dumps(body["messages"]).split())
+        usage = {
+            "prompt_tokens": num_prompt_tokens,
+            "completion_tokens": num_tokens,
+            "total_tokens": num_prompt_tokens + num_tokens,
+        }
+        reply = {"id": "0", "object": "chat.completion", "created": 0, "model": "stub", "choices": choices}
+        return reply if fault == "no_usage" else {**reply, "usage": usage}
+
+    def _sample(self, body: dict[str, Any], seed: int) -> StubAnswer:
+        answer = self.policy(body["messages"], seed)
+        if isinstance(answer, StubAnswer):
+            return answer
+        for stop in body.get("stop", ()):
+            answer = answer.split(stop)[0]
+        words = re.findall(r"\s*\S+", answer)
+        limit = body.get("max_tokens", len(words))
+        if len(words) > limit:
+            return StubAnswer("".join(words[:limit]), "length", limit)
+        return StubAnswer(answer, "stop", len(words))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that went away are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server_stub: StubServer
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server_stub.lock:
+            self.server_stub.num_connections += 1
+            self.server_stub.num_open += 1
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            with self.server_stub.lock:
+                self.server_stub.num_open -= 1
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        stub = self.server_stub
+        fault = stub.arrive({"path": self.path}, dict(self.headers))
+        stub.leave()
+        rows = [{"id": name, "object": "model"} for name in stub.models]
+        if fault:
+            self._fault(fault, b"")
+        else:
+            self._send(200, json.dumps({"object": "list", "data": rows}).encode())
+
+    def do_POST(self) -> None:
+        stub = self.server_stub
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        fault = stub.arrive(body, dict(self.headers))
+        try:
+            time.sleep(stub.slow_seconds if fault == "slow" else stub.seconds)
+            data = json.dumps(stub.answer(body, fault)).encode()
+        finally:
+            stub.leave()
+        if fault in (None, "ignore_n", "no_usage", "echo", "slow"):
+            self._send(200, data)
+        else:
+            self._fault(fault, data)
+
+    def _fault(self, fault: str, data: bytes) -> None:
+        if fault == "reset":
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        elif fault == "cut":
+            self.close_connection = True
+            self._send(200, data[: len(data) // 2], promised=len(data))
+        elif fault == "trickle":
+            self._send(200, b"", promised=len(data))
+            for i in range(len(data)):
+                time.sleep(self.server_stub.slow_seconds / len(data))
+                self.wfile.write(data[i : i + 1])
+        elif fault == "empty":
+            self._send(200, b"")
+        elif fault == "malformed":
+            self._send(200, data[: len(data) // 2])
+        elif fault == "not_a_dict":
+            self._send(200, b'["sorry"]')
+        elif fault == "no_choices":
+            self._send(200, b'{"id": "0", "object": "chat.completion", "choices": []}')
+        elif fault == "null":
+            message = {"role": "assistant", "content": None}
+            self._send(200, json.dumps({"choices": [{"index": 0, "message": message}]}).encode())
+        else:
+            status = int(fault)
+            error = json.dumps({"error": {"message": f"stub says {status}", "type": "stub", "code": status}}).encode()
+            self._send(status, error, retry_after=self.server_stub.retry_after if status == 429 else None)
+
+    def _send(self, status: int, data: bytes, *, promised: int | None = None, retry_after: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data) if promised is None else promised))
+        if retry_after is not None:
+            self.send_header("Retry-After", retry_after)
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
