@@ -4,40 +4,51 @@ An answer is cleaned of markup, read as a typed value (number with unit, clock t
 values, choice letter, words) and compared exactly. math-verify decides the rest of LaTeX. No rule ever raises on
 model text, and failure (no gold, an unreadable gold, a timeout) is UNDECIDED, never wrong.
 
-Standard library only; math-verify is imported when the first formula needs it.
+Standard library only; math-verify runs in processes of its own, see `mmprm_hf.formula_pool`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-import functools
 import re
 import string
-import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from mmprm_hf.answer_values import NAME, NUMBER, Colon, Number, Value, clean, number_of, read_value, same_value
 from mmprm_hf.data import Problem, Verdict
+from mmprm_hf.formula_pool import shared_pool
 
-FORMULA_TIMEOUT_SECONDS = 5
-"""Limit of one math-verify call (whole seconds: it is passed to signal.alarm)."""
-MAX_FORMULA_CHARS = 200
-"""Longer formulas are undecided: they are degenerate loops, which run into the timeout."""
 MAX_RULE_CHARS = 2000
 """Longer answers are read from their last 2000 characters only: degenerate loops must not cost minutes."""
 
 
-class RuleVerifier:
-    """Verifier that judges by rules alone. Stateless, picklable, safe in any thread.
+_Compare = Callable[[str, str], Verdict]
+"""Compares two formulas: answer, gold."""
 
-    Off the main thread formulas that need math-verify are undecided: its timeouts use ``signal.alarm``, which works in
-    the main thread only, and without timeouts it can hang for ever. Typed values are decided everywhere.
-    """
+
+class RuleVerifier:
+    """Verifier that judges by rules alone. Stateless, picklable, safe in any thread and in an event loop."""
+
+    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 2}
+    """What judged: the version rises whenever a verdict may change."""
 
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:
-        """Return the verdict on `answer` to `problem`, see `verify`."""
-        return self.verify(answer, problem.answer, answer_type=problem.answer_type, options=problem.options)
+        """Return the verdict on `answer` to `problem`, see `verify`; formulas do not hold up the event loop."""
+        known: dict[tuple[str, str], Verdict] = {}
+
+        def compare(answer: str, gold: str) -> Verdict:
+            verdict = known.get((answer, gold)) or shared_pool().remembered(answer, gold)
+            if verdict is None:
+                raise _FormulaNeeded(answer, gold)
+            return verdict
+
+        while True:  # the rules are pure and fast: they start again with one formula more
+            try:
+                return _verify(answer, problem.answer, problem.answer_type, problem.options, compare)
+            except _FormulaNeeded as needed:
+                known[needed.args] = await asyncio.to_thread(shared_pool().verify, *needed.args)
 
     def verify(
         self, answer: str | None, gold: str | None, *, answer_type: str = "number", options: Sequence[str] = ()
@@ -66,14 +77,24 @@ class RuleVerifier:
         """
         # Differs from MM-PRM: rules first and exact, and what fails is undecided; there a language model judges at
         # temperature 0.5 and every failure counts as a wrong answer.
-        if gold is None or not gold.strip():
-            return Verdict.UNDECIDED
-        if answer is None or not answer.strip():
-            return Verdict.INCORRECT
-        gold, answer = clean(gold), clean(answer[-MAX_RULE_CHARS:])
-        if options or answer_type == "choice":
-            return _verify_choice(answer, gold, tuple(clean(option) for option in options))
-        return _verify_value(answer, gold)
+        return _verify(answer, gold, answer_type, options, shared_pool().verify)
+
+
+class _FormulaNeeded(Exception):
+    """The rules come down to these two formulas (answer, gold), which nobody has compared yet."""
+
+
+def _verify(
+    answer: str | None, gold: str | None, answer_type: str, options: Sequence[str], compare: _Compare
+) -> Verdict:
+    if gold is None or not gold.strip():
+        return Verdict.UNDECIDED
+    if answer is None or not answer.strip():
+        return Verdict.INCORRECT
+    gold, answer = clean(gold), clean(answer[-MAX_RULE_CHARS:])
+    if options or answer_type == "choice":
+        return _verify_choice(answer, gold, tuple(clean(option) for option in options), compare)
+    return _verify_value(answer, gold, compare)
 
 
 def answers_equivalent(first: str | None, second: str | None) -> bool:
@@ -96,7 +117,7 @@ def answers_equivalent(first: str | None, second: str | None) -> bool:
         return same_value(*values) or same_value(values[1], values[0])
     if values != (None, None) or not (_is_formula(first) and _is_formula(second)):
         return first.casefold() == second.casefold()
-    return _verify_formula(first, second) is Verdict.CORRECT
+    return shared_pool().verify(first, second) is Verdict.CORRECT
 
 
 def group_answers(answers: Sequence[str | None]) -> list[int | None]:
@@ -142,13 +163,15 @@ def _read_letter(text: str) -> tuple[str, str] | None:
     return letter.upper(), match.group(3).strip()
 
 
-def _verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
+def _verify_choice(answer: str, gold: str, options: tuple[str, ...], compare: _Compare) -> Verdict:
     """Verdict on a choice problem; all texts cleaned. A letter outside the options is read as a value."""
     letters = string.ascii_uppercase[: len(options)] if options else string.ascii_uppercase
     gold_read = _read_letter(gold)
-    gold_letters = [gold_read[0]] if gold_read and gold_read[0] in letters else _options_equal_to(gold, options)
+    gold_letters = (
+        [gold_read[0]] if gold_read and gold_read[0] in letters else _options_equal_to(gold, options, compare)
+    )
     if not gold_letters:
-        return _verify_value(answer, gold)
+        return _verify_value(answer, gold, compare)
 
     def verdict_on(named: set[str]) -> Verdict:
         return Verdict.CORRECT if named & set(gold_letters) else Verdict.INCORRECT
@@ -156,7 +179,7 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
     read = _read_letter(answer)
     if read and (read[0] not in letters or (answer.islower() and answer in options)):
         read = None
-    stated = _options_equal_to(read[1] if read else answer, options)
+    stated = _options_equal_to(read[1] if read else answer, options, compare)
     if read and stated and read[0] not in stated and set(gold_letters) & {read[0], *stated}:
         return Verdict.UNDECIDED  # "(C) 14" where E is 14 and C or E is right
     if stated:
@@ -169,16 +192,16 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
     return verdict_on(named) if len(named) == 1 else Verdict.INCORRECT
 
 
-def _options_equal_to(text: str, options: tuple[str, ...]) -> list[str]:
+def _options_equal_to(text: str, options: tuple[str, ...], compare: _Compare) -> list[str]:
     """Letters of all options whose value is `text`."""
     pairs = zip(string.ascii_uppercase, options, strict=False)
-    return [letter for letter, option in pairs if _verify_value(text, option) is Verdict.CORRECT]
+    return [letter for letter, option in pairs if _verify_value(text, option, compare) is Verdict.CORRECT]
 
 
 # --- Values, formulas and words -----------------------------------------------------------------------------------
 
 
-def _verify_value(answer: str, gold: str) -> Verdict:
+def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
     """Verdict on a free-form answer; both texts cleaned."""
     if not any(character.isalnum() for character in answer):
         return Verdict.INCORRECT
@@ -194,11 +217,11 @@ def _verify_value(answer: str, gold: str) -> Verdict:
         if not _is_formula(answer):
             return _verify_wordy(answer, gold_value)
         is_hopeless = answer.isalpha() or isinstance(gold_value, Colon)
-        return Verdict.INCORRECT if is_hopeless else _verify_formula(answer, gold)
+        return Verdict.INCORRECT if is_hopeless else compare(answer, gold)
     if not _is_formula(gold):
         return _verify_words(answer, gold)
     if _is_formula(answer):
-        return _verify_formula(answer, gold)
+        return compare(answer, gold)
     return Verdict.UNDECIDED if gold.replace(" ", "") in answer.replace(" ", "") else Verdict.INCORRECT
 
 
@@ -236,29 +259,3 @@ def _verify_words(answer: str, gold: str) -> Verdict:
         likeness = difflib.SequenceMatcher(None, gold_words[0], answer_words[0]).ratio()
         return Verdict.UNDECIDED if likeness > 0.85 else Verdict.INCORRECT
     return Verdict.UNDECIDED if set(gold_words) & set(answer_words) else Verdict.INCORRECT
-
-
-@functools.lru_cache(maxsize=16384)
-def _verify_formula_in_main_thread(answer: str, gold: str) -> Verdict:
-    """math-verify on two formulas, with its alarms; a timeout is undecided, an unreadable gold as well."""
-    from math_verify import parse, verify
-
-    start = time.monotonic()
-    parsed = [
-        parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=FORMULA_TIMEOUT_SECONDS)
-        for text in (gold, answer)
-    ]
-    if not parsed[0]:
-        return Verdict.UNDECIDED
-    if verify(*parsed, timeout_seconds=FORMULA_TIMEOUT_SECONDS):
-        return Verdict.CORRECT
-    # math-verify reports a timeout as a plain False or []; the clock tells them apart.
-    has_timed_out = time.monotonic() - start >= FORMULA_TIMEOUT_SECONDS
-    return Verdict.UNDECIDED if has_timed_out else Verdict.INCORRECT
-
-
-def _verify_formula(answer: str, gold: str) -> Verdict:
-    """math-verify on two formulas; undecided if too long, and off the main thread, where its timeouts fail (0.9.0)."""
-    if threading.current_thread() is not threading.main_thread() or max(len(answer), len(gold)) > MAX_FORMULA_CHARS:
-        return Verdict.UNDECIDED
-    return _verify_formula_in_main_thread(answer, gold)
