@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-extras test-floor test-serve lint bench evaluate clean
+.PHONY: demo test test-extras test-floor test-serve test-scale lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
