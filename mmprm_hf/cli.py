@@ -122,9 +122,12 @@ def label(
 
 
 def _lines(report: dict[str, dict[str, Any]]) -> str:
-    """A report of several parts, a figure a line."""
+    """The plain figures of a report of several parts, one a line; the files and `--json` have the others too."""
     return "\n".join(
-        f"{name}: {value}" for part in report.values() for name, value in part.items() if name != "sessions"
+        f"{name}: {round(value, 4) if isinstance(value, float) else value}"
+        for part in report.values()
+        for name, value in part.items()
+        if not isinstance(value, (dict, list, tuple))
     )
 
 

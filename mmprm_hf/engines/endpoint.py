@@ -84,6 +84,11 @@ class EndpointEngine:
         """Requests, retries and tokens so far, as the client counts them; empty for one that does not."""
         return getattr(self.chat, "usage", Counter())
 
+    async def prepare(self) -> None:
+        """Let the client find out what it talks to, so that `identity` names it."""
+        if hasattr(self.chat, "prepare"):
+            await self.chat.prepare()
+
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
 

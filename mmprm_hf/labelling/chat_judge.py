@@ -1,7 +1,7 @@
 """A chat model as step judge: it reads the problem, its figures and one numbered solution, and names the first error.
 
 The protocol is that of critics in ProcessBench: one number, the first wrong step, or -1. Whatever else it answers, and
-every failure of the server, leaves the solution undecided.
+every failure or refusal of the server, leaves the solution undecided.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
+from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.engines.images import image_parts
 from mmprm_hf.engines.requests import EngineUnavailableError
 from mmprm_hf.labelling.tree_draft import Prefix
@@ -56,6 +57,11 @@ class ChatStepJudge:
             "send_images": send_images,
         }
 
+    async def prepare(self) -> None:
+        """Let the client find out what it talks to, so that `identity` names it."""
+        if hasattr(self.chat, "prepare"):
+            await self.chat.prepare()
+
     async def judge_steps(self, problem: Problem, solutions: Sequence[Prefix]) -> list[tuple[Verdict, ...]]:
         """Return a verdict for every step of every solution.
 
@@ -74,7 +80,7 @@ class ChatStepJudge:
             reply = await self.chat.complete(
                 [{"role": "user", "content": content}], max_new_tokens=self.max_new_tokens, temperature=0.0
             )
-        except EngineUnavailableError:
+        except (EngineUnavailableError, RequestRefusedError):
             return undecided
         (choice,) = reply.choices
         named = _BOXED.findall(choice.text)

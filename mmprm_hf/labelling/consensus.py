@@ -99,6 +99,11 @@ class ConsensusSearch:
     search: Search
     judge: StepJudge
 
+    async def prepare(self) -> None:
+        """Let the judge find out what it talks to, so that `identity` names it."""
+        if hasattr(self.judge, "prepare"):
+            await self.judge.prepare()
+
     @property
     def identity(self) -> dict[str, Any]:
         """What a run folder notes of it."""

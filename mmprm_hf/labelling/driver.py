@@ -123,7 +123,7 @@ async def label_problems_async(
         _check_ids(problems)
     settings = _Settings(search, config, seed, max_in_flight, max_undecided, tolerance)
     with RunFolder(output_dir) as folder:
-        await _prepare(engine, verifier)
+        await _prepare(engine, verifier, search)
         folder.open_run(run_identity(search, config, engine, verifier, seed))
         num_problems = len(problems) if isinstance(problems, Sized) else None
         run = _Run(folder, engine, verifier, settings, Progress(Session(), num_problems, progress))
@@ -136,7 +136,7 @@ async def label_problems_async(
 
 
 async def _prepare(*parts: Any) -> None:
-    """Let engine and verifier find out what they are, where they need to (the model behind a server)."""
+    """Let engine, verifier and search find out what they are, where they need to (the model behind a server)."""
     for part in parts:
         if hasattr(part, "prepare"):
             try:

@@ -9,6 +9,7 @@ import pytest
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
+from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.labelling.chat_judge import ChatStepJudge
 
 RIGHT, WRONG, OPEN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNDECIDED
@@ -46,6 +47,7 @@ def judge(chat, problem, solutions=(SOLUTION,), **options):
         ("step 1 is wrong", (OPEN, OPEN, OPEN)),
         ("", (OPEN, OPEN, OPEN)),
         (EngineUnavailableError("the server is gone"), (OPEN, OPEN, OPEN)),
+        (RequestRefusedError(413, "too long"), (OPEN, OPEN, OPEN)),
     ],
 )
 def test_what_a_reply_means(answer, verdicts):

@@ -1,0 +1,107 @@
+"""The labelling driver on a server: 30 % of its answers are faults and no label changes; judges; who wrote the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+
+import pytest
+from stub_server import FAULTS, StubServer
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Problem, Verdict
+from mmprm_hf.engines import ChatClient, EndpointEngine
+from mmprm_hf.labelling import flat_mc, omegaprm
+from mmprm_hf.labelling.chat_judge import ChatStepJudge
+from mmprm_hf.labelling.consensus import ConsensusSearch
+from mmprm_hf.labelling.driver import EngineFailedError, FaultTolerance, label_problems, read_trees
+from mmprm_hf.labelling.flat_mc import FlatMCConfig
+from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
+
+PROBLEMS = [Problem(f"p{i}", f"What is {i} + 3?", answer=str(i + 3)) for i in range(12)]
+OMEGA = OmegaPRMConfig(num_rollouts=4, max_rollouts=24)
+
+
+def policy(messages, seed):
+    """Four steps, each wrong for good at 1 in 5; the sum, or one more."""
+    question = messages[0]["content"]
+    prefix = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+    steps = re.findall("<step>(.*?)</step>", prefix)
+    rng = random.Random(hashlib.sha256(json.dumps([question, steps, seed]).encode()).hexdigest())
+    written = ""
+    while len(steps) < 4:
+        is_bad = any(step.startswith("bad") for step in steps) or rng.random() < 0.2
+        steps.append(f"{'bad' if is_bad else 'good'} {len(steps)}")
+        written += f"<step>{steps[-1]}</step>"
+    total = sum(map(int, re.findall(r"\d+", question)))
+    return f"{written}<answer>{total + any(step.startswith('bad') for step in steps)}</answer>"
+
+
+def critic(messages, seed):
+    """Names the first bad step."""
+    steps = re.findall(r"^\[(\d+)\] (good|bad)", messages[0]["content"], re.MULTILINE)
+    return "\\boxed{" + next((number for number, word in steps if word == "bad"), "-1") + "}"
+
+
+def engine_on(server, **options):
+    return EndpointEngine(ChatClient(server.url, options.pop("model", "stub"), backoff_seconds=0, **options))
+
+
+def label(folder, engine, search=omegaprm.search, config=OMEGA, **options):
+    return label_problems(PROBLEMS, engine, RuleVerifier(), search, config, folder, progress=False, **options)
+
+
+@pytest.mark.parametrize("search", ["omegaprm", "flat_mc"])
+def test_thirty_percent_faults_change_no_label(search, tmp_path):
+    """Every kind of fault, retried by the client: as many requests as without a fault succeed, the bytes are equal."""
+    options = {"search": flat_mc.search, "config": FlatMCConfig(num_responses=3, num_rollouts=4)}
+    options = options if search == "flat_mc" else {}
+    rng = random.Random(0)
+    with StubServer(policy) as well:
+        label(tmp_path / "well", engine_on(well), **options)
+    with StubServer(policy, faults=lambda *_: rng.choice(FAULTS) if rng.random() < 0.3 else None) as faulty:
+        engine = engine_on(faulty, max_attempts=12)
+        summary = label(tmp_path / "faulty", engine, **options)
+        num_sent = len(faulty.bodies)
+    assert (tmp_path / "faulty" / "trees.jsonl").read_bytes() == (tmp_path / "well" / "trees.jsonl").read_bytes()
+    assert (summary.num_trees, summary.num_failed) == (12, 0)
+    assert 0.2 < 1 - summary.num_rollouts / num_sent < 0.4
+    assert summary.sessions[0]["num_retries"] == engine.usage["retries"] > 30
+
+
+def test_a_server_that_is_gone_stops_the_run_and_it_goes_on_later(tmp_path):
+    dying = StubServer(policy, faults=lambda number, _: "500" if number > 60 else None)
+    tolerance = FaultTolerance(request_attempts=2, pause_seconds=0)
+    with dying, pytest.raises(EngineFailedError, match="HTTP 500"):
+        label(tmp_path / "run", engine_on(dying, max_attempts=2), tolerance=tolerance)
+    with StubServer(policy) as server:
+        summary = label(tmp_path / "run", engine_on(server))
+        num_asked_again = len(server.bodies)
+        label(tmp_path / "whole", engine_on(server))
+    assert (tmp_path / "run" / "trees.jsonl").read_bytes() == (tmp_path / "whole" / "trees.jsonl").read_bytes()
+    assert summary.num_requests_replayed > 0
+    assert num_asked_again < summary.num_rollouts
+
+
+def test_a_run_names_the_model_behind_the_server(tmp_path):
+    with StubServer(policy, models=("my-policy",)) as server:
+        label(tmp_path, engine_on(server, model=None))
+        run = json.loads((tmp_path / "run.json").read_text())
+        assert run["engine"]["chat"]["model"] == "my-policy"
+        assert server.url not in json.dumps(run)
+        with pytest.raises(ValueError, match="trees of another run"):
+            label(tmp_path, engine_on(server, model="another"))
+
+
+def test_a_step_judge_behind_a_server(tmp_path):
+    with StubServer(policy) as server, StubServer(critic, models=("critic",)) as judge:
+        search = ConsensusSearch(flat_mc.search, ChatStepJudge(ChatClient(judge.url, None)))
+        label(tmp_path, engine_on(server), search, FlatMCConfig(num_responses=2, num_rollouts=4))
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["search"]["judge"]["model"]["model"] == "critic"
+    for tree in read_trees(tmp_path):
+        for index in range(1, len(tree.nodes)):
+            is_bad = any(step.startswith("bad") for step in tree.prefix(index))
+            assert tree.nodes[index].judge_verdict is (Verdict.INCORRECT if is_bad else Verdict.CORRECT)
