@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mmprm_hf.answers import RuleVerifier
-from mmprm_hf.data import SearchTree, Verdict, content_hash
+from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
 from mmprm_hf.demo import MAX_NEW_TOKENS
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.evaluation.metrics import auroc
@@ -118,13 +119,8 @@ def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, dict[str, Labels], li
     by_source: dict[str, Labels] = {"estimate": {}, "bound": {}}
     rows = []
     for path in tree_to_paths(tree, **way.paths):
-        if way.search is omegaprm_reference.search and "=" not in path.steps[-1]:  # there the answer closes a solution
-            path = dataclasses.replace(
-                path,
-                steps=path.steps[:-1],
-                label_counts=path.label_counts[:-1],
-                label_sources=path.label_sources[:-1],
-            )
+        if way.search is omegaprm_reference.search:
+            path = _without_answer(path)
         labels: list[float | None] = []
         for index, (counts, source) in enumerate(zip(path.label_counts, path.label_sources, strict=True)):
             is_known = counts[1] > 0 and source != "judge_dropped"
@@ -136,6 +132,20 @@ def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, dict[str, Labels], li
                 by_source[source].setdefault(prefix, counts)
         rows.append((path.steps, labels))
     return labelled, by_source, rows
+
+
+def _without_answer(path: LabelledPath) -> LabelledPath:
+    """A published path ends with the answer; its label is that of the segment that ends there, the last step's."""
+    if len(path.steps) < 2 or "=" in path.steps[-1]:
+        return path
+    keep = slice(-1) if path.label_counts[-2][1] else slice(None, -2)
+    ends = ((), ()) if path.label_counts[-2][1] else (path.label_counts[-1:], path.label_sources[-1:])
+    return dataclasses.replace(
+        path,
+        steps=path.steps[:-1],
+        label_counts=path.label_counts[keep] + ends[0],
+        label_sources=path.label_sources[keep] + ends[1],
+    )
 
 
 def first_errors(problem: NanoProblem, rows: list) -> Iterator[tuple[int, int]]:
@@ -199,6 +209,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/nano/label_quality.json"))
     parser.add_argument("--num-problems", type=int, default=100)
     parser.add_argument("--budgets", type=int, nargs="+", default=[64, 160])
+    parser.add_argument("--searches", nargs="+", help="Only these rows; the others stay as they are in the output.")
     args = parser.parse_args()
     engine = TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
@@ -207,14 +218,18 @@ def main() -> None:
     )
     truth, nano = Truth(engine), problems("train", args.num_problems, PROBLEM_SEED)
     results: dict[str, Any] = {"num_problems": len(nano), "budgets": {}}
+    if args.searches and args.output.exists():
+        results = json.loads(args.output.read_text(encoding="utf-8"))
     for budget in args.budgets:
         print(f"\nbudget {budget} rollouts per problem, {len(nano)} problems")
         print(
             f"{'search':<27}{'rollouts':>9}{'labels':>8}{'steps %':>9}{'AUROC':>7}{'hard %':>8}{'|error|':>9}"
             f"{'bias':>8}{'bound':>7}{'first error: wrong':>20}{'right':>7}{'F1':>7}"
         )
-        rows = results["budgets"][str(budget)] = {}
+        rows = results["budgets"].setdefault(str(budget), {})
         for name, way in ways(budget).items():
+            if args.searches and name not in args.searches:
+                continue
             row = rows[name] = asyncio.run(quality(way, nano, engine, truth))
             bound = row["bound_mean_absolute_error"]
             bound = "-" if bound is None else f"{bound:.3f}"
