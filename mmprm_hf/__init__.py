@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Candidate": ".data",
+    "ChatClient": ".engines",
+    "EndpointEngine": ".engines",
     "GenerateAndRerankPipeline": ".rerank.pipeline",
+    "JudgeVerifier": ".judge_verifier",
     "MMPRMConfig": ".models",
     "MMPRMModel": ".models",
     "MMPRMProcessor": ".models",
