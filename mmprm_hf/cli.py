@@ -68,7 +68,8 @@ def data(
 @app.command()
 def label(
     policy: Annotated[
-        str | None, typer.Option(help="Policy: path or hub id; with --engine its name at that server.")
+        str | None,
+        typer.Option(help="Policy: path or hub id, default the shipped nano policy; with --engine its name there."),
     ] = None,
     output: OutputOption = Path("out/nano/labels"),
     data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
@@ -98,7 +99,9 @@ def label(
     from . import stages
     from .labelling.driver import RunStoppedError
     from .labelling.estimate import Prices, format_estimate
+    from .nano import POLICY_PATH
 
+    policy = policy or (str(POLICY_PATH) if engine is None else None)
     options = {
         "data": data,
         "num_problems": num_problems,
