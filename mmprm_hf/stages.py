@@ -97,10 +97,10 @@ def load_problems(folder: Path | None, num_problems: int) -> list[Problem]:
     if folder is None:
         return [problem.to_problem() for problem in nano_problems("train", num_problems)]
     rows = datasets.load_dataset(str(folder), split="train")
-    return [_problem(row) for row in rows.select(range(min(num_problems, len(rows))))]
+    return [problem_from_row(row) for row in rows.select(range(min(num_problems, len(rows))))]
 
 
-def _problem(row: Mapping[str, Any]) -> Problem:
+def problem_from_row(row: Mapping[str, Any]) -> Problem:
     """One row of MM-K12's schema as a `Problem`."""
     meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
     return Problem(
