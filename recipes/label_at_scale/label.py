@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from datatrove.io import get_datafolder
 from trove_steps import LabelProblems, ProblemReader, Run, Server
 
@@ -89,13 +88,16 @@ def launch(name: str, executor: Any) -> None:
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs; values are read as YAML, so that 8 is a number and [a, b] a list."""
-    options = {}
+    """``name=value`` pairs. A value is JSON (8, true, ["a", "b"]) or else text (10:00:00, which YAML makes 36000)."""
+    options: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator:
             raise SystemExit(f"Found option {pair!r}; write it as name=value.")
-        options[name] = yaml.safe_load(value)
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
     return options
 
 
@@ -134,7 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--search", choices=sorted(SEARCHES), default="omegaprm")
     parser.add_argument("--config", type=Path, help="YAML with options of the search and of SamplingConfig.")
     parser.add_argument("--prefill", choices=["continue", "user"], default="continue")
-    parser.add_argument("--extra-body", type=yaml.safe_load, default={}, help="More fields of every request, as YAML.")
+    parser.add_argument("--extra-body", type=json.loads, default={}, help="More fields of every request, as JSON.")
     parser.add_argument("--max-in-flight", type=int, default=64, help="Problems at a time per task.")
     parser.add_argument("--max-concurrency", type=int, default=256, help="Requests in flight per task.")
     parser.add_argument("--seed", type=int, default=0)

@@ -2,9 +2,8 @@
 
     python recipes/label_at_scale/merge.py out/at_scale
 
-Writes ``labels/`` in the run's folder: trees in the order of the problems, failures, ledger, label rows. Needs datatrove
-no more than `label.py`'s modules do. Problems without a result are counted, and the exit code is then 1; merge again
-when they are there.
+Writes ``labels/`` in the run's folder: trees in the order of the problems, failures, ledger, label rows. Unfinished
+ranks may be merged too: problems without a result are counted, and the exit code is 1; merge again when they are there.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def whole_lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
             start += len(line)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Merged:
     """What the ranks have, by problem key; failures by problem id."""
 
@@ -57,6 +56,7 @@ class Merged:
     costs: dict[str, dict[str, Any]]
     failures: dict[str, dict[str, Any]]
     sessions: list[dict[str, Any]]
+    num_duplicates: int = 0
 
 
 def read_ranks(output: Path) -> Merged:
@@ -76,6 +76,7 @@ def read_ranks(output: Path) -> Merged:
         for start, length, tree in whole_lines(path):
             # Equal problems on different ranks have a tree each; the first rank's stays.
             root, key = tree["nodes"][0], tree["problem_key"]
+            merged.num_duplicates += key in merged.trees
             is_mixed = 0 < root["num_correct"] < root["num_decided"]
             merged.trees.setdefault(key, Place(path, start, length, is_mixed))
             merged.id_of_key.setdefault(key, tree["problem_id"])
@@ -84,6 +85,7 @@ def read_ranks(output: Path) -> Merged:
         merged.failures.update({row["problem_id"]: row for _, _, row in whole_lines(folder / "failures.jsonl")})
         if (folder / "summary.json").exists():
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            merged.num_duplicates += summary["num_duplicates"]
             merged.sessions.extend({"rank": int(folder.name), **session} for session in summary["sessions"])
     return merged
 
@@ -111,12 +113,12 @@ def merge(output: Path) -> dict[str, Any]:
     write_atomically(folder / "failures.jsonl", "".join(dump(row) + "\n" for row in failures))
     costs = sorted(found.costs.values(), key=lambda row: order[row["problem_id"]])
     write_atomically(folder / "ledger.jsonl", "".join(dump(row) + "\n" for row in costs))
-    num_done = len(keys) + len(failures)
+    num_done = len(keys) + len(failures) + found.num_duplicates
     summary = LabelSummary(
         num_problems=len(problems),
         num_trees=len(keys),
         num_failed=len(failures),
-        num_duplicates=0,
+        num_duplicates=found.num_duplicates,
         num_resumed=0,
         num_mixed=sum(place.is_mixed for place in found.trees.values()),
         **total_costs(costs),
@@ -136,8 +138,8 @@ def main() -> None:
     print(json.dumps(counts, indent=2))
     if counts["num_without_result"]:
         sys.exit(
-            f"{counts['num_without_result']} problems have neither tree nor failure: their ranks are unfinished, or "
-            "they equal another problem. Run label.py again, then merge again."
+            f"{counts['num_without_result']} problems have neither tree nor failure: their ranks are unfinished. Run "
+            "label.py again, then merge again."
         )
 
 
