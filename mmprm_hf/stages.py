@@ -15,7 +15,6 @@ from typing import Any
 
 import datasets
 import yaml
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .answers import RuleVerifier
 from .data import Problem, SearchTree, content_hash
@@ -220,6 +219,8 @@ def _engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfi
         return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill)
     if policy is None:
         raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs it.")
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
     return TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy), sampling=sampling
     )

@@ -21,6 +21,7 @@ from datatrove.io import get_datafolder
 from trove_steps import LabelProblems, ProblemReader, Run, Server
 
 from mmprm_hf.engines import SamplingConfig
+from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.stages import SEARCHES, read_config
 
 RUN_FILE = "at_scale.json"
@@ -120,6 +121,13 @@ def claim(output: str, run: Run) -> None:
         )
 
 
+def read_options(config: Path | None, search: str) -> list[dict[str, Any]]:
+    """Options of the search, of `SamplingConfig` and of `LabelRowsConfig` (which `merge.py` uses) in a YAML file."""
+    options = read_config(config, SEARCHES[search][1], SamplingConfig, LabelRowsConfig)
+    LabelRowsConfig(**options[2])  # a bad option ends the run before it has cost anything
+    return options
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", choices=EXECUTORS, default="local")
@@ -134,7 +142,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", default="out/at_scale", help="The run's folder or URL.")
     parser.add_argument("--work", help="Folder for unfinished ranks where OUTPUT is a URL or has no file locks.")
     parser.add_argument("--search", choices=sorted(SEARCHES), default="omegaprm")
-    parser.add_argument("--config", type=Path, help="YAML with options of the search and of SamplingConfig.")
+    parser.add_argument("--config", type=Path, help="YAML with options, as `mmprm label` takes it.")
     parser.add_argument("--prefill", choices=["continue", "user"], default="continue")
     parser.add_argument("--extra-body", type=json.loads, default={}, help="More fields of every request, as JSON.")
     parser.add_argument("--max-in-flight", type=int, default=64, help="Problems at a time per task.")
@@ -152,7 +160,7 @@ def absolute(path: str | None) -> str | None:
 
 def main() -> None:
     args = parse_arguments()
-    search_options, sampling_options = read_config(args.config, SEARCHES[args.search][1], SamplingConfig)
+    search_options, sampling_options, _ = read_options(args.config, args.search)
     run = Run(
         data=absolute(args.data),
         num_problems=args.num_problems,

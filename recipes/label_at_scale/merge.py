@@ -1,6 +1,6 @@
 """Join the ranks of a run into one label folder, as `mmprm label` writes it, with rows and statistics.
 
-    python recipes/label_at_scale/merge.py out/at_scale
+    python recipes/label_at_scale/merge.py out/at_scale --config label.yaml
 
 Writes ``labels/`` in the run's folder: trees in the order of the problems, failures, ledger, label rows. Unfinished
 ranks may be merged too: problems without a result are counted, and the exit code is 1; merge again when they are there.
@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from label import RUN_FILE
+from label import RUN_FILE, read_options
 from trove_steps import Problems, Run
 
+from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.labelling.ledger import LabelSummary, total_costs
 from mmprm_hf.labelling.run_files import dump, write_atomically
 from mmprm_hf.stages import write_label_rows
@@ -98,9 +99,11 @@ def tree_lines(places: list[Place]) -> Iterator[bytes]:
             yield file.read(place.length)
 
 
-def merge(output: Path) -> dict[str, Any]:
-    """Write ``labels/`` and return counts."""
-    problems = Problems(Run(**json.loads((output / RUN_FILE).read_text(encoding="utf-8"))))
+def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
+    """Write ``labels/`` and return counts; `config` may hold options of `LabelRowsConfig`."""
+    run = Run(**json.loads((output / RUN_FILE).read_text(encoding="utf-8")))
+    rows_config = LabelRowsConfig(**read_options(config, run.search)[2])
+    problems = Problems(run)
     found = read_ranks(output)
     order = {problem_id: index for index, problem_id in enumerate(problems.ids)}
     keys = sorted(found.trees, key=lambda key: order[found.id_of_key[key]])
@@ -126,7 +129,7 @@ def merge(output: Path) -> dict[str, Any]:
         sessions=tuple(found.sessions),
     )
     write_atomically(folder / "summary.json", dump(dataclasses.asdict(summary), indent=2) + "\n")
-    statistics = write_label_rows(problems, folder)
+    statistics = write_label_rows(problems, folder, rows_config)
     counts = {name: getattr(summary, name) for name in ("num_problems", "num_trees", "num_failed", "num_rollouts")}
     return {**counts, "num_without_result": len(problems) - num_done, "labels": statistics}
 
@@ -134,7 +137,9 @@ def merge(output: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="The folder given to label.py as --output.")
-    counts = merge(parser.parse_args().output)
+    parser.add_argument("--config", type=Path, help="The YAML given to label.py.")
+    args = parser.parse_args()
+    counts = merge(args.output, args.config)
     print(json.dumps(counts, indent=2))
     if counts["num_without_result"]:
         sys.exit(
