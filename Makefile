@@ -56,7 +56,7 @@ test-floor: .floor  ## models, scoring, training, engines and pipeline under the
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
 	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
 
-test-scale: .scale  ## the recipe that labels on many workers: local processes, Ray, Slurm's script, a kill and a restart
+test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm's script; a kill, faults, a restart
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
 
 lint: $(BIN)/mmprm
