@@ -37,10 +37,11 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 		jiter==0.19.0 sniffio==1.3.1 opentelemetry-api==1.45.2
 	touch $@
 
-# datatrove and Ray, for the recipe that labels on many workers.
+# datatrove and Ray, for the recipe that labels on many workers; pip's resolver would bring second copies of our own.
 .scale: $(BIN)/mmprm
-	$(BIN)/pip install --quiet --no-deps --target $@ datatrove==0.10.1 orjson aiofiles aiosqlite httpx httpcore xxhash \
-		loguru ray==2.60.0 msgpack jsonschema jsonschema-specifications referencing rpds-py protobuf
+	$(BIN)/pip install --quiet --no-deps --target $@ datatrove==0.10.1 loguru==0.7.3 humanize==4.17.0 orjson==3.13.0 \
+		httpx==0.28.1 httpcore==1.0.9 ray==2.60.0 msgpack==1.2.4 protobuf==7.36.2 jsonschema==4.26.0 \
+		jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1
 	touch $@
 
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
@@ -55,7 +56,7 @@ test-floor: .floor  ## models, scoring, training, engines and pipeline under the
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
 	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
 
-test-scale: .scale  ## the recipe that labels on many workers: local processes, Ray, a kill and a restart
+test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm's script; a kill, faults, a restart
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
 
 lint: $(BIN)/mmprm
@@ -69,4 +70,4 @@ evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step
 	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
 
 clean:
-	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .scale .serve .serve
+	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .scale .serve

@@ -15,7 +15,6 @@ from typing import Any
 
 import datasets
 import yaml
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .answers import RuleVerifier
 from .data import Problem, SearchTree, content_hash
@@ -97,10 +96,10 @@ def load_problems(folder: Path | None, num_problems: int) -> list[Problem]:
     if folder is None:
         return [problem.to_problem() for problem in nano_problems("train", num_problems)]
     rows = datasets.load_dataset(str(folder), split="train")
-    return [_problem(row) for row in rows.select(range(min(num_problems, len(rows))))]
+    return [problem_from_row(row) for row in rows.select(range(min(num_problems, len(rows))))]
 
 
-def _problem(row: Mapping[str, Any]) -> Problem:
+def problem_from_row(row: Mapping[str, Any]) -> Problem:
     """One row of MM-K12's schema as a `Problem`."""
     meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
     return Problem(
@@ -220,6 +219,8 @@ def _engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfi
         return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill)
     if policy is None:
         raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs it.")
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
     return TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy), sampling=sampling
     )

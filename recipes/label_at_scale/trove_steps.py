@@ -1,40 +1,42 @@
-"""The package's searches as datatrove steps: one document per problem, datatrove's InferenceRunner as the server.
+"""The package's searches as datatrove steps: one document per problem, one run folder per rank.
 
-datatrove starts (or reaches) the server, shards the problems, caches every request and starts again after a kill; the
-search, the parsing and the verdicts are the package's own, so that a tree is the same as `mmprm label` would write.
+datatrove shards the problems, starts the ranks (local processes, Slurm, Ray, Hugging Face Jobs), marks those that are
+finished, and can start a server for each. A rank itself is a run of `mmprm_hf.labelling.driver`: its journal, retries,
+ledger and seeds, so that a tree is the one that `mmprm label` writes, byte for byte.
 
-Every sample has a seed of its own, derived from problem, prefix, request and sample index. It must: datatrove's request
-cache answers equal payloads with one answer, so that after a restart a search without seeds would see one rollout many
-times over.
+Not datatrove's own InferenceRunner (0.10.1): it reaches no server on another machine (its probe asks for /v1/v1/models,
+or its requests go to /chat/completions), one HTTP 429, 500 or 503 ends a rank, requests have no timeout, and a result
+that could not be saved is dropped with a warning. README.md says how that was tried.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import random
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 from datatrove.data import Document, DocumentsPipeline
+from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.inference.run_inference import InferenceConfig, InferenceRunner
-from datatrove.pipeline.inference.types import InferenceError, InferenceResult
-from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.logging import logger
 
 from mmprm_hf.answers import RuleVerifier
-from mmprm_hf.data import Problem, content_hash
-from mmprm_hf.engines import EndpointEngine, EngineUnavailableError, ProblemInputError, SamplingConfig
-from mmprm_hf.engines.chat import ChatChoice, ChatReply
-from mmprm_hf.engines.chat_client import RequestRefusedError
-from mmprm_hf.labelling.tree_draft import NothingJudgedError
-from mmprm_hf.problem_keys import problem_key
-from mmprm_hf.stages import SEARCHES, load_problems
+from mmprm_hf.data import Problem
+from mmprm_hf.engines import ChatClient, EndpointEngine, SamplingConfig
+from mmprm_hf.labelling.driver import LabelSummary, label_problems_async
+from mmprm_hf.nano.world import problems as nano_problems
+from mmprm_hf.stages import SEARCHES, problem_from_row
 
-Generate = Callable[[dict[str, Any]], Awaitable[InferenceResult]]
-METADATA_KEY = "labels"
+API_KEY_VARIABLE = "MMPRM_API_KEY"
+# A rank's results, without the journal of unfinished problems.
+RANK_FILES = ("run.json", "trees.jsonl", "failures.jsonl", "ledger.jsonl", "summary.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,198 +44,233 @@ class Run:
     """What makes a run; equal on every rank.
 
     Args:
-        data: Dataset folder in MM-K12's schema; None for the nano world.
+        data: Dataset in MM-K12's schema (folder or Hub id); None for the nano world.
         num_problems: The first so many train problems.
+        num_tasks: Shards; problem i belongs to rank ``i % num_tasks``.
         model: The policy's name at the server.
         search: Key of `mmprm_hf.stages.SEARCHES`.
         search_options, sampling_options: What differs from the defaults of the search's and the sampling's dataclass.
         prefill: How a prefix is shown, see `EndpointEngine`.
+        extra_body: More fields for every request, see `ChatClient`.
         seed: Of the run.
     """
 
-    data: Path | None
+    data: str | None
     num_problems: int
+    num_tasks: int
     model: str
     search: str = "omegaprm"
     search_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sampling_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prefill: str = "continue"
+    extra_body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
 
+    def engine(self, url: str, max_concurrency: int) -> EndpointEngine:
+        """The engine on a server. The key, if any, comes from the worker's environment and is written nowhere."""
+        chat = ChatClient(
+            url,
+            self.model,
+            api_key=os.environ.get(API_KEY_VARIABLE),
+            max_concurrency=max_concurrency,
+            extra_body=self.extra_body,
+        )
+        return EndpointEngine(chat, sampling=SamplingConfig(**self.sampling_options), prefill=self.prefill)
+
     @property
-    def sampling(self) -> SamplingConfig:
-        """How tokens are drawn."""
-        return SamplingConfig(**self.sampling_options)
+    def search_config(self) -> Any:
+        """The search's dataclass."""
+        return SEARCHES[self.search][1](**self.search_options)
+
+
+class Problems(Sequence[Problem]):
+    """The problems of a run, each read when it is asked for: a rank holds only the figures in flight."""
+
+    def __init__(self, run: Run) -> None:
+        if run.data is None:
+            self._nano = nano_problems("train", run.num_problems)
+            self._rows = None
+            self.ids = [problem.id for problem in self._nano]
+        else:
+            rows = datasets.load_dataset(run.data, split="train")
+            self._rows = rows.select(range(min(run.num_problems, len(rows))))
+            self.ids = list(self._rows.select_columns(["id"])["id"])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Problem:
+        return self._nano[index].to_problem() if self._rows is None else problem_from_row(self._rows[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where a rank's requests go.
+
+    Args:
+        endpoints: Running OpenAI-compatible servers, with or without ``/v1``; rank r takes number ``r % len``. Empty:
+            datatrove starts a server for the rank.
+        kind: What to start: "vllm", "sglang" or "custom" (a script, as option `server_script`).
+        options: Arguments of the started server, such as ``{"tensor-parallel-size": 2}``.
+        max_context: The started server's context length in tokens.
+    """
+
+    endpoints: tuple[str, ...] = ()
+    kind: str = "vllm"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_context: int = 8192
+
+    @contextlib.asynccontextmanager
+    async def url(self, model: str, rank: int) -> AsyncIterator[str | None]:
+        """The URL to send requests to; None on a node that only lends its devices to the rank's server."""
+        if self.endpoints:
+            yield self.endpoints[rank % len(self.endpoints)]
+            return
+        from datatrove.pipeline.inference.run_inference import InferenceConfig
+        from datatrove.pipeline.inference.servers import CustomServer, SGLangServer, VLLMServer
+
+        server_class = {"vllm": VLLMServer, "sglang": SGLangServer, "custom": CustomServer}[self.kind]
+        # vLLM fills in what a request leaves out (top_k) from the model's own generation config, unless told not to.
+        own = {"generation-config": "vllm"} if self.kind == "vllm" else {}
+        config = InferenceConfig(
+            server_type=self.kind,  # type: ignore[arg-type]
+            model_name_or_path=model,
+            model_max_context=self.max_context,
+            model_kwargs={**own, **self.options},
+            server_ready_delay_sec=2.0,
+        )
+        async with server_class(config, rank) as server:
+            if server is None:
+                yield None
+                return
+            # One token asked through datatrove: it answers once the server is up, and raises if it does not start.
+            question = [{"role": "user", "content": "1 + 1 = ?"}]
+            await server.make_request({"model": model, "messages": question, "max_tokens": 1, "seed": 0})
+            yield server.get_base_url()
 
 
 class ProblemReader(PipelineStep):
-    """First step: one document per problem of this rank. It holds the problem's place; figures stay in the dataset."""
+    """First step: one document per problem of the rank. It holds the problem's place; figures stay in the dataset."""
 
     name = "Problems"
     type = "Reader"
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self.problems_of = run
+        self.settings = run
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        """Yield every `world_size`-th problem, from `rank` on."""
-        problems = load_problems(self.problems_of.data, self.problems_of.num_problems)
-        for index in range(rank, len(problems), world_size):
-            yield Document(text=problems[index].question, id=problems[index].id, metadata={"index": index})
-
-
-class DatatroveChat:
-    """datatrove's `generate` callback as a `ChatModel`: one call per sample, since it returns the first choice only."""
-
-    def __init__(self, generate: Generate, model: str) -> None:
-        self.generate, self.identity = generate, {"model": model}
-        self.usage: Counter[str] = Counter()
-
-    async def complete(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        seeds: Sequence[int] = (0,),
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        max_new_tokens: int = 512,
-        stop_strings: Sequence[str] = (),
-        continue_final_message: bool = False,
-    ) -> ChatReply:
-        """Return one choice per seed.
+        """Yield every `world_size`-th problem, from `rank` on.
 
         Raises:
-            RequestRefusedError: if the server will not have the request.
-            EngineUnavailableError: if it fails otherwise; the rank stops and goes on from its cache later.
+            ValueError: if the executor has another number of tasks than the run.
         """
-        payload: dict[str, Any] = {
-            "messages": list(messages),
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_tokens": max_new_tokens,
-            **({"top_k": top_k} if top_k else {}),
-            **({"stop": list(stop_strings)} if stop_strings else {}),
-            **({"continue_final_message": True, "add_generation_prompt": False} if continue_final_message else {}),
-        }
-        results = await asyncio.gather(*(self._one({**payload, "seed": seed}) for seed in seeds))
-        num_prompt_tokens = max(result.usage.get("prompt_tokens") or 0 for result in results)
-        choices = [
-            ChatChoice(
-                result.text,
-                "stop" if result.finish_reason == "stop" else "length",
-                result.usage.get("completion_tokens") or 0,
+        if world_size != self.settings.num_tasks:
+            raise ValueError(
+                f"The executor has {world_size} tasks and the run {self.settings.num_tasks}. Problems are dealt out by "
+                "this number; give both the same."
             )
-            for result in results
-        ]
-        self.usage.update(requests=len(results), prompt_tokens=num_prompt_tokens)
-        self.usage["completion_tokens"] += sum(choice.num_tokens for choice in choices)
-        return ChatReply(tuple(choices), num_prompt_tokens)
-
-    async def _one(self, payload: dict[str, Any]) -> InferenceResult:
-        try:
-            result = await self.generate(payload)
-        except InferenceError as error:
-            # datatrove 0.10.1 tells a refusal (HTTP 400) by this name in the text alone.
-            if "BadRequestError" in str(error.error):
-                raise RequestRefusedError(400, str(error.error)[:300]) from error
-            raise EngineUnavailableError(f"The server failed: {str(error.error)[:300]}") from error
-        return result
+        ids = Problems(self.settings).ids
+        for index in range(rank, len(ids), world_size):
+            yield Document(text=ids[index], id=ids[index], metadata={"index": index})
 
 
-def engine_for(run: Run, generate: Generate | None = None) -> EndpointEngine:
-    """The engine of a run; without `generate` only its identity is of use."""
-    chat = DatatroveChat(generate or _no_server, run.model)
-    return EndpointEngine(chat, sampling=run.sampling, prefill=run.prefill)
-
-
-async def _no_server(payload: dict[str, Any]) -> InferenceResult:
-    raise EngineUnavailableError("No server belongs to this engine.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """Made once per rank: the problems and what judges them."""
-
-    run: Run
-
-    def __call__(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "problems": load_problems(self.run.data, self.run.num_problems),
-            "verifier": RuleVerifier(),
-        }
-
-
-async def label_document(
-    document: Document, generate: Generate, *, run: Run, problems: Sequence[Problem], verifier: RuleVerifier
-) -> dict[str, Any]:
-    """Search one problem; its result is a tree, or a failure with its reason."""
-    problem = problems[document.metadata["index"]]
-    engine = engine_for(run, generate)
-    search, config_class = SEARCHES[run.search]
-    row: dict[str, Any] = {"problem_id": problem.id, "index": document.metadata["index"]}
-    try:
-        key = problem_key(problem)
-        rng = random.Random(content_hash(run.seed, key))
-        tree = await search(problem, engine, verifier, config_class(**run.search_options), rng)
-        row["tree"] = dataclasses.replace(tree, problem_key=key).to_dict()
-    except (NothingJudgedError, ProblemInputError, ValueError) as error:
-        row["failure"] = {"problem_id": problem.id, "error": type(error).__name__, "reason": str(error)}
-    return {**row, "usage": dict(engine.usage)}
-
-
-def result_rows(writer: Any, document: Document) -> dict[str, Any]:
-    """What the writer writes of a document: the result, without the document around it."""
-    return document.metadata[METADATA_KEY][0]
-
-
-def build_pipeline(
-    run: Run,
-    output: str,
-    checkpoints: str,
-    *,
-    server: str = "endpoint",
-    endpoint_url: str | None = None,
-    max_concurrent_generations: int = 256,
-    documents_per_chunk: int = 200,
-    model_options: Mapping[str, Any] | None = None,
-) -> list[PipelineStep]:
-    """Return reader and runner.
+class LabelProblems(PipelineStep):
+    """Last step: search the rank's problems into the run folder ``OUTPUT/ranks/<rank>``.
 
     Args:
         run: What to label and how.
-        output: Folder (or fsspec URL) of the shards, ``shard_<rank>_<chunk>.jsonl.gz``.
-        checkpoints: Folder on a disk that survives a restart of the rank, for cached requests and finished documents.
-        server: "endpoint", "vllm" or "sglang"; the last two are started by datatrove, one per rank.
-        endpoint_url: For "endpoint": without ``/v1`` for http on this machine, with it elsewhere (datatrove 0.10.1).
-        max_concurrent_generations: Samples in flight per rank; problems in flight follow from it.
-        documents_per_chunk: Problems per file.
-        model_options: Arguments for a server that datatrove starts.
+        server: Where requests go.
+        output: Folder or fsspec URL of the whole run.
+        work: Folder for run folders while they grow, on a disk of this machine or a shared one that has file locks.
+            None takes `output`, which must then be such a folder. Otherwise results are copied from here to `output`
+            every ten minutes and at the end, and back when a rank starts on an empty disk.
+        max_in_flight: Problems searched at a time.
+        max_concurrency: The most requests in flight.
+        copy_seconds: Time between copies.
     """
-    config = InferenceConfig(
-        server_type=server,  # type: ignore[arg-type]
-        model_name_or_path=run.model,
-        endpoint_url=endpoint_url,
-        max_concurrent_generations=max_concurrent_generations,
-        max_concurrent_documents=max(2, max_concurrent_generations // 4),
-        model_kwargs=dict(model_options or {}) or None,
-        metric_interval=600,
-    )
-    writer = JsonlWriter(output, output_filename="shard_${rank}_${chunk_index}.jsonl.gz", adapter=result_rows)
-    runner = InferenceRunner(
-        rollout_fn=label_document,
-        config=config,
-        output_writer=writer,
-        shared_context=Context(run),
-        checkpoints_local_dir=checkpoints,
-        records_per_chunk=documents_per_chunk,
-        metadata_key=METADATA_KEY,
-    )
-    return [ProblemReader(run), runner]
+
+    name = "Labels"
+    type = "Search"
+
+    def __init__(
+        self,
+        run: Run,
+        server: Server,
+        output: str,
+        *,
+        work: str | None = None,
+        max_in_flight: int = 64,
+        max_concurrency: int = 256,
+        copy_seconds: float = 600.0,
+    ) -> None:
+        super().__init__()
+        if work is None and not get_datafolder(output).is_local():
+            raise ValueError(f"Found output={output!r}, which is no folder of this machine. Name one as `work` too.")
+        self.settings, self.server, self.output, self.work = run, server, output, work
+        self.max_in_flight, self.max_concurrency, self.copy_seconds = max_in_flight, max_concurrency, copy_seconds
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> None:
+        """Label what the documents name; nothing is passed on."""
+        place = f"ranks/{rank:05d}"
+        folder = Path(self.work or self.output) / place
+        with self.track_time(unit="rank"):
+            if self.work is None:
+                summary = asyncio.run(self._label(data, folder, rank))
+            else:
+                target = get_datafolder(f"{self.output.rstrip('/')}/{place}")
+                if not (folder / "run.json").exists():
+                    copy_files(target, get_datafolder(str(folder)))
+                summary = asyncio.run(self._label_and_copy(data, folder, target, rank))
+        if summary is not None:
+            for name in ("num_trees", "num_failed", "num_mixed", "num_rollouts", "tokens_in", "tokens_out"):
+                self.stat_update(name, value=getattr(summary, name), unit="rank")
+            logger.info(json.dumps({**dataclasses.asdict(summary), "sessions": len(summary.sessions)}))
+
+    async def _label_and_copy(
+        self, data: DocumentsPipeline, folder: Path, target: Any, rank: int
+    ) -> LabelSummary | None:
+        source = get_datafolder(str(folder))
+
+        async def copy_now_and_then() -> None:
+            while True:
+                await asyncio.sleep(self.copy_seconds)
+                await asyncio.to_thread(copy_files, source, target)
+
+        copying = asyncio.create_task(copy_now_and_then())
+        try:
+            return await self._label(data, folder, rank)
+        finally:
+            copying.cancel()
+            await asyncio.gather(copying, return_exceptions=True)
+            copy_files(source, target)
+
+    async def _label(self, data: DocumentsPipeline, folder: Path, rank: int) -> LabelSummary | None:
+        run, problems = self.settings, Problems(self.settings)
+
+        def named() -> Iterator[Problem]:
+            for document in data:
+                yield problems[document.metadata["index"]]
+
+        async with self.server.url(run.model, rank) as url:
+            if url is None:
+                return None
+            return await label_problems_async(
+                named(),
+                run.engine(url, self.max_concurrency),
+                RuleVerifier(),
+                SEARCHES[run.search][0],
+                run.search_config,
+                folder,
+                seed=run.seed,
+                max_in_flight=self.max_in_flight,
+                progress=False,
+            )
 
 
-def shards(output: Path) -> Iterable[Path]:
-    """Files that the ranks have written."""
-    return sorted(output.glob("shard_*.jsonl*"))
+def copy_files(source: Any, target: Any) -> None:
+    """Copy a rank's result files from one datatrove folder to another, those that are there."""
+    for name in RANK_FILES:
+        if source.exists(name):
+            with source.open(name, "rb") as read, target.open(name, "wb") as written:
+                shutil.copyfileobj(read, written)

@@ -1,60 +1,88 @@
 """An OpenAI-compatible server on loopback whose policy is a seeded walk; run as a process of its own by the tests.
 
-    python walk_server.py PORT_FILE LOG_FILE
+    python walk_server.py --log LOG_FILE --port-file PORT_FILE [--port N] [--answers JSON_FILE] [--faults SHARE]
 
-Every request is a line of LOG_FILE. The same messages and seed give the same answer in any process.
+Every answered request is a line of LOG_FILE. The same messages and seed give the same answer in any process. With
+`faults`, that share of requests is answered HTTP 500 or 429 when it is first sent.
 """
 
+import argparse
+import base64
 import hashlib
+import io
 import json
 import random
 import re
-import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from PIL import Image
 
 NUM_STEPS = 4
 
 
-def walk(messages: list, seed: int) -> str:
-    """Continue the assistant's steps: each goes wrong for good at 1 in 6; right walks answer the sum."""
+def pixels_of(parts: list) -> list[str]:
+    """Hash of size and pixels of every figure among the parts of a message."""
+    figures = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    images = [Image.open(io.BytesIO(base64.b64decode(url.partition(";base64,")[2]))) for url in figures]
+    return [hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()[:16] for image in images]
+
+
+def walk(messages: list, seed: int, answers: dict[str, str] | None = None) -> str:
+    """Continue the assistant's steps: each goes wrong for good at 1 in 6.
+
+    A right walk answers the sum of the question's numbers or, where there is a figure, what `answers` says of its
+    pixels; a wrong one 1 more.
+    """
     question = messages[0]["content"]
     text = question if isinstance(question, str) else question[-1]["text"]
+    figures = [] if isinstance(question, str) else pixels_of(question)
     prefix = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
     steps = re.findall("<step>(.*?)</step>", prefix)
-    digest = hashlib.sha256(json.dumps([text, steps, seed]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([text, figures, steps, seed]).encode()).hexdigest()
     rng = random.Random(digest)
     written = ""
     while len(steps) < NUM_STEPS:
         is_bad = any(step.startswith("bad") for step in steps) or rng.random() < 1 / 6
         steps.append(f"{'bad' if is_bad else 'good'} {len(steps)}.{rng.randrange(2)}")
         written += f"<step>{steps[-1]}</step>"
-    numbers = [int(number) for number in re.findall(r"\d+", text)] or [0]
-    answer = sum(numbers) + any(step.startswith("bad") for step in steps)
-    return f"{written}<answer>{answer}</answer>"
+    right = int((answers or {}).get(figures[0], -1)) if figures else sum(map(int, re.findall(r"\d+", text)))
+    return f"{written}<answer>{right + any(step.startswith('bad') for step in steps)}</answer>"
 
 
 class Handler(BaseHTTPRequestHandler):
     log_path: Path
+    answers: dict[str, str]
+    faults: float
+    seen: set[str] = set()
+    lock = threading.Lock()
 
     def do_GET(self) -> None:
         self._answer({"object": "list", "data": [{"id": "walk", "object": "model"}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        has_figure = not isinstance(body["messages"][0]["content"], str)
-        line = json.dumps({"seed": body["seed"], "messages": body["messages"][-1:], "has_figure": has_figure})
-        with self.log_path.open("a") as log:
-            log.write(line[-300:] + "\n")
-        text = walk(body["messages"], body["seed"])
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        with self.lock:
+            is_new = digest not in self.seen
+            self.seen.add(digest)
+        if is_new and int(digest[:8], 16) < self.faults * 2**32:
+            self._answer({"error": {"message": "try again"}}, 500 if int(digest[8], 16) % 2 else 429)
+            return
+        question = body["messages"][0]["content"]
+        line = {"digest": digest, "figures": [] if isinstance(question, str) else pixels_of(question)}
+        with self.lock, self.log_path.open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        text = walk(body["messages"], body["seed"], self.answers)
         message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 50, "completion_tokens": len(text) // 4, "total_tokens": 50 + len(text) // 4}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self._answer({"id": "x", "object": "chat.completion", "model": "walk", "choices": [choice], "usage": usage})
 
-    def _answer(self, content: dict) -> None:
+    def _answer(self, content: dict, status: int = 200) -> None:
         body = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -65,10 +93,20 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Handler.log_path = Path(sys.argv[2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--port-file", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--answers", type=Path)
+    parser.add_argument("--faults", type=float, default=0.0)
+    options = parser.parse_args()
+    Handler.log_path, Handler.faults = options.log, options.faults
+    Handler.answers = {} if options.answers is None else json.loads(options.answers.read_text())
     Handler.log_path.touch()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     server.daemon_threads = True
-    Path(sys.argv[1] + ".part").write_text(str(server.server_port))
-    Path(sys.argv[1] + ".part").rename(sys.argv[1])
+    if options.port_file is not None:
+        draft = options.port_file.with_suffix(".part")
+        draft.write_text(str(server.server_port))
+        draft.rename(options.port_file)
     server.serve_forever()
