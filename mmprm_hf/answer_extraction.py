@@ -12,12 +12,13 @@ MAX_RESPONSE_CHARS = 20_000
 """Of a longer response only the end is read: it is a degenerate loop."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
-    r"^[ \t†*#>]*(?:(?:final |correct )?answer|ans|a|答案)(?:\*\*)?[ \t]*(?::|：|=|是|为)[ \t*]*(?P<answer>[^\s*][^\n]*)",
+    r"^[ \t†*#>]*(?:(?:final |correct )?answer|ans|a|答案)(?:\*\*)?[ \t]*(?::|：|=|是|为)[ \t*]*"
+    r"(?P<answer>[^\s*][^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _PHRASE = re.compile(
     r"\b(?:answer|result|solution|choice|option)\b(?: (?:to|of|for)\b[^.\n]{0,60}?)?[ \t]*"
-    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\s{0,3}(?P<answer>\S[^\n]*)"
+    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\s{0,3}(?=(?P<answer>\S[^\n]*))"
     r"|(?:答案[ \t]*[是为:：]?|故选|应?选择?)[ \t]*[:：]?[ \t]*(?P<chinese>[^\s。][^\n。]*)",
     re.IGNORECASE,
 )
@@ -46,7 +47,7 @@ def extract_answer(response: str) -> str | None:
         return _braced(response[boxes[-1].end() :]) or None
     lines = list(_ANSWER_LINE.finditer(response))
     if lines:
-        return lines[-1].group("answer").strip()
+        return lines[-1].group("answer").strip().rstrip("。")
     phrases = list(_PHRASE.finditer(response))
     if phrases:
         text = phrases[-1].group("answer") or phrases[-1].group("chinese")

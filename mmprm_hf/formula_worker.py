@@ -8,12 +8,14 @@ a limit on processor time where the parent is gone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import resource
 import signal
 import sys
+from typing import Any
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
 """Towers of powers must not take the machine's memory; sympy itself needs a few hundred MB of addresses."""
@@ -25,14 +27,12 @@ class _OutOfTime(BaseException):
 
 def verify_formula(answer: str, gold: str, timeout_seconds: float) -> str:
     """Return "correct", "incorrect" or "undecided" (an unreadable gold, no time, an error inside math-verify)."""
-    from math_verify import parse, verify
+    from math_verify import verify
 
     # One alarm of our own: math-verify's are whole seconds for each call, and it reports them as plain False or [].
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     try:
-        gold_parsed, answer_parsed = (
-            parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None) for text in (gold, answer)
-        )
+        gold_parsed, answer_parsed = _parse(gold), _parse(answer)
         if not gold_parsed:
             return "undecided"
         return "correct" if verify(gold_parsed, answer_parsed, timeout_seconds=None) else "incorrect"
@@ -42,6 +42,13 @@ def verify_formula(answer: str, gold: str, timeout_seconds: float) -> str:
         return "undecided"  # what sympy and the parser raise on text that is no formula
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@functools.lru_cache(maxsize=2048)  # an answer is compared with all options, a gold with all answers
+def _parse(text: str) -> list[Any]:
+    from math_verify import parse
+
+    return parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None)
 
 
 def _raise_out_of_time(*_: object) -> None:
