@@ -15,6 +15,8 @@ from fractions import Fraction
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _REPLACEMENTS = (
+    (r"\x0c(?=[A-Za-z])", r"\\f"),  # \frac and \boxed that went through a reader of escapes
+    (r"\x08(?=[A-Za-z])", r"\\b"),
     (r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox)\s*\{([^{}]*)\}", r" \1 "),
     (r"\\\$|\$|\\[()\[\]]", " "),
     (r"\\[,;:!> ]|~|\\q?quad\b|\\(?:left|right|displaystyle|bf|rm|it)\b", " "),
@@ -33,8 +35,8 @@ _REPLACEMENTS = (
     (r"\s+", " "),
 )
 _LEAD_IN = re.compile(
-    r"(?:\b(?:final |correct |right )?(?:answer|result|solution)\s*(?:is|are|:|=|would be)|答案\s*[是为:]?|故选|选择?)"
-    r"\s*:?\s*",
+    r"(?:\b(?:final |correct |right )?(?:answer|result|solution)\s*(?:is|are|:|=|would be)|答案\s*[是为:]?|故选"
+    r"|选(?!项)择?)\s*:?\s*",
     re.IGNORECASE,
 )
 
@@ -44,6 +46,7 @@ def clean(text: str) -> str:
     """Text without boxes, math delimiters, text macros, lead-ins and closing punctuation."""
     text = re.sub(r"[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
+    text = re.sub(r"\x08oxed\b", r"\\boxed", text)
     text = unicodedata.normalize("NFKC", text.replace("°", r"\degree ")).replace("\u2044", "/").replace("。", ".")
     text = _last_box(text)
     text += "}" * (text.count("{") - text.count("}"))  # a cut formula is read as far as it goes
@@ -106,7 +109,7 @@ _UNITS: dict[str, tuple[str, Fraction]] = {  # singular, American spelling; `_wi
     name: (dimension, Fraction(factor))
     for dimension, names in {
         "length": "mm .001 millimeter .001 cm .01 centimeter .01 dm .1 decimeter .1 m 1 meter 1 km 1000 kilometer 1000 "
-        "in .0254 inch .0254 inche .0254 ft .3048 foot .3048 feet .3048",
+        "in .0254 inch .0254 inche .0254 ft .3048 foot .3048 feet .3048 mile 1609.344",
         "mass": "g .001 gram .001 kg 1 kilogram 1",
         "time": "s 1 sec 1 second 1 min 60 minute 60 h 3600 hr 3600 hour 3600 day 86400",
         "volume": "ml .001 mL .001 milliliter .001 l 1 L 1 liter 1",
@@ -120,7 +123,17 @@ _NOT_A_UNIT = re.compile(
     r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over"
 )
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WORDS: dict[str, int] = {
+    word: int(number)
+    for number, word in re.findall(
+        r"(\d+) (\w+)",
+        "0 zero 1 one 2 two 3 three 4 four 5 five 6 six 7 seven 8 eight 9 nine 10 ten 11 eleven 12 twelve 13 thirteen "
+        "14 fourteen 15 fifteen 16 sixteen 17 seventeen 18 eighteen 19 nineteen 20 twenty 30 thirty 40 forty 50 fifty "
+        "60 sixty 70 seventy 80 eighty 90 ninety",
+    )
+}
+_PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5}
+_CHINESE_DIGITS = dict(zip("零一二三四五六七八九两", (*range(10), 2), strict=True))
 _PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 _FRACTION = r"\\frac\s*(?:\{\s*(\d{1,40})\s*\}|(\d))\s*(?:\{\s*(\d{1,40})\s*\}|(\d))|(\d{1,40})\s*/\s*(\d{1,40})"
 NUMBER = re.compile(
@@ -148,8 +161,9 @@ def read_value(text: str) -> Value | None:
 
 def _read_number(text: str) -> Number | None:
     """A number with or without a unit, a compound (2 hours 30 minutes) or a small number word."""
-    if text.casefold() in _WORDS:
-        text = str(_WORDS.index(text.casefold()))
+    text = _digits_for_words(text)
+    if re.match(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?![\d/])", text):
+        text = re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "", text)  # 10 000
     match = NUMBER.match(text)
     raw = number_of(match) if match else None
     if raw is None:
@@ -165,6 +179,30 @@ def _read_number(text: str) -> Number | None:
         total = first.value + second.value if is_sum else None
         return Number(total, total, first.unit) if is_sum else None
     return _with_unit(raw, rest, num_decimals)
+
+
+def _digits_for_words(text: str) -> str:
+    """Text whose leading number words (twenty-one, one hundred, three quarters, 三十) are digits."""
+    chinese = re.match("([一二两三四五六七八九]?)十([一二三四五六七八九]?)", text)
+    if chinese:
+        tens, ones = (_CHINESE_DIGITS.get(digit) for digit in chinese.groups())
+        return f"{10 * (1 if tens is None else tens) + (ones or 0)}{text[chinese.end() :]}"
+    if text[:1] in _CHINESE_DIGITS:
+        return f"{_CHINESE_DIGITS[text[0]]}{text[1:]}"
+    words = re.split(r"(?<=y)-(?=[a-z])|-(?=half|third|quarter|fifth)| ", text.casefold(), maxsplit=3)
+    if words[0] in _PARTS and len(words) == 1:
+        return f"1/{_PARTS[words[0]]}"
+    if words[0] not in _WORDS:
+        return text
+    total, num_used = _WORDS[words[0]], 1
+    if len(words) > 1:
+        if words[1] in _PARTS:
+            total, num_used = f"{total}/{_PARTS[words[1]]}", 2
+        elif total >= 20 and 0 < _WORDS.get(words[1], 0) < 10:
+            total, num_used = total + _WORDS[words[1]], 2
+        elif words[1] in _WORDS:
+            return text  # two three: no number
+    return " ".join([str(total), *words[num_used:]])
 
 
 def number_of(match: re.Match[str]) -> Fraction | None:
@@ -186,6 +224,14 @@ def _with_unit(raw: Fraction, text: str, num_decimals: int) -> Number | None:
         raw, text = raw * _SCALES[scale], rest
         if not text:
             return Number(raw, raw)
+    text = re.sub("^(?:度|°)$", "degrees", text)
+    ratio = re.fullmatch(r"([A-Za-z][A-Za-z ]*?)\s*(?:/|\bper\b)\s*([A-Za-z ]+)", text)
+    if ratio:
+        over, under = (_with_unit(Fraction(1), part, 0) for part in ratio.groups())
+        if not (over and under):
+            return None
+        unit = f"{over.unit}/{under.unit}" if over.unit and under.unit else ""
+        return Number(raw * over.value / under.value if unit else raw, raw, unit, num_decimals)
     match = _UNIT.fullmatch(text)
     if not match:
         return None
@@ -240,13 +286,17 @@ def same_value(gold: Value, answer: Value) -> bool:
     if isinstance(gold, Colon) and isinstance(answer, Colon):
         if gold.half_day and answer.half_day and gold.half_day != answer.half_day:
             return False
+        if bool(gold.half_day) != bool(answer.half_day) and max(gold.parts[0], answer.parts[0]) > 12:
+            return _on_24_hours(gold) == _on_24_hours(answer)
         is_ratio = not (gold.is_time and answer.is_time) and len(gold.parts) == len(answer.parts)
         pairs = list(zip(gold.parts, answer.parts, strict=False))
         return gold.parts == answer.parts or (
             is_ratio and pairs[0] != (0, 0) and all(a * pairs[0][1] == b * pairs[0][0] for a, b in pairs[1:])
         )
     if isinstance(gold, Colon) and isinstance(answer, Number):
-        is_plain_ratio = len(gold.parts) == 2 and not gold.is_time and not answer.unit
+        # 5:12 may be a time; the fraction 5/12 is none, and has to be that very one.
+        is_fraction = answer.raw.denominator > 1 and not answer.num_decimals and answer.raw.numerator == gold.parts[0]
+        is_plain_ratio = len(gold.parts) == 2 and (not gold.is_time or is_fraction) and not answer.unit
         return is_plain_ratio and gold.parts[0] == gold.parts[1] * answer.value
     if isinstance(gold, _Sequence) and isinstance(answer, _Sequence):
         if gold.brackets != answer.brackets or len(gold.parts) != len(answer.parts):
@@ -263,6 +313,11 @@ def same_value(gold: Value, answer: Value) -> bool:
     return False
 
 
+def _on_24_hours(time: Colon) -> tuple[Fraction, ...]:
+    hour = time.parts[0] % 12 + (12 if time.half_day == "p" else 0) if time.half_day else time.parts[0]
+    return (hour, *time.parts[1:])
+
+
 def _same_number(gold: Number, answer: Number) -> bool:
     """Equal values: units agree or one is missing, 30 % is 30 and 0.3, and 0.33 is 1/3 (never 0.334)."""
     if gold.unit and answer.unit:
@@ -276,3 +331,32 @@ def _same_number(gold: Number, answer: Number) -> bool:
         if decimal.num_decimals >= 2 and not exact.num_decimals and exact.raw.denominator > 1:
             return round(exact.raw, decimal.num_decimals) == decimal.raw
     return False
+
+
+_ENDS = r"(-?\s*(?:\\infty|[\d.]+(?:/\d+)?|\\frac\s*\{[^{}]+\}\s*\{[^{}]+\}|\\sqrt\s*\{[^{}]+\}|\\pi))"
+_BELOW, _ABOVE = r"(<=?|\\leq?(?:slant)?\b|≤|\\lt\b)", r"(>=?|\\geq?(?:slant)?\b|≥|\\gt\b)"
+_BETWEEN = re.compile(rf"{_ENDS}\s*{_BELOW}\s*[A-Za-z]\s*{_BELOW}\s*{_ENDS}")
+_ONE_SIDED = re.compile(rf"[A-Za-z]\s*(?:{_BELOW}|{_ABOVE})\s*{_ENDS}")
+
+
+def interval_of(text: str) -> str:
+    r"""A cleaned inequality in one letter as an interval, any other text unchanged.
+
+    Example:
+        >>> interval_of(r"1 \le x < 3"), interval_of("x > 2")
+        ('[1,3)', '(2,\\infty)')
+    """
+
+    def is_closed(relation: str) -> bool:
+        return relation not in ("<", ">", "\\lt", "\\gt")
+
+    between, one_sided = _BETWEEN.fullmatch(text), _ONE_SIDED.fullmatch(text)
+    if between:
+        low, after_low, before_high, high = between.groups()
+        return f"{'[' if is_closed(after_low) else '('}{low},{high}{']' if is_closed(before_high) else ')'}"
+    if one_sided:
+        below, above, end = one_sided.groups()
+        if below:
+            return rf"(-\infty,{end}{']' if is_closed(below) else ')'}"
+        return rf"{'[' if is_closed(above) else '('}{end},\infty)"
+    return text

@@ -16,7 +16,18 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from mmprm_hf.answer_values import NAME, NUMBER, Colon, Number, Value, clean, number_of, read_value, same_value
+from mmprm_hf.answer_values import (
+    NAME,
+    NUMBER,
+    Colon,
+    Number,
+    Value,
+    clean,
+    interval_of,
+    number_of,
+    read_value,
+    same_value,
+)
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.formula_pool import shared_pool
 
@@ -66,8 +77,9 @@ class RuleVerifier:
             options: Choices in letter order; non-empty makes it a choice problem whatever `answer_type` says.
 
         Returns:
-            UNDECIDED also for a gold that cannot be read, a timeout, a letter that contradicts the value beside it,
-            and wordy answers that a reader could take either way.
+            UNDECIDED also for a gold that cannot be read, a timeout, a letter that contradicts the value beside it, a
+            formula cut off as long as it is the gold's beginning, a misspelt option, and wordy answers that a reader
+            could take either way.
 
         Example:
             >>> RuleVerifier().verify("$\\\\frac{1}{2}$", "0.5")
@@ -91,7 +103,14 @@ def _verify(
         return Verdict.UNDECIDED
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
+    is_cut = answer.count("{") > answer.count("}")
     gold, answer = clean(gold), clean(answer[-MAX_RULE_CHARS:])
+    if is_cut:
+        letter = string.ascii_uppercase.find(gold) if len(gold) == 1 else -1
+        whole = (clean(options[letter]) if 0 <= letter < len(options) else gold).replace(" ", "")
+        beginning = answer.replace(" ", "").rstrip("}")
+        if beginning and whole.startswith(beginning) and whole.rstrip("}") != beginning:
+            return Verdict.UNDECIDED  # \frac{1 of \frac{1}{2}: as the gold begins, and nobody knows how it went on
     if options or answer_type == "choice":
         return _verify_choice(answer, gold, tuple(clean(option) for option in options), compare)
     return _verify_value(answer, gold, compare)
@@ -182,6 +201,8 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...], compare: _C
     stated = _options_equal_to(read[1] if read else answer, options, compare)
     if read and stated and read[0] not in stated and set(gold_letters) & {read[0], *stated}:
         return Verdict.UNDECIDED  # "(C) 14" where E is 14 and C or E is right
+    if read and read[0] in gold_letters and not stated and _is_no_option(read[1], options):
+        return Verdict.UNDECIDED  # "(D) 71" where D is right and 56
     if stated:
         return verdict_on({read[0]} if read else set(stated))
     if _LETTERS_ONLY.fullmatch(answer) and len(set(re.findall("[A-Z]", answer))) > 1:
@@ -189,7 +210,23 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...], compare: _C
     if read:
         return verdict_on({read[0]})
     named = {"".join(groups) for groups in _NAMED_LETTER.findall(answer)}
-    return verdict_on(named) if len(named) == 1 else Verdict.INCORRECT
+    if len(named) == 1:
+        return verdict_on(named)
+    return Verdict.UNDECIDED if _misspells(answer, options, gold_letters) else Verdict.INCORRECT
+
+
+def _misspells(answer: str, options: tuple[str, ...], gold_letters: Sequence[str]) -> bool:
+    """Whether an answer in words looks most like the right option: Ernest for Ernst, or its cut beginning."""
+    words = [] if _is_formula(answer) else [option for option in options if not _is_formula(option)]
+    likeness = {word: difflib.SequenceMatcher(None, answer.casefold(), word.casefold()).ratio() for word in words}
+    closest = max(likeness, key=likeness.get, default="")
+    return likeness.get(closest, 0) > 0.85 and string.ascii_uppercase[options.index(closest)] in gold_letters
+
+
+def _is_no_option(text: str, options: tuple[str, ...]) -> bool:
+    """Whether the text behind a letter is a value although (all options being values) no option has it."""
+    is_value = read_value(text) is not None or (bool(re.search(r"\d", text)) and _is_formula(text))
+    return is_value and bool(options) and all(re.search(r"\d", option) and _is_formula(option) for option in options)
 
 
 def _options_equal_to(text: str, options: tuple[str, ...], compare: _Compare) -> list[str]:
@@ -207,6 +244,11 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
         return Verdict.INCORRECT
     if answer.casefold() == gold.casefold():
         return Verdict.CORRECT
+    if gold[-1:] in ")]" or answer[-1:] in ")]":  # one is written as an interval: the other may be an inequality
+        gold, answer = interval_of(gold), interval_of(answer)
+        if gold.replace(" ", "") == answer.replace(" ", ""):
+            return Verdict.CORRECT
+    gold, answer = _in_radians(gold), _in_radians(answer)
     gold_value, answer_value = read_value(gold), read_value(answer)
     if gold_value is not None:
         names = [match.group("name") for match in (NAME.fullmatch(gold), NAME.fullmatch(answer)) if match]
@@ -225,6 +267,14 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
     return Verdict.UNDECIDED if gold.replace(" ", "") in answer.replace(" ", "") else Verdict.INCORRECT
 
 
+_ANGLE = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s+degrees\s*[)}]?")
+
+
+def _in_radians(text: str) -> str:
+    """Degrees behind sine and the like in radians: math-verify drops units, and the sine of 30 is not that of 30°."""
+    return _ANGLE.sub(r"\1(\\frac{\2\\pi}{180})", text).strip()
+
+
 def _is_formula(text: str) -> bool:
     """Whether a text is a formula rather than words: no "or", no run of three letters outside LaTeX commands."""
     return not re.search(r"[^\W\d_]{3,}|[\u4e00-\u9fff]|\bor\b", re.sub(r"\\[A-Za-z]+", " ", text))
@@ -232,7 +282,12 @@ def _is_formula(text: str) -> bool:
 
 def _verify_wordy(answer: str, gold: Value) -> Verdict:
     """A sentence against a typed gold: its part behind the last "=", else its only value; several are undecided."""
-    tail = read_value(answer.rpartition("=")[2]) if "=" in answer else None
+    if re.search(r"\b(?:or|and)$", answer, re.IGNORECASE):
+        return Verdict.UNDECIDED  # cut off before the second value
+    text = answer.rpartition("=")[2] if "=" in answer else ""
+    tail = read_value(text)
+    if tail is None and len(list(NUMBER.finditer(text))) == 1:
+        return _verify_wordy(text, gold)  # = 120 votes cast all together
     if tail is not None:
         return Verdict.CORRECT if same_value(gold, tail) else Verdict.INCORRECT
     numbers = [number_of(match) for match in NUMBER.finditer(answer)]

@@ -35,7 +35,7 @@ START_SECONDS = 120.0
 """The most seconds a worker may take to start (it imports sympy: one or two seconds on an idle machine)."""
 MAX_REMEMBERED = 16384
 _MARGIN_SECONDS = 0.5
-"""math-verify's own alarms stop earlier than the kill, which costs a new worker, by this much."""
+"""The worker's own alarm stops it earlier than the kill, which costs a new worker, by this much."""
 
 
 class FormulaPool:
@@ -48,17 +48,17 @@ class FormulaPool:
     Args:
         max_workers: The most processes at the same time (60 to 100 MB each).
         timeout_seconds: The most seconds of one question, without the waiting for a free worker and its start;
-            at least 2, because math-verify's own limits are whole seconds.
+            at least 1.
 
     Raises:
         ValueError: if an argument is too small.
     """
 
     def __init__(self, max_workers: int = 2, timeout_seconds: float = FORMULA_TIMEOUT_SECONDS) -> None:
-        if max_workers < 1 or timeout_seconds < 2:
+        if max_workers < 1 or timeout_seconds < 1:
             raise ValueError(
                 f"Found max_workers={max_workers}, timeout_seconds={timeout_seconds}; a pool needs at least 1 worker "
-                "and 2 seconds."
+                "and 1 second."
             )
         self.max_workers, self.timeout_seconds = max_workers, timeout_seconds
         self._reset()

@@ -1,50 +1,58 @@
 """The process in which math-verify runs; started by `mmprm_hf.formula_pool`, never imported by the rest.
 
-One JSON line in, one out. math-verify's own time limits use ``signal.alarm``, which works in a main thread only: here
-it always is one. What even they cannot stop (one huge multiplication holds the interpreter) ends with the process:
-by its parent's clock, or by a limit on processor time where the parent is gone.
+One JSON line in, one out. Time limits use a signal, which works in a main thread only: here it always is one. What
+even it cannot stop (one huge multiplication holds the interpreter) ends with the process: by its parent's clock, or by
+a limit on processor time where the parent is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import resource
 import signal
 import sys
-import time
+from typing import Any
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
 """Towers of powers must not take the machine's memory; sympy itself needs a few hundred MB of addresses."""
 
 
+class _OutOfTime(BaseException):
+    """Raised by the alarm; no Exception, so that no handler inside sympy takes it for an error of its own."""
+
+
 def verify_formula(answer: str, gold: str, timeout_seconds: float) -> str:
     """Return "correct", "incorrect" or "undecided" (an unreadable gold, no time, an error inside math-verify)."""
-    from math_verify import parse, verify
+    from math_verify import verify
 
-    deadline = time.monotonic() + timeout_seconds
-
-    def seconds_left() -> int:
-        return int(deadline - time.monotonic())  # whole seconds: signal.alarm takes no others, and 0 is no limit
-
-    parsed = []
-    for text in (gold, answer):
-        if seconds_left() < 1:
+    # One alarm of our own: math-verify's are whole seconds for each call, and it reports them as plain False or [].
+    signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
+    try:
+        gold_parsed, answer_parsed = _parse(gold), _parse(answer)
+        if not gold_parsed:
             return "undecided"
-        parsed.append(parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=seconds_left()))
-        if text is gold and not parsed[0]:
-            return "undecided"
-    limit = seconds_left()
-    if limit < 1:
+        return "correct" if verify(gold_parsed, answer_parsed, timeout_seconds=None) else "incorrect"
+    except _OutOfTime:
         return "undecided"
-    start = time.monotonic()
-    if verify(*parsed, timeout_seconds=limit):
-        return "correct"
-    # math-verify reports a timeout as a plain False or []; the clock tells them apart.
-    has_timed_out = time.monotonic() - start >= limit or seconds_left() < 1
-    return "undecided" if has_timed_out else "incorrect"
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
+        return "undecided"  # what sympy and the parser raise on text that is no formula
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@functools.lru_cache(maxsize=2048)  # an answer is compared with all options, a gold with all answers
+def _parse(text: str) -> list[Any]:
+    from math_verify import parse
+
+    return parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None)
+
+
+def _raise_out_of_time(*_: object) -> None:
+    raise _OutOfTime
 
 
 def main() -> None:
@@ -55,6 +63,7 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides what it means
+    signal.signal(signal.SIGALRM, _raise_out_of_time)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process even inside one long multiplication
     logging.disable(logging.CRITICAL)
     with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on addresses
@@ -64,10 +73,7 @@ def main() -> None:
     for line in questions:
         question = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, question["timeout_seconds"] + 2)
-        try:
-            verdict = verify_formula(question["answer"], question["gold"], question["timeout_seconds"])
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
-            verdict = "undecided"  # what sympy and the parser raise on text that is no formula
+        verdict = verify_formula(question["answer"], question["gold"], question["timeout_seconds"])
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(json.dumps({"id": question["id"], "verdict": verdict}).encode() + b"\n")
 

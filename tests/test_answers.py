@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mmprm_hf.answer_extraction import extract_answer
 from mmprm_hf.answers import RuleVerifier, answers_equivalent, group_answers
 from mmprm_hf.data import Problem, Verdict
 
@@ -47,6 +48,33 @@ def verdict_of(gold, answer, **options):
         ("AB=5", ["5", "AB = 5"], ["CD=5", "AB=6"]),
         ("7", ["seven", "7 apples", "So there are 7 of them left"], ["six", "no idea", "7 thousand"]),
         ("north", ["North.", "the north"], ["south", "7"]),
+        ("[1,3)", ["1 \\le x < 3", "$1 \\leq x<3$", "[1, 3)"], ["1 < x < 3", "[1,3]", "1 \\le x \\le 3", "[1,4)"]),
+        ("x > 2", ["(2,\\infty)", "2 < x"], ["[2,\\infty)", "x \\ge 2", "x < 2"]),
+        ("(-\\infty, 3]", ["x \\le 3"], ["x < 3", "x \\ge 3"]),
+        ("\\{1,2,3\\}", ["{3, 2, 1}", "1, 2 and 3", "\\left\\{1,2,3\\right\\}"], ["\\{1,2\\}", "{1,2,4}"]),
+        ("y=2x+1", ["2x+1", "y = 1 + 2x", "2x - y + 1 = 0"], ["y=2x-1", "y=2x"]),
+        ("x^2+y^2=4", ["y^2 + x^2 = 4"], ["x^2+y^2=2"]),
+        ("\\pm 5", ["5, -5", "x = \\pm 5"], ["5"]),
+        (
+            "30",
+            ["答案是30", "答案：30", "答案为 30。", "三十", "30度", "thirty", "30 apples"],
+            ["答案是31", "十三", "三"],
+        ),
+        ("21", ["twenty-one", "Twenty one", "二十一"], ["twenty-two", "twenty", "one"]),
+        ("0.75", ["three quarters", "75%", "3/4"], ["three", "one quarter", "3/5"]),
+        ("0.5", ["one half", "\\cos 60^\\circ", "\\sin(30^{\\circ})"], ["\\sin 60^\\circ", "two"]),
+        ("2\\frac12", ["2.5", "5/2", "2 1/2 cups", "\\frac{5}{2}"], ["21/2", "-2.5", "2"]),
+        ("-2\\frac12", ["-2.5"], ["-1.5", "2.5"]),
+        ("50 km/h", ["50", "50 km/hr", "50 kilometers per hour", "50000 m/h"], ["50 m/s", "50 km", "5 km/h"]),
+        ("10 000", ["10000", "10,000", "10\\,000"], ["10", "1000"]),
+        ("7:30 pm", ["19:30", "7:30"], ["7:30 am", "18:30"]),
+        ("5:12", ["\\frac{5}{12}"], ["\\frac{1}{12}", "0.41"]),
+        ("\x0crac{36}{13}", ["36/13", "\\frac{36}{13}"], ["\\frac{1}{13}", "36"]),
+        (
+            "120",
+            ["30% are 36, so there are $36/30 \\times 100 = 120$ votes cast all together"],
+            ["= 12 votes, I think"],
+        ),
     ],
 )
 def test_typed_values(gold, right, wrong):
@@ -82,6 +110,13 @@ def test_formulas_go_to_math_verify(gold, answer, verdict):
         ("D", "Option D", "correct"),
         ("D", "So it must be (D), I think", "correct"),
         ("D", "故选D", "correct"),
+        ("D", "选项D", "correct"),
+        ("D", "因此选择 D。", "correct"),
+        ("D", "正确选项是D", "correct"),
+        ("D", "答案：D", "correct"),
+        ("D", "选项C", "incorrect"),
+        ("D", "Saturdey", "undecided"),
+        ("C", "\\frac{1", "undecided"),
         ("D", "Sunday", "incorrect"),
         ("C", "A", "incorrect"),
         ("C", "C, D", "incorrect"),
@@ -118,6 +153,11 @@ def test_what_a_reader_could_take_either_way_is_undecided():
     assert verdict_of("blue and red", "red") == "undecided"
     assert verdict_of("4", "between the 4 corners and the 6 sides") == "undecided"
     assert verdict_of("\\frac{", "5") == "undecided"
+    assert verdict_of("6", "6 \\text{ or") == "undecided"
+    assert verdict_of("\\frac{1}{2}", "\\frac{1") == "undecided"
+    assert verdict_of("\\frac{1}{2}", "\\frac{3") == "incorrect"
+    assert verdict_of("D", "(D) 71", options=["50", "52", "54", "56"]) == "undecided"
+    assert verdict_of("D", "(C) 71", options=["50", "52", "54", "56"]) == "incorrect"
 
 
 def test_judge_reads_type_and_options_from_the_problem():
@@ -174,16 +214,52 @@ def test_group_answers_numbers_by_first_appearance():
     assert group_answers([]) == []
 
 
-def test_agreement_with_adjudicated_public_answers():
-    if not PAIRS.is_file():
-        pytest.skip(f"{PAIRS.name} is not there: shared/ is absent beside the repository")
-    rows = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
-    # Every fifth row and no formulas that need a parser: the whole file takes about ten seconds.
-    rows = [row for row in rows[::5] if "\\sqrt" not in row["gold_value"] and "\\pi" not in row["gold_value"]]
-    num_right = 0
+def agreement(path, least):
+    """Asserts agreement with the labels of a whole file; undecided is disagreement. Returns the false positives."""
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not there: shared/ is absent beside the repository")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    num_right, false_positives = 0, []
     for row in rows:
         answer_type = "choice" if row["question_type"] == "multi_choice" else "number"
         verdict = verdict_of(row["gold"], row["answer_text"], answer_type=answer_type, options=row["options"] or ())
         num_right += verdict == ("correct" if row["label"] else "incorrect")
-    assert len(rows) > 200
-    assert num_right >= 0.98 * len(rows)
+        if verdict is Verdict.CORRECT and not row["label"]:
+            false_positives.append(row["pair_id"])
+    assert num_right >= least * len(rows)
+    return false_positives
+
+
+def test_agreement_with_adjudicated_public_answers():
+    assert agreement(PAIRS, 0.99) == []
+
+
+def test_agreement_on_another_data_set():
+    assert agreement(PAIRS.parent / "cc_by_sa" / "answers_pairs_mathvista.jsonl", 0.99) == []
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("3 + 4 = 7, so \\boxed{6}, no: \\boxed{\\frac{7}{1}}.", "\\frac{7}{1}"),
+        ("It is \\boxed{\\text{7", "\\text{7"),
+        ("Long story.\nAnswer: 12 cm\n", "12 cm"),
+        ("Step 1: so.\n†Answer: \\frac{1}{2}", "\\frac{1}{2}"),
+        ("She has 3 * 4 = 12.\nA: 12", "12"),
+        ("The answer is 5. Wait. The answer is 3.5 cm. That is all.", "3.5 cm"),
+        ("计算得到 30。\n答案是30。", "30"),
+        ("所以故选B。", "B"),
+        ("I count\n12 apples", "12 apples"),
+        (" \n", None),
+        ("\\boxed{}", None),
+    ],
+)
+def test_extract_answer(response, answer):
+    assert extract_answer(response) == answer
+
+
+def test_extract_answer_reads_loops_quickly():
+    start = time.process_time()
+    for text in ("answer ", "\n", "answer to ", "\\boxed{", "答案", "* ", "option is", "A: "):
+        extract_answer(text * 20_000)
+    assert time.process_time() - start < 5
