@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import email.utils
 import random
+import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,6 +23,10 @@ T = TypeVar("T")
 _MAX_WAIT_SECONDS = 60.0
 _REFUSED = frozenset({400, 413, 422})
 _RETRIED = frozenset({408, 409, 425, 429})
+# A guard belongs to its loop: if it went with its `ChatClient`, the loop would close it among the tasks it cancels.
+_GUARDS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncGenerator[None, None]]] = (
+    weakref.WeakKeyDictionary()
+)
 # What `complete` decides; the rest of a body is the user's.
 _OWN_FIELDS = frozenset({"model", "messages", "seed", "n", "stop", "max_tokens", "temperature", "top_p", "stream"})
 
@@ -260,6 +265,7 @@ class ChatClient:
             semaphore = asyncio.Semaphore(self.max_concurrency)
             state = self._states[loop] = _LoopState(client, semaphore, asyncio.Lock(), _closing(client))
             await anext(state.guard)
+            _GUARDS.setdefault(loop, []).append(state.guard)
         return state
 
 

@@ -183,6 +183,7 @@ def test_two_loops_in_a_row_leave_no_connection_open(closes, expected):
             assert server.wait_until_closed()
         return reply
 
+    gc.collect()
     with StubServer(policy) as server, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         chat = client(server)
@@ -190,6 +191,16 @@ def test_two_loops_in_a_row_leave_no_connection_open(closes, expected):
         assert server.wait_until_closed()
         del chat
         gc.collect()
+    assert not [str(warning.message) for warning in caught if warning.category is ResourceWarning]
+
+
+def test_a_client_that_nobody_keeps_closes_its_connections(expected):
+    gc.collect()
+    with StubServer(policy) as server, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert asyncio.run(client(server).complete(MESSAGES, seeds=SEEDS, temperature=1.0)) == expected
+        gc.collect()
+        assert server.wait_until_closed()
     assert not [str(warning.message) for warning in caught if warning.category is ResourceWarning]
 
 
