@@ -224,15 +224,42 @@ def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
         SamplingConfig(stop_strings=("",))
 
 
-def test_a_stop_string_is_found_whatever_the_tokens(tiny_processor):
-    tokenizer = tiny_processor.tokenizer
-    text = "<step>a = 12</step><step>b = 3</step> and so on"
+def byte_tokenizer():
+    """Every byte a token, a few longer ones; a character outside ASCII takes two to four tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {byte: index for index, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = [("b", "Ġ"), (">", "<"), ("s", "t"), ("Ġ", "="), ("1", "2")]
+    for left, right in merges:
+        vocab[left + right] = len(vocab)
+    backend = Tokenizer(models.BPE(vocab, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+@pytest.mark.parametrize("make", ["characters", "bytes"])
+def test_a_stop_string_is_found_at_its_last_token(tiny_processor, make):
+    """The search in the last tokens says at every length what a search in the whole text says."""
+    tokenizer = byte_tokenizer() if make == "bytes" else tiny_processor.tokenizer
+    stops = ("</step><", "b =", " and ", "12<", "步骤二结束", "🙂", "ends\n")
+    text = "<step>a = 12</step><step>b = 3</step> and so on, ends\n 第一步骤二, 步骤二结束 é🙃🙂 b  = 12 <"
+    if make == "characters":
+        text = "".join(character for character in text if character.isascii())
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    for stop in ("</step>", "b =", " and", "12</"):
-        stops = StopStrings(tokenizer, (stop,))
-        cuts = [stops.cut(ids[: n + 1]) for n in range(len(ids))]
-        first = next(cut for cut in cuts if cut is not None)
-        assert first == tokenizer.decode(ids)[: tokenizer.decode(ids).index(stop)]
+    num_cut = 0
+    for chosen in [*((stop,) for stop in stops), stops[::2], stops]:
+        finder = StopStrings(tokenizer, chosen)
+        for start in range(0, len(ids), 7):
+            for length in range(1, len(ids) - start + 1):
+                whole = tokenizer.decode(ids[start : start + length])
+                places = [whole.find(stop) for stop in chosen if stop in whole]
+                assert finder.cut(ids[start : start + length]) == (whole[: min(places)] if places else None)
+                num_cut += bool(places)
+                if places:
+                    break
+    assert num_cut > 30
 
 
 @pytest.fixture(scope="module")

@@ -126,8 +126,9 @@ def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 class StopStrings:
     """Finds stop strings in growing token sequences by decoding their last few tokens.
 
-    A stop string of c characters lies within the last c tokens once its last one is there (a token may also hold
-    nothing visible, so two more are looked at); the place is then found in the whole text.
+    A token holds at least one byte of text, so a stop string of b bytes lies within the last b tokens once its last one
+    is there (a few more are looked at: a cut character or a space at the edge may read differently); the place is then
+    found in the whole text. Most tokens cannot end a stop string, and cost one look into a dict.
 
     Args:
         tokenizer: The policy's tokenizer.
@@ -136,15 +137,16 @@ class StopStrings:
 
     def __init__(self, tokenizer: Any, stop_strings: tuple[str, ...]) -> None:
         self.tokenizer, self.stop_strings = tokenizer, stop_strings
-        self.num_tail_tokens = max(map(len, stop_strings), default=0) + 2
+        self.num_tail_tokens = max((len(stop.encode()) for stop in stop_strings), default=0) + 4
+        self._can_end: dict[int, bool] = {}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, tags and control tokens included."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def cut(self, token_ids: Sequence[int]) -> str | None:
-        """The text before the first stop string; None if there is none among the last tokens."""
-        if not self.stop_strings:
+        """The text before the first stop string; None if none ends with the last token."""
+        if not self.stop_strings or not self._may_end_with(token_ids[-1]):
             return None
         tail = self.decode(token_ids[-self.num_tail_tokens :])
         if not any(stop in tail for stop in self.stop_strings):
@@ -152,3 +154,12 @@ class StopStrings:
         text = self.decode(token_ids)
         places = [text.find(stop) for stop in self.stop_strings if stop in text]
         return text[: min(places)] if places else None
+
+    def _may_end_with(self, token_id: int) -> bool:
+        """False if no stop string's last character is in the token (part of a character decodes to U+FFFD)."""
+        if token_id not in self._can_end:
+            text = self.decode([token_id])
+            # Decoders may drop or add white space at the edge of a text.
+            ends = (stop[-1] for stop in self.stop_strings)
+            self._can_end[token_id] = "\ufffd" in text or any(end in text or end.isspace() for end in ends)
+        return self._can_end[token_id]
