@@ -62,7 +62,7 @@ def test_callers_share_batches_and_get_their_own(tiny_policy, tiny_processor, fi
     assert together(engine, groups) == expected, "a second event loop"
 
 
-def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor):
+def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor, figures):
     groups = [[RolloutRequest(problem(f"p{i}", "x " * (1 + 9 * (i % 4))), num_samples=4, seed=i)] for i in range(12)]
     expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
     for bounds in ({"max_batch_size": 10}, {"max_batch_tokens": 300}):
@@ -79,6 +79,11 @@ def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_pr
             num_cached = len(rows) * max(lengths) + len(batch) * SAMPLING.max_new_tokens
             assert num_cached <= engine.max_batch_tokens
         assert sum(spread < 30 for spread in spreads) > len(spreads) / 2
+    with_figures = [[RolloutRequest(problem(f"f{i}", images=figures[:1]), num_samples=2, seed=i)] for i in range(6)]
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=180)
+    seen = batches_of(engine)
+    together(engine, with_figures)
+    assert {len(batch) for batch in seen} == {6}, "a figure's tokens count: 3 prompts of 28 tokens, 6 x 12 new ones"
     tight = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=1)
     assert together(tight, groups[:2]) == expected[:2], "what fits nowhere is decoded alone"
 
