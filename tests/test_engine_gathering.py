@@ -62,7 +62,7 @@ def test_callers_share_batches_and_get_their_own(tiny_policy, tiny_processor, fi
     assert together(engine, groups) == expected, "a second event loop"
 
 
-def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor):
+def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor, figures):
     groups = [[RolloutRequest(problem(f"p{i}", "x " * (1 + 9 * (i % 4))), num_samples=4, seed=i)] for i in range(12)]
     expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
     for bounds in ({"max_batch_size": 10}, {"max_batch_tokens": 300}):
@@ -79,6 +79,11 @@ def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_pr
             num_cached = len(rows) * max(lengths) + len(batch) * SAMPLING.max_new_tokens
             assert num_cached <= engine.max_batch_tokens
         assert sum(spread < 30 for spread in spreads) > len(spreads) / 2
+    with_figures = [[RolloutRequest(problem(f"f{i}", images=figures[:1]), num_samples=2, seed=i)] for i in range(6)]
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=180)
+    seen = batches_of(engine)
+    together(engine, with_figures)
+    assert {len(batch) for batch in seen} == {6}, "a figure's tokens count: 3 prompts of 28 tokens, 6 x 12 new ones"
     tight = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=1)
     assert together(tight, groups[:2]) == expected[:2], "what fits nowhere is decoded alone"
 
@@ -224,15 +229,42 @@ def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
         SamplingConfig(stop_strings=("",))
 
 
-def test_a_stop_string_is_found_whatever_the_tokens(tiny_processor):
-    tokenizer = tiny_processor.tokenizer
-    text = "<step>a = 12</step><step>b = 3</step> and so on"
+def byte_tokenizer():
+    """Every byte a token, a few longer ones; a character outside ASCII takes two to four tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {byte: index for index, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = [("b", "Ġ"), (">", "<"), ("s", "t"), ("Ġ", "="), ("1", "2")]
+    for left, right in merges:
+        vocab[left + right] = len(vocab)
+    backend = Tokenizer(models.BPE(vocab, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+@pytest.mark.parametrize("make", ["characters", "bytes"])
+def test_a_stop_string_is_found_at_its_last_token(tiny_processor, make):
+    """The search in the last tokens says at every length what a search in the whole text says."""
+    tokenizer = byte_tokenizer() if make == "bytes" else tiny_processor.tokenizer
+    stops = ("</step><", "b =", " and ", "12<", "步骤二结束", "🙂", "ends\n")
+    text = "<step>a = 12</step><step>b = 3</step> and so on, ends\n 第一步骤二, 步骤二结束 é🙃🙂 b  = 12 <"
+    if make == "characters":
+        text = "".join(character for character in text if character.isascii())
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    for stop in ("</step>", "b =", " and", "12</"):
-        stops = StopStrings(tokenizer, (stop,))
-        cuts = [stops.cut(ids[: n + 1]) for n in range(len(ids))]
-        first = next(cut for cut in cuts if cut is not None)
-        assert first == tokenizer.decode(ids)[: tokenizer.decode(ids).index(stop)]
+    num_cut = 0
+    for chosen in [*((stop,) for stop in stops), stops[::2], stops]:
+        finder = StopStrings(tokenizer, chosen)
+        for start in range(0, len(ids), 7):
+            for length in range(1, len(ids) - start + 1):
+                whole = tokenizer.decode(ids[start : start + length])
+                places = [whole.find(stop) for stop in chosen if stop in whole]
+                assert finder.cut(ids[start : start + length]) == (whole[: min(places)] if places else None)
+                num_cut += bool(places)
+                if places:
+                    break
+    assert num_cut > 30
 
 
 @pytest.fixture(scope="module")

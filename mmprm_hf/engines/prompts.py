@@ -6,6 +6,7 @@ where the policy wrote these steps itself in its tokenizer's usual way, it reads
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import logging
@@ -24,17 +25,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(eq=False)
+# Problems whose figures' tokens are remembered; one entry is a number and a reference.
+_MAX_COUNTED_PROBLEMS = 4096
+# Enough of a text's end to cut its last token as in the whole.
+_TAIL_CHARACTERS = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Prompt:
     """One (problem, prefix): the text up to the first generated token and its figures.
 
-    `num_tokens` counts the text's tokens (a figure's placeholder as written in the template) until the prompt is
-    encoded, and then all that the model reads.
+    `num_tokens` counts all that the model reads, the tokens of the figures included; `last_token_id` ends the text.
     """
 
     text: str
     images: tuple[Image, ...]
     num_tokens: int
+    last_token_id: int
     has_prefix: bool
 
 
@@ -50,7 +57,8 @@ class PromptWriter:
         self.processor, self.step_format = processor, step_format
         # Prompts are written in the event loop's thread while another one encodes a batch; a call of a tokenizer sets
         # its padding and truncation for the time of the call, so each thread has one of its own.
-        self._counter = copy.deepcopy(processor.tokenizer)
+        self._counter = copy.deepcopy(processor)
+        self._figure_tokens: collections.OrderedDict[str, tuple[tuple[Any, ...], int]] = collections.OrderedDict()
         control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
         self.control_tokens = tuple(sorted(control - {None, *step_format.tags}))
         self.control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self.control_tokens)))
@@ -89,20 +97,48 @@ class PromptWriter:
         messages = [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         text += render_prefix(prefix, self.step_format)
-        num_tokens = len(self._counter(text)["input_ids"])
-        return Prompt(text, images, num_tokens, bool(prefix))
+        ids = self._counter.tokenizer(text, **self._special_tokens(text))["input_ids"]
+        num_tokens = len(ids) + self._num_figure_tokens(problem, text, images, len(ids))
+        (*_, last_token_id) = self._counter.tokenizer(text[-_TAIL_CHARACTERS:], add_special_tokens=False)["input_ids"]
+        return Prompt(text, images, num_tokens, last_token_id, bool(prefix))
+
+    def _num_figure_tokens(self, problem: Problem, text: str, images: tuple[Image, ...], num_text_tokens: int) -> int:
+        """Tokens that a problem's figures add to its text, whatever the prefix; counted once per problem."""
+        if not images:
+            return 0
+        figures, known = self._figure_tokens.get(problem.id, ((), 0))
+        if len(figures) != len(problem.images) or any(a is not b for a, b in zip(figures, problem.images, strict=True)):
+            inputs = self._counter(text=[text], images=[list(images)], **self._special_tokens(text))
+            known = len(inputs["input_ids"][0]) - num_text_tokens
+        self._figure_tokens[problem.id] = (problem.images, known)
+        self._figure_tokens.move_to_end(problem.id)
+        if len(self._figure_tokens) > _MAX_COUNTED_PROBLEMS:
+            self._figure_tokens.popitem(last=False)
+        return known
+
+    def _special_tokens(self, text: str) -> dict[str, bool]:
+        """No second BOS where the chat template has written one."""
+        bos_token = self.processor.tokenizer.bos_token
+        return {"add_special_tokens": False} if bos_token is not None and text.startswith(bos_token) else {}
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """Left-padded model inputs of distinct prompts, all with or all without figures; fills in `num_tokens`."""
+        """Left-padded model inputs of distinct prompts, all with or all without figures.
+
+        Raises:
+            ValueError: if the processor writes something behind a prefix, so that it cannot be continued.
+        """
         arguments: dict[str, Any] = {"text": [prompt.text for prompt in prompts]}
         if prompts[0].images:
             arguments["images"] = [list(prompt.images) for prompt in prompts]
-        bos_token = self.processor.tokenizer.bos_token
-        if bos_token is not None and prompts[0].text.startswith(bos_token):
-            arguments["add_special_tokens"] = False
+        arguments |= self._special_tokens(prompts[0].text)
         inputs = self.processor(**arguments, return_tensors="pt", padding=True, padding_side="left")
-        for prompt, num_tokens in zip(prompts, inputs["attention_mask"].sum(-1).tolist(), strict=True):
-            prompt.num_tokens = num_tokens
+        for prompt, last_id in zip(prompts, inputs["input_ids"][:, -1].tolist(), strict=True):
+            if prompt.has_prefix and last_id != prompt.last_token_id:
+                raise ValueError(
+                    f"{type(self.processor).__name__} puts {self.processor.tokenizer.decode([last_id])!r} behind the "
+                    "text, so a policy cannot continue its own steps. Use a policy whose processor leaves the end of "
+                    "the text alone."
+                )
         # PaliGemma's processor returns training labels on plain calls (transformers 5.24).
         return {name: tensor for name, tensor in inputs.items() if name != "labels"}
 
@@ -126,8 +162,9 @@ def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 class StopStrings:
     """Finds stop strings in growing token sequences by decoding their last few tokens.
 
-    A stop string of c characters lies within the last c tokens once its last one is there (a token may also hold
-    nothing visible, so two more are looked at); the place is then found in the whole text.
+    A token holds at least one byte of text, so a stop string of b bytes lies within the last b tokens once its last one
+    is there (a few more are looked at: a cut character or a space at the edge may read differently); the place is then
+    found in the whole text. Most tokens cannot end a stop string, and cost one look into a dict.
 
     Args:
         tokenizer: The policy's tokenizer.
@@ -136,15 +173,16 @@ class StopStrings:
 
     def __init__(self, tokenizer: Any, stop_strings: tuple[str, ...]) -> None:
         self.tokenizer, self.stop_strings = tokenizer, stop_strings
-        self.num_tail_tokens = max(map(len, stop_strings), default=0) + 2
+        self.num_tail_tokens = max((len(stop.encode()) for stop in stop_strings), default=0) + 4
+        self._can_end: dict[int, bool] = {}
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, tags and control tokens included."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def cut(self, token_ids: Sequence[int]) -> str | None:
-        """The text before the first stop string; None if there is none among the last tokens."""
-        if not self.stop_strings:
+        """The text before the first stop string; None if none ends with the last token."""
+        if not self.stop_strings or not self._may_end_with(token_ids[-1]):
             return None
         tail = self.decode(token_ids[-self.num_tail_tokens :])
         if not any(stop in tail for stop in self.stop_strings):
@@ -152,3 +190,12 @@ class StopStrings:
         text = self.decode(token_ids)
         places = [text.find(stop) for stop in self.stop_strings if stop in text]
         return text[: min(places)] if places else None
+
+    def _may_end_with(self, token_id: int) -> bool:
+        """False if no stop string's last character is in the token (part of a character decodes to U+FFFD)."""
+        if token_id not in self._can_end:
+            text = self.decode([token_id])
+            # Decoders may drop or add white space at the edge of a text.
+            ends = (stop[-1] for stop in self.stop_strings)
+            self._can_end[token_id] = "\ufffd" in text or any(end in text or end.isspace() for end in ends)
+        return self._can_end[token_id]
