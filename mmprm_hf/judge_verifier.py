@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from mmprm_hf.answer_values import clean
 from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
+from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.engines.requests import EngineUnavailableError
 
 PROMPT = """\
@@ -89,6 +90,14 @@ class JudgeVerifier:
         self._verdicts = self._read_store()
         self._in_flight: dict[str, asyncio.Task[Verdict]] = {}
 
+    async def prepare(self) -> None:
+        """Let the client find out which model it talks to, so that `identity` names it and the store is that model's."""
+        if hasattr(self.chat, "prepare"):
+            await self.chat.prepare()
+        if content_hash(self.identity) != self._identity_hash:
+            self._identity_hash = content_hash(self.identity)
+            self._verdicts = self._read_store()
+
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:
         """Return the verdict on `answer` to `problem`."""
         verdict = await self.rules.judge(problem, answer)
@@ -125,7 +134,7 @@ class JudgeVerifier:
             reply = await self.chat.complete(
                 [{"role": "user", "content": text}], temperature=0.0, max_new_tokens=self.max_new_tokens
             )
-        except EngineUnavailableError:
+        except (EngineUnavailableError, RequestRefusedError):
             return Verdict.UNDECIDED
         (choice,) = reply.choices
         usage["judge_tokens_in"] += reply.num_prompt_tokens

@@ -9,6 +9,7 @@ import pytest
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
+from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.engines.requests import EngineUnavailableError
 from mmprm_hf.judge_verifier import JudgeVerifier, read_reply
 
@@ -139,3 +140,27 @@ def test_the_identity_tells_rules_model_and_prompt():
     assert identity["model"] == {"model": "fake"}
     assert len(identity["prompt"]) == 16
     json.dumps(identity)
+
+
+def test_a_refused_request_is_no_verdict():
+    verifier = JudgeVerifier(RuleVerifier(), Chat(RequestRefusedError(413, "too long"), "yes"))
+    assert judge(verifier, "isoceles") == ["undecided"]
+    assert judge(verifier, "isoceles") == ["correct"], "asked again"
+
+
+def test_a_model_that_is_named_late_has_its_own_verdicts(tmp_path):
+    class Unnamed(Chat):
+        async def prepare(self):
+            self.identity["model"] = self.name
+
+    def verdict(name, reply):
+        chat = Unnamed(reply, name=None)
+        chat.name = name
+        verifier = JudgeVerifier(RuleVerifier(), chat, store=tmp_path / "verdicts.jsonl")
+        asyncio.run(verifier.prepare())
+        assert verifier.identity["model"] == {"model": name}
+        return judge(verifier, "isoceles")[0], len(chat.prompts)
+
+    assert verdict("first", "yes") == ("correct", 1)
+    assert verdict("second", "no") == ("incorrect", 1), "another model's verdict is not taken"
+    assert verdict("first", "no") == ("correct", 0)
