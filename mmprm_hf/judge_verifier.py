@@ -91,7 +91,7 @@ class JudgeVerifier:
         self._in_flight: dict[str, asyncio.Task[Verdict]] = {}
 
     async def prepare(self) -> None:
-        """Let the client find out which model it talks to, so that `identity` names it and the store is that model's."""
+        """Let the client find out which model it talks to: `identity` names it, and the store is that model's."""
         if hasattr(self.chat, "prepare"):
             await self.chat.prepare()
         if content_hash(self.identity) != self._identity_hash:
