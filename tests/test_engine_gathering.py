@@ -98,11 +98,12 @@ def test_a_problem_at_fault_fails_only_its_caller(tiny_policy, tiny_processor):
 
 def test_a_failing_model_fails_everybody_who_waits_for_it(tiny_policy, tiny_processor):
     engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
-    engine.prompts.encode = lambda prompts: (_ for _ in ()).throw(RuntimeError("no kernel"))
-    errors = together(engine, [[RolloutRequest(problem("a"))], [RolloutRequest(problem("b"), num_samples=2)]])
-    for error in errors:
-        assert isinstance(error, EngineUnavailableError)
-        assert "failed on a batch of 3 rollouts with RuntimeError: no kernel" in str(error)
+    for raised in (RuntimeError("no kernel"), AttributeError("no kernel")):
+        engine.prompts.encode = lambda prompts, raised=raised: (_ for _ in ()).throw(raised)
+        errors = together(engine, [[RolloutRequest(problem("a"))], [RolloutRequest(problem("b"), num_samples=2)]])
+        for error in errors:
+            assert isinstance(error, EngineUnavailableError)
+            assert f"failed on a batch of 3 rollouts with {type(raised).__name__}: no kernel" in str(error)
 
 
 def test_a_batch_that_does_not_fit_is_halved(tiny_policy, tiny_processor, caplog):
@@ -183,6 +184,16 @@ def test_the_loop_stays_alive_and_ctrl_c_does_not_wait_for_the_batch():
     assert time.monotonic() - started < 10
 
 
+def test_nobody_waits_for_a_batch_that_cannot_be_cut():
+    def broken(waiting):
+        raise KeyError("cut")
+
+    async def main():
+        return await asyncio.gather(*(Gatherer(broken, None).do([Task(i)]) for i in range(2)), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(main())] == [KeyError, KeyError]
+
+
 def test_work_waits_for_no_barrier_and_the_oldest_goes_first():
     order, threads = [], set()
 
@@ -225,6 +236,9 @@ def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
         assert after.num_tokens <= before.num_tokens
     assert num_cut > 5
     assert engine.identity != plain.identity
+    ending = copy.deepcopy(tiny_policy)
+    ending.generation_config.eos_token_id = [2, 7]
+    assert TransformersEngine(ending, tiny_processor, sampling=SAMPLING).identity["end_token_ids"] == [2, 7]
     with pytest.raises(ValueError, match=r"stop_strings=\('',\).*non-empty"):
         SamplingConfig(stop_strings=("",))
 

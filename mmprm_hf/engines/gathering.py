@@ -84,7 +84,12 @@ class Gatherer(Generic[WorkT]):
 
     async def _pump(self, state: _LoopState[WorkT]) -> None:
         while await self._gather(state):
-            batch = self._cut(state.waiting)
+            try:
+                batch = self._cut(state.waiting)
+            except Exception as error:  # noqa: BLE001 (as below: nobody may wait for ever)
+                failed, state.waiting = state.waiting, []
+                self._settle(state, failed, error)
+                continue
             chosen = {id(work) for work in batch}
             state.waiting = [work for work in state.waiting if id(work) not in chosen]
             stop = threading.Event()

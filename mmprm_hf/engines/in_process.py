@@ -109,6 +109,7 @@ class TransformersEngine:
             "processor": processor_fingerprint(processor),
             "sampling": {**dataclasses.asdict(sampling), "stop_strings": list(sampling.stop_strings)},
             "step_format": list(step_format.tags),
+            "end_token_ids": sorted(self.end_token_ids),
         }
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
@@ -189,7 +190,7 @@ class TransformersEngine:
             self.max_batch_size = len(batch) // 2
             logger.warning("out of memory with %d rollouts; %d at a time from now on", len(batch), self.max_batch_size)
             return batch
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # noqa: BLE001 (a model may raise anything; no problem is at fault)
             raise EngineUnavailableError(
                 f"{type(self.model).__name__} failed on a batch of {len(batch)} rollouts with "
                 f"{type(error).__name__}: {error}"

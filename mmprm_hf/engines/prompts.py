@@ -172,7 +172,8 @@ class StopStrings:
     """
 
     def __init__(self, tokenizer: Any, stop_strings: tuple[str, ...]) -> None:
-        self.tokenizer, self.stop_strings = tokenizer, stop_strings
+        # Several threads decode while one encodes, which sets a tokenizer's padding for the time of the call.
+        self.tokenizer, self.stop_strings = copy.deepcopy(tokenizer), stop_strings
         self.num_tail_tokens = max((len(stop.encode()) for stop in stop_strings), default=0) + 4
         self._can_end: dict[int, bool] = {}
 
