@@ -141,6 +141,7 @@ def test_a_cancelled_caller_leaves_the_others_alone(tiny_policy, tiny_processor)
         rollouts = await kept
         with pytest.raises(asyncio.CancelledError):
             await dropped
+        await asyncio.sleep(0.3)  # time enough to decode what nobody waits for any more
         return rollouts
 
     (rollouts,) = asyncio.run(run())

@@ -79,8 +79,8 @@ class Gatherer(Generic[WorkT]):
             await asyncio.gather(*futures)
         finally:
             for work in works:  # on an error or a cancellation what is not done is of no use
-                if not state.future_of.pop(id(work)).done():
-                    work.is_abandoned = True
+                future = state.future_of.pop(id(work))
+                work.is_abandoned = work.is_abandoned or not future.done() or future.cancelled()
 
     async def _pump(self, state: _LoopState[WorkT]) -> None:
         while await self._gather(state):

@@ -73,6 +73,11 @@ def test_undecided_steps_leave_what_follows_undecided_until_a_wrong_one():
     assert (found[("start",)], found[("start", "good", "end")], found[("start", "bad")]) == (OPEN, OPEN, WRONG)
 
 
+def test_what_follows_a_wrong_step_stays_wrong_whatever_is_said_of_it():
+    found = verdicts_of(run(WordJudge(bad=WRONG, end=OPEN)))
+    assert (found[("start", "bad", "end")], found[("start", "good", "end")]) == (WRONG, OPEN)
+
+
 def test_a_judge_that_contradicts_itself_is_undecided():
     class Fickle(WordJudge):
         async def judge_steps(self, problem, solutions):

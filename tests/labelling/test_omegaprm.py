@@ -301,8 +301,8 @@ def test_one_selection_of_many_candidates_touches_few():
 def test_incomplete_and_undecided_rollouts_are_never_judged_or_selected():
     def policy(problem, prefix, call_index, sample_index):
         kinds = [
-            Rollout(("a", "b"), "right"),
-            Rollout(("c", "d"), None, complete=False),
+            Rollout(("a", "b"), "right", text="all of it"),
+            Rollout(("c", "d"), None, complete=False, text="c d and then"),
             Rollout(("e", "f"), "?"),
             Rollout((), "wrong"),
         ]
@@ -314,6 +314,7 @@ def test_incomplete_and_undecided_rollouts_are_never_judged_or_selected():
     assert tree.num_rollouts == 4, "no rollout was fit for bisection"
     assert (tree.nodes[0].num_correct, tree.nodes[0].num_decided) == (1, 2)
     assert [tree.prefix(i) for i in range(len(tree.nodes))] == [(), ("a", "b")]
+    assert [rollout.text for _, rollout in tree.rollouts] == ["", "c d and then", "", ""]
 
 
 def test_verifier_is_asked_once_per_answer():

@@ -140,3 +140,13 @@ def test_answers_close_a_solution_and_undecided_ones_fail_the_problem():
     engine = ScriptedEngine(lambda *args: Rollout(("a",), "?"))
     with pytest.raises(UndecidedAnswerError, match="'p': no verdict on the answer '\\?'.*omegaprm search"):
         asyncio.run(search(problem, engine, Verifier(), config, random.Random(0)))
+
+
+def test_equal_priorities_go_to_the_state_with_fewer_visits():
+    root = omegaprm_reference._State((), None, 1, 2)
+    pool = omegaprm_reference._ReferencePool(root, OmegaPRMConfig(c_puct=0.0))
+    often, seldom = (root.add_child((name,), 1, 2) for name in "ab")
+    often.num_visits = 1
+    for state in (often, seldom):
+        pool.push(state, ("x",))
+    assert [pool.pop()[0] for _ in range(2)] == [seldom, often]
