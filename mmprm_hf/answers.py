@@ -16,18 +16,8 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from mmprm_hf.answer_values import (
-    NAME,
-    NUMBER,
-    Colon,
-    Number,
-    Value,
-    clean,
-    interval_of,
-    number_of,
-    read_value,
-    same_value,
-)
+from mmprm_hf.answer_cleaning import clean
+from mmprm_hf.answer_values import NUMBER, Colon, Number, Value, name_of, number_of, read_value, same_name, same_value
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.formula_pool import shared_pool
 
@@ -244,15 +234,11 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
         return Verdict.INCORRECT
     if answer.casefold() == gold.casefold():
         return Verdict.CORRECT
-    if gold[-1:] in ")]" or answer[-1:] in ")]":  # one is written as an interval: the other may be an inequality
-        gold, answer = interval_of(gold), interval_of(answer)
-        if gold.replace(" ", "") == answer.replace(" ", ""):
-            return Verdict.CORRECT
     gold, answer = _in_radians(gold), _in_radians(answer)
     gold_value, answer_value = read_value(gold), read_value(answer)
     if gold_value is not None:
-        names = [match.group("name") for match in (NAME.fullmatch(gold), NAME.fullmatch(answer)) if match]
-        if len(names) == 2 and names[0].replace(" ", "") != names[1].replace(" ", ""):
+        names = name_of(gold), name_of(answer)
+        if all(names) and not same_name(*names):
             return Verdict.INCORRECT  # AB = 5 is not CD = 5
         if answer_value is not None:
             return Verdict.CORRECT if same_value(gold_value, answer_value) else Verdict.INCORRECT

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmprm_hf.answer_values import clean
+from mmprm_hf.answer_cleaning import clean
 from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError

@@ -1,0 +1,98 @@
+"""Units of measurement as dimension and factor: cm, square inches, km/h, miles per hour, dollars.
+
+A plain noun (apples) is a unit without dimension. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from fractions import Fraction
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A unit of a dimension ("length", "length^2", "length/time"; "" for a noun): `factor` of its base unit."""
+
+    dimension: str = ""
+    factor: Fraction = Fraction(1)
+
+
+_SYMBOLS: dict[str, Unit] = {  # singular, American spelling; `_simple_unit` brings others to it
+    name: Unit(dimension, Fraction(factor))
+    for dimension, names in {
+        "length": "mm .001 millimeter .001 cm .01 centimeter .01 dm .1 decimeter .1 m 1 meter 1 km 1000 kilometer 1000 "
+        "in .0254 inch .0254 inche .0254 ft .3048 foot .3048 feet .3048 yard .9144 yd .9144 mile 1609.344 mi 1609.344",
+        "mass": "mg .000001 g .001 gram .001 kg 1 kilogram 1",
+        "time": "s 1 sec 1 second 1 min 60 minute 60 h 3600 hr 3600 hour 3600 day 86400 week 604800",
+        "months": "month 1 year 12 yr 12",
+        "volume": "ml .001 mL .001 milliliter .001 l 1 L 1 liter 1",
+        "angle": "deg 1 degree 1",
+        "percent": "% 1 percent 1",
+        "dollars": "dollar 1 cent .01",
+        "yuan": "yuan 1",
+        "units": "unit 1",
+        "prime": "' 1",
+        "length/time": "mph .44704 kph 5/18 kmh 5/18",
+    }.items()
+    for name, factor in re.findall(r"(\S+) (\S+)", names)
+}
+_NOT_A_UNIT = re.compile(
+    r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over"
+)
+_UNIT = re.compile(
+    r"(?P<square>(?:square|sq\.?|cubic) ?)?(?P<name>%|'|[A-Za-z][A-Za-z ]*)(?:\^\s*\{?\s*(?P<power>[23])\s*\}?)?"
+)
+
+
+@functools.lru_cache(maxsize=16384)
+def read_unit(text: str) -> Unit | None:
+    """Return the unit that `text` names, None for anything else.
+
+    Example:
+        >>> read_unit("square inches").dimension, read_unit("km/h").factor, read_unit("apples").dimension
+        ('length^2', Fraction(5, 18), '')
+    """
+    text = re.sub(r"\bper cent\b", "percent", text.strip())
+    over, *under = re.split(r"\s*/\s*|\s+per\s+|\s+an?\s+", text)
+    if not under:
+        return _simple_unit(over)
+    units = [_simple_unit(part) for part in (over, *under)]
+    if len(under) > 1 or None in units:
+        return None
+    if not (units[0].dimension and units[1].dimension):
+        return Unit()
+    return Unit(f"{units[0].dimension}/{units[1].dimension}", units[0].factor / units[1].factor)
+
+
+def _simple_unit(text: str) -> Unit | None:
+    match = _UNIT.fullmatch(text)
+    if not match:
+        return None
+    name = match.group("name").strip()
+    words = name.casefold().split()
+    is_noun = len(words) <= 3 and all(len(word) >= 3 and not _NOT_A_UNIT.fullmatch(word) for word in words)
+    known = _known(name)
+    if known is None and is_noun and len(words) > 1:
+        known = _known(words[0])  # centimeters long
+    if known is None:
+        return Unit() if is_noun else None
+    square = match.group("square") or ""
+    power = int(match.group("power") or (3 if square.startswith("cubic") else 2 if square else 1))
+    return known if power == 1 else Unit(f"{known.dimension}^{power}", known.factor**power)
+
+
+def _known(name: str) -> Unit | None:
+    singular = re.sub("(met|lit)re$", r"\1er", re.sub("(?<=..)s$", "", name.casefold()))
+    return _SYMBOLS.get(name) or _SYMBOLS.get(singular)
+
+
+def units_agree(first: str, second: str) -> bool:
+    """Whether two dimensions may be compared; "units" stand for any of their power, a prime only for itself."""
+    if first == second:
+        return True
+    return any(
+        one.split("^")[0] == "units" and one.partition("^")[2] == other.partition("^")[2] and other.startswith("length")
+        for one, other in ((first, second), (second, first))
+    )
