@@ -157,10 +157,10 @@ def group_answers(answers: Sequence[str | None]) -> list[int | None]:
 # --- Choices ------------------------------------------------------------------------------------------------------
 
 _LETTER = re.compile(
-    r"(?i:option|choice|选项)?\s*(?:\(([A-Za-z])\)[.:、]?|([A-Za-z])(?:[.):、]|(?=$)))\s*(.*)", re.DOTALL
+    r"(?i:option|choice|选项)?\s*(?:[(\[]([A-Za-z])[)\]][.:、]?|([A-Za-z])(?:[.):、]|(?=$)))\s*(.*)", re.DOTALL
 )
 _LETTERS_ONLY = re.compile(r"(?:\(?[A-Z]\)?(?:\s|,|、|&|and\b|or\b)*){2,}")
-_NAMED_LETTER = re.compile(r"\(([A-Z])\)|\b(?:is|be|option|choice) ([A-Z])$|[是选为]([A-Z])$")
+_NAMED_LETTER = re.compile(r"\(([A-Z])\)|(?:\b(?:is|be|option|choice)|['’]s) ([A-Z])$|[是选为]([A-Z])$")
 
 
 def _read_letter(text: str) -> tuple[str, str] | None:
@@ -231,7 +231,7 @@ def _options_equal_to(text: str, options: tuple[str, ...], compare: _Compare) ->
 def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
     """Verdict on a free-form answer; both texts cleaned."""
     if not any(character.isalnum() for character in answer):
-        return Verdict.INCORRECT
+        return Verdict.CORRECT if answer and answer == gold else Verdict.INCORRECT  # < and = can be answers
     if answer.casefold() == gold.casefold():
         return Verdict.CORRECT
     gold, answer = _in_radians(gold), _in_radians(answer)
@@ -277,6 +277,8 @@ def _verify_wordy(answer: str, gold: Value) -> Verdict:
     if tail is not None:
         return Verdict.CORRECT if same_value(gold, tail) else Verdict.INCORRECT
     numbers = [number_of(match) for match in NUMBER.finditer(answer)]
+    if not numbers and any(same_value(gold, value) for value in map(read_value, _NUMBER_WORD.findall(answer)) if value):
+        return Verdict.UNDECIDED  # "there are seven apples", but also "two of them are red"
     values = {Number(number, number) for number in numbers if number is not None}
     is_named = any(same_value(gold, value) for value in values)
     if not isinstance(gold, Number):
@@ -286,11 +288,20 @@ def _verify_wordy(answer: str, gold: Value) -> Verdict:
     return Verdict.CORRECT if len(values) == 1 else Verdict.UNDECIDED
 
 
+_NUMBER_WORD = re.compile(
+    r"(?i:\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b)|[零两二三四五六七八九十百千]+"
+)
+_NEGATION = re.compile(r"\b(?:not?|never|cannot|neither|nor|without)\b|n['’]t\b|[不没无非]")
+
+
 def _verify_words(answer: str, gold: str) -> Verdict:
-    """Words against words: undecided if they share words or look misspelt, wrong if not even that."""
-    fillers = {"the", "a", "an", "is", "are", "it", "of"}
+    """Words against words: undecided if they share words or look misspelt, wrong if not even that or if one negates."""
+    fillers = {"the", "a", "an", "is", "are", "it", "of", "on", "in", "at", "they", "and"}
+    gold, answer = gold.casefold(), answer.casefold()
+    if bool(_NEGATION.search(gold)) != bool(_NEGATION.search(answer)):
+        return Verdict.INCORRECT
     gold_words, answer_words = (
-        [word for word in re.findall(r"\w+", text.casefold()) if word not in fillers] for text in (gold, answer)
+        [word for word in re.findall(r"\w+", text) if word not in fillers] for text in (gold, answer)
     )
     if gold_words == answer_words and gold_words:
         return Verdict.CORRECT
@@ -299,4 +310,7 @@ def _verify_words(answer: str, gold: str) -> Verdict:
     if len(gold_words) == len(answer_words) == 1:
         likeness = difflib.SequenceMatcher(None, gold_words[0], answer_words[0]).ratio()
         return Verdict.UNDECIDED if likeness > 0.85 else Verdict.INCORRECT
+    lists = [sorted(re.split(r"\s*(?:,|;|、|\band\b|[和与])+\s*", text)) for text in (gold, answer)]
+    if lists[0] == lists[1]:
+        return Verdict.CORRECT  # blue and red, red and blue
     return Verdict.UNDECIDED if set(gold_words) & set(answer_words) else Verdict.INCORRECT
