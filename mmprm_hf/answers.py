@@ -14,6 +14,7 @@ import difflib
 import re
 import string
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from mmprm_hf.answer_cleaning import clean
@@ -207,7 +208,9 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...], compare: _C
 
 def _misspells(answer: str, options: tuple[str, ...], gold_letters: Sequence[str]) -> bool:
     """Whether an answer in words looks most like the right option: Ernest for Ernst, or its cut beginning."""
-    words = [] if _is_formula(answer) else [option for option in options if not _is_formula(option)]
+    if _is_formula(answer) or read_value(answer) is not None:
+        return False
+    words = [option for option in options if not _is_formula(option) and read_value(option) is None]
     likeness = {word: difflib.SequenceMatcher(None, answer.casefold(), word.casefold()).ratio() for word in words}
     closest = max(likeness, key=likeness.get, default="")
     return likeness.get(closest, 0) > 0.85 and string.ascii_uppercase[options.index(closest)] in gold_letters
@@ -216,7 +219,8 @@ def _misspells(answer: str, options: tuple[str, ...], gold_letters: Sequence[str
 def _is_no_option(text: str, options: tuple[str, ...]) -> bool:
     """Whether the text behind a letter is a value although (all options being values) no option has it."""
     is_value = read_value(text) is not None or (bool(re.search(r"\d", text)) and _is_formula(text))
-    return is_value and bool(options) and all(re.search(r"\d", option) and _is_formula(option) for option in options)
+    are_values = (read_value(option) or (re.search(r"\d", option) and _is_formula(option)) for option in options)
+    return is_value and bool(options) and all(are_values)
 
 
 def _options_equal_to(text: str, options: tuple[str, ...], compare: _Compare) -> list[str]:
@@ -240,6 +244,8 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
         names = name_of(gold), name_of(answer)
         if all(names) and not same_name(*names):
             return Verdict.INCORRECT  # AB = 5 is not CD = 5
+        if _is_range_around(answer, gold_value):
+            return Verdict.UNDECIDED  # 70-75 where 70 is right
         if answer_value is not None:
             return Verdict.CORRECT if same_value(gold_value, answer_value) else Verdict.INCORRECT
         if not _is_formula(answer):
@@ -251,6 +257,15 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
     if _is_formula(answer):
         return compare(answer, gold)
     return Verdict.UNDECIDED if gold.replace(" ", "") in answer.replace(" ", "") else Verdict.INCORRECT
+
+
+def _is_range_around(answer: str, gold: Value) -> bool:
+    """Whether an answer is a range of numbers that holds the gold; a difference of such a form is never the gold."""
+    ends = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)\s*(?:-|to|~)\s*(\d{1,12}(?:\.\d{1,12})?)", answer)
+    if not ends or not isinstance(gold, Number):
+        return False
+    low, high = (Fraction(end) for end in ends.groups())
+    return low <= gold.raw <= high and low < high
 
 
 _ANGLE = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(\d+(?:\.\d+)?)\s+degrees\s*[)}]?")
@@ -276,7 +291,7 @@ def _verify_wordy(answer: str, gold: Value) -> Verdict:
         return _verify_wordy(text, gold)  # = 120 votes cast all together
     if tail is not None:
         return Verdict.CORRECT if same_value(gold, tail) else Verdict.INCORRECT
-    numbers = [number_of(match) for match in NUMBER.finditer(answer)]
+    numbers = [number_of(match) for match in _FREE_NUMBER.finditer(answer)]
     if not numbers and any(same_value(gold, value) for value in map(read_value, _NUMBER_WORD.findall(answer)) if value):
         return Verdict.UNDECIDED  # "there are seven apples", but also "two of them are red"
     values = {Number(number, number) for number in numbers if number is not None}
@@ -288,6 +303,11 @@ def _verify_wordy(answer: str, gold: Value) -> Verdict:
     return Verdict.CORRECT if len(values) == 1 else Verdict.UNDECIDED
 
 
+def _is_chinese(text: str) -> bool:
+    return bool(re.search("[\u4e00-\u9fff]", text))
+
+
+_FREE_NUMBER = re.compile(rf"(?<![A-Za-z])(?:{NUMBER.pattern})")  # 4 is not named in 0x10c4
 _NUMBER_WORD = re.compile(
     r"(?i:\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b)|[零两二三四五六七八九十百千]+"
 )
@@ -305,8 +325,8 @@ def _verify_words(answer: str, gold: str) -> Verdict:
     )
     if gold_words == answer_words and gold_words:
         return Verdict.CORRECT
-    if not gold_words:
-        return Verdict.UNDECIDED
+    if not gold_words or _is_chinese(gold) != _is_chinese(answer):
+        return Verdict.UNDECIDED  # rules do not translate
     if len(gold_words) == len(answer_words) == 1:
         likeness = difflib.SequenceMatcher(None, gold_words[0], answer_words[0]).ratio()
         return Verdict.UNDECIDED if likeness > 0.85 else Verdict.INCORRECT
