@@ -17,8 +17,20 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from mmprm_hf.answer_arithmetic import is_too_large
 from mmprm_hf.answer_cleaning import clean
-from mmprm_hf.answer_values import NUMBER, Colon, Number, Value, name_of, number_of, read_value, same_name, same_value
+from mmprm_hf.answer_values import (
+    NUMBER,
+    Colon,
+    Number,
+    Value,
+    name_of,
+    number_of,
+    read_value,
+    rounds_to,
+    same_name,
+    same_value,
+)
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.formula_pool import shared_pool
 
@@ -33,11 +45,14 @@ _Compare = Callable[[str, str], Verdict]
 class RuleVerifier:
     """Verifier that judges by rules alone. Stateless, picklable, safe in any thread and in an event loop."""
 
-    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 2}
+    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 3}
     """What judged: the version rises whenever a verdict may change."""
 
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:
-        """Return the verdict on `answer` to `problem`, see `verify`; formulas do not hold up the event loop."""
+        """Return the verdict on `answer` to `problem`, see `verify`; formulas do not hold up the event loop.
+
+        ``problem.meta["precision"]``, where a source gives it, is the number of decimals that its gold is rounded to.
+        """
         known: dict[tuple[str, str], Verdict] = {}
 
         def compare(answer: str, gold: str) -> Verdict:
@@ -46,14 +61,21 @@ class RuleVerifier:
                 raise _FormulaNeeded(answer, gold)
             return verdict
 
+        precision = problem.meta.get("precision")
         while True:  # the rules are pure and fast: they start again with one formula more
             try:
-                return _verify(answer, problem.answer, problem.answer_type, problem.options, compare)
+                return _verify(answer, problem.answer, problem.answer_type, problem.options, precision, compare)
             except _FormulaNeeded as needed:
                 known[needed.args] = await asyncio.to_thread(shared_pool().verify, *needed.args)
 
     def verify(
-        self, answer: str | None, gold: str | None, *, answer_type: str = "number", options: Sequence[str] = ()
+        self,
+        answer: str | None,
+        gold: str | None,
+        *,
+        answer_type: str = "number",
+        options: Sequence[str] = (),
+        precision: int | None = None,
     ) -> Verdict:
         """Return whether `answer` is right.
 
@@ -66,6 +88,8 @@ class RuleVerifier:
             answer_type: "number", "choice" or "text". "choice" reads letters and `options`; the other two are told
                 apart by the gold's own form.
             options: Choices in letter order; non-empty makes it a choice problem whatever `answer_type` says.
+            precision: Decimals that the gold is rounded to: answers that round to it are right. None where the problem
+                asks for no rounding (0.33 is then 1/3, but never 0.334).
 
         Returns:
             UNDECIDED also for a gold that cannot be read, a timeout, a letter that contradicts the value beside it, a
@@ -80,7 +104,7 @@ class RuleVerifier:
         """
         # Differs from MM-PRM: rules first and exact, and what fails is undecided; there a language model judges at
         # temperature 0.5 and every failure counts as a wrong answer.
-        return _verify(answer, gold, answer_type, options, shared_pool().verify)
+        return _verify(answer, gold, answer_type, options, precision, shared_pool().verify)
 
 
 class _FormulaNeeded(Exception):
@@ -88,7 +112,12 @@ class _FormulaNeeded(Exception):
 
 
 def _verify(
-    answer: str | None, gold: str | None, answer_type: str, options: Sequence[str], compare: _Compare
+    answer: str | None,
+    gold: str | None,
+    answer_type: str,
+    options: Sequence[str],
+    precision: int | None,
+    compare: _Compare,
 ) -> Verdict:
     if gold is None or not gold.strip():
         return Verdict.UNDECIDED
@@ -104,7 +133,21 @@ def _verify(
             return Verdict.UNDECIDED  # \frac{1 of \frac{1}{2}: as the gold begins, and nobody knows how it went on
     if options or answer_type == "choice":
         return _verify_choice(answer, gold, tuple(clean(option) for option in options), compare)
-    return _verify_value(answer, gold, compare)
+    verdict = _verify_value(answer, gold, compare)
+    is_rounded = (
+        precision is not None and verdict is Verdict.INCORRECT and _rounds_to_gold(answer, gold, int(precision))
+    )
+    return Verdict.CORRECT if is_rounded else verdict
+
+
+def _rounds_to_gold(answer: str, gold: str, precision: int) -> bool:
+    """Whether an answer with more decimals than asked for is the gold once it is rounded."""
+    values = read_value(gold), read_value(answer)
+    if not all(isinstance(value, Number) for value in values) or name_of(gold) != name_of(answer):
+        return False
+    is_finer = values[1].num_decimals > precision or isinstance(values[1].raw, float)
+    units_match = values[0].unit == values[1].unit or not (values[0].unit and values[1].unit)
+    return is_finer and units_match and rounds_to(values[1].raw, values[0].raw, precision)
 
 
 def answers_equivalent(first: str | None, second: str | None) -> bool:
@@ -122,6 +165,9 @@ def answers_equivalent(first: str | None, second: str | None) -> bool:
     letters = _read_letter(first), _read_letter(second)
     if None not in letters:
         return letters[0][0] == letters[1][0]
+    names = name_of(first), name_of(second)
+    if all(names) and not same_name(*names):
+        return False
     values = read_value(first), read_value(second)
     if None not in values:
         return same_value(*values) or same_value(values[1], values[0])
@@ -203,7 +249,8 @@ def _verify_choice(answer: str, gold: str, options: tuple[str, ...], compare: _C
     named = {"".join(groups) for groups in _NAMED_LETTER.findall(answer)}
     if len(named) == 1:
         return verdict_on(named)
-    return Verdict.UNDECIDED if _misspells(answer, options, gold_letters) else Verdict.INCORRECT
+    is_maybe = _misspells(answer, options, gold_letters) or _is_in_other_language(answer, options, gold_letters)
+    return Verdict.UNDECIDED if is_maybe else Verdict.INCORRECT
 
 
 def _misspells(answer: str, options: tuple[str, ...], gold_letters: Sequence[str]) -> bool:
@@ -214,6 +261,15 @@ def _misspells(answer: str, options: tuple[str, ...], gold_letters: Sequence[str
     likeness = {word: difflib.SequenceMatcher(None, answer.casefold(), word.casefold()).ratio() for word in words}
     closest = max(likeness, key=likeness.get, default="")
     return likeness.get(closest, 0) > 0.85 and string.ascii_uppercase[options.index(closest)] in gold_letters
+
+
+def _is_in_other_language(answer: str, options: tuple[str, ...], gold_letters: Sequence[str]) -> bool:
+    """Whether answer and right option are words, one of them in Chinese: rules do not translate."""
+    right = next(
+        (text for letter, text in zip(string.ascii_uppercase, options, strict=False) if letter in gold_letters), ""
+    )
+    is_words = not _is_formula(right) and read_value(right) is None and not re.search("[A-Za-z0-9]", answer)
+    return is_words and _is_chinese(answer) != _is_chinese(right) and read_value(answer) is None
 
 
 def _is_no_option(text: str, options: tuple[str, ...]) -> bool:
@@ -251,12 +307,21 @@ def _verify_value(answer: str, gold: str, compare: _Compare) -> Verdict:
         if not _is_formula(answer):
             return _verify_wordy(answer, gold_value)
         is_hopeless = answer.isalpha() or isinstance(gold_value, Colon)
-        return Verdict.INCORRECT if is_hopeless else compare(answer, gold)
+        return Verdict.INCORRECT if is_hopeless else _compare_formulas(answer, gold, compare)
     if not _is_formula(gold):
         return _verify_words(answer, gold)
     if _is_formula(answer):
-        return compare(answer, gold)
+        return _compare_formulas(answer, gold, compare)
     return Verdict.UNDECIDED if gold.replace(" ", "") in answer.replace(" ", "") else Verdict.INCORRECT
+
+
+def _compare_formulas(answer: str, gold: str, compare: _Compare) -> Verdict:
+    """math-verify on two formulas, unless it would only run out of time or read an equation as its right side."""
+    if is_too_large(answer) or is_too_large(gold):
+        return Verdict.UNDECIDED
+    if "=" not in gold and re.fullmatch(r".*[A-Za-z].*=\s*0", answer) and not name_of(answer):
+        return Verdict.UNDECIDED  # x^2+y^2-4=0 is an equation, and not the number 0
+    return compare(answer, gold)
 
 
 def _is_range_around(answer: str, gold: Value) -> bool:

@@ -169,7 +169,9 @@ def test_judge_reads_type_and_options_from_the_problem():
 
 def test_formulas_are_decided_in_any_thread():
     with ThreadPoolExecutor(4) as threads:
-        verdicts = list(threads.map(lambda n: verdict_of(f"{n}\\sqrt{{3}}", f"\\sqrt{{{3 * n * n}}}"), range(2, 12)))
+        verdicts = list(
+            threads.map(lambda n: verdict_of(f"x+{n}\\sqrt{{3}}", f"\\sqrt{{{3 * n * n}}}+x"), range(2, 12))
+        )
     assert verdicts == [Verdict.CORRECT] * 10
 
 

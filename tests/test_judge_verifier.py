@@ -136,7 +136,7 @@ def test_an_answer_cannot_leave_its_marks_or_break_the_request():
 
 def test_the_identity_tells_rules_model_and_prompt():
     identity = JudgeVerifier(RuleVerifier(), Chat("no")).identity
-    assert identity["rules"] == {"verifier": "rules", "version": 2}
+    assert identity["rules"] == RuleVerifier.identity
     assert identity["model"] == {"model": "fake"}
     assert len(identity["prompt"]) == 16
     json.dumps(identity)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,14 +36,15 @@ class Case(NamedTuple):
     options: tuple[str, ...]
     label: bool | None
     note: str = ""
+    precision: int | None = None
 
 
 def pairs(path: Path) -> Iterator[Case]:
     """Pairs of answer and gold."""
     for row in read_jsonl(path):
         question_type, options = row["question_type"], tuple(row["options"] or ())
-        note = row["pair_id"]
-        yield Case("", row["gold"], row["answer_text"], question_type, options, row["label"], note)
+        note, precision = row["pair_id"], row["precision"]
+        yield Case("", row["gold"], row["answer_text"], question_type, options, row["label"], note, precision)
 
 
 def mathvision(path: Path, problems_path: Path) -> Iterator[Case]:
@@ -65,16 +67,22 @@ def gsm8k(path: Path) -> Iterator[Case]:
             yield Case(candidate["model"], row["answer"], answer, "free_form", (), label, row["id"])
 
 
-def gold_form(case: Case) -> str:
-    """A rough name for how the gold is written, for the table."""
-    gold = case.gold.strip().strip("$")
-    if case.question_type == "multi_choice":
-        return "letter" if len(gold) == 1 else "option text"
-    if gold.lstrip("-").isdigit():
+def form_of(text: str | None) -> str:
+    """A rough name for how a text is written, for the table."""
+    text = (text or "").strip().strip("$.()").strip()
+    if len(text) == 1 and text.isalpha():
+        return "letter"
+    if re.fullmatch(r"-?\d+", text):
         return "integer"
-    if "\\" in gold:
+    if re.fullmatch(r"-?\d*\.\d+", text):
+        return "decimal"
+    if text.count("{") > text.count("}"):
+        return "cut LaTeX"
+    if len(text) > MAX_EXAMPLE_CHARS:
+        return "long text"
+    if "\\" in text:
         return "LaTeX"
-    return "words" if gold.replace(" ", "").isalpha() else "decimal or other"
+    return "words" if re.fullmatch(r"[^\W\d_][^\d]*", text) else "other" if text else "nothing"
 
 
 def judge(cases: Iterable[Case]) -> list[tuple[Case, Verdict]]:
@@ -83,7 +91,9 @@ def judge(cases: Iterable[Case]) -> list[tuple[Case, Verdict]]:
     judged = []
     for case in cases:
         answer_type = "choice" if case.question_type == "multi_choice" else "number"
-        verdict = verifier.verify(case.answer, case.gold, answer_type=answer_type, options=case.options)
+        verdict = verifier.verify(
+            case.answer, case.gold, answer_type=answer_type, options=case.options, precision=case.precision
+        )
         judged.append((case, verdict))
     return judged
 
@@ -117,10 +127,14 @@ def disagreements(judged: list[tuple[Case, Verdict]], with_examples: bool) -> li
     kinds: dict[tuple[str, ...], list[Case]] = collections.defaultdict(list)
     for case, verdict in judged:
         if case.label is not None and not agrees(case, verdict):
-            kinds[case.question_type, gold_form(case), str(verdict), str(case.label)].append(case)
+            kinds[case.question_type, form_of(case.gold), form_of(case.answer), str(verdict), str(case.label)].append(
+                case
+            )
     rows = []
     for kind, cases in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
-        row = dict(zip(("question_type", "gold_form", "verdict", "label"), kind, strict=True), count=len(cases))
+        row = dict(
+            zip(("question_type", "gold_form", "answer_form", "verdict", "label"), kind, strict=True), count=len(cases)
+        )
         if with_examples:
             shortest = min(cases, key=lambda case: len(case.answer or ""))
             row["example"] = {
@@ -171,6 +185,7 @@ def main() -> None:
                     texts = (case.gold, list(case.options), (case.answer or "")[-200:])
                     print("      ", verdict, case.label, case.group, case.note, *map(repr, texts))
     if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
