@@ -9,7 +9,6 @@ Standard library only; math-verify runs in processes of its own, see `mmprm_hf.f
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import re
 import string
@@ -66,7 +65,7 @@ class RuleVerifier:
             try:
                 return _verify(answer, problem.answer, problem.answer_type, problem.options, precision, compare)
             except _FormulaNeeded as needed:
-                known[needed.args] = await asyncio.to_thread(shared_pool().verify, *needed.args)
+                known[needed.args] = await shared_pool().verify_async(*needed.args)
 
     def verify(
         self,

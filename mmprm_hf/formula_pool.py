@@ -10,8 +10,10 @@ Example:
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import collections
+import concurrent.futures
 import itertools
 import json
 import os
@@ -66,6 +68,8 @@ class FormulaPool:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
+        # Threads of its own: many waiting questions must not take those of `asyncio.to_thread` from everybody else.
+        self._threads = concurrent.futures.ThreadPoolExecutor(self.max_workers, thread_name_prefix="formula")
         self._remembered: collections.OrderedDict[tuple[str, str], Verdict] = collections.OrderedDict()
         self._workers: set[_Worker] = set()
         self._slots: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # a started worker is on top of an empty slot
@@ -89,6 +93,10 @@ class FormulaPool:
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         return verdict
+
+    async def verify_async(self, answer: str, gold: str) -> Verdict:
+        """Return `verify`'s verdict without holding up the event loop; cancelling frees the caller, not the worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.verify, answer, gold)
 
     def remembered(self, answer: str, gold: str) -> Verdict | None:
         """Return the verdict if it is known without asking a worker, else None; never waits."""

@@ -102,6 +102,21 @@ def test_the_event_loop_keeps_ticking_and_cancelled_questions_jam_nothing(pool, 
     assert max(gaps) < 1
 
 
+def test_waiting_formulas_leave_the_event_loops_own_threads_to_others(pool, monkeypatch):
+    monkeypatch.setattr(mmprm_hf.answers, "shared_pool", lambda: pool)
+    problem = Problem(id="p", question="How many?", answer="5")
+
+    async def run():
+        towers = [asyncio.create_task(RuleVerifier().judge(problem, f"x+{n}^{{{TOWER}}}")) for n in range(2, 100)]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(asyncio.to_thread(time.monotonic), SLACK)  # 98 towers would take minutes
+        for task in towers:
+            task.cancel()
+        return await asyncio.gather(*towers, return_exceptions=True)
+
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in asyncio.run(run()))
+
+
 def test_a_worker_killed_from_outside_is_replaced_and_the_question_asked_once_more(pool):
     before = children_of(os.getpid())
     assert pool.verify(*EASY) is Verdict.CORRECT
