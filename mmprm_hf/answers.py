@@ -172,7 +172,7 @@ def answers_equivalent(first: str | None, second: str | None) -> bool:
         return same_value(*values) or same_value(values[1], values[0])
     if values != (None, None) or not (_is_formula(first) and _is_formula(second)):
         return first.casefold() == second.casefold()
-    return shared_pool().verify(first, second) is Verdict.CORRECT
+    return _compare_formulas(first, second, shared_pool().verify) is Verdict.CORRECT
 
 
 def group_answers(answers: Sequence[str | None]) -> list[int | None]:
