@@ -102,6 +102,7 @@ def test_the_event_loop_keeps_ticking_and_cancelled_questions_jam_nothing(pool, 
 
 
 def test_a_worker_killed_from_outside_is_replaced_and_the_question_asked_once_more(pool):
+    pool.timeout_seconds = 30.0  # no question here is slow; the machine may be
     before = children_of(os.getpid())
     assert pool.verify(*EASY) is Verdict.CORRECT
     (worker,) = children_of(os.getpid()) - before
