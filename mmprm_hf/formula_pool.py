@@ -126,7 +126,11 @@ class FormulaPool:
                 except (EOFError, OSError):
                     if worker.is_closed:
                         return None
-                    continue  # it died: killed from outside, or out of memory
+                    # It died: killed from outside, or out of memory. Its pipes close before the system calls it dead,
+                    # so that `is_alive` cannot be asked.
+                    self._drop(worker)
+                    worker = None
+                    continue
                 is_idle = True
                 return verdict
             return None

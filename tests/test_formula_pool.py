@@ -109,6 +109,10 @@ def test_a_worker_killed_from_outside_is_replaced_and_the_question_asked_once_mo
     os.kill(worker, signal.SIGKILL)
     assert pool.verify("\\sqrt{20}", "2\\sqrt{5}") is Verdict.CORRECT  # it was dead before the question
     (worker,) = children_of(os.getpid()) - before
+    for n in (3, 5, 6):  # dying, but not yet dead: the question goes to it, and then to one other
+        os.kill(worker, signal.SIGKILL)
+        assert pool.verify(f"\\sqrt{{{2 * n * n}}}", f"{n}\\sqrt{{2}}") is Verdict.CORRECT
+        (worker,) = children_of(os.getpid()) - before
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(pool.verify, "(" * 60 + "1" + ")" * 60, "\\sqrt{1}")
         time.sleep(0.1)
