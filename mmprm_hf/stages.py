@@ -30,6 +30,7 @@ from .labelling.label_selection import LabelRowsConfig
 from .labelling.tree_draft import Verifier
 from .nano.world import load_nano
 from .nano.world import problems as nano_problems
+from .problem_keys import problem_key
 
 SEARCHES = {
     "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
@@ -250,7 +251,10 @@ def write_label_rows(
     problems: Sequence[Problem], output: Path, config: LabelRowsConfig | None = None
 ) -> dict[str, Any]:
     """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics."""
-    trees = (SearchTree.from_dict(line) for line in iter_jsonl(output / "trees.jsonl"))
+    # Trees are known by content: one of an earlier version of a problem, or of another one, gives no rows.
+    keys = {problem_key(problem) for problem in problems}
+    found = (SearchTree.from_dict(line) for line in iter_jsonl(output / "trees.jsonl"))
+    trees = (tree for tree in found if not tree.problem_key or tree.problem_key in keys)
     return write_label_dataset(problems, trees, output, config)
 
 

@@ -1,7 +1,7 @@
 """A chat model as step judge: it reads the problem, its figures and one numbered solution, and names the first error.
 
 The protocol is that of critics in ProcessBench: one number, the first wrong step, or -1. Whatever else it answers, and
-every failure or refusal of the server, leaves the solution undecided.
+every refusal of the server, leaves the solution undecided.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.engines.images import image_parts
-from mmprm_hf.engines.requests import EngineUnavailableError
 from mmprm_hf.labelling.tree_draft import Prefix
 
 PROMPT = """\
@@ -38,8 +37,8 @@ class ChatStepJudge:
     """Asks a `ChatModel` for the first wrong step of each solution, greedily, once per solution.
 
     Steps before the one it names are CORRECT, that one is INCORRECT, and all that follow are UNDECIDED by themselves
-    (their prefixes hold a wrong step all the same). A reply that is cut, names no step or one that is not there, and
-    a server that is gone give UNDECIDED throughout.
+    (their prefixes hold a wrong step all the same). A reply that is cut, or names no step or one that is not there,
+    gives UNDECIDED throughout. A server that is gone fails the problem, which is tried again by the next run.
 
     Args:
         chat: The model; it should read figures if the problems have any.
@@ -80,7 +79,7 @@ class ChatStepJudge:
             reply = await self.chat.complete(
                 [{"role": "user", "content": content}], max_new_tokens=self.max_new_tokens, temperature=0.0
             )
-        except (EngineUnavailableError, RequestRefusedError):
+        except RequestRefusedError:
             return undecided
         (choice,) = reply.choices
         named = _BOXED.findall(choice.text)

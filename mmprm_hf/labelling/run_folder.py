@@ -141,7 +141,7 @@ class RunFolder:
             if key is not None:
                 id_of.setdefault(key, problem_id)
         order = [*(key for key in id_of if key in self.trees), *(key for key in self.trees if key not in id_of)]
-        renamed = {key: id_of[key] for key in order if key in id_of and self.trees[key].problem_id not in ids}
+        renamed = {key: id_of[key] for key in order if key in id_of and self.trees[key].problem_id != id_of[key]}
         starts = [self.trees[key].start for key in order]
         size = sum(self.trees[key].length for key in order)
         if renamed or starts != sorted(starts) or size != self.trees_path.stat().st_size:
