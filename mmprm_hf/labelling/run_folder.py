@@ -163,6 +163,23 @@ class RunFolder:
                 yield line
 
 
+@dataclasses.dataclass(frozen=True)
+class TreeFile:
+    """The trees of a ``trees.jsonl`` file, in file order, one in memory at a time; can be gone through again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: while going through it, if a line is no tree of this schema version (the line number is named).
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[SearchTree]:
+        return (tree for _, _, tree in _read_trees(self.path))
+
+
 def read_trees(path: str | os.PathLike[str]) -> list[SearchTree]:
     """Return the trees of a ``trees.jsonl`` file, or of a run folder, in file order.
 

@@ -26,7 +26,7 @@ from mmprm_hf.labelling import omegaprm
 from mmprm_hf.labelling.driver import label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.nano.world import load_nano
-from mmprm_hf.stages import load_problems
+from mmprm_hf.problem_source import ProblemSource
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "label_at_scale"
@@ -82,7 +82,7 @@ def sums(tmp_path_factory):
     ]
     datasets.Dataset.from_list(rows).to_parquet(folder / "train.parquet")
     (folder / "label.yaml").write_text(json.dumps({**OPTIONS, "max_new_tokens": 64, "max_rows_per_problem": 2}))
-    label_here(load_problems(folder, NUM_SUMS), folder / "expected")
+    label_here(ProblemSource(folder, NUM_SUMS), folder / "expected")
     return folder
 
 
@@ -141,7 +141,7 @@ def test_local_workers_write_the_bytes_of_the_driver(server, sums, tmp_path):
     assert {name: summary[name] for name in same} == {name: expected[name] for name in same}
     assert sorted(session["rank"] for session in summary["sessions"]) == [0, 1]
     # The merged folder is a run folder: the driver finds nothing left to do in it.
-    assert label_here(load_problems(sums, NUM_SUMS), labels).num_resumed == NUM_SUMS
+    assert label_here(ProblemSource(sums, NUM_SUMS), labels).num_resumed == NUM_SUMS
     assert same_trees(labels, sums)
     other = subprocess.run(
         command(server.url, sums, output, "local", "--prefill", "user", tasks=3),
@@ -203,7 +203,7 @@ def test_slurm_script_runs_the_tasks_and_figures_reach_the_server(sums, tmp_path
     """Slurm is not here; its batch script is, and bash runs it once per task, with figures as data."""
     (tmp_path / "data").mkdir()
     load_nano("train", NUM_NANO).to_parquet(tmp_path / "data" / "train.parquet")
-    problems = load_problems(tmp_path / "data", NUM_NANO)
+    problems = ProblemSource(tmp_path / "data", NUM_NANO)
     answers = {pixels_of(image_parts(problem))[0]: problem.answer for problem in problems}
     (tmp_path / "answers.json").write_text(json.dumps(answers))
     server = Server(tmp_path, "--answers", str(tmp_path / "answers.json"))
