@@ -17,7 +17,7 @@ from mmprm_hf.labelling.run_files import RunStoppedError
 # The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
 _MIN_ROLLOUTS_FOR_SHARE = 200
 # So many problems without one tree (an engine's faults apart), and the run stops: something is wrong in all of them.
-_MAX_FAILURES_BEFORE_TREE = 20
+MAX_FAILURES_BEFORE_TREE = 20
 _MAX_SAMPLE_CHARS = 300
 
 
@@ -101,7 +101,7 @@ class RunHealth:
         if key is not None:
             self._count(key, *undecided_counts(error))
         num_failed = sum(not isinstance(error, RequestFailedError) for error in self._errors.values())
-        if not self._has_tree and num_failed >= _MAX_FAILURES_BEFORE_TREE:
+        if not self._has_tree and num_failed >= MAX_FAILURES_BEFORE_TREE:
             raise self.nothing_labelled()
 
     def add_judged(self, key: str, num_undecided: int, num_judged: int) -> None:
