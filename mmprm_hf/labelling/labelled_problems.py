@@ -19,7 +19,7 @@ class LabelledProblems:
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._problems = problems if isinstance(problems, Sequence) else list(problems)
         self._index = {problem.id: index for index, problem in enumerate(self._problems)}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, str | None] = {}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -72,7 +72,11 @@ class LabelledProblems:
         if not tree.problem_key:  # a tree that no driver wrote
             return True
         if tree.problem_id not in self._keys:
-            self._keys[tree.problem_id] = problem_key(self._problems[self._index[tree.problem_id]])
+            try:
+                key = problem_key(self._problems[self._index[tree.problem_id]])
+            except ValueError:  # its figure cannot be read: not the one that was labelled
+                key = None
+            self._keys[tree.problem_id] = key
         return self._keys[tree.problem_id] == tree.problem_key
 
 

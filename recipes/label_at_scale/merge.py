@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from label import RUN_FILE, read_options
-from trove_steps import Problems, Run
+from trove_steps import Run
 
-from mmprm_hf.data import SearchTree
-from mmprm_hf.files import iter_jsonl
-from mmprm_hf.labelling.label_files import write_label_dataset
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.labelling.ledger import LabelSummary, total_costs
 from mmprm_hf.labelling.run_files import dump, write_atomically
 from mmprm_hf.problem_keys import problem_key
+from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.stages import write_label_rows
 
 AGAIN = "--option skip_completed=false"  # opens finished ranks, too
 
@@ -105,7 +104,7 @@ class Merged:
         sums = {name: value + other[name] for name, value in first.items() if isinstance(value, (int, float))}
         self.costs[row["problem_key"]] = {**first, **sums, "seconds": round(sums["seconds"], 3)}
 
-    def drop_strangers(self, problems: Problems) -> int:
+    def drop_strangers(self, problems: ProblemSource) -> int:
         """Leave out trees whose problem has left the dataset or has another content now, and return their number."""
         strangers = []
         for key, problem_id in self.id_of_key.items():
@@ -185,7 +184,7 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
     """
     run = Run(**json.loads((output / RUN_FILE).read_text(encoding="utf-8")))
     rows_config = LabelRowsConfig(**read_options(config, run.search)[2])
-    problems = Problems(run)
+    problems = run.problems
     found = read_ranks(output, {problem_id: index for index, problem_id in enumerate(problems.ids)})
     num_left_out = found.drop_strangers(problems)
     keys = sorted(found.trees, key=lambda key: found.place_of(found.id_of_key[key]))
@@ -213,11 +212,7 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
     num_without_result = len(problems) - len(keys) - len(failures) - num_duplicates
     if not keys:
         raise SystemExit(no_trees(output, failures, num_without_result, num_left_out))
-    # The others give no rows, and one of them may have a figure that nobody can read.
-    labelled = problems.select([found.place_of(found.id_of_key[key]) for key in keys])
-    statistics = write_label_dataset(
-        labelled, map(SearchTree.from_dict, iter_jsonl(folder / "trees.jsonl")), folder, rows_config
-    )
+    statistics = write_label_rows(problems, folder, rows_config)
     counts = {
         name: getattr(summary, name)
         for name in ("num_problems", "num_trees", "num_failed", "num_duplicates", "num_rollouts")

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import dataclasses
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-import datasets
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
@@ -33,8 +31,8 @@ from mmprm_hf.engines import ChatClient, EndpointEngine, SamplingConfig
 from mmprm_hf.labelling.driver import LabelSummary, NothingLabelledError, RequestFailedError, label_problems_async
 from mmprm_hf.labelling.run_files import read_lines
 from mmprm_hf.labelling.run_health import MAX_FAILURES_BEFORE_TREE
-from mmprm_hf.nano.world import problems as nano_problems
-from mmprm_hf.stages import SEARCHES, problem_from_row
+from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.stages import SEARCHES
 
 API_KEY_VARIABLE = "MMPRM_API_KEY"
 TREES = "trees.jsonl"
@@ -84,49 +82,14 @@ class Run:
         return EndpointEngine(chat, sampling=SamplingConfig(**self.sampling_options), prefill=self.prefill)
 
     @property
+    def problems(self) -> ProblemSource:
+        """The problems, each read when it is asked for: a rank holds only the figures in flight."""
+        return ProblemSource(self.data, self.num_problems)
+
+    @property
     def search_config(self) -> Any:
         """The search's dataclass."""
         return SEARCHES[self.search][1](**self.search_options)
-
-
-class Problems(Sequence[Problem]):
-    """The problems of a run, each read when it is asked for: a rank holds only the figures in flight."""
-
-    def __init__(self, run: Run) -> None:
-        if run.data is None:
-            self._nano = nano_problems("train", run.num_problems)
-            self._rows = None
-            self.ids = [problem.id for problem in self._nano]
-        else:
-            rows = datasets.load_dataset(run.data, split="train")
-            self._rows = rows.select(range(min(run.num_problems, len(rows))))
-            self.ids = list(self._rows.select_columns(["id"])["id"])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Problem:
-        """Return a problem; one whose figures cannot be decoded has them as they are stored, which nobody can read.
-
-        So the driver records a failure of this problem, and the others go on.
-        """
-        if self._rows is None:
-            return self._nano[index].to_problem()
-        try:
-            row = self._rows[index]
-        except Exception:  # noqa: BLE001 (whatever a broken figure makes its decoder raise; other faults come again)
-            row = self._rows.with_format("arrow")[index].to_pylist()[0]
-        return problem_from_row(row)
-
-    def select(self, indices: Sequence[int]) -> Problems:
-        """Some of the problems."""
-        chosen = copy.copy(self)
-        chosen.ids = [self.ids[index] for index in indices]
-        if self._rows is None:
-            chosen._nano = [self._nano[index] for index in indices]
-        else:
-            chosen._rows = self._rows.select(indices)
-        return chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +159,7 @@ class ProblemReader(PipelineStep):
                 f"The executor has {world_size} tasks and the run {self.settings.num_tasks}. Problems are dealt out by "
                 "this number; give both the same."
             )
-        ids = Problems(self.settings).ids
+        ids = self.settings.problems.ids
         for index in range(rank, len(ids), world_size):
             yield Document(text=ids[index], id=ids[index], metadata={"index": index})
 
@@ -295,7 +258,7 @@ class LabelProblems(PipelineStep):
         return summary
 
     async def _label(self, data: DocumentsPipeline, folder: Path, rank: int) -> LabelSummary | None:
-        run, problems = self.settings, Problems(self.settings)
+        run, problems = self.settings, self.settings.problems
         asked: set[str] = set()
 
         def named() -> Iterator[Problem]:

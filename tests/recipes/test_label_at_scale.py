@@ -450,7 +450,7 @@ def at_scale(recipe, folder, rows, tasks):
     (folder / "data").mkdir(parents=True, exist_ok=True)
     datasets.Dataset.from_list(rows).to_parquet(folder / "data" / "train.parquet")
     recipe.label.claim(str(folder), recipe.steps.Run(str(folder / "data"), len(rows), tasks, "walk", seed=3))
-    problems = load_problems(folder / "data", len(rows))
+    problems = list(ProblemSource(folder / "data", len(rows)))
     for rank in range(tasks):
         label_here(problems[rank::tasks], folder / "ranks" / f"{rank:05d}")
     return folder
