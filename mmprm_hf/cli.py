@@ -87,6 +87,10 @@ def label(
     ] = "continue",
     api_key: Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")] = None,
     max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
+    max_undecided: Annotated[
+        float, typer.Option(help="Most rollouts, as a share, that may stay without a verdict before the run stops.")
+    ] = 0.2,
+    step_judge_max_tokens: Annotated[int, typer.Option(help="Most tokens of a step judge's reply.")] = 1024,
     estimate: Annotated[
         int | None, typer.Option(help="Label only so many problems (30 or more) and predict the whole run.")
     ] = None,
@@ -108,8 +112,9 @@ def label(
         "search": search,
         "config": config,
         "seed": seed,
-        "servers": stages.Servers(engine, judge, step_judge, prefill, api_key),
+        "servers": stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens),
         "max_in_flight": max_in_flight,
+        "max_undecided": max_undecided,
     }
     try:
         if estimate is not None:

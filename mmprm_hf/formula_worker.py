@@ -68,7 +68,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    verify_formula("1", "1", 60)  # the first call builds the parser's tables
+    verify_formula("\\sqrt{8}", "2\\sqrt{2}", 60)  # the first call builds the tables of the parser and of sympy
     answers.write(b'{"ready": true}\n')
     for line in questions:
         question = json.loads(line)

@@ -17,9 +17,9 @@ import datasets
 import yaml
 
 from .answers import RuleVerifier
-from .data import Problem, SearchTree, content_hash
+from .data import Problem, content_hash
 from .engines import ChatClient, EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
-from .files import iter_jsonl, write_json
+from .files import write_json
 from .labelling import flat_mc, omegaprm, omegaprm_reference
 from .labelling.chat_judge import ChatStepJudge
 from .labelling.consensus import ConsensusSearch, PRMStepJudge, StepJudge
@@ -27,9 +27,10 @@ from .labelling.driver import LabelSummary, label_problems
 from .labelling.estimate import Prices, choose_sample, estimate_folder
 from .labelling.label_files import write_label_dataset
 from .labelling.label_selection import LabelRowsConfig
+from .labelling.run_folder import TreeFile
 from .labelling.tree_draft import Verifier
 from .nano.world import load_nano
-from .nano.world import problems as nano_problems
+from .problem_source import ProblemSource
 
 SEARCHES = {
     "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
@@ -48,6 +49,8 @@ class Servers:
         step_judge: Judge of steps for `labelling.consensus`, by URL, or a PRM by path or hub id; None asks nobody.
         prefill: How the engine shows a prefix, see `EndpointEngine`.
         api_key: Sent to all of them.
+        step_judge_max_new_tokens: The most tokens of a reply of a chat model as step judge; one that thinks at length
+            needs more.
     """
 
     engine: str | None = None
@@ -55,6 +58,7 @@ class Servers:
     step_judge: str | None = None
     prefill: str = "continue"
     api_key: str | None = None
+    step_judge_max_new_tokens: int = 1024
 
     def chat(self, url: str, model: str | None = None) -> ChatClient:
         """A client of one of them."""
@@ -91,28 +95,6 @@ def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, in
     return counts
 
 
-def load_problems(folder: Path | None, num_problems: int) -> list[Problem]:
-    """Train problems: of a dataset folder in MM-K12's schema, or of the nano world where `folder` is None."""
-    if folder is None:
-        return [problem.to_problem() for problem in nano_problems("train", num_problems)]
-    rows = datasets.load_dataset(str(folder), split="train")
-    return [problem_from_row(row) for row in rows.select(range(min(num_problems, len(rows))))]
-
-
-def problem_from_row(row: Mapping[str, Any]) -> Problem:
-    """One row of MM-K12's schema as a `Problem`."""
-    meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
-    return Problem(
-        id=row["id"],
-        question=row["question"],
-        images=tuple(row.get("images") or ()),
-        answer=row.get("answer"),
-        answer_type=row.get("answer_type") or "text",
-        options=tuple(row.get("options") or ()),
-        meta=meta,
-    )
-
-
 def label(
     policy: str | Path | None,
     output: Path,
@@ -124,6 +106,7 @@ def label(
     seed: int,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
     max_in_flight: int = 64,
+    max_undecided: float = 0.2,
 ) -> dict[str, Any]:
     """Search step labels for train problems; resumes an unfinished folder.
 
@@ -132,7 +115,7 @@ def label(
     `SamplingConfig` and `LabelRowsConfig`; `seed` is the search's, the rows' own stands in the YAML.
 
     Args:
-        policy: Path or hub id; with `engine_url` the model's name at that server, None for its only one.
+        policy: Path or hub id; with `servers.engine` the model's name at that server, None for its only one.
         output: The run folder.
         data: Dataset folder in MM-K12's schema, None for the nano world.
         num_problems: The first so many train problems.
@@ -141,14 +124,14 @@ def label(
         seed: Of the run.
         servers: Where the policy, a judge of answers and a judge of steps are.
         max_in_flight: Problems searched at a time.
+        max_undecided: The most complete rollouts, as a share, that may stay without a verdict, see `label_problems`.
 
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
     """
-    problems = load_problems(data, num_problems)
-    summary = _search(problems, policy, output, search, config, seed, servers, max_in_flight)
-    rows_options = read_config(config, SEARCHES[search][1], SamplingConfig, LabelRowsConfig)[2]
-    rows_config = LabelRowsConfig(**rows_options)
+    problems = ProblemSource(data, num_problems)
+    summary = _search(problems, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
+    rows_config = _read_options(config, search)[2]
     return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
 
 
@@ -165,6 +148,7 @@ def estimate(
     seed: int,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
     max_in_flight: int = 64,
+    max_undecided: float = 0.2,
 ) -> dict[str, Any]:
     """Label a sample of the problems, and predict rollouts, tokens, hours, cost and label rows of the whole run.
 
@@ -174,16 +158,16 @@ def estimate(
     Returns:
         See `labelling.estimate.predict`.
     """
-    problems = load_problems(data, num_problems)
+    problems = ProblemSource(data, num_problems)
     sample = choose_sample(problems, num_sampled, seed)
-    _search(sample, policy, output, search, config, seed, servers, max_in_flight)
-    prediction = estimate_folder(sample, output, len(problems), prices)
+    _search(sample, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
+    prediction = estimate_folder(sample, output, len(problems), prices, _read_options(config, search)[2])
     write_json(output / "estimate.json", prediction)
     return prediction
 
 
 def _search(
-    problems: list[Problem],
+    problems: Sequence[Problem],
     policy: str | Path | None,
     output: Path,
     search: str,
@@ -191,25 +175,38 @@ def _search(
     seed: int,
     servers: Servers,
     max_in_flight: int,
+    max_undecided: float,
 ) -> LabelSummary:
     """Trees of these problems in the run folder."""
     if search not in SEARCHES:
         raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
-    run_search, config_class = SEARCHES[search]
-    search_options, sampling_options, rows_options = read_config(config, config_class, SamplingConfig, LabelRowsConfig)
-    LabelRowsConfig(**rows_options)  # a bad option ends the run before it has cost anything
+    run_search, _ = SEARCHES[search]
+    search_config, sampling, rows_config = _read_options(config, search)
+    if rows_config.consensus == "drop" and servers.step_judge is None:
+        raise ValueError(
+            'Found consensus="drop" without a step judge: nothing could disagree with the estimates. Name a step judge '
+            '(--step-judge), or leave consensus at "ignore".'
+        )
     if servers.step_judge is not None:
         run_search = ConsensusSearch(run_search, _step_judge(servers))
     return label_problems(
         problems,
-        _engine(policy, servers, SamplingConfig(**sampling_options)),
+        _engine(policy, servers, sampling),
         _verifier(servers),
         run_search,
-        config_class(**search_options),
+        search_config,
         output,
         seed=seed,
         max_in_flight=max_in_flight,
+        max_undecided=max_undecided,
     )
+
+
+def _read_options(config: Path | None, search: str) -> tuple[Any, SamplingConfig, LabelRowsConfig]:
+    """The search's dataclass, sampling and rows: a bad option ends a run before it has cost anything."""
+    classes = (SEARCHES[search][1], SamplingConfig, LabelRowsConfig)
+    options = read_config(config, *classes)
+    return tuple(cls(**found) for cls, found in zip(classes, options, strict=True))
 
 
 def _engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfig) -> RolloutEngine:
@@ -238,7 +235,8 @@ def _verifier(servers: Servers) -> Verifier:
 def _step_judge(servers: Servers) -> StepJudge:
     """A chat model behind a URL, or a PRM by path or hub id."""
     if servers.step_judge.startswith(("http://", "https://")):
-        return ChatStepJudge(servers.chat(servers.step_judge))
+        chat = servers.chat(servers.step_judge)
+        return ChatStepJudge(chat, max_new_tokens=servers.step_judge_max_new_tokens)
     from .models import MMPRMModel, MMPRMProcessor
     from .scoring import PRMScorer
 
@@ -250,8 +248,7 @@ def write_label_rows(
     problems: Sequence[Problem], output: Path, config: LabelRowsConfig | None = None
 ) -> dict[str, Any]:
     """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics."""
-    trees = (SearchTree.from_dict(line) for line in iter_jsonl(output / "trees.jsonl"))
-    return write_label_dataset(problems, trees, output, config)
+    return write_label_dataset(problems, TreeFile(output / "trees.jsonl"), output, config)
 
 
 def train(

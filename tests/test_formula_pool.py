@@ -118,6 +118,7 @@ def test_waiting_formulas_leave_the_event_loops_own_threads_to_others(pool, monk
 
 
 def test_a_worker_killed_from_outside_is_replaced_and_the_question_asked_once_more(pool):
+    pool.timeout_seconds = 30.0  # no question here is slow; the machine may be
     before = children_of(os.getpid())
     assert pool.verify(*EASY) is Verdict.CORRECT
     (worker,) = children_of(os.getpid()) - before

@@ -5,15 +5,21 @@ import json
 import datasets
 import pytest
 import yaml
+from PIL import Image
 
 from mmprm_hf import stages
 from mmprm_hf.data import SearchTree
+from mmprm_hf.engines import ProblemInputError, SamplingConfig
+from mmprm_hf.engines.images import load_problem_image
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
-from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.labelling.driver import read_trees
+from mmprm_hf.labelling.estimate import Prices, estimate_folder
+from mmprm_hf.labelling.label_selection import LabelRowsConfig, make_label_rows
 from mmprm_hf.labelling.label_trees import tree_from_row
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.problem_source import ProblemSource
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def test_data_loads_as_a_dataset(tmp_path):
     loaded = datasets.load_dataset(str(tmp_path))
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "test": 3}
     assert loaded["test"][0]["images"][0].size == (144, 144)
-    first = stages.load_problems(tmp_path, 2)
+    first = ProblemSource(tmp_path, 2)
     assert [problem.id for problem in first] == loaded["train"]["id"][:2]
     assert first[0].answer_type == "number" and len(first[0].images) == 1
 
@@ -60,7 +66,7 @@ def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path)
     output = tmp_path / "labels"
     output.mkdir()
     (output / "trees.jsonl").write_bytes((source / "trees.jsonl").read_bytes())
-    problems = stages.load_problems(None, 12)
+    problems = ProblemSource(None, 12)
     statistics = stages.write_label_rows(problems, output, LabelRowsConfig(validation_share=0.4, seed=1))
     config = tmp_path / "prm.yaml"
     options = {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
@@ -117,3 +123,40 @@ def test_json_lines_hold_any_text(tmp_path):
     rows = [{"text": "a\u2028b\u2029c\x85d\r\ne"}, {"text": "f"}]
     write_jsonl(tmp_path / "a.jsonl", rows)
     assert read_jsonl(tmp_path / "a.jsonl") == rows
+
+
+def test_options_that_yaml_has_as_lists_and_choices_that_need_a_judge(tmp_path):
+    path = tmp_path / "label.yaml"
+    path.write_text("stop_strings: ['</answer>']\nconsensus: drop\n")
+    assert SamplingConfig(**stages.read_config(path, SamplingConfig, LabelRowsConfig)[0]).stop_strings == ("</answer>",)
+    with pytest.raises(ValueError, match='consensus="drop" without a step judge.*--step-judge'):
+        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="omegaprm", config=path, seed=0)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_an_estimate_counts_the_rows_that_the_options_keep(labels, tmp_path):
+    source, report = labels
+    trees = read_trees(source)
+    problems = list(ProblemSource(None, 12))
+    sampled = estimate_folder(problems, source, 12, Prices(), LabelRowsConfig(max_rows_per_problem=1))
+    num_with_rows = len(make_label_rows(problems, trees).train) and report["labels"]["num_problems"]
+    assert sampled["totals"]["num_label_rows"]["value"] == num_with_rows
+    assert estimate_folder(problems, source, 12, Prices())["totals"]["num_label_rows"]["value"] > num_with_rows
+
+
+def test_figures_of_a_dataset_keep_their_bytes(tmp_path):
+    figure = tmp_path / "figure.jpg"
+    Image.effect_noise((40, 40), 80).convert("RGB").save(figure)
+    whole = {"bytes": figure.read_bytes(), "path": "figure.jpg"}
+    broken = {"bytes": b"no figure", "path": "x.png"}
+    rows = {"id": ["a", "b"], "question": ["q", "r"], "answer": ["1", "2"], "images": [[whole], [broken]]}
+    features = datasets.Features(
+        {**{name: datasets.Value("string") for name in ("id", "question", "answer")}}
+        | {"images": datasets.List(datasets.Image())}
+    )
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "train.parquet")
+    first, second = ProblemSource(tmp_path / "data", 9)
+    assert first.images[0]["bytes"] == figure.read_bytes()
+    with pytest.raises(ProblemInputError, match="'b': its figure cannot be used: Image 'given as bytes' cannot be"):
+        load_problem_image(second.id, second.images[0])

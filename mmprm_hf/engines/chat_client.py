@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import email.utils
 import random
+import urllib.parse
 import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _MAX_WAIT_SECONDS = 60.0
 _REFUSED = frozenset({400, 413, 422})
 _RETRIED = frozenset({408, 409, 425, 429})
+# Finish reasons of a server that gave a request up (vLLM's, when it shuts down): no answer, however far it came.
+_GIVEN_UP = ("abort", "error")
 # A guard belongs to its loop: if it went with its `ChatClient`, the loop would close it among the tasks it cancels.
 _GUARDS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncGenerator[None, None]]] = (
     weakref.WeakKeyDictionary()
@@ -82,12 +85,14 @@ class ChatClient:
         max_attempts: How often one request is tried before `EngineUnavailableError`.
         backoff_seconds: The first wait between attempts; it doubles each time, up to a minute.
         samples_per_request: Above 1, so many samples are asked for at once with `n` and the seed of the first (fewer
-            copies of the prompt on the wire; the server derives the other seeds). A server that sends fewer is asked
-            for the missing ones one by one, and from then on for single samples only.
+            copies of the prompt on the wire; the server derives the other seeds). Of a server that sends fewer the
+            first is kept, and it is asked for single samples from then on: all are then those of their own seeds,
+            whenever it was found out.
         extra_body: More fields for every request.
 
     Raises:
-        ValueError: if a number is out of range, the URL is not http(s), or `extra_body` names a field of ours.
+        ValueError: if a number is out of range, `base_url` or `api_key` cannot be one, or `extra_body` names a field of
+            ours.
 
     Example:
         >>> chat = ChatClient("http://127.0.0.1:8000/v1", "my-policy", max_concurrency=128)
@@ -120,8 +125,7 @@ class ChatClient:
                 f"Found timeout_seconds={timeout_seconds} and backoff_seconds={backoff_seconds}; the timeout must be "
                 "above 0 and the wait not below."
             )
-        if not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"Found base_url={base_url!r}; it must start with http:// or https://.")
+        _check_address(base_url, api_key)
         taken = sorted(_OWN_FIELDS & set(extra_body or {}))
         if taken:
             raise ValueError(
@@ -215,14 +219,13 @@ class ChatClient:
             await state.guard.aclose()
 
     async def _sample(self, fields: dict[str, Any], seeds: Sequence[int]) -> ChatReply:
-        """Samples of one group of seeds: one request, and single ones for what the server left out."""
+        """Samples of one group of seeds: one request, or single ones where the server does not send so many."""
         reply = await self._request(fields, seeds[0], len(seeds))
-        missing = seeds[len(reply.choices) :]
-        if not missing:
+        if len(reply.choices) == len(seeds):
             return reply
         self._ignores_n = True
-        others = await gather_or_cancel(self._request(fields, seed, 1) for seed in missing)
-        choices = (*reply.choices, *(choice for other in others for choice in other.choices))
+        others = await gather_or_cancel(self._request(fields, seed, 1) for seed in seeds[1:])
+        choices = (reply.choices[0], *(choice for other in others for choice in other.choices))
         return ChatReply(choices, reply.num_prompt_tokens)
 
     async def _request(self, fields: dict[str, Any], seed: int, num_samples: int) -> ChatReply:
@@ -344,6 +347,10 @@ async def _once(ask: Callable[[Any], Awaitable[T]], client: Any, timeout_seconds
         raise _PassingFault("a timeout") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         raise _PassingFault(f"{type(error).__name__}") from error
+    except httpx2.TooManyRedirects as error:
+        raise EngineUnavailableError(
+            "The server answers with too many redirects. Check the address, then start again: what is done is kept."
+        ) from error
     except ValueError as error:  # JSON that ends early, bytes that are no text, a body of another shape
         raise _PassingFault("a malformed body") from error
 
@@ -353,14 +360,42 @@ def _read(output: Any, num_samples: int) -> ChatReply:
     choices = output.choices
     if not isinstance(choices, list) or not choices:
         raise _PassingFault("an answer without choices")
-    texts = [getattr(getattr(choice, "message", None), "content", None) for choice in choices[:num_samples]]
-    if not all(isinstance(text, str) for text in texts):
+    rows = [_read_choice(choice) for choice in choices]
+    indices = [index for index, _, _ in rows]
+    if all(isinstance(index, int) for index in indices) and len(set(indices)) == len(indices):
+        rows.sort(key=lambda row: row[0])  # some servers send them as they end
+    rows = rows[:num_samples]
+    shares = _shares(_count(output.usage, "completion_tokens"), [len(text) for _, text, _ in rows])
+    read = tuple(ChatChoice(text, reason, share) for (_, text, reason), share in zip(rows, shares, strict=True))
+    return ChatReply(read, _count(output.usage, "prompt_tokens"))
+
+
+def _read_choice(choice: Any) -> tuple[Any, str, str]:
+    """Index as the server gives it, text, and "stop" or "length"."""
+    text, reason = getattr(getattr(choice, "message", None), "content", None), getattr(choice, "finish_reason", None)
+    if reason in _GIVEN_UP:
+        raise _PassingFault(f"an answer given up ({reason})")
+    if text is None and isinstance(reason, str):
+        text = ""  # whole, with nothing written: all its tokens went into thinking, or a filter took them
+    if not isinstance(text, str):
         raise _PassingFault("an answer without text")
     # Whatever is not a natural end (a filter, a tool call, nothing said) leaves a text that cannot be trusted as whole.
-    reasons = ["stop" if choice.finish_reason == "stop" else "length" for choice in choices[:num_samples]]
-    shares = _shares(_count(output.usage, "completion_tokens"), [len(text) for text in texts])
-    rows = zip(texts, reasons, shares, strict=True)
-    return ChatReply(tuple(ChatChoice(*row) for row in rows), _count(output.usage, "prompt_tokens"))
+    return getattr(choice, "index", None), text, "stop" if reason == "stop" else "length"
+
+
+def _check_address(base_url: str, api_key: str | None) -> None:
+    """Raise for what no request could be sent with."""
+    try:
+        parts = urllib.parse.urlsplit(base_url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        is_address = False
+    if not is_address:
+        raise ValueError(
+            f"Found base_url={base_url!r}; it must start with http:// or https://, and name a host and at most a port."
+        )
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("api_key holds a character that no HTTP header can carry. Check how it was copied.")
 
 
 def _shares(total: int, weights: Sequence[int]) -> list[int]:
@@ -375,7 +410,7 @@ def _shares(total: int, weights: Sequence[int]) -> list[int]:
 
 def _count(usage: Any, name: str) -> int:
     value = getattr(usage, name, None)
-    return value if isinstance(value, int) else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def _server_message(response: Any) -> str:

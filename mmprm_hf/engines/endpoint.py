@@ -116,7 +116,13 @@ class EndpointEngine:
             )
         except RequestRefusedError as error:
             raise ProblemInputError(problem.id, self._refusal(error, bool(prefix))) from error
-        return tuple(self._rollout(choice, rendered, reply.num_prompt_tokens) for choice in reply.choices)
+        texts = [choice.text for choice in reply.choices]
+        # Some servers send the opened turn back with its continuation: then all samples start with it. One that starts
+        # so by itself repeats its steps, which is the policy's doing. (Shown in the user's turn, they were copied.)
+        if self.prefill == "user" or all(text.startswith(rendered) for text in texts):
+            texts = [text.removeprefix(rendered) for text in texts]
+        pairs = zip(reply.choices, texts, strict=True)
+        return tuple(self._rollout(choice, text, bool(prefix), reply.num_prompt_tokens) for choice, text in pairs)
 
     def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
         text = problem.question
@@ -141,10 +147,8 @@ class EndpointEngine:
             self._image_parts.popitem(last=False)
         return held[1]
 
-    def _rollout(self, choice: ChatChoice, rendered: str, num_prompt_tokens: int) -> Rollout:
-        # Some servers send the opened turn back with its continuation, and some models copy the steps shown to them.
-        text = choice.text.removeprefix(rendered)
-        parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=bool(rendered))
+    def _rollout(self, choice: ChatChoice, text: str, has_prefix: bool, num_prompt_tokens: int) -> Rollout:
+        parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=has_prefix)
         return Rollout(
             parsed.steps,
             parsed.answer,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem
@@ -15,31 +14,17 @@ if TYPE_CHECKING:
 
 
 def load_problem_image(problem_id: str, image: Any) -> Image:
-    """RGB Pillow image from a path or a Pillow image.
+    """RGB Pillow image from a path, a Pillow image, or the undecoded form of `datasets`.
 
     Raises:
         ProblemInputError: if the figure is something else, is missing or cannot be read.
     """
-    from PIL import Image
+    from mmprm_hf.models.images_mm_prm import load_image
 
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if not isinstance(image, (str, os.PathLike)):
-        raise ProblemInputError(
-            problem_id,
-            f"its figure is a {type(image).__name__}. A figure is a path or a Pillow image; decode it first.",
-        )
     try:
-        with Image.open(image) as opened:
-            return opened.convert("RGB")
-    except FileNotFoundError as error:
-        raise ProblemInputError(
-            problem_id, f"its figure {str(image)!r} does not exist. Check the path, or drop the problem."
-        ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ProblemInputError(
-            problem_id, f"its figure {str(image)!r} cannot be read ({error}). Replace the file, or drop the problem."
-        ) from error
+        return load_image(image)
+    except ValueError as error:
+        raise ProblemInputError(problem_id, f"its figure cannot be used: {error} Or drop the problem.") from error
 
 
 def image_part(image: Image) -> dict[str, Any]:

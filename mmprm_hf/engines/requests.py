@@ -59,6 +59,8 @@ class SamplingConfig:
     stop_strings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop_strings, list):  # as YAML and JSON have it
+            object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
         rules = {
             "temperature": (self.temperature >= 0, "at least 0 (0 = greedy)"),
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),

@@ -1,13 +1,15 @@
 """A chat model as step judge: it reads the problem, its figures and one numbered solution, and names the first error.
 
 The protocol is that of critics in ProcessBench: one number, the first wrong step, or -1. Whatever else it answers, and
-every failure or refusal of the server, leaves the solution undecided.
+every refusal of the server, leaves the solution undecided.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,6 @@ from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError
 from mmprm_hf.engines.images import image_parts
-from mmprm_hf.engines.requests import EngineUnavailableError
 from mmprm_hf.labelling.tree_draft import Prefix
 
 PROMPT = """\
@@ -38,17 +39,24 @@ class ChatStepJudge:
     """Asks a `ChatModel` for the first wrong step of each solution, greedily, once per solution.
 
     Steps before the one it names are CORRECT, that one is INCORRECT, and all that follow are UNDECIDED by themselves
-    (their prefixes hold a wrong step all the same). A reply that is cut, names no step or one that is not there, and
-    a server that is gone give UNDECIDED throughout.
+    (their prefixes hold a wrong step all the same). A reply that is cut, or names no step or one that is not there,
+    gives UNDECIDED throughout. A server that is gone fails the problem, which is tried again by the next run.
 
     Args:
         chat: The model; it should read figures if the problems have any.
         max_new_tokens: The most tokens of a reply.
         send_images: Send the problems' figures. A judge without eyes cannot see a misread figure.
+
+    Attributes:
+        identity: What judged: the model and the prompt.
+        usage: By problem id, a counter of step_judge_calls, step_judge_tokens_in and step_judge_tokens_out.
     """
+
+    one_by_one = True  # one request per solution: each is journaled as it is answered
 
     def __init__(self, chat: ChatModel, *, max_new_tokens: int = 1024, send_images: bool = True) -> None:
         self.chat, self.max_new_tokens, self.send_images = chat, max_new_tokens, send_images
+        self.usage: collections.defaultdict[str, Counter[str]] = collections.defaultdict(Counter)
         self.identity: dict[str, Any] = {
             "judge": "chat",
             "model": chat.identity,
@@ -76,13 +84,18 @@ class ChatStepJudge:
         text = PROMPT.format(question=problem.question, steps=steps)
         content = [*images, {"type": "text", "text": text}] if images else text
         undecided = (Verdict.UNDECIDED,) * len(solution)
+        usage = self.usage[problem.id]
         try:
             reply = await self.chat.complete(
                 [{"role": "user", "content": content}], max_new_tokens=self.max_new_tokens, temperature=0.0
             )
-        except (EngineUnavailableError, RequestRefusedError):
+        except RequestRefusedError:
+            usage["step_judge_calls"] += 1
             return undecided
         (choice,) = reply.choices
+        usage["step_judge_calls"] += 1
+        usage["step_judge_tokens_in"] += reply.num_prompt_tokens
+        usage["step_judge_tokens_out"] += choice.num_tokens
         named = _BOXED.findall(choice.text)
         first_error = int(named[-1]) if named and choice.finish_reason == "stop" else len(solution)
         if not -1 <= first_error < len(solution):

@@ -9,26 +9,21 @@ The tree keeps both (`Node.judge_verdict` beside the counts); dropping disagreem
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
 import random
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmprm_hf.data import Candidate, Node, Problem, SearchTree, Verdict
 from mmprm_hf.engines import RolloutEngine
+from mmprm_hf.labelling.journal import JournaledStepJudge, ProblemJournal, StepJudge
 from mmprm_hf.labelling.tree_draft import Prefix, Verifier
 
 if TYPE_CHECKING:
     from mmprm_hf.scoring import PRMScorer
-
-
-class StepJudge(Protocol):
-    """What judges steps: for each solution one verdict per step, of that step by itself."""
-
-    identity: dict[str, Any]
-
-    async def judge_steps(self, problem: Problem, solutions: Sequence[Prefix]) -> list[tuple[Verdict, ...]]: ...
 
 
 class Search(Protocol):
@@ -69,6 +64,7 @@ class PRMStepJudge:
             "correct_above": correct_above,
             "incorrect_below": incorrect_below,
         }
+        self.usage: collections.defaultdict[str, Counter[str]] = collections.defaultdict(Counter)
         self._lock = threading.Lock()  # one scorer, many searches
 
     async def judge_steps(self, problem: Problem, solutions: Sequence[Prefix]) -> list[tuple[Verdict, ...]]:
@@ -79,6 +75,7 @@ class PRMStepJudge:
                 return self.scorer.score(problem, [Candidate(steps=solution) for solution in solutions])
 
         scored = await asyncio.to_thread(score)
+        self.usage[problem.id]["step_judge_calls"] += len(solutions)
         return [tuple(map(self._verdict, candidate.step_scores or ())) for candidate in scored]
 
     def _verdict(self, score: float) -> Verdict:
@@ -103,6 +100,10 @@ class ConsensusSearch:
         """Let the judge find out what it talks to, so that `identity` names it."""
         if hasattr(self.judge, "prepare"):
             await self.judge.prepare()
+
+    def journaled(self, journal: ProblemJournal) -> ConsensusSearch:
+        """The same search whose judge is asked about a solution once, whatever happens to the run."""
+        return dataclasses.replace(self, judge=JournaledStepJudge(journal, self.judge))
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -67,13 +67,15 @@ def label_problems(
         engine: What writes. If it has `async prepare()`, that is awaited before its `identity` is read.
         verifier: What judges; `prepare`, `identity` and `usage` (problem id to counts of judge calls) are optional.
         search: `omegaprm.search`, `flat_mc.search`, or another callable with that signature; its name, or its
-            `identity` if it has one, is part of what makes the run.
+            `identity` if it has one, is part of what makes the run. One that asks more than engine and verifier has
+            `journaled(journal)`, which returns it with those questions journaled (`ConsensusSearch`).
         config: The search's frozen dataclass.
         output_dir: The run folder, made if absent.
         seed: Seed of the run.
         max_in_flight: Problems searched at a time; their requests go to the engine as they come.
         max_undecided: In [0, 1]; the most complete rollouts, as a share, that may stay without a verdict: of a
-            problem, or it fails; of the run, or it stops.
+            problem, or it fails; of the run, or it stops. The same share of judged solutions may be left open by a step
+            judge, of the run.
         tolerance: How much failing of the engine to put up with.
         progress: Show a progress bar.
 
@@ -204,6 +206,8 @@ class _Run:
         self.gate = EngineGate(engine, settings.tolerance, self._on_answer)
         shares = {key: (facts.num_undecided, facts.num_complete) for key, facts in folder.trees.items()}
         self.health = RunHealth(shares, settings.max_undecided)
+        for key, cost in folder.costs.items():
+            self.health.add_judged(key, cost.get("num_solutions_undecided", 0), cost.get("num_solutions_judged", 0))
         self.problems: dict[str, str | None] = {}  # id -> key, in order; None where a figure cannot be read
         self._id_of_key: dict[str, str] = {}  # of equal problems the first
         self._num_resumed = self._num_duplicates = 0
@@ -220,6 +224,7 @@ class _Run:
             again, self._to_retry, num_answers = iter(self._to_retry), [], self.session.num_requests
             await self._work_off(lambda again=again: self._take_again(again))
         self.health.check_undecided()
+        self.health.check_judged()
         if self.problems and not any(key in self.folder.trees for key in self.problems.values()):
             raise self.health.nothing_labelled()
         self.folder.put_in_order(list(self.problems.items()))
@@ -282,9 +287,12 @@ class _Run:
         journal = ProblemJournal(self.folder.journal_path(key), header)
         engine = JournaledEngine(journal, self.engine.identity, self.gate.ask)
         verifier = JournaledVerifier(journal, self.verifier)
+        search = settings.search
+        if hasattr(search, "journaled"):  # it asks more than engine and verifier
+            search = search.journaled(journal)
         rng = random.Random(content_hash(settings.seed, key))
         try:
-            tree = await settings.search(problem, engine, verifier, settings.config, rng)
+            tree = await search(problem, engine, verifier, settings.config, rng)
             num_complete = tree.num_rollouts - tree.num_incomplete
             if tree.num_undecided > settings.max_undecided * num_complete:
                 raise ProblemUndecidedError(problem.id, tree.num_undecided, num_complete, settings.max_undecided)
@@ -299,6 +307,7 @@ class _Run:
         self.session.num_trees += 1
         self.progress.advance()
         self.health.add_tree(key, tree.num_undecided, num_complete)
+        self.health.add_judged(key, cost["num_solutions_undecided"], cost["num_solutions_judged"])
 
     def _fail(self, problem: Problem, journal: ProblemJournal | None, error: Exception) -> None:
         """Record a problem without a tree; its journal stays."""

@@ -12,17 +12,30 @@ import math
 import os
 import random
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.data import Problem, SearchTree, content_hash
-from mmprm_hf.labelling.label_rows import paths_to_rows
+from mmprm_hf.data import Problem, content_hash
+from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows
+from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
 from mmprm_hf.labelling.ledger import COSTS
 from mmprm_hf.labelling.run_files import read_lines
+from mmprm_hf.labelling.run_folder import TreeFile
 from mmprm_hf.problem_keys import problem_key
 
-_PREDICTED = ("num_rollouts", "tokens_in", "tokens_out", "verifier_calls", "judge_calls", "num_label_rows")
+_PREDICTED = (
+    "num_rollouts",
+    "tokens_in",
+    "tokens_out",
+    "verifier_calls",
+    "judge_calls",
+    "step_judge_calls",
+    "step_judge_tokens_in",
+    "step_judge_tokens_out",
+    "num_label_rows",
+)
 _NUM_RESAMPLES = 1000
 _Z_95 = 1.96
 
@@ -66,19 +79,26 @@ def choose_sample(problems: Sequence[Problem], num_sampled: int, seed: int) -> l
 
 
 def estimate_folder(
-    sample: Sequence[Problem], folder: str | os.PathLike[str], num_problems: int, prices: Prices
+    sample: Sequence[Problem],
+    folder: str | os.PathLike[str],
+    num_problems: int,
+    prices: Prices,
+    rows_config: LabelRowsConfig | None = None,
 ) -> dict[str, Any]:
-    """Predict the run over `num_problems` from the labelled `sample` of them in a run folder; see `predict`."""
+    """Predict the run over `num_problems` from the labelled `sample` of them in a run folder; see `predict`.
+
+    Label rows are those that `rows_config` keeps, of both splits.
+    """
     folder = Path(folder)
     costs = {row["problem_key"]: row for _, _, row in read_lines(folder / "ledger.jsonl")}
     keys = [problem_key(problem) for problem in sample]
-    rows_of_key: dict[str, tuple[int, bool]] = {}
-    problem_of = {problem.id: problem for problem in sample}
-    for _, _, row in read_lines(folder / "trees.jsonl"):
-        if row["problem_id"] in problem_of:
-            tree, root = SearchTree.from_dict(row), row["nodes"][0]
-            num_rows = len(paths_to_rows([problem_of[tree.problem_id]], [tree]))
-            rows_of_key[tree.problem_key] = num_rows, 0 < root["num_correct"] < root["num_decided"]
+    labelled = LabelledProblems(sample)
+    trees = [dataclasses.replace(t, rollouts=()) for t in TreeFile(folder / "trees.jsonl") if labelled.has(t)]
+    num_rows_of: dict[str, int] = {}
+    for _, rows in iter_label_rows(labelled, by_problem(trees), rows_config or LabelRowsConfig(), Counter()):
+        num_rows_of[rows[0]["problem_id"]] = len(rows)
+    is_mixed_of = {t.problem_key: 0 < t.nodes[0].num_correct < t.nodes[0].num_decided for t in trees}
+    rows_of_key = {t.problem_key: (num_rows_of.get(t.problem_id, 0), is_mixed_of[t.problem_key]) for t in trees}
     sampled, seen = [], set()
     for key in keys:
         # An equal problem is labelled once: the second one costs nothing and gives nothing.
@@ -185,6 +205,9 @@ _WORDS = {
     "tokens_out": "tokens out",
     "verifier_calls": "verifier calls",
     "judge_calls": "judge calls",
+    "step_judge_calls": "step judge calls",
+    "step_judge_tokens_in": "  its tokens in",
+    "step_judge_tokens_out": "  its tokens out",
     "num_label_rows": "label rows",
     "hours": "hours",
     "token_cost": "cost by tokens",
@@ -201,7 +224,10 @@ def format_estimate(estimate: Mapping[str, Any]) -> str:
         + (f", {tokens:,.0f} tokens/s" if tokens else ""),
         f"{'':<20}{'expected':>16}   95 % interval",
     ]
+    has_step_judge = any(estimate["totals"]["step_judge_calls"].values())
     for name, words in _WORDS.items():
+        if name.startswith("step_judge") and not has_step_judge:
+            continue
         figure = estimate["totals"][name]
         if figure is not None:
             lines.append(f"{words:<20}{_number(figure['value']):>16}   {_interval(figure)}")

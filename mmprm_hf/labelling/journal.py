@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmprm_hf.data import Problem, Rollout, Verdict
 from mmprm_hf.engines import RolloutRequest
@@ -24,8 +24,18 @@ from mmprm_hf.labelling.run_files import RunStoppedError, append_line
 
 logger = logging.getLogger(__name__)
 
+Solution = tuple[str, ...]
+
 # prefix, number of samples, seed, how often this search asked the same before
 RequestKey = tuple[tuple[str, ...], int, int, int]
+
+
+class StepJudge(Protocol):
+    """What judges steps: for each solution one verdict per step, of that step by itself."""
+
+    identity: dict[str, Any]
+
+    async def judge_steps(self, problem: Problem, solutions: Sequence[Solution]) -> list[tuple[Verdict, ...]]: ...
 
 
 class ProblemJournal:
@@ -40,6 +50,8 @@ class ProblemJournal:
         self.path, self.header = path, dict(header)
         self.answers: dict[RequestKey, tuple[Rollout, ...]] = {}
         self.verdicts: dict[str | None, Verdict] = {}
+        self.step_verdicts: dict[Solution, tuple[Verdict, ...]] = {}
+        self._left_open: set[Solution] = set()  # by the step judge so far
         self.costs: Counter[str] = Counter()
         self.num_replayed = 0
         self.incomplete_sample: Rollout | None = None
@@ -59,6 +71,11 @@ class ProblemJournal:
         """Put a verdict on disk, with what it cost."""
         self._append({"answer": answer, "verdict": str(verdict), "usage": dict(usage)})
         self._take_verdict(answer, verdict, usage)
+
+    def add_step_verdicts(self, solution: Solution, verdicts: Sequence[Verdict], usage: Mapping[str, int]) -> None:
+        """Put a step judge's verdicts on a solution on disk, with what they cost."""
+        self._append({"solution": list(solution), "verdicts": [str(v) for v in verdicts], "usage": dict(usage)})
+        self._take_step_verdicts(solution, verdicts, usage)
 
     @property
     def seconds(self) -> float:
@@ -93,6 +110,16 @@ class ProblemJournal:
             self.verdicts[answer] = verdict
         self.costs.update({"verifier_calls": 1, **usage})
 
+    def _take_step_verdicts(self, solution: Solution, verdicts: Sequence[Verdict], usage: Mapping[str, int]) -> None:
+        if all(verdict is Verdict.UNDECIDED for verdict in verdicts):
+            self._left_open.add(solution)
+        else:
+            self._left_open.discard(solution)
+            self.step_verdicts[solution] = tuple(verdicts)
+        self.costs["num_solutions_undecided"] = len(self._left_open)
+        self.costs["num_solutions_judged"] = len(self._left_open) + len(self.step_verdicts)
+        self.costs.update(usage)
+
     def _load(self) -> None:
         """Read what is whole; cut what an interrupted write left torn."""
         content = self.path.read_bytes()
@@ -119,6 +146,9 @@ class ProblemJournal:
             prefix, num_samples, seed, occurrence = row["request"]
             rollouts = tuple(Rollout.from_dict(rollout) for rollout in row["rollouts"])
             self._take_answer((tuple(prefix), num_samples, seed, occurrence), rollouts)
+        elif "solution" in row:
+            verdicts = tuple(map(Verdict, row["verdicts"]))
+            self._take_step_verdicts(tuple(row["solution"]), verdicts, row["usage"])
         else:
             self._take_verdict(row["answer"], Verdict(row["verdict"]), row["usage"])
         self._seconds_before = row["seconds"]
@@ -199,12 +229,64 @@ class JournaledVerifier:
         if answer in self._journal.verdicts:
             return self._journal.verdicts[answer]
         if self._booked is None:
-            self._booked = self._usage(problem.id)
+            self._booked = usage_of(self._verifier, problem.id)
         verdict = Verdict(await self._verifier.judge(problem, answer))
-        usage = self._usage(problem.id)
+        usage = usage_of(self._verifier, problem.id)
         self._journal.add_verdict(answer, verdict, usage - self._booked)
         self._booked = usage
         return verdict
 
-    def _usage(self, problem_id: str) -> Counter[str]:
-        return Counter(getattr(self._verifier, "usage", {}).get(problem_id, {}))
+
+class JournaledStepJudge:
+    """Step judge of one search: a solution on which it has decided anything is never shown to it again.
+
+    Args:
+        journal: The problem's journal.
+        judge: What judges. With `one_by_one` solutions are asked about side by side and journaled as they come, else
+            together. Its optional `usage` (problem id to a `Counter`) is booked.
+    """
+
+    def __init__(self, journal: ProblemJournal, judge: StepJudge) -> None:
+        self.identity = judge.identity
+        self._journal, self._judge = journal, judge
+        self._booked: Counter[str] | None = None
+
+    async def judge_steps(self, problem: Problem, solutions: Sequence[Solution]) -> list[tuple[Verdict, ...]]:
+        """Return a verdict for every step of every solution.
+
+        Raises:
+            ValueError: if the judge does not answer for every step.
+        """
+        missing = [solution for solution in solutions if solution not in self._journal.step_verdicts]
+        if self._booked is None:
+            self._booked = usage_of(self._judge, problem.id)
+        groups = [[s] for s in missing] if getattr(self._judge, "one_by_one", False) else [missing]
+        outcomes = await asyncio.gather(
+            *(self._fetch(problem, group) for group in groups if group), return_exceptions=True
+        )
+        found: dict[Solution, tuple[Verdict, ...]] = {}
+        for outcome in outcomes:  # all are waited for, since they are paid for
+            if isinstance(outcome, BaseException):
+                raise outcome
+            found.update(outcome)
+        return [found.get(s) or self._journal.step_verdicts[s] for s in solutions]
+
+    async def _fetch(self, problem: Problem, solutions: Sequence[Solution]) -> dict[Solution, tuple[Verdict, ...]]:
+        found = await self._judge.judge_steps(problem, solutions)
+        lengths, wanted = [len(row) for row in found], [len(solution) for solution in solutions]
+        if lengths != wanted:
+            raise ValueError(
+                f"The judge gave {lengths} verdicts for solutions of {wanted} steps of problem {problem.id!r}. Each "
+                "step needs one; say UNDECIDED where there is none."
+            )
+        verdicts = {solution: tuple(row) for solution, row in zip(solutions, found, strict=True)}
+        for solution, row in verdicts.items():
+            usage = usage_of(self._judge, problem.id)
+            self._journal.add_step_verdicts(solution, row, usage - self._booked)
+            self._booked = usage
+        return verdicts
+
+
+def usage_of(part: Any, problem_id: str) -> Counter[str]:
+    """What a verifier or a judge has used for a problem so far, as far as it counts."""
+    return Counter(getattr(part, "usage", {}).get(problem_id, {}))

@@ -9,22 +9,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem, SearchTree
 from mmprm_hf.files import write_json
-from mmprm_hf.labelling.label_rows import label_features
-from mmprm_hf.labelling.label_selection import LabelRowsConfig, make_label_rows, split_of
-from mmprm_hf.labelling.label_statistics import judge_statistics, label_statistics
-from mmprm_hf.labelling.label_trees import tree_features, trees_to_dataset_rows
+from mmprm_hf.labelling.label_rows import Row, label_features
+from mmprm_hf.labelling.label_selection import DROP_RULES, LabelRowsConfig, iter_label_rows, split_of
+from mmprm_hf.labelling.label_statistics import JudgeCounts, LabelCounts
+from mmprm_hf.labelling.label_trees import tree_features, tree_to_row
+from mmprm_hf.labelling.labelled_problems import LabelledProblems
 
 if TYPE_CHECKING:
     import datasets
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "validation")
 CONFIGS = ("paths", "trees")  # the first one is the default
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 _README = """# Step labels
 
@@ -44,53 +51,107 @@ def write_label_dataset(
     Writes ``paths/`` and ``trees/`` (both by split, both split by problem), ``README.md``, ``statistics.json`` and
     ``rows.json`` (the resolved configuration). Made again with other options, all of them are replaced.
 
+    A tree whose problem is not given, or has another content by now (its gold answer was corrected, say), is left out
+    and counted (`num_trees_left_out`). Figures keep their bytes: files and the undecoded form of `datasets` are copied,
+    Pillow images written as PNG.
+
     Args:
-        problems: The problems that were labelled.
-        trees: Their trees; taken one at a time, their rollouts are not held in memory.
+        problems: The problems that were labelled; of a lazy sequence one at a time is in memory.
+        trees: Their trees, those of one problem next to each other. Gone through two or three times, one problem in
+            memory at a time; an iterator, which cannot be, is listed.
         folder: The label folder, made if absent.
         config: None takes the defaults: all rows of problems that are solved sometimes, nothing held out.
 
     Raises:
-        ValueError: if the trees give no row, or none to train on, or one belongs to no problem given.
+        ValueError: if the trees give no row, or none to train on.
     """
-    from datasets import Image
-
     config = config or LabelRowsConfig()
-    encode = Image().encode_example  # once per problem: each of its rows holds its figures
-    problems = [dataclasses.replace(problem, images=tuple(map(encode, problem.images))) for problem in problems]
-    side_of = {problem.id: split_of(problem, config.validation_share, config.seed) for problem in problems}
-    light_trees: list[SearchTree] = []
+    found = list(trees) if isinstance(trees, Iterator) else trees
+    labelled = LabelledProblems(problems)
+    num_left_out, judge = 0, JudgeCounts(config.consensus_threshold)
 
-    def light() -> Iterator[SearchTree]:
-        for tree in trees:
-            light_trees.append(dataclasses.replace(tree, rollouts=()))
-            yield tree
+    def tree_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        nonlocal num_left_out
+        for tree in found:
+            if not labelled.has(tree):
+                num_left_out += 1
+                continue
+            judge.add(tree)
+            split = split_of(labelled.of(tree), config.validation_share, config.seed)
+            yield split, tree_to_row(tree, rollouts=config.tree_rollouts)
 
-    tree_rows = trees_to_dataset_rows(problems, light(), rollouts=config.tree_rollouts)
-    split_trees = ((side_of[row["problem_id"]], row) for row in tree_rows)
-    write_splits(folder / "trees", split_trees, tree_features(rollouts=config.tree_rollouts))
-    rows = make_label_rows(problems, light_trees, config)
-    _check_rows(rows.train, rows.validation, folder, config)
-    split_rows = [("train", row) for row in rows.train] + [("validation", row) for row in rows.validation]
-    num_rows = write_splits(folder / "paths", split_rows, label_features())
+    write_splits(folder / "trees", tree_rows(), tree_features(rollouts=config.tree_rollouts))
+    if num_left_out:
+        logger.warning(
+            "%d trees in %s belong to no problem given, or to an earlier version of one; they give no rows.",
+            num_left_out,
+            folder,
+        )
+    kept = _Trees(found, labelled)
+    counts, num_dropped = LabelCounts(), Counter()
+    num_rows = write_splits(
+        folder / "paths", _path_rows(labelled, kept, folder, config, counts, num_dropped), label_features()
+    )
     write_readme(folder)
     statistics = {
-        **label_statistics([row for _, row in split_rows]),
+        **counts.statistics(),
         "num_rows_by_split": num_rows,
-        "num_dropped_rows": rows.num_dropped,
-        "judge": judge_statistics(light_trees, threshold=config.consensus_threshold),
+        "num_dropped_rows": {rule: num_dropped[rule] for rule in DROP_RULES},
+        "num_trees_left_out": num_left_out,
+        "judge": judge.statistics(),
     }
     write_json(folder / "statistics.json", statistics)
     write_json(folder / "rows.json", dataclasses.asdict(config))
     return statistics
 
 
-def _check_rows(train: Sequence[Any], validation: Sequence[Any], folder: Path, config: LabelRowsConfig) -> None:
-    if train:
+@dataclasses.dataclass(frozen=True)
+class _Trees:
+    """The trees whose problems are there, without their rollouts; can be gone through again."""
+
+    trees: Iterable[SearchTree]
+    labelled: LabelledProblems
+
+    def __iter__(self) -> Iterator[SearchTree]:
+        return (dataclasses.replace(tree, rollouts=()) for tree in self.trees if self.labelled.has(tree))
+
+
+def _path_rows(
+    labelled: LabelledProblems,
+    trees: Iterable[SearchTree],
+    folder: Path,
+    config: LabelRowsConfig,
+    counts: LabelCounts,
+    num_dropped: Counter[str],
+) -> Iterator[tuple[str, Row]]:
+    """Rows with their split, counted as they pass; raises at the end if there is nothing to train on."""
+    num_rows: Counter[str] = Counter()
+    for split, rows in iter_label_rows(labelled, trees, config, num_dropped):
+        counts.add_problem(rows)
+        images = [_figure(image) for image in rows[0]["images"]]  # once per problem: each row holds its figures
+        num_rows[split] += len(rows)
+        for row in rows:
+            yield split, {**row, "images": images}
+    _check_rows(num_rows["train"], num_rows["validation"], folder, config)
+
+
+def _figure(image: Any) -> Any:
+    """A figure as `datasets` stores it, without a second lossy compression: Pillow images become PNG."""
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        return image
+    buffer = io.BytesIO()
+    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _check_rows(num_train: int, num_validation: int, folder: Path, config: LabelRowsConfig) -> None:
+    if num_train:
         return
-    if validation:
+    if num_validation:
         raise ValueError(
-            f"All {len(validation)} label rows of {folder} are held out by validation_share={config.validation_share}; "
+            f"All {num_validation} label rows of {folder} are held out by validation_share={config.validation_share}; "
             "there must be some to train on. Lower it, label more problems, or choose another seed."
         )
     raise ValueError(

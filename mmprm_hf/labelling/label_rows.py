@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmprm_hf.data import LabelledPath, Problem, SearchTree, content_hash
+from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
 from mmprm_hf.labelling.labels import IGNORE_LABEL, AfterError, Consensus, Fill, StepLabel, tree_to_paths
 
 if TYPE_CHECKING:
@@ -29,40 +30,72 @@ def paths_to_rows(
     consensus: Consensus = "ignore",
     consensus_threshold: float = 0.0,
 ) -> list[Row]:
-    """Return one stepwise-supervision row per labelled path.
+    """Return one stepwise-supervision row per labelled path of each problem, weighed.
 
     Columns: `prompt` (the question), `completions` (list of steps), `labels` (MC estimate per step in [0, 1],
     `IGNORE_LABEL` = -100.0 where there is none or judge and MC disagree), `label_counts` (list of [num_correct,
     num_decided]), `label_sources` (list of names, see `labels.py`), `label_weights` (see `weigh_rows`), `images`,
     `problem_id`, `tree_id`, `path_id`. Paths without any label give no row.
 
-    Equal paths from different trees of one problem become one row (under the first tree's id): at each step the
-    counts of the better source (estimate, then bound) are added up; a step that the judge drops in one is dropped.
-
     Args:
         problems: The problems of the trees, in any order.
-        trees: Their search trees.
-        keep: "mixed" takes only problems with 0 < MC(root) < 1; "all" takes every tree.
+        trees: Their search trees; rows come in the order of each problem's first tree.
+        keep, fill, after_error, consensus, consensus_threshold: See `problem_rows`.
+
+    Raises:
+        ValueError: if a tree's problem is missing or has another content, or an option has an unknown value.
+    """
+    rows: list[Row] = []
+    for problem, group in LabelledProblems(problems).groups(by_problem(trees)):
+        rows += problem_rows(
+            problem,
+            group,
+            keep=keep,
+            fill=fill,
+            after_error=after_error,
+            consensus=consensus,
+            consensus_threshold=consensus_threshold,
+        )
+    return weigh_rows(rows)
+
+
+def problem_rows(
+    problem: Problem,
+    trees: Iterable[SearchTree],
+    *,
+    keep: Keep = "mixed",
+    fill: Fill = "monotone",
+    after_error: AfterError = "keep",
+    consensus: Consensus = "ignore",
+    consensus_threshold: float = 0.0,
+) -> list[Row]:
+    """Return the rows of one problem, without weights.
+
+    Equal paths from different trees become one row (under the first tree's id): at each step the counts of the better
+    source (estimate, then bound) are added up; a step that the judge drops in one is dropped.
+
+    Args:
+        problem: The problem.
+        trees: Its trees; equal ones count once.
+        keep: "mixed" takes only trees with 0 < MC(root) < 1; "all" takes every tree.
         fill, after_error, consensus, consensus_threshold: See `tree_to_paths`.
 
     Raises:
-        ValueError: if a tree's problem is missing or an option has an unknown value.
+        ValueError: if an option has an unknown value.
     """
     if keep not in ("mixed", "all"):
         raise ValueError(f"Found keep={keep!r}; choose one of mixed, all.")
-    problem_of = {problem.id: problem for problem in problems}
     paths: dict[str, LabelledPath] = {}
     labels: dict[str, list[StepLabel]] = {}
-    seen_trees: set[tuple[str, str]] = set()
+    seen_trees: set[str] = set()
     for tree in trees:
-        check_problem(tree, problem_of)
         root = tree.nodes[0]
         if keep == "mixed" and not 0 < root.num_correct < root.num_decided:
             continue
         fingerprint = content_hash([node.to_dict() for node in tree.nodes])
-        if (tree.problem_id, fingerprint) in seen_trees:
+        if fingerprint in seen_trees:
             continue
-        seen_trees.add((tree.problem_id, fingerprint))
+        seen_trees.add(fingerprint)
         for path in tree_to_paths(
             tree,
             fill=fill,
@@ -74,17 +107,8 @@ def paths_to_rows(
             previous = labels.get(path.path_id)
             labels[path.path_id] = found if previous is None else list(map(_merged, previous, found))
             paths.setdefault(path.path_id, path)
-    rows = [_row(problem_of[path.problem_id], path, labels[path_id]) for path_id, path in paths.items()]
-    return weigh_rows([row for row in rows if any(label != IGNORE_LABEL for label in row["labels"])])
-
-
-def check_problem(tree: SearchTree, problem_of: Mapping[str, Problem]) -> None:
-    """Raise if a tree's problem is missing."""
-    if tree.problem_id not in problem_of:
-        raise ValueError(
-            f"Tree {tree.id} belongs to problem {tree.problem_id!r}, which is not among the {len(problem_of)} "
-            "problems given. Pass the problems that were labelled."
-        )
+    rows = (_row(problem, path, labels[path_id]) for path_id, path in paths.items())
+    return [row for row in rows if any(label != IGNORE_LABEL for label in row["labels"])]
 
 
 def _merged(first: StepLabel, second: StepLabel) -> StepLabel:

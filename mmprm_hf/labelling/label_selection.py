@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from mmprm_hf.data import Problem, SearchTree, content_hash
-from mmprm_hf.labelling.label_rows import Keep, Row, paths_to_rows, prefix_keys, weigh_rows
+from mmprm_hf.labelling.label_rows import Keep, Row, prefix_keys, problem_rows, weigh_rows
+from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
 from mmprm_hf.labelling.labels import IGNORE_LABEL, AfterError, Consensus, Fill, check_choices
 
 Split = Literal["train", "validation"]
+DROP_RULES = ("max_rows_per_prefix", "max_rows_per_problem", "bis_share")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class LabelRows:
 
     Args:
         train, validation: The rows, in the order of the trees.
-        num_dropped: Rows dropped by ``max_rows_per_prefix``, ``max_rows_per_problem`` and ``bis_share``.
+        num_dropped: Rows dropped by each of `DROP_RULES`.
     """
 
     train: list[Row]
@@ -87,49 +89,89 @@ class LabelRows:
 
 
 def make_label_rows(
-    problems: Sequence[Problem], trees: Iterable[SearchTree], config: LabelRowsConfig | None = None
+    problems: Iterable[Problem], trees: Iterable[SearchTree], config: LabelRowsConfig | None = None
 ) -> LabelRows:
     """Return the rows of the trees under a configuration: labels, then caps, split, BIS on train, and weights.
 
     Raises:
-        ValueError: if a tree's problem is missing, or `bis_by` names nothing that every row has.
+        ValueError: if a tree's problem is missing or has another content, or `bis_by` names nothing that every row has.
     """
-    config = config or LabelRowsConfig()
-    rows = paths_to_rows(
-        problems,
-        trees,
-        keep=config.keep,
-        fill=config.fill,
-        after_error=config.after_error,
-        consensus=config.consensus,
-        consensus_threshold=config.consensus_threshold,
-    )
-    rows, num_dropped = cap_rows(rows, config.max_rows_per_prefix, config.max_rows_per_problem, seed=config.seed)
-    side_of = {problem.id: split_of(problem, config.validation_share, config.seed) for problem in problems}
-    train = [row for row in rows if side_of[row["problem_id"]] == "train"]
-    validation = [row for row in rows if side_of[row["problem_id"]] == "validation"]
-    num_before = len(train)
+    rows: dict[Split, list[Row]] = {"train": [], "validation": []}
+    num_dropped: Counter[str] = Counter()
+    listed = by_problem(trees)
+    for split, found in iter_label_rows(LabelledProblems(problems), listed, config or LabelRowsConfig(), num_dropped):
+        rows[split] += found
+    return LabelRows(rows["train"], rows["validation"], {rule: num_dropped[rule] for rule in DROP_RULES})
+
+
+def iter_label_rows(
+    problems: LabelledProblems, trees: Iterable[SearchTree], config: LabelRowsConfig, num_dropped: Counter[str]
+) -> Iterator[tuple[Split, list[Row]]]:
+    """Yield the rows of one problem after the other, weighed, each with its side of the split.
+
+    Caps, split and weights concern one problem at a time; only the ranking by BIS looks at all train rows, of which it
+    keeps three numbers each.
+
+    Args:
+        problems: Their problems.
+        trees: Trees, those of one problem next to each other; with `bis_share` below 1 they are gone through twice.
+        config: The rules.
+        num_dropped: Rows dropped by each of `DROP_RULES` are added here.
+
+    Raises:
+        ValueError: as `make_label_rows`, and if the trees of a problem do not follow one another.
+    """
+    is_kept = None
     if config.bis_share < 1:
-        by = None if config.bis_by is None else _stratum(config.bis_by, problems)
-        train = select_by_bis(train, config.bis_share, by=by, seed=config.seed)
-    num_dropped["bis_share"] = num_before - len(train)
-    return LabelRows(weigh_rows(train), weigh_rows(validation), num_dropped)
+        is_kept = _best_train_rows(_capped_rows(problems, trees, config, Counter()), config)
+    number = 0
+    for _, split, rows in _capped_rows(problems, trees, config, num_dropped):
+        if split == "train" and is_kept is not None:
+            numbers = range(number, number + len(rows))
+            number += len(rows)
+            found = [row for index, row in zip(numbers, rows, strict=True) if is_kept[index]]
+            num_dropped["bis_share"] += len(rows) - len(found)
+            rows = found
+        if rows:
+            yield split, weigh_rows(rows)
 
 
-def _stratum(name: str, problems: Sequence[Problem]) -> Callable[[Mapping[str, Any]], Hashable]:
-    """Reads a row's column, or its problem's meta."""
-    meta_of = {problem.id: problem.meta for problem in problems}
+def _capped_rows(
+    problems: LabelledProblems, trees: Iterable[SearchTree], config: LabelRowsConfig, num_dropped: Counter[str]
+) -> Iterator[tuple[Problem, Split, list[Row]]]:
+    for problem, group in problems.groups(trees):
+        rows = problem_rows(
+            problem,
+            group,
+            keep=config.keep,
+            fill=config.fill,
+            after_error=config.after_error,
+            consensus=config.consensus,
+            consensus_threshold=config.consensus_threshold,
+        )
+        rows, dropped = cap_rows(rows, config.max_rows_per_prefix, config.max_rows_per_problem, seed=config.seed)
+        num_dropped.update(dropped)
+        yield problem, split_of(problem, config.validation_share, config.seed), rows
 
-    def read(row: Mapping[str, Any]) -> Hashable:
-        meta = meta_of[row["problem_id"]]
-        if name not in row and name not in meta:
-            raise ValueError(
-                f"Found bis_by={name!r}, but problem {row['problem_id']!r} has no such entry in its meta "
-                f"({', '.join(meta) or 'empty'}) and rows have no such column. Name one that all have, or leave it out."
-            )
-        return row[name] if name in row else meta[name]
 
-    return read
+def _best_train_rows(found: Iterable[tuple[Problem, Split, list[Row]]], config: LabelRowsConfig) -> bytearray:
+    """A flag for each train row, in order: whether BIS keeps it."""
+    ranking = _BISRanking(config.seed)
+    for problem, split, rows in found:
+        for row in rows if split == "train" else ():
+            ranking.add(row, None if config.bis_by is None else _stratum(config.bis_by, row, problem))
+    return ranking.best(config.bis_share)
+
+
+def _stratum(name: str, row: Mapping[str, Any], problem: Problem) -> Hashable:
+    """The row's column of this name, or its problem's meta."""
+    if name not in row and name not in problem.meta:
+        raise ValueError(
+            f"Found bis_by={name!r}, but problem {problem.id!r} has no such entry in its meta "
+            f"({', '.join(problem.meta) or 'empty'}) and rows have no such column. Name one that all have, or leave it "
+            "out."
+        )
+    return row[name] if name in row else problem.meta[name]
 
 
 def split_of(problem: Problem, validation_share: float, seed: int = 0) -> Split:
@@ -231,14 +273,32 @@ def select_by_bis(
     """
     if not 0 < share <= 1:
         raise ValueError(f"Found share={share!r} for select_by_bis; it must be in (0, 1].")
-    strata: defaultdict[Hashable, list[tuple[float, str, int]]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        score = bis_score(row, threshold=threshold)
+    ranking = _BISRanking(seed, threshold)
+    for row in rows:
+        ranking.add(row, None if by is None else by(row))
+    return [row for row, is_kept in zip(rows, ranking.best(share), strict=True) if is_kept]
+
+
+class _BISRanking:
+    """Rows by stratum, best `bis_score` first: of each row only score, tie and number are held."""
+
+    def __init__(self, seed: int, threshold: float = 0.0) -> None:
+        self.seed, self.threshold = seed, threshold
+        self.num_rows = 0
+        self._strata: defaultdict[Hashable, list[tuple[float, int, int]]] = defaultdict(list)
+
+    def add(self, row: Mapping[str, Any], stratum: Hashable) -> None:
+        score = bis_score(row, threshold=self.threshold)
         if score is not None:
-            stratum = None if by is None else by(row)
-            strata[stratum].append((-score, content_hash("bis", seed, row["path_id"]), index))
-    kept = []
-    for ranked in strata.values():
-        num_kept = max(1, int(share * len(ranked) + 0.5))
-        kept += [index for _, _, index in sorted(ranked)[:num_kept]]
-    return [rows[index] for index in sorted(kept)]
+            tie = int(content_hash("bis", self.seed, row["path_id"]), 16)
+            self._strata[stratum].append((-score, tie, self.num_rows))
+        self.num_rows += 1
+
+    def best(self, share: float) -> bytearray:
+        """A flag for each row: whether it is among the best of its stratum."""
+        is_kept = bytearray(self.num_rows)
+        for ranked in self._strata.values():
+            ranked.sort()
+            for _, _, number in ranked[: max(1, int(share * len(ranked) + 0.5))]:
+                is_kept[number] = True
+        return is_kept

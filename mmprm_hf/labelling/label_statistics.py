@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,78 +27,98 @@ def label_statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Histograms over numbers without a bound are objects from the number, as text, to its count.
     """
-    steps = _StepCounts()
-    rows_of_problem: Counter[str] = Counter()
+    counts = LabelCounts()
+    problems: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        rows_of_problem[row["problem_id"]] += 1
-        steps.add(row)
-    num_labelled = len(steps.labels)
-    num_prefixes = len(steps.prefixes)
-    num_zero = sum(label == 0 for label in steps.labels)
-    first_errors = [(index, length) for index, length, _ in steps.first_errors]
-    return {
-        "num_rows": len(rows),
-        "num_problems": len(rows_of_problem),
-        "num_rows_with_error": len(first_errors),
-        "num_located_first_errors": sum(is_located for _, _, is_located in steps.first_errors),
-        "num_steps": steps.num_steps,
-        "num_labelled_steps": num_labelled,
-        "num_zero_steps": num_zero,
-        "mean_label": statistics.fmean(steps.labels) if steps.labels else None,
-        "positive_share": _share(num_labelled - num_zero, num_labelled),
-        "weighted_positive_share": _share(steps.positive_weight, steps.weight) if steps.is_weighted else None,
-        "open_share": _share(steps.by_source["none"], steps.num_steps),
-        "mean_steps_per_row": _share(steps.num_steps, len(rows)),
-        "max_rows_per_problem": max(rows_of_problem.values(), default=0),
-        "num_distinct_labelled_prefixes": num_prefixes,
-        "copies_per_prefix": _share(num_labelled, num_prefixes),
-        "max_copies_per_prefix": max(steps.prefixes.values(), default=0),
-        "weighted_copies_per_prefix": _share(steps.weight, num_prefixes) if steps.is_weighted else None,
-        "labels_by_tenth": [sum(tenths[i] for tenths in steps.tenths.values()) for i in range(10)],
-        "labels_by_tenth_of_source": {
-            source: [tenths[i] for i in range(10)] for source, tenths in steps.tenths.items() if tenths
-        },
-        "num_steps_by_source": {source: steps.by_source[source] for source in LABEL_SOURCES},
-        "first_errors_by_index": _histogram(index for index, _ in first_errors),
-        "first_errors_by_relative_tenth": _tenths(index / length for index, length in first_errors),
-        "rows_by_num_steps": _histogram(len(row["labels"]) for row in rows),
-        "problems_by_num_rows": _histogram(rows_of_problem.values()),
-    }
+        problems.setdefault(row["problem_id"], []).append(row)
+    for found in problems.values():
+        counts.add_problem(found)
+    return counts.statistics()
 
 
-class _StepCounts:
-    """Sums over the steps of rows."""
+class LabelCounts:
+    """Sums over label rows, one problem after the other; what it holds does not grow with the number of rows."""
 
     def __init__(self) -> None:
-        self.num_steps = 0
-        self.labels: list[float] = []
-        self.prefixes: Counter[str] = Counter()
-        self.by_source: Counter[str] = Counter()
-        self.tenths: dict[str, Counter[int]] = {source: Counter() for source in LABEL_SOURCES}
-        self.first_errors: list[tuple[int, int, bool]] = []  # (index, steps of the row, is located)
-        self.is_weighted = True
-        self.weight = self.positive_weight = 0.0
+        self._num = Counter[str]()
+        self._by_source: Counter[str] = Counter()
+        self._tenths: dict[str, Counter[int]] = {source: Counter() for source in LABEL_SOURCES}
+        self._first_errors: Counter[tuple[int, int]] = Counter()  # (index, steps of the row)
+        self._rows_by_num_steps: Counter[int] = Counter()
+        self._problems_by_num_rows: Counter[int] = Counter()
+        self._max_copies = 0
+        self._is_weighted = True
+        self._label_sum = self._weight = self._positive_weight = 0.0
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add_problem(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count all rows of one problem (none is nothing)."""
+        if not rows:
+            return
+        self._problems_by_num_rows[len(rows)] += 1
+        prefixes: Counter[str] = Counter()
+        for row in rows:
+            self._add_row(row)
+            prefixes.update(key for key in prefix_keys(row) if key is not None)
+        self._num["prefixes"] += len(prefixes)
+        self._max_copies = max(self._max_copies, *prefixes.values(), 0)
+
+    def _add_row(self, row: Mapping[str, Any]) -> None:
         labels, weights = row["labels"], row.get("label_weights")
-        self.num_steps += len(labels)
-        self.is_weighted &= weights is not None
+        self._rows_by_num_steps[len(labels)] += 1
+        self._is_weighted &= weights is not None
         sources = row.get("label_sources") or ["none" if label == IGNORE_LABEL else "estimate" for label in labels]
-        self.by_source.update(sources)
-        keys = prefix_keys(row)
-        self.prefixes.update(key for key in keys if key is not None)
+        self._by_source.update(sources)
         for index, (label, source) in enumerate(zip(labels, sources, strict=True)):
             if label == IGNORE_LABEL:
                 continue
-            self.labels.append(label)
-            self.tenths[source][_tenth(label)] += 1
+            self._num["labelled"] += 1
+            self._num["zero"] += label == 0
+            self._label_sum += label
+            self._tenths[source][_tenth(label)] += 1
             weight = weights[index] if weights is not None else 0.0
-            self.weight += weight
-            self.positive_weight += weight * (label > 0)
+            self._weight += weight
+            self._positive_weight += weight * (label > 0)
         first_error = next((index for index, label in enumerate(labels) if label == 0), None)
         if first_error is not None:
-            is_located = first_error == 0 or labels[first_error - 1] != IGNORE_LABEL
-            self.first_errors.append((first_error, len(labels), is_located))
+            self._num["located"] += first_error == 0 or labels[first_error - 1] != IGNORE_LABEL
+            self._first_errors[first_error, len(labels)] += 1
+
+    def statistics(self) -> dict[str, Any]:
+        """See `label_statistics`."""
+        num, num_rows = self._num, self._rows_by_num_steps.total()
+        num_steps = self._by_source.total()
+        by_index, by_tenth = Counter[int](), Counter[int]()
+        for (index, length), count in self._first_errors.items():
+            by_index[index] += count
+            by_tenth[_tenth(index / length)] += count
+        return {
+            "num_rows": num_rows,
+            "num_problems": self._problems_by_num_rows.total(),
+            "num_rows_with_error": self._first_errors.total(),
+            "num_located_first_errors": num["located"],
+            "num_steps": num_steps,
+            "num_labelled_steps": num["labelled"],
+            "num_zero_steps": num["zero"],
+            "mean_label": _share(self._label_sum, num["labelled"]),
+            "positive_share": _share(num["labelled"] - num["zero"], num["labelled"]),
+            "weighted_positive_share": _share(self._positive_weight, self._weight) if self._is_weighted else None,
+            "open_share": _share(self._by_source["none"], num_steps),
+            "mean_steps_per_row": _share(num_steps, num_rows),
+            "max_rows_per_problem": max(self._problems_by_num_rows, default=0),
+            "num_distinct_labelled_prefixes": num["prefixes"],
+            "copies_per_prefix": _share(num["labelled"], num["prefixes"]),
+            "max_copies_per_prefix": self._max_copies,
+            "weighted_copies_per_prefix": _share(self._weight, num["prefixes"]) if self._is_weighted else None,
+            "labels_by_tenth": [sum(tenths[i] for tenths in self._tenths.values()) for i in range(10)],
+            "labels_by_tenth_of_source": {
+                source: [tenths[i] for i in range(10)] for source, tenths in self._tenths.items() if tenths
+            },
+            "num_steps_by_source": {source: self._by_source[source] for source in LABEL_SOURCES},
+            "first_errors_by_index": _histogram(by_index),
+            "first_errors_by_relative_tenth": [by_tenth[i] for i in range(10)],
+            "rows_by_num_steps": _histogram(self._rows_by_num_steps),
+            "problems_by_num_rows": _histogram(self._problems_by_num_rows),
+        }
 
 
 def _tenth(value: float) -> int:
@@ -107,13 +126,8 @@ def _tenth(value: float) -> int:
     return min(int(value * 10 + 1e-6), 9)
 
 
-def _tenths(values: Iterable[float]) -> list[int]:
-    counts = Counter(map(_tenth, values))
-    return [counts[i] for i in range(10)]
-
-
-def _histogram(values: Iterable[int]) -> dict[str, int]:
-    return {str(value): count for value, count in sorted(Counter(values).items())}
+def _histogram(counts: Counter[int]) -> dict[str, int]:
+    return {str(value): count for value, count in sorted(counts.items())}
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -135,28 +149,46 @@ def judge_statistics(trees: Iterable[SearchTree], *, threshold: float = 0.0) -> 
         Counts, and shares that are None where nothing was compared. `num_dropped` counts nodes whose label
         `consensus` = "drop" ignores.
     """
-    counts: Counter[tuple[bool, bool]] = Counter()  # (right by the judge, right by MC)
-    num_undecided = num_dropped = 0
+    counts = JudgeCounts(threshold)
     for tree in trees:
+        counts.add(tree)
+    return counts.statistics()
+
+
+class JudgeCounts:
+    """Sums over the nodes of trees, see `judge_statistics`."""
+
+    def __init__(self, threshold: float = 0.0) -> None:
+        self.threshold = threshold
+        self._counts: Counter[tuple[bool, bool]] = Counter()  # (right by the judge, right by MC)
+        self._num_undecided = self._num_dropped = 0
+
+    def add(self, tree: SearchTree) -> None:
+        """Count the nodes of one tree."""
         for node in tree.nodes[1:]:
-            num_undecided += node.judge_verdict is Verdict.UNDECIDED
+            self._num_undecided += node.judge_verdict is Verdict.UNDECIDED
             if node.judge_verdict in (None, Verdict.UNDECIDED) or not node.num_decided:
                 continue
-            is_right = node.num_correct / node.num_decided > threshold
-            counts[node.judge_verdict is Verdict.CORRECT, is_right] += 1
-            num_dropped += contradicts(node.judge_verdict, (node.num_correct, node.num_decided), threshold)
-    both_wrong = counts[False, False]
-    mc_wrong, judge_wrong = both_wrong + counts[True, False], both_wrong + counts[False, True]
-    return {
-        "num_compared": counts.total(),
-        "num_undecided": num_undecided,
-        "num_dropped": num_dropped,
-        "num_both_right": counts[True, True],
-        "num_both_wrong": both_wrong,
-        "num_judge_right_mc_wrong": counts[True, False],
-        "num_judge_wrong_mc_right": counts[False, True],
-        "agreement": _share(counts[True, True] + both_wrong, counts.total()),
-        "agreement_on_wrong": _share(both_wrong, mc_wrong + judge_wrong - both_wrong),
-        "judge_confirms_wrong": _share(both_wrong, mc_wrong),
-        "mc_confirms_wrong": _share(both_wrong, judge_wrong),
-    }
+            is_right = node.num_correct / node.num_decided > self.threshold
+            self._counts[node.judge_verdict is Verdict.CORRECT, is_right] += 1
+            counts = (node.num_correct, node.num_decided)
+            self._num_dropped += contradicts(node.judge_verdict, counts, self.threshold)
+
+    def statistics(self) -> dict[str, Any]:
+        """See `judge_statistics`."""
+        counts = self._counts
+        both_wrong = counts[False, False]
+        mc_wrong, judge_wrong = both_wrong + counts[True, False], both_wrong + counts[False, True]
+        return {
+            "num_compared": counts.total(),
+            "num_undecided": self._num_undecided,
+            "num_dropped": self._num_dropped,
+            "num_both_right": counts[True, True],
+            "num_both_wrong": both_wrong,
+            "num_judge_right_mc_wrong": counts[True, False],
+            "num_judge_wrong_mc_right": counts[False, True],
+            "agreement": _share(counts[True, True] + both_wrong, counts.total()),
+            "agreement_on_wrong": _share(both_wrong, mc_wrong + judge_wrong - both_wrong),
+            "judge_confirms_wrong": _share(both_wrong, mc_wrong),
+            "mc_confirms_wrong": _share(both_wrong, judge_wrong),
+        }

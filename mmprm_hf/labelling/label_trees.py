@@ -7,11 +7,10 @@ into an equal tree. ``datasets`` is imported only where features are asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.data import Problem, SearchTree
-from mmprm_hf.labelling.label_rows import check_problem
+from mmprm_hf.data import SearchTree
 
 if TYPE_CHECKING:
     import datasets
@@ -87,20 +86,6 @@ def tree_to_row(tree: SearchTree, *, rollouts: bool = True) -> dict[str, Any]:
     if rollouts:
         row["rollouts"] = [{"node": index, **rollout.to_dict()} for index, rollout in tree.rollouts]
     return row
-
-
-def trees_to_dataset_rows(
-    problems: Iterable[Problem], trees: Iterable[SearchTree], *, rollouts: bool = True
-) -> Iterator[dict[str, Any]]:
-    """Yield `tree_to_row` of each tree, in order: one row per problem that has a tree.
-
-    Raises:
-        ValueError: if a tree's problem is missing.
-    """
-    problem_of = {problem.id: problem for problem in problems}
-    for tree in trees:
-        check_problem(tree, problem_of)
-        yield tree_to_row(tree, rollouts=rollouts)
 
 
 def tree_from_row(row: Mapping[str, Any]) -> SearchTree:

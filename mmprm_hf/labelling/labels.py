@@ -11,6 +11,7 @@ the training run. A step's *source* says what its counts are worth:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
@@ -41,9 +42,10 @@ def tree_to_paths(
 ) -> list[LabelledPath]:
     """Return every root-to-leaf path of a tree with ``(num_correct, num_decided)`` and a source per step.
 
-    A step that ends a node's segment has the node's counts. For the others `fill` = "own" leaves (0, 0), and
-    "monotone" settles what a bound settles (a prefix that still reaches a right answer had only such prefixes before
-    it; once no answer is reached, none is reached later):
+    A step that ends a node's segment has the node's counts; one with 0 of n above a node with ``num_correct > 0`` has
+    (1, n + 1), for a right solution passes there, which its own samples missed. For the other steps `fill` = "own"
+    leaves (0, 0), and "monotone" settles what a bound settles (a prefix that still reaches a right answer had only such
+    prefixes before it; once no answer is reached, none is reached later):
 
     - a step above a node with ``num_correct > 0`` takes the counts of the next such node below it. That its MC is
       above 0 follows from the bound; *the ratio does not*: it is borrowed and leans upwards, most where that node is
@@ -78,11 +80,12 @@ def tree_to_paths(
     check_choices(fill=fill, after_error=after_error, consensus=consensus)
     threshold = consensus_threshold if consensus == "drop" else None
     parents = {node.parent for node in tree.nodes}
+    nodes = _with_known_successes(tree.nodes, threshold)
     paths: dict[str, LabelledPath] = {}
     for leaf in range(1, len(tree.nodes)):
         if leaf in parents:
             continue
-        steps, labels = _label_chain(_chain(tree, leaf), fill, after_error, threshold)
+        steps, labels = _label_chain(_chain(nodes, leaf), fill, after_error, threshold)
         path_id = content_hash(tree.problem_id, list(steps))
         counts, sources = tuple(c for c, _ in labels), tuple(s for _, s in labels)
         paths.setdefault(path_id, LabelledPath(tree.problem_id, tree.id, path_id, steps, counts, sources))
@@ -106,13 +109,28 @@ def contradicts(verdict: Verdict | None, counts: Counts, threshold: float = 0.0)
     return verdict is Verdict.INCORRECT and num_correct / num_decided > threshold
 
 
-def _chain(tree: SearchTree, leaf: int) -> list[Node]:
+def _with_known_successes(nodes: Sequence[Node], threshold: float | None) -> list[Node]:
+    """Nodes whose own 0 of n is refuted by a positive node below get (1, n + 1), on all paths alike."""
+    # Differs from MM-PRM: there such a prefix is labelled wrong, also where a right solution goes through it.
+    found, is_reached = list(nodes), [False] * len(nodes)
+    for index in range(len(nodes) - 1, 0, -1):  # children stand after their parents
+        node = nodes[index]
+        counts = (node.num_correct, node.num_decided)
+        if is_reached[index] and counts[0] == 0 < counts[1]:
+            found[index] = dataclasses.replace(node, num_correct=1, num_decided=counts[1] + 1)
+        is_dropped = threshold is not None and contradicts(node.judge_verdict, counts, threshold)
+        if node.parent is not None and (is_reached[index] or (counts[0] and not is_dropped)):
+            is_reached[node.parent] = True
+    return found
+
+
+def _chain(nodes: Sequence[Node], leaf: int) -> list[Node]:
     """Nodes from below the root to a leaf."""
     chain = []
     cursor: int | None = leaf
-    while cursor is not None and tree.nodes[cursor].parent is not None:
-        chain.append(tree.nodes[cursor])
-        cursor = tree.nodes[cursor].parent
+    while cursor is not None and nodes[cursor].parent is not None:
+        chain.append(nodes[cursor])
+        cursor = nodes[cursor].parent
     return chain[::-1]
 
 

@@ -28,6 +28,11 @@ COSTS = (
     "judge_cache_hits",
     "judge_tokens_in",
     "judge_tokens_out",
+    "num_solutions_judged",
+    "num_solutions_undecided",
+    "step_judge_calls",
+    "step_judge_tokens_in",
+    "step_judge_tokens_out",
 )
 
 
@@ -48,6 +53,9 @@ class LabelSummary:
         tokens_out: Tokens generated.
         verifier_calls: Questions to the verifier.
         judge_calls, judge_cache_hits, judge_tokens_in, judge_tokens_out: What the verifier asked of a judge model.
+        num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at; those of them on which it
+            said nothing.
+        step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What that took.
         seconds: Of all sessions.
         sessions: One dict per start of the run: when, how long, and what was new in it.
     """
@@ -70,6 +78,11 @@ class LabelSummary:
     judge_cache_hits: int
     judge_tokens_in: int
     judge_tokens_out: int
+    num_solutions_judged: int
+    num_solutions_undecided: int
+    step_judge_calls: int
+    step_judge_tokens_in: int
+    step_judge_tokens_out: int
     seconds: float
     sessions: tuple[dict[str, Any], ...]
 
@@ -97,7 +110,7 @@ def total_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     totals = dict.fromkeys(COSTS, 0)
     for row in rows:
         for name in COSTS:
-            totals[name] += row[name]
+            totals[name] += row.get(name, 0)  # a ledger of an earlier version counts less
     return totals
 
 

@@ -198,7 +198,8 @@ async def _bisect(draft: TreeDraft, pool: _CandidatePool, prefix: Prefix, soluti
 async def _estimate_every_step(draft: TreeDraft) -> None:
     """Estimate what bisection passed over: all prefixes of the tree's solutions, shortest first."""
     # Differs from MM-PRM: there only ends of segments have labels, while a PRM scores every step.
-    solutions = [prefix for prefix, record in draft.records.items() if record.leaf_decided]
+    # Of all decided rollouts, right or wrong alike: chosen by outcome, what passes a prefix would be no fair sample.
+    solutions = [prefix + r.steps for prefix, r in draft.rollouts if r.verdict is not Verdict.UNDECIDED]
     inner = dict.fromkeys(solution[:length] for solution in solutions for length in range(1, len(solution)))
     missing = [prefix for prefix in inner if not draft.record(prefix).is_estimated]
     for prefix in sorted(missing, key=len):  # stable; one at a time, so that each serves the longer ones

@@ -141,7 +141,7 @@ class RunFolder:
             if key is not None:
                 id_of.setdefault(key, problem_id)
         order = [*(key for key in id_of if key in self.trees), *(key for key in self.trees if key not in id_of)]
-        renamed = {key: id_of[key] for key in order if key in id_of and self.trees[key].problem_id not in ids}
+        renamed = {key: id_of[key] for key in order if key in id_of and self.trees[key].problem_id != id_of[key]}
         starts = [self.trees[key].start for key in order]
         size = sum(self.trees[key].length for key in order)
         if renamed or starts != sorted(starts) or size != self.trees_path.stat().st_size:
@@ -161,6 +161,23 @@ class RunFolder:
                 if key in renamed:
                     line = (dump({**json.loads(line), "problem_id": renamed[key]}) + "\n").encode("utf-8")
                 yield line
+
+
+@dataclasses.dataclass(frozen=True)
+class TreeFile:
+    """The trees of a ``trees.jsonl`` file, in file order, one in memory at a time; can be gone through again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: while going through it, if a line is no tree of this schema version (the line number is named).
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[SearchTree]:
+        return (tree for _, _, tree in _read_trees(self.path))
 
 
 def read_trees(path: str | os.PathLike[str]) -> list[SearchTree]:

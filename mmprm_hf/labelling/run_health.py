@@ -17,7 +17,7 @@ from mmprm_hf.labelling.run_files import RunStoppedError
 # The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
 _MIN_ROLLOUTS_FOR_SHARE = 200
 # So many problems without one tree (an engine's faults apart), and the run stops: something is wrong in all of them.
-_MAX_FAILURES_BEFORE_TREE = 20
+MAX_FAILURES_BEFORE_TREE = 20
 _MAX_SAMPLE_CHARS = 300
 
 
@@ -70,6 +70,8 @@ class RunHealth:
         self._shares = dict(shares)
         self._num_undecided = sum(undecided for undecided, _ in shares.values())
         self._num_complete = sum(complete for _, complete in shares.values())
+        self._judged: dict[str, tuple[int, int]] = {}  # (left open, all) solutions by problem key
+        self._num_judged = self._num_judged_undecided = 0
         self._errors: dict[str, Exception] = {}  # by problem id, the last one
         self._num_incomplete = 0
         self._incomplete: Rollout | None = None
@@ -99,8 +101,30 @@ class RunHealth:
         if key is not None:
             self._count(key, *undecided_counts(error))
         num_failed = sum(not isinstance(error, RequestFailedError) for error in self._errors.values())
-        if not self._has_tree and num_failed >= _MAX_FAILURES_BEFORE_TREE:
+        if not self._has_tree and num_failed >= MAX_FAILURES_BEFORE_TREE:
             raise self.nothing_labelled()
+
+    def add_judged(self, key: str, num_undecided: int, num_judged: int) -> None:
+        """Count a problem's solutions that a step judge looked at, and those on which it said nothing.
+
+        Raises:
+            TooManyUndecidedError: if the run's share is too large.
+        """
+        before = self._judged.get(key, (0, 0))
+        self._judged[key] = (num_undecided, num_judged)
+        self._num_judged_undecided += num_undecided - before[0]
+        self._num_judged += num_judged - before[1]
+        self.check_judged(_MIN_ROLLOUTS_FOR_SHARE)
+
+    def check_judged(self, min_solutions: int = 1) -> None:
+        """Raise if the step judge said nothing on too large a share of at least `min_solutions` solutions."""
+        num_judged, num_undecided = self._num_judged, self._num_judged_undecided
+        if num_judged >= min_solutions and num_undecided > self.max_undecided * num_judged:
+            raise TooManyUndecidedError(
+                f"The step judge said nothing on {num_undecided} of {num_judged} solutions, above "
+                f"max_undecided={self.max_undecided}: its labels would be unchecked. Look at its replies, give it more "
+                "tokens or another model, or raise max_undecided, then start the run again: what it decided is kept."
+            )
 
     def check_undecided(self, min_rollouts: int = 1) -> None:
         """Raise if too large a share of at least `min_rollouts` complete rollouts has no verdict."""

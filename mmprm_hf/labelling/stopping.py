@@ -42,6 +42,10 @@ class EstimateConfig:
     Without `max_posterior_std` and `sign_confidence` every estimate gets `num_rollouts` at once. With one of them
     rollouts are drawn in rounds until it holds or `num_rollouts` are there.
 
+    An early stop leans, since what has just been drawn decides it. Of a success probability of 0.15 the expected
+    estimate is 0.15 without it, 0.21 under `sign_confidence` = 0.9 (0.33 with rounds of one) and 0.11 to 0.13 under
+    `max_posterior_std` = 0.15 to 0.1: stopping by sign is for hard labels, whose sign it leaves as sure as it says.
+
     Args:
         num_rollouts: k, the rollouts per estimated prefix (the most of them when stopping early).
         reuse_rollouts: Count rollouts from shorter prefixes that pass through this one as free samples of it, and draw

@@ -58,6 +58,7 @@ class PrefixRecord:
             rollouts among which one is wrong for certain too many are wrong, of the others too few.
         leaf_correct, leaf_decided: Whole solutions that end exactly here; they stand in where nothing was estimated.
         num_visits: How often the search selected it.
+        is_reached: A right rollout passes through it, wherever it was drawn from: its success probability is above 0.
         is_estimated: True once an estimate was made.
     """
 
@@ -69,6 +70,7 @@ class PrefixRecord:
     leaf_correct: int = 0
     leaf_decided: int = 0
     num_visits: int = 0
+    is_reached: bool = False
     is_estimated: bool = False
 
     @property
@@ -82,7 +84,10 @@ class PrefixRecord:
         if not self.is_estimated:
             return self.leaf_correct, self.leaf_decided
         num_correct, num_decided = self.free_counts if reuse_rollouts else (0, 0)
-        return self.drawn_correct + num_correct, self.drawn_decided + num_decided
+        num_correct, num_decided = self.drawn_correct + num_correct, self.drawn_decided + num_decided
+        if self.is_reached and num_decided and not num_correct:
+            return 1, num_decided + 1  # no sample reached a right answer, but one is known: it counts as a sample
+        return num_correct, num_decided
 
 
 class TreeDraft:
@@ -162,8 +167,11 @@ class TreeDraft:
         is_correct = rollout.verdict is Verdict.CORRECT
         record.drawn_correct += is_correct
         record.drawn_decided += 1
-        for length in range(1, len(rollout.steps) + 1):
-            passed = self.record(prefix + rollout.steps[:length]).passed.setdefault(len(prefix), [0, 0])
+        solution = prefix + rollout.steps
+        for length in range(len(solution) + 1 if is_correct else 0):
+            self.record(solution[:length]).is_reached = True
+        for length in range(len(prefix) + 1, len(solution) + 1):
+            passed = self.record(solution[:length]).passed.setdefault(len(prefix), [0, 0])
             passed[0] += is_correct
             passed[1] += 1
 

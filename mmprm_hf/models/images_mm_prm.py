@@ -9,11 +9,13 @@ import io
 import os
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_ORIENTATION = 0x0112  # the tag of Exif
 
 
 def load_image(image: Any, decode: bool = True) -> Image.Image:
-    """An RGB image from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
+    """An RGB image, upright, from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
 
     Args:
         image: The source.
@@ -30,6 +32,8 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
         raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
     try:
         opened = image if isinstance(image, Image.Image) else Image.open(image)
+        if opened.getexif().get(_ORIENTATION, 1) != 1:  # a photograph's pixels may lie on their side
+            opened = ImageOps.exif_transpose(opened)
         return opened.convert("RGB") if decode else opened
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"

@@ -59,6 +59,7 @@ class Point:
 
     rollouts: float
     error: float
+    bias: float
     hard_error: float
     num_prefixes: int
 
@@ -77,7 +78,7 @@ def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int
             num_correct, num_decided = row["counts"][length]
             found = estimate[tuple(row["steps"][:length])]
             if found is not None:
-                errors.append((abs(found - num_correct / num_decided), (found > 0) != (num_correct > 0)))
+                errors.append((found - num_correct / num_decided, (found > 0) != (num_correct > 0)))
         return tree.num_rollouts - 1, errors
 
     async def label_all() -> list[tuple[int, list[tuple[float, bool]]]]:
@@ -88,7 +89,8 @@ def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int
     num_prefixes = len(errors)
     return Point(
         rollouts=sum(count for count, _ in found) / num_prefixes,
-        error=sum(error for error, _ in errors) / num_prefixes,
+        error=sum(abs(error) for error, _ in errors) / num_prefixes,
+        bias=sum(error for error, _ in errors) / num_prefixes,
         hard_error=sum(is_wrong for _, is_wrong in errors) / num_prefixes,
         num_prefixes=num_prefixes,
     )
@@ -128,14 +130,16 @@ def nano_engine() -> RolloutEngine:
 
 
 def print_curve(points: dict[str, list[Point]]) -> None:
-    names = ("rollouts/prefix", "mean |error|", "fixed needs", "share", "hard labels wrong")
-    print(f"{'way':<20}" + "".join(f"{name:>{width}}" for name, width in zip(names, (16, 14, 13, 8, 19), strict=True)))
+    names = ("rollouts/prefix", "mean |error|", "mean error", "fixed needs", "share", "hard labels wrong")
+    print(
+        f"{'way':<20}" + "".join(f"{name:>{width}}" for name, width in zip(names, (16, 14, 12, 13, 8, 19), strict=True))
+    )
     for name, own in points.items():
         for point in own:
             needed = fixed_rollouts_for(point.error, points["fixed"])
             share = point.rollouts / needed
             print(
-                f"{name:<20}{point.rollouts:>16.2f}{point.error:>14.4f}{needed:>13.2f}{share:>8.2f}"
+                f"{name:<20}{point.rollouts:>16.2f}{point.error:>14.4f}{point.bias:>+12.4f}{needed:>13.2f}{share:>8.2f}"
                 f"{100 * point.hard_error:>17.1f} %"
             )
 

@@ -16,12 +16,10 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-import datasets
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
@@ -30,13 +28,19 @@ from datatrove.utils.logging import logger
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, SamplingConfig
-from mmprm_hf.labelling.driver import LabelSummary, label_problems_async
-from mmprm_hf.nano.world import problems as nano_problems
-from mmprm_hf.stages import SEARCHES, problem_from_row
+from mmprm_hf.labelling.driver import LabelSummary, NothingLabelledError, RequestFailedError, label_problems_async
+from mmprm_hf.labelling.run_files import read_lines
+from mmprm_hf.labelling.run_health import MAX_FAILURES_BEFORE_TREE
+from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.stages import SEARCHES
 
 API_KEY_VARIABLE = "MMPRM_API_KEY"
-# A rank's results, without the journal of unfinished problems.
-RANK_FILES = ("run.json", "trees.jsonl", "failures.jsonl", "ledger.jsonl", "summary.json")
+TREES = "trees.jsonl"
+_BLOCK_BYTES = 1 << 20
+# A rank's results, without the journal of unfinished problems, in the order in which they are copied. Wherever a copy
+# is interrupted, the driver can go on from it: a tree's row of costs is there before the tree (a row without a tree is
+# written again, a tree without its row never gets one), and run.json, which says that a folder has its files, is last.
+RANK_FILES = ("ledger.jsonl", TREES, "failures.jsonl", "summary.json", "run.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,29 +82,14 @@ class Run:
         return EndpointEngine(chat, sampling=SamplingConfig(**self.sampling_options), prefill=self.prefill)
 
     @property
+    def problems(self) -> ProblemSource:
+        """The problems, each read when it is asked for: a rank holds only the figures in flight."""
+        return ProblemSource(self.data, self.num_problems)
+
+    @property
     def search_config(self) -> Any:
         """The search's dataclass."""
         return SEARCHES[self.search][1](**self.search_options)
-
-
-class Problems(Sequence[Problem]):
-    """The problems of a run, each read when it is asked for: a rank holds only the figures in flight."""
-
-    def __init__(self, run: Run) -> None:
-        if run.data is None:
-            self._nano = nano_problems("train", run.num_problems)
-            self._rows = None
-            self.ids = [problem.id for problem in self._nano]
-        else:
-            rows = datasets.load_dataset(run.data, split="train")
-            self._rows = rows.select(range(min(run.num_problems, len(rows))))
-            self.ids = list(self._rows.select_columns(["id"])["id"])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Problem:
-        return self._nano[index].to_problem() if self._rows is None else problem_from_row(self._rows[index])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +159,7 @@ class ProblemReader(PipelineStep):
                 f"The executor has {world_size} tasks and the run {self.settings.num_tasks}. Problems are dealt out by "
                 "this number; give both the same."
             )
-        ids = Problems(self.settings).ids
+        ids = self.settings.problems.ids
         for index in range(rank, len(ids), world_size):
             yield Document(text=ids[index], id=ids[index], metadata={"index": index})
 
@@ -230,47 +219,126 @@ class LabelProblems(PipelineStep):
     async def _label_and_copy(
         self, data: DocumentsPipeline, folder: Path, target: Any, rank: int
     ) -> LabelSummary | None:
-        source = get_datafolder(str(folder))
+        """Label, with a copy now and then and one at the end, also of a rank that stopped; copies never overlap."""
+        source, ended = get_datafolder(str(folder)), asyncio.Event()
 
         async def copy_now_and_then() -> None:
             while True:
-                await asyncio.sleep(self.copy_seconds)
-                await asyncio.to_thread(copy_files, source, target)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), self.copy_seconds)
+                    return
+                try:
+                    await asyncio.to_thread(copy_files, source, target)
+                except Exception as error:  # noqa: BLE001 (any storage's fault; there is a next time, and a last one)
+                    logger.warning(
+                        f"Results of rank {rank} could not be copied to {self.output} ({type(error).__name__}: "
+                        f"{error}). They are whole in {folder}, and are copied again in {self.copy_seconds:g} s."
+                    )
 
         copying = asyncio.create_task(copy_now_and_then())
+
+        async def copy_at_the_end() -> None:
+            # A thread cannot be cancelled: the copy that is under way must end, or it would write over this one.
+            ended.set()
+            await copying
+            await asyncio.to_thread(copy_files, source, target)
+
         try:
-            return await self._label(data, folder, rank)
-        finally:
-            copying.cancel()
-            await asyncio.gather(copying, return_exceptions=True)
-            copy_files(source, target)
+            summary = await self._label(data, folder, rank)
+        except BaseException:
+            try:
+                await copy_at_the_end()
+            except Exception as error:  # noqa: BLE001 (the reason why the rank stopped must not be lost behind it)
+                logger.error(
+                    f"Results of rank {rank} could not be copied to {self.output} ({type(error).__name__}: {error}). "
+                    f"They are whole in {folder}; start the rank again on this machine, or copy them by hand."
+                )
+            raise
+        await copy_at_the_end()
+        return summary
 
     async def _label(self, data: DocumentsPipeline, folder: Path, rank: int) -> LabelSummary | None:
-        run, problems = self.settings, Problems(self.settings)
+        run, problems = self.settings, self.settings.problems
+        asked: set[str] = set()
 
         def named() -> Iterator[Problem]:
             for document in data:
+                asked.add(document.id)
                 yield problems[document.metadata["index"]]
 
         async with self.server.url(run.model, rank) as url:
             if url is None:
                 return None
-            return await label_problems_async(
-                named(),
-                run.engine(url, self.max_concurrency),
-                RuleVerifier(),
-                SEARCHES[run.search][0],
-                run.search_config,
-                folder,
-                seed=run.seed,
-                max_in_flight=self.max_in_flight,
-                progress=False,
-            )
+            try:
+                return await label_problems_async(
+                    named(),
+                    run.engine(url, self.max_concurrency),
+                    RuleVerifier(),
+                    SEARCHES[run.search][0],
+                    run.search_config,
+                    folder,
+                    seed=run.seed,
+                    max_in_flight=self.max_in_flight,
+                    progress=False,
+                )
+            except NothingLabelledError as error:
+                if (summary := summary_of_failures(folder, asked)) is None:
+                    raise
+                logger.warning(f"Rank {rank} is finished without one tree, by the fault of its problems. {error}")
+                return summary
+
+
+def summary_of_failures(folder: Path, asked: Set[str]) -> LabelSummary | None:
+    """The summary of a rank without a tree if that is its problems' doing; None if it must fail.
+
+    A small shard may consist of problems at fault. It must fail if the engine failed at one of them, since it may
+    answer the next time, and if there are as many as the driver stops at: then something is wrong in all of them.
+
+    Args:
+        folder: The run folder of a run that ended with `NothingLabelledError`.
+        asked: Ids of the rank's problems.
+    """
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if found["num_failed"] >= MAX_FAILURES_BEFORE_TREE:
+        return None
+    # With fewer failures the driver has tried all problems, so that the last row of each is of this session.
+    errors = {row["problem_id"]: row["error"] for _, _, row in read_lines(folder / "failures.jsonl")}
+    if any(errors.get(problem_id) == RequestFailedError.__name__ for problem_id in asked):
+        return None
+    return LabelSummary(**{**found, "sessions": tuple(found["sessions"])})
 
 
 def copy_files(source: Any, target: Any) -> None:
-    """Copy a rank's result files from one datatrove folder to another, those that are there."""
-    for name in RANK_FILES:
-        if source.exists(name):
-            with source.open(name, "rb") as read, target.open(name, "wb") as written:
-                shutil.copyfileobj(read, written)
+    """Copy a rank's result files from one datatrove folder to another, those that are there, in `RANK_FILES`' order.
+
+    The rank may go on meanwhile. Of trees, only those that were there when the copy began are copied, so that the rows
+    of costs, which are read later and copied before, are those of all of them. The last line may be torn where it was
+    just being appended: `merge.py` and the driver leave it out.
+    """
+    with contextlib.ExitStack() as stack:
+        trees, size = None, 0
+        if source.exists(TREES):
+            trees = stack.enter_context(source.open(TREES, "rb"))
+            trees.seek(0, os.SEEK_END)
+            size = trees.tell()
+            trees.seek(0)
+        for name in RANK_FILES:
+            if name == TREES:
+                if trees is not None:
+                    _write(trees, target, name, size)
+            elif source.exists(name):
+                with source.open(name, "rb") as read:
+                    _write(read, target, name)
+
+
+def _write(read: Any, target: Any, name: str, size: int | None = None) -> None:
+    """Write an open file's first `size` bytes (None: all) as a file of a datatrove folder, whole or not at all."""
+    # An object store shows an object once it is whole; on a disk a kill would leave half of the new file.
+    draft = f"{name}.part" if target.is_local() else name
+    with target.open(draft, "wb") as written:
+        left = size
+        while block := read.read(_BLOCK_BYTES if left is None else min(left, _BLOCK_BYTES)):
+            written.write(block)
+            left = None if left is None else left - len(block)
+    if draft != name:
+        os.replace(target.resolve_paths(draft), target.resolve_paths(name))

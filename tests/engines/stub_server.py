@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-FAULTS = ("429", "500", "503", "cut", "empty", "malformed", "not_a_dict", "no_choices", "null", "reset")
+FAULTS = ("429", "500", "503", "cut", "empty", "malformed", "not_a_dict", "no_choices", "null", "reset", "aborted")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,9 @@ class StubServer:
             goes out as it is. With `n`, sample i is drawn with ``seed + i``.
         faults: Per request, in order of arrival, the name of a fault or None; beyond its end all is well. Or a function
             of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "ignore_n",
-            "no_usage", "echo" (the opened turn comes back with its continuation), "slow", and "trickle" (a good
+            "no_usage", "echo" (the opened turn comes back with its continuation), "half" (of
+            the choices asked for), "reversed" (choices out of order), "aborted" (a finish reason of a server that
+            shuts down), "redirect" (to itself), "slow", and "trickle" (a good
             answer, spread evenly over `slow_seconds`).
         models: What /v1/models lists.
         slow_seconds: How long "slow" waits before it answers.
@@ -111,6 +113,8 @@ class StubServer:
     def answer(self, body: dict[str, Any], fault: str | None) -> dict[str, Any]:
         """The body of a good answer."""
         num_samples = 1 if fault == "ignore_n" else body.get("n", 1)
+        if fault == "half":
+            num_samples = (num_samples + 1) // 2
         answers = [self._sample(body, body.get("seed", 0) + i) for i in range(num_samples)]
         if fault == "echo":
             opened = body["messages"][-1]["content"]
@@ -119,6 +123,10 @@ class StubServer:
             {"index": i, "message": {"role": "assistant", "content": a.text}, "finish_reason": a.finish_reason}
             for i, a in enumerate(answers)
         ]
+        if fault == "aborted":
+            choices = [{**choice, "finish_reason": "abort"} for choice in choices]
+        elif fault == "reversed":
+            choices.reverse()
         num_tokens, num_prompt_tokens = sum(a.num_tokens for a in answers), len(json.dumps(body["messages"]).split())
         usage = {
             "prompt_tokens": num_prompt_tokens,
@@ -189,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = json.dumps(stub.answer(body, fault)).encode()
         finally:
             stub.leave()
-        if fault in (None, "ignore_n", "no_usage", "echo", "slow"):
+        if fault in (None, "ignore_n", "half", "reversed", "aborted", "no_usage", "echo", "slow"):
             self._send(200, data)
         else:
             self._fault(fault, data)
@@ -207,6 +215,11 @@ class _Handler(BaseHTTPRequestHandler):
             for i in range(len(data)):
                 time.sleep(self.server_stub.slow_seconds / len(data))
                 self.wfile.write(data[i : i + 1])
+        elif fault == "redirect":
+            self.send_response(307)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif fault == "empty":
             self._send(200, b"")
         elif fault == "malformed":

@@ -149,6 +149,37 @@ def test_a_server_that_ignores_n_is_asked_one_by_one_from_then_on(expected):
     assert sorted(body["seed"] for body in server.bodies[:6]) == list(SEEDS)
 
 
+def test_samples_do_not_depend_on_when_a_server_was_found_to_send_fewer():
+    seeds = (3, 30, 300, 3000)
+    with StubServer(policy, faults=lambda *_: "half") as server:
+        chat = client(server, samples_per_request=4)
+        first, later = complete(chat, seeds=seeds), complete(chat, seeds=seeds)
+    assert [choice.text for choice in first.choices] == [policy(MESSAGES, seed) for seed in seeds]
+    assert later == first
+
+
+def test_choices_are_put_in_order():
+    with StubServer(policy, faults=lambda *_: "reversed") as server:
+        reply = complete(client(server, samples_per_request=6))
+    assert [choice.text for choice in reply.choices] == [policy(MESSAGES, seed) for seed in SEEDS]
+
+
+def test_redirects_without_end_stop_at_once():
+    with (
+        StubServer(policy, faults=lambda *_: "redirect") as server,
+        pytest.raises(EngineUnavailableError, match="too many redirects.*Check the address"),
+    ):
+        complete(client(server), seeds=(1,))
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "stop"])
+def test_a_whole_answer_may_hold_no_text(reason):
+    with StubServer(lambda *_: StubAnswer(None, reason, 9)) as server:
+        chat = client(server)
+        (choice,) = complete(chat, seeds=(1,)).choices
+    assert (choice.text, choice.num_tokens, chat.usage["retries"]) == ("", 9, 0)
+
+
 def test_requests_in_flight_are_bounded_and_connections_kept():
     with StubServer(policy, seconds=0.02) as server:
         complete(client(server, max_concurrency=5), seeds=range(60))
@@ -273,6 +304,11 @@ def test_usage_may_be_absent():
     assert reply.num_prompt_tokens == reply.choices[0].num_tokens == 0
 
 
+def test_counts_that_are_none_are_not_believed():
+    with StubServer(lambda *_: StubAnswer("x", "stop", -5)) as server:
+        assert complete(client(server), seeds=(1,)).choices[0].num_tokens == 0
+
+
 def test_the_only_model_of_a_server_needs_no_name():
     with StubServer(policy, faults=["500"]) as server:
         chat = client(server, model=None)
@@ -294,8 +330,12 @@ def test_numbers_out_of_range(name):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="must start with http"):
-        ChatClient("localhost:8000", "stub")
+    for url in ("localhost:8000", "http://[bad", "http://host:port", "http://"):
+        with pytest.raises(ValueError, match="must start with http"):
+            ChatClient(url, "stub")
+    with pytest.raises(ValueError, match="api_key holds a character that no HTTP header can carry") as caught:
+        ChatClient("http://x", "stub", api_key="schl\u00fcssel")
+    assert "ssel" not in str(caught.value)
     with pytest.raises(ValueError, match=r"extra_body names \['seed'\]"):
         ChatClient("http://x", "stub", extra_body={"seed": 1})
     with pytest.raises(ValueError, match="timeout_seconds=0"):

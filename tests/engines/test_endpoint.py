@@ -203,6 +203,15 @@ def test_an_echoed_prefix_is_stripped(prefill):
     assert rollout.steps == ("C=9",) and rollout.text == "<step>C=9</step><answer>9</answer>" and rollout.complete
 
 
+def test_a_policy_that_repeats_its_steps_keeps_them():
+    def repeats_sometimes(messages, seed):
+        return ("" if seed % 2 else RENDERED) + "<step>C=9</step><answer>9</answer>"
+
+    with StubServer(repeats_sometimes) as server:
+        (rollouts,) = run(engine_for(server), RolloutRequest(Problem("p", "Q?"), PREFIX, num_samples=12))
+    assert {rollout.steps for rollout in rollouts} == {("C=9",), (*PREFIX, "C=9")}
+
+
 def test_a_partial_repetition_is_kept():
     with StubServer(lambda *_: "<step>A=4</step><answer>9</answer>") as server:
         ((rollout,),) = run(engine_for(server), RolloutRequest(Problem("p", "Q?"), PREFIX))

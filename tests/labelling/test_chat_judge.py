@@ -46,12 +46,16 @@ def judge(chat, problem, solutions=(SOLUTION,), **options):
         ("\\boxed{-2}", (OPEN, OPEN, OPEN)),
         ("step 1 is wrong", (OPEN, OPEN, OPEN)),
         ("", (OPEN, OPEN, OPEN)),
-        (EngineUnavailableError("the server is gone"), (OPEN, OPEN, OPEN)),
         (RequestRefusedError(413, "too long"), (OPEN, OPEN, OPEN)),
     ],
 )
 def test_what_a_reply_means(answer, verdicts):
     assert judge(Chat(answer), Problem("p", "q")) == [verdicts]
+
+
+def test_a_server_that_is_gone_is_no_verdict():
+    with pytest.raises(EngineUnavailableError, match="gone"):
+        judge(Chat(EngineUnavailableError("the server is gone")), Problem("p", "q"))
 
 
 def test_a_cut_reply_means_nothing():

@@ -346,3 +346,17 @@ def first_steps(problem, tree):
     """What the policy itself says first: a tree is not made of another problem's answers."""
     seed = random.Random(content_hash(0, problem_key(problem))).getrandbits(31)
     return pure_rollout(problem, (), seed, 0).steps
+
+
+def test_a_tree_follows_its_problem_when_ids_shift(tmp_path):
+    first, second = (Problem("p0", "question A", answer="7"), Problem("p1", "question B", answer="7"))
+    label(tmp_path, problems=[first, second])
+    shifted = [
+        Problem("p0", "question new", answer="7"),
+        Problem("p1", "question A", answer="7"),
+        Problem("p2", "question B", answer="7"),
+    ]
+    label(tmp_path, problems=shifted)
+    assert {tree.problem_id: tree.problem_key for tree in read_trees(tmp_path)} == {
+        problem.id: problem_key(problem) for problem in shifted
+    }

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import weakref
+from collections.abc import Sequence
 
 import datasets
 import pytest
 import yaml
+from PIL import Image
 from trees_by_hand import NODES, PROBLEM
 
 from mmprm_hf.data import Node, Rollout, SearchTree
 from mmprm_hf.labelling.label_files import write_label_dataset, write_splits
-from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.labelling.label_rows import paths_to_rows
+from mmprm_hf.labelling.label_selection import LabelRowsConfig, make_label_rows
 from mmprm_hf.labelling.label_trees import tree_from_row
+from mmprm_hf.problem_keys import problem_key
 
 
 def many(count=20):
@@ -126,3 +132,80 @@ def test_figures_by_path_are_embedded(tmp_path):
     write_label_dataset([problem], [SearchTree("p", NODES)], tmp_path / "out")
     (tmp_path / "figure.png").unlink()
     assert load(tmp_path / "out")["train"][0]["images"][0].size == (4, 4)
+
+
+def test_a_tree_of_an_earlier_version_of_its_problem_gives_no_rows(tmp_path, caplog):
+    problems, trees = many(4)
+    keyed = [dataclasses.replace(t, problem_key=problem_key(p)) for p, t in zip(problems, trees, strict=True)]
+    corrected = [dataclasses.replace(problems[2], answer="another"), *problems[:2], problems[3]]
+    statistics = write_label_dataset(corrected, keyed, tmp_path)
+    assert statistics["num_trees_left_out"] == 1 and "1 trees in" in caplog.text
+    assert set(load(tmp_path)["train"]["problem_id"]) == {"p1", "p3"}
+    assert set(load(tmp_path, "trees")["train"]["problem_id"]) == {"p0", "p1", "p3"}
+    with pytest.raises(ValueError, match="made from another problem 'p2' than the one given: question, figures, gold"):
+        paths_to_rows(corrected, keyed)
+    strangers = write_label_dataset(problems[:2], keyed, tmp_path)
+    assert strangers["num_trees_left_out"] == 2 and strangers["num_problems"] == 1
+
+
+def test_trees_of_one_problem_follow_one_another(tmp_path):
+    problems, trees = many(3)
+    again = dataclasses.replace(trees[1], nodes=(*NODES[:-1], Node("n5", 0, ("i", "j"), 0, 2)))
+    with pytest.raises(ValueError, match="trees of problem 'p1' do not follow one another"):
+        write_label_dataset(problems, [*trees, again], tmp_path)
+    assert write_label_dataset(problems, [trees[0], trees[1], again, trees[2]], tmp_path)["num_rows"] == 6
+
+
+@pytest.mark.parametrize("config", [LabelRowsConfig(), LabelRowsConfig(bis_share=0.5, validation_share=0.2)])
+def test_one_problem_is_in_memory_at_a_time(tmp_path, config):
+    class Lazy(Sequence):
+        """Counts what it has made and is still alive."""
+
+        def __init__(self, make):
+            self.make, self.references, self.most_alive = make, [], 0
+
+        def __len__(self):
+            return 200
+
+        def __getitem__(self, index):
+            if index >= len(self):
+                raise IndexError
+            made = self.make(index)
+            self.references = [r for r in self.references if r() is not None] + [weakref.ref(made)]
+            self.most_alive = max(self.most_alive, len(self.references))
+            return made
+
+    problems = Lazy(lambda i: dataclasses.replace(PROBLEM, id=f"p{i}", question=f"Q{i}?"))
+    trees = Lazy(lambda i: SearchTree(f"p{i}", NODES))
+    statistics = write_label_dataset(problems, trees, tmp_path, config)
+    assert statistics["num_problems"] == 200 and problems.most_alive < 6
+    assert trees.most_alive < 6
+    listed, listed_trees = [problems[i] for i in range(200)], [SearchTree(f"p{i}", NODES) for i in range(200)]
+    rows = make_label_rows(listed, listed_trees, config)
+    assert {"train": len(rows.train), "validation": len(rows.validation)} == {
+        "validation": 0,
+        **statistics["num_rows_by_split"],
+    }
+    stored = [row for split in load(tmp_path).values() for row in split.remove_columns("images")]
+    expected = [{k: v for k, v in row.items() if k != "images"} for row in rows.train + rows.validation]
+    assert [row["path_id"] for row in stored] == [row["path_id"] for row in expected]
+    assert [row["label_weights"] for row in stored] == [pytest.approx(row["label_weights"]) for row in expected]
+
+
+def test_figures_are_not_compressed_again(tmp_path):
+    noise = Image.effect_noise((40, 40), 80).convert("RGB")
+    noise.save(tmp_path / "figure.jpg", quality=60)
+    content = (tmp_path / "figure.jpg").read_bytes()
+    decoded = Image.open(io.BytesIO(content))
+    figures = {
+        "path": str(tmp_path / "figure.jpg"),
+        "undecoded": {"bytes": content, "path": "figure.jpg"},
+        "pillow": decoded,
+    }
+    problems = [dataclasses.replace(PROBLEM, id=name, images=(figure,)) for name, figure in figures.items()]
+    write_label_dataset(problems, [SearchTree(name, NODES) for name in figures], tmp_path / "out")
+    rows = load(tmp_path / "out")["train"].cast_column("images", datasets.List(datasets.Image(decode=False)))
+    stored = {row["problem_id"]: row["images"][0]["bytes"] for row in rows}
+    assert stored["path"] == stored["undecoded"] == content
+    pixels = {name: Image.open(io.BytesIO(found)).convert("RGB").tobytes() for name, found in stored.items()}
+    assert len(set(pixels.values())) == 1 and stored["pillow"][:4] == b"\x89PNG"

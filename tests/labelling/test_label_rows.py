@@ -63,7 +63,7 @@ def test_merging_adds_counts_of_the_better_source_only():
         assert row["label_counts"] == [[3, 4], [2, 2]]  # a's borrowed 1 of 1 adds nothing to 3 of 4
         assert row["label_sources"] == ["estimate", "estimate"]
     against = Node("x", 0, ("a",), 0, 4, judge_verdict=Verdict.CORRECT)
-    doubted = SearchTree("p", (Node("r", None, (), 1, 4), against, Node("y", 1, ("b",), 1, 1)))
+    doubted = SearchTree("p", (Node("r", None, (), 1, 4), against, Node("y", 1, ("b",), 0, 1)))
     for trees in ([own, doubted], [doubted, own]):
         (row,) = paths_to_rows([PROBLEM], trees, consensus="drop")
         assert (row["labels"][0], row["label_counts"][0]) == (IGNORE_LABEL, [3, 8])

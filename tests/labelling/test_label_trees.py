@@ -6,10 +6,10 @@ import dataclasses
 
 import datasets
 import pytest
-from trees_by_hand import NODES, PROBLEM, TREE
+from trees_by_hand import NODES, TREE
 
 from mmprm_hf.data import Rollout, SearchTree, Verdict
-from mmprm_hf.labelling.label_trees import tree_features, tree_from_row, tree_to_row, trees_to_dataset_rows
+from mmprm_hf.labelling.label_trees import tree_features, tree_from_row, tree_to_row
 
 FULL = SearchTree(
     "p",
@@ -58,12 +58,6 @@ def test_trees_without_rollouts_keep_their_counts_and_id(tmp_path):
     assert "rollouts" not in row and row["num_rollouts"] == 2
     assert tree_from_row(row) == dataclasses.replace(FULL, rollouts=())
     assert tree_from_row(row).id == FULL.id
-
-
-def test_one_row_per_tree_and_strangers_are_refused():
-    assert list(trees_to_dataset_rows([PROBLEM], [FULL])) == [tree_to_row(FULL)]
-    with pytest.raises(ValueError, match="belongs to problem 'p', which is not among the 0"):
-        list(trees_to_dataset_rows([], [FULL]))
 
 
 def test_changed_rows_are_refused():

@@ -53,10 +53,18 @@ def test_paths_can_end_at_the_first_zero():
     assert "abfgh" not in counts(after_error="drop")
 
 
-def test_zero_above_a_positive_node_is_noise_and_keeps_its_own_counts():
-    nodes = (Node("r", None, (), 1, 4), Node("x", 0, ("a",), 0, 4), Node("y", 1, ("b", "c"), 2, 4))
-    assert counts(SearchTree("p", nodes)) == {"abc": [(0, 4), (2, 4), (2, 4)]}
-    assert sources(SearchTree("p", nodes)) == {"abc": "ebe"}
+def test_a_right_solution_refutes_a_zero_above_it_on_all_paths():
+    """A search may miss with k samples what another rollout shows to be there."""
+    nodes = (
+        Node("r", None, (), 1, 4),
+        Node("x", 0, ("a",), 0, 4),
+        Node("y", 1, ("b", "c"), 2, 4),
+        Node("z", 1, ("d",), 0, 4),
+    )
+    assert counts(SearchTree("p", nodes)) == {"abc": [(1, 5), (2, 4), (2, 4)], "ad": [(1, 5), (0, 4)]}
+    assert sources(SearchTree("p", nodes)) == {"abc": "ebe", "ad": "ee"}
+    refuted = (*nodes[:2], dataclasses.replace(nodes[2], judge_verdict=WRONG), nodes[3])
+    assert counts(SearchTree("p", refuted), consensus="drop")["ad"] == [(0, 4), (0, 4)]
 
 
 def test_undecided_node_is_filled_or_open():

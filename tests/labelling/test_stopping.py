@@ -98,3 +98,28 @@ def test_settings_out_of_range_are_refused():
     for name, value in [("round_size", 0), ("max_posterior_std", 0.3), ("sign_confidence", 0.5), ("sign_threshold", 1)]:
         with pytest.raises(ValueError, match=f"{name}={value}.*EstimateConfig.*must be"):
             EstimateConfig(**{name: value})
+
+
+def expected_estimate(prob, **options):
+    """Exact E[k / n] under the rule, over all ways the rounds can go."""
+    config = EstimateConfig(**options)
+    states, total = {(0, 0): 1.0}, 0.0
+    while states:
+        following = {}
+        for (k, n), weight in states.items():
+            count = config.num_wanted(num_fresh=n, num_free=0, num_correct=k, num_decided=n)
+            if count == 0:
+                total += weight * k / n
+            for j in range(count + 1 if count else 0):
+                share = math.comb(count, j) * prob**j * (1 - prob) ** (count - j)
+                following[k + j, n + count] = following.get((k + j, n + count), 0.0) + weight * share
+        states = following
+    return total
+
+
+def test_how_far_early_stops_lean_is_as_documented():
+    assert expected_estimate(0.15) == pytest.approx(0.15)
+    assert expected_estimate(0.15, sign_confidence=0.9) == pytest.approx(0.21, abs=0.005)
+    assert expected_estimate(0.15, sign_confidence=0.9, round_size=1) == pytest.approx(0.33, abs=0.005)
+    assert expected_estimate(0.15, max_posterior_std=0.15) == pytest.approx(0.11, abs=0.005)
+    assert expected_estimate(0.15, max_posterior_std=0.1) == pytest.approx(0.13, abs=0.005)

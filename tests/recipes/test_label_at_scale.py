@@ -5,6 +5,8 @@ Needs datatrove and Ray, which `make test-scale` brings (`MMPRM_SCALE` names the
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 import signal
@@ -13,20 +15,23 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
+from PIL import Image
 from walk_server import pixels_of, walk
 
 from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Rollout
 from mmprm_hf.engines import EndpointEngine, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.engines.images import image_parts
 from mmprm_hf.labelling import omegaprm
-from mmprm_hf.labelling.driver import label_problems
+from mmprm_hf.labelling.driver import NothingLabelledError, label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.nano.world import load_nano
-from mmprm_hf.stages import load_problems
+from mmprm_hf.problem_source import ProblemSource
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "label_at_scale"
@@ -82,7 +87,7 @@ def sums(tmp_path_factory):
     ]
     datasets.Dataset.from_list(rows).to_parquet(folder / "train.parquet")
     (folder / "label.yaml").write_text(json.dumps({**OPTIONS, "max_new_tokens": 64, "max_rows_per_problem": 2}))
-    label_here(load_problems(folder, NUM_SUMS), folder / "expected")
+    label_here(ProblemSource(folder, NUM_SUMS), folder / "expected")
     return folder
 
 
@@ -141,7 +146,7 @@ def test_local_workers_write_the_bytes_of_the_driver(server, sums, tmp_path):
     assert {name: summary[name] for name in same} == {name: expected[name] for name in same}
     assert sorted(session["rank"] for session in summary["sessions"]) == [0, 1]
     # The merged folder is a run folder: the driver finds nothing left to do in it.
-    assert label_here(load_problems(sums, NUM_SUMS), labels).num_resumed == NUM_SUMS
+    assert label_here(ProblemSource(sums, NUM_SUMS), labels).num_resumed == NUM_SUMS
     assert same_trees(labels, sums)
     other = subprocess.run(
         command(server.url, sums, output, "local", "--prefill", "user", tasks=3),
@@ -203,7 +208,7 @@ def test_slurm_script_runs_the_tasks_and_figures_reach_the_server(sums, tmp_path
     """Slurm is not here; its batch script is, and bash runs it once per task, with figures as data."""
     (tmp_path / "data").mkdir()
     load_nano("train", NUM_NANO).to_parquet(tmp_path / "data" / "train.parquet")
-    problems = load_problems(tmp_path / "data", NUM_NANO)
+    problems = ProblemSource(tmp_path / "data", NUM_NANO)
     answers = {pixels_of(image_parts(problem))[0]: problem.answer for problem in problems}
     (tmp_path / "answers.json").write_text(json.dumps(answers))
     server = Server(tmp_path, "--answers", str(tmp_path / "answers.json"))
@@ -269,3 +274,305 @@ def test_jobs_executor_is_built_and_wants_a_remote_folder(tmp_path, monkeypatch)
     assert (executor.world_size, executor.flavor, executor.job_name) == (8, "a100-large", "label_at_scale")
     with pytest.raises(ValueError, match="requires a remote logging_dir"):
         build_executor("jobs", pipeline, str(tmp_path), 8, 4, {})
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    """The recipe's modules in this process."""
+    monkeypatch.syspath_prepend(SCALE)
+    monkeypatch.syspath_prepend(str(RECIPE))
+    import label
+    import merge
+    import trove_steps
+
+    return SimpleNamespace(label=label, merge=merge, steps=trove_steps)
+
+
+@pytest.fixture
+def logged(recipe):
+    messages = []
+    handler = recipe.steps.logger.add(lambda message: messages.append(str(message)), format="{level} {message}")
+    yield messages
+    recipe.steps.logger.remove(handler)
+
+
+def folder_of(path):
+    from datatrove.io import get_datafolder
+
+    return get_datafolder(str(path))
+
+
+def copying_step(recipe, tmp_path, monkeypatch, copy, seconds, error=None):
+    """A labelling step that searches for some seconds, with another function in the place of `copy_files`."""
+    step = recipe.steps.LabelProblems(
+        recipe.steps.Run(None, 1, 1, "walk"),
+        recipe.steps.Server(),
+        "memory://copies",
+        work=str(tmp_path),
+        copy_seconds=0.05,
+    )
+
+    async def label(*arguments):
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
+        return "summary"
+
+    monkeypatch.setattr(step, "_label", label)
+    monkeypatch.setattr(recipe.steps, "copy_files", copy)
+    return lambda: asyncio.run(step._label_and_copy(None, tmp_path, None, 0))
+
+
+def test_the_last_copy_waits_for_the_one_under_way(recipe, tmp_path, monkeypatch):
+    events = []
+
+    def copy(source, target):
+        events.append("start")
+        time.sleep(0.3)
+        events.append("end")
+
+    assert copying_step(recipe, tmp_path, monkeypatch, copy, seconds=0.15)() == "summary"
+    time.sleep(0.4)  # were a thread left behind, it would be heard of by now
+    assert events == ["start", "end", "start", "end"]
+
+
+def test_a_failed_copy_is_tried_again_and_a_failed_last_one_is_an_error(recipe, tmp_path, monkeypatch, logged):
+    num_copies = 0
+
+    def fails_at_first(source, target):
+        nonlocal num_copies
+        num_copies += 1
+        if num_copies == 1:
+            raise OSError("no route to the bucket")
+
+    copying_step(recipe, tmp_path, monkeypatch, fails_at_first, seconds=0.4)()
+    assert num_copies >= 3
+    (warning,) = [line for line in logged if line.startswith("WARNING")]
+    assert "rank 0 could not be copied to memory://copies (OSError: no route to the bucket)" in warning
+
+    def fails(source, target):
+        raise OSError("the bucket is full")
+
+    with pytest.raises(OSError, match="the bucket is full"):
+        copying_step(recipe, tmp_path, monkeypatch, fails, seconds=0)()
+
+
+def test_a_rank_that_stopped_is_copied_too_and_says_why_it_stopped(recipe, tmp_path, monkeypatch, logged):
+    copies = []
+
+    def fails(source, target):
+        copies.append(source)
+        raise OSError("the bucket is full")
+
+    run_rank = copying_step(recipe, tmp_path, monkeypatch, fails, seconds=0, error=ValueError("another run"))
+    with pytest.raises(ValueError, match="another run"):
+        run_rank()
+    assert len(copies) == 1
+    assert any(line.startswith("ERROR") and "the bucket is full" in line for line in logged)
+
+
+class Hooked:
+    """A datatrove folder that tells when a file is opened, and what comes of a write to it."""
+
+    def __init__(self, path, before_open=None, break_at=None):
+        self.folder, self.before_open, self.break_at = folder_of(path), before_open, break_at
+
+    def __getattr__(self, name):
+        return getattr(self.folder, name)
+
+    def open(self, name, mode):
+        if self.before_open is not None:
+            self.before_open(name)
+        file = self.folder.open(name, mode)
+        if self.break_at is not None and name.startswith(self.break_at):
+            file.write(b"half of a li")  # as if killed: nothing after this
+            file.close()
+            raise InterruptedError(name)
+        return file
+
+
+def results(folder, num_trees, mark=""):
+    """Result files of a rank with so many trees."""
+    folder.mkdir(exist_ok=True)
+    for name in ("trees.jsonl", "ledger.jsonl"):
+        (folder / name).write_text("".join(f'{{"key": {i}}}\n' for i in range(num_trees)))
+    for name in ("run.json", "failures.jsonl", "summary.json"):
+        (folder / name).write_text(f'{{"{mark}": 0}}\n')
+
+
+def keys_in(path):
+    return {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
+
+
+def test_an_interrupted_copy_leaves_files_that_a_rank_can_go_on_from(recipe, tmp_path):
+    for broken in ("ledger.jsonl", "trees.jsonl", "failures.jsonl", "summary.json", "run.json"):
+        target = tmp_path / f"at {broken}"
+        results(tmp_path / "source", 2, "old")
+        recipe.steps.copy_files(folder_of(tmp_path / "source"), folder_of(target))
+        former = (target / broken).read_bytes()
+        results(tmp_path / "source", 5, "new")
+        with pytest.raises(InterruptedError):
+            recipe.steps.copy_files(folder_of(tmp_path / "source"), Hooked(target, break_at=broken))
+        assert (target / broken).read_bytes() == former, "not half of the new file"
+        assert keys_in(target / "trees.jsonl") <= keys_in(target / "ledger.jsonl"), "no tree without its costs"
+    # A rank's disk is filled again where run.json is missing: one that was only half filled must be.
+    with pytest.raises(InterruptedError):
+        recipe.steps.copy_files(folder_of(tmp_path / "source"), Hooked(tmp_path / "disk", break_at="summary.json"))
+    assert not (tmp_path / "disk" / "run.json").exists()
+
+
+def test_a_copy_of_a_growing_rank_has_the_costs_of_all_its_trees(recipe, tmp_path):
+    results(tmp_path / "source", 2)
+    num_trees = 2
+
+    def grow(name):
+        nonlocal num_trees
+        for grown in ("ledger.jsonl", "trees.jsonl"):
+            with (tmp_path / "source" / grown).open("a") as file:
+                file.write(f'{{"key": {num_trees}}}\n')
+        num_trees += 1
+
+    folders = (Hooked(tmp_path / name, before_open=grow) for name in ("source", "target"))
+    recipe.steps.copy_files(*folders)
+    copied = keys_in(tmp_path / "target" / "trees.jsonl")
+    assert {0, 1} <= copied <= keys_in(tmp_path / "target" / "ledger.jsonl")
+
+
+def sum_rows(numbers):
+    return [
+        {"id": f"sum-{place}", "question": f"What is {i} + {7 * i}?", "answer": str(8 * i), "answer_type": "number"}
+        for place, i in enumerate(numbers)
+    ]
+
+
+def at_scale(recipe, folder, rows, tasks):
+    """A dataset's run folder whose ranks the driver has written, without a server."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(rows).to_parquet(folder / "data" / "train.parquet")
+    recipe.label.claim(str(folder), recipe.steps.Run(str(folder / "data"), len(rows), tasks, "walk", seed=3))
+    problems = list(ProblemSource(folder / "data", len(rows)))
+    for rank in range(tasks):
+        label_here(problems[rank::tasks], folder / "ranks" / f"{rank:05d}")
+    return folder
+
+
+def test_equal_problems_on_several_ranks_give_one_tree_and_all_their_costs(recipe, tmp_path):
+    numbers = [1, 2, 2, 3, 4, 2, 5, 6]  # of the equal ones, the first is on the second of two ranks
+    one, two, three = (at_scale(recipe, tmp_path / str(tasks), sum_rows(numbers), tasks) for tasks in (1, 2, 3))
+    for folder in (one, two, three):
+        counts = recipe.merge.merge(folder)
+        assert (counts["num_trees"], counts["num_duplicates"], counts["num_without_result"]) == (6, 2, 0)
+        ledger = [json.loads(line) for line in (folder / "labels" / "ledger.jsonl").read_text().splitlines()]
+        assert [row["problem_id"] for row in ledger] == [f"sum-{i}" for i in (0, 1, 3, 4, 6, 7)]
+        paid = [json.loads((rank / "summary.json").read_text()) for rank in (folder / "ranks").iterdir()]
+        for name in ("num_rollouts", "num_requests", "tokens_out", "verifier_calls"):
+            assert sum(row[name] for row in ledger) == sum(summary[name] for summary in paid), name
+    trees = [(folder / "labels" / "trees.jsonl").read_bytes() for folder in (one, two, three)]
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_a_failure_that_equals_a_labelled_problem_is_a_duplicate(recipe, tmp_path):
+    folder = at_scale(recipe, tmp_path, sum_rows([1, 2, 2, 3, 4, 5]), 2)
+    rank = folder / "ranks" / "00000"
+    trees = [json.loads(line) for line in (rank / "trees.jsonl").read_text().splitlines()]
+    (key,) = [tree["problem_key"] for tree in trees if tree["problem_id"] == "sum-2"]
+    kept = [tree for tree in trees if tree["problem_id"] != "sum-2"]
+    (rank / "trees.jsonl").write_text("".join(json.dumps(tree) + "\n" for tree in kept))
+    failure = {"problem_id": "sum-2", "problem_key": key, "error": "ValueError", "reason": "it failed here"}
+    (rank / "failures.jsonl").write_text(json.dumps(failure) + "\n")
+    counts = recipe.merge.merge(folder)
+    names = ("num_trees", "num_failed", "num_duplicates", "num_without_result")
+    assert [counts[name] for name in names] == [5, 0, 1, 0]
+
+
+def test_trees_of_other_problems_are_left_out_and_counted(recipe, tmp_path, capsys, monkeypatch):
+    rows = sum_rows([1, 2, 3, 4])
+    folder = at_scale(recipe, tmp_path, rows, 2)
+    rows[1]["question"], rows[2]["id"] = "What is 20 + 30?", "another id"
+    datasets.Dataset.from_list(rows).to_parquet(folder / "data" / "train.parquet")
+    monkeypatch.setattr(sys, "argv", ["merge.py", str(folder)])
+    with pytest.raises(SystemExit, match="2 problems have neither tree nor failure"):
+        recipe.merge.main()
+    said = capsys.readouterr()
+    assert json.loads(said.out)["num_trees_left_out"] == 2
+    assert "2 trees are left out: their problems are not in the dataset any more" in said.err
+    trees = [json.loads(line) for line in (folder / "labels" / "trees.jsonl").read_text().splitlines()]
+    assert [tree["problem_id"] for tree in trees] == ["sum-0", "sum-3"]
+
+
+class StubEngine:
+    """Every other sample answers 8; or all requests fail."""
+
+    identity = {"engine": "stub"}
+
+    def __init__(self, error=None):
+        self.error = error
+
+    async def generate(self, requests):
+        if self.error is not None:
+            raise self.error
+        return [
+            tuple(
+                Rollout(("a step", f"{seed}"), answer=str(8 * ((request.seed + seed) % 2)), text="text")
+                for seed in range(request.num_samples)
+            )
+            for request in requests
+        ]
+
+
+def with_figures(rows, figures):
+    features = {name: datasets.Value("string") for name in rows[0]}
+    features["images"] = datasets.List(datasets.Image())
+    shown = [{**row, "images": [{"bytes": figure, "path": None}]} for row, figure in zip(rows, figures, strict=True)]
+    return datasets.Dataset.from_list(shown, features=datasets.Features(features))
+
+
+def label_in_process(recipe, monkeypatch, folder, tasks, rank, engine):
+    """One rank, as datatrove would run it."""
+    num_problems = len(datasets.load_dataset(str(folder / "data"), split="train"))
+    settings = recipe.steps.Run(str(folder / "data"), num_problems, tasks, "walk", search_options=OPTIONS)
+    monkeypatch.setattr(recipe.steps.Run, "engine", lambda *arguments: engine)
+    recipe.label.claim(str(folder), settings)
+    step = recipe.steps.LabelProblems(settings, recipe.steps.Server(("http://nowhere",)), str(folder))
+    step.run(recipe.steps.ProblemReader(settings).run(None, rank, tasks), rank, tasks)
+    return folder / "ranks" / f"{rank:05d}"
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_a_broken_figure_fails_its_problem_and_a_rank_of_such_problems_is_finished(
+    recipe, tmp_path, monkeypatch, logged
+):
+    """Rank 0 has a whole figure and a broken one, rank 1 broken ones only."""
+    (tmp_path / "data").mkdir()
+    figures = [png(), b"no figure", png()[:45], b""]
+    with_figures(sum_rows([1, 2, 1, 4]), figures).to_parquet(tmp_path / "data" / "train.parquet")
+    for rank, num_failed in ((0, 1), (1, 2)):
+        folder = label_in_process(recipe, monkeypatch, tmp_path, 2, rank, StubEngine())
+        rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+        assert [row["error"] for row in rows] == ["ProblemInputError"] * num_failed
+        assert all("cannot be read" in row["reason"] for row in rows)
+    assert any(line.startswith("WARNING Rank 1 is finished without one tree") for line in logged)
+    counts = recipe.merge.merge(tmp_path)
+    names = ("num_trees", "num_failed", "num_without_result")
+    assert [counts[name] for name in names] == [1, 3, 0]
+    # Without the one tree, merging says that there is nothing.
+    (tmp_path / "ranks" / "00000" / "trees.jsonl").write_text("")
+    with pytest.raises(SystemExit, match=r"3 problems failed \(3 x ProblemInputError\), 1 have no result yet"):
+        recipe.merge.merge(tmp_path)
+
+
+def test_a_rank_fails_where_the_engine_does_or_where_many_problems_do(recipe, tmp_path, monkeypatch):
+    for name, rows in (("engine", sum_rows([1, 2])), ("many", sum_rows(range(1, 21)))):
+        (tmp_path / name / "data").mkdir(parents=True)
+        figures = [png() if name == "engine" else b"no figure"] * len(rows)
+        with_figures(rows, figures).to_parquet(tmp_path / name / "data" / "train.parquet")
+    for _ in range(2):  # a start that finds the failures of the former one decides the same
+        with pytest.raises(NothingLabelledError, match="2 x RequestFailedError"):
+            label_in_process(recipe, monkeypatch, tmp_path / "engine", 1, 0, StubEngine(RuntimeError("out of order")))
+        with pytest.raises(NothingLabelledError, match="20 x ProblemInputError"):
+            label_in_process(recipe, monkeypatch, tmp_path / "many", 1, 0, StubEngine())

@@ -1,0 +1,86 @@
+"""A step judge in a run: journaled, counted, limited."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pure_runs import FLAT, PROBLEMS, PureEngine, label
+
+from mmprm_hf.data import Verdict
+from mmprm_hf.engines import EngineUnavailableError
+from mmprm_hf.engines.chat import ChatChoice, ChatReply
+from mmprm_hf.labelling import flat_mc
+from mmprm_hf.labelling.chat_judge import ChatStepJudge
+from mmprm_hf.labelling.consensus import ConsensusSearch
+from mmprm_hf.labelling.driver import TooManyUndecidedError, read_trees
+
+
+class Critic:
+    """Says that the first bad step is wrong; dies after `lifetime` answers; mumbles on every `mumbles`-th solution."""
+
+    identity = {"model": "critic"}
+
+    def __init__(self, lifetime=10**9, mumbles=0):
+        self.lifetime, self.mumbles = lifetime, mumbles
+        self.asked = []
+
+    async def complete(self, messages, **settings):
+        if len(self.asked) >= self.lifetime:
+            raise EngineUnavailableError("the critic is gone")
+        text = messages[0]["content"]
+        self.asked.append(text)
+        steps = [line for line in text.splitlines() if line.startswith("[")]
+        first = next((i for i, step in enumerate(steps) if "bad" in step), -1)
+        says = "hm" if self.mumbles and len(self.asked) % self.mumbles == 0 else f"\\boxed{{{first}}}"
+        return ChatReply((ChatChoice(says, "stop", 7),), 30)
+
+
+def run(folder, critic, problems=PROBLEMS, **options):
+    search = ConsensusSearch(flat_mc.search, ChatStepJudge(critic))
+    return label(folder, PureEngine(), problems, search=search, config=FLAT, **options)
+
+
+def test_what_a_judge_said_is_not_asked_again_and_all_of_it_is_booked(tmp_path):
+    whole = Critic()
+    expected = run(tmp_path / "whole", whole)
+    first, second = Critic(lifetime=9), Critic()
+    run(tmp_path / "cut", first)  # problems whose judge is gone fail, and are tried again by the next run
+    resumed = run(tmp_path / "cut", second)
+    assert (tmp_path / "cut" / "trees.jsonl").read_bytes() == (tmp_path / "whole" / "trees.jsonl").read_bytes()
+    assert len(first.asked) == 9 and 0 < len(second.asked) < len(whole.asked)
+    assert sorted(first.asked + second.asked) == sorted(whole.asked)
+    assert resumed.num_failed == 0 and len(read_trees(tmp_path / "cut")) == len(PROBLEMS)
+    num_solutions = len(whole.asked)
+    for summary in (expected, resumed):
+        assert summary.num_solutions_judged == summary.step_judge_calls == num_solutions > 9
+        assert summary.step_judge_tokens_in == 30 * num_solutions
+        assert summary.step_judge_tokens_out == 7 * num_solutions
+        assert summary.num_solutions_undecided == 0
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "ledger.jsonl").read_text().splitlines()]
+    assert all(row["step_judge_calls"] == row["num_solutions_judged"] > 0 for row in rows)
+    wrong = [n for t in read_trees(tmp_path / "cut") for n in t.nodes if n.judge_verdict is Verdict.INCORRECT]
+    assert wrong and all(node.num_correct == 0 for node in wrong)
+
+
+def test_a_judge_that_says_nothing_too_often_stops_the_run(tmp_path):
+    with pytest.raises(TooManyUndecidedError, match=r"step judge said nothing on \d+ of \d+ solutions, above max_und"):
+        run(tmp_path, Critic(mumbles=2))
+    again = Critic()
+    summary = run(tmp_path, again, max_undecided=0.6)  # the trees are there: nothing is asked again
+    assert again.asked == [] and 0 < summary.num_solutions_undecided < summary.num_solutions_judged
+
+
+def test_what_it_left_open_is_asked_again_when_the_problem_is(tmp_path):
+    """An undecided reply is no answer: the reason may have gone."""
+    one = PROBLEMS[:1]
+    journal = tmp_path / "journal"
+    mumbling = Critic(lifetime=1, mumbles=1)
+    with pytest.raises(Exception, match="critic is gone"):
+        run(tmp_path, mumbling, one, max_undecided=1.0)
+    assert json.loads(next(journal.glob("*.jsonl")).read_text().splitlines()[-1])["verdicts"][0] == "undecided"
+    after = Critic()
+    summary = run(tmp_path, after, one)
+    assert mumbling.asked[0] in after.asked
+    assert summary.step_judge_calls == len(after.asked) + 1
+    assert summary.num_solutions_judged == len(after.asked) and summary.num_solutions_undecided == 0
