@@ -52,17 +52,7 @@ def step_metrics(prediction: Any, *, threshold: float = 0.5, right_above: float 
         >>> metrics["num_steps"], metrics["auroc"], metrics["first_error_f1"]
         (3.0, 1.0, 1.0)
     """
-    scores, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-    if scores.shape != targets.shape or scores.ndim != 2:
-        raise ValueError(
-            f"Found predictions of shape {scores.shape} and label_ids of shape {targets.shape}; both are (rows, max "
-            "steps), padded with -100."
-        )
-    if not 0.0 < threshold < 1.0 or not 0.0 <= right_above < 1.0:
-        raise ValueError(
-            f"Found threshold={threshold}, right_above={right_above}; use a threshold in (0, 1) for scores and a "
-            "right_above in [0, 1) for targets."
-        )
+    scores, targets = _checked(prediction, threshold, right_above)
     is_labelled = targets != IGNORE_LABEL
     metrics = {"num_steps": float(is_labelled.sum())}
     if not is_labelled.any():
@@ -116,6 +106,22 @@ def best_macro_f1(scores: np.ndarray, is_right: np.ndarray) -> tuple[float, floa
     is_best = macro_f1 >= macro_f1.max() - _SAME_F1
     best = int(np.argmin(np.where(is_best, np.abs(thresholds - 0.5), np.inf)))
     return float(macro_f1[best]), float(thresholds[best])
+
+
+def _checked(prediction: Any, threshold: float, right_above: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and targets, (rows, max steps) each."""
+    scores, targets = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    if scores.shape != targets.shape or scores.ndim != 2:
+        raise ValueError(
+            f"Found predictions of shape {scores.shape} and label_ids of shape {targets.shape}; both are (rows, max "
+            "steps), padded with -100."
+        )
+    if not 0.0 < threshold < 1.0 or not 0.0 <= right_above < 1.0:
+        raise ValueError(
+            f"Found threshold={threshold}, right_above={right_above}; use a threshold in (0, 1) for scores and a "
+            "right_above in [0, 1) for targets."
+        )
+    return scores, targets
 
 
 def _auroc(scores: np.ndarray, is_right: np.ndarray) -> float:
