@@ -1,0 +1,216 @@
+"""Step metrics by hand, against plain loops on random scores, with ties, one class, and nothing at all."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+from transformers import EvalPrediction
+
+from mmprm_hf.evaluation import metrics as evaluation_metrics
+from mmprm_hf.training import prm_trainer
+from mmprm_hf.training.step_metrics import best_macro_f1, step_metrics
+
+
+def metrics_of(scores, targets, **options):
+    return step_metrics(EvalPrediction(predictions=np.array(scores), label_ids=np.array(targets)), **options)
+
+
+def random_split(seed, num_rows=40, max_steps=6, *, dtype=np.float64):
+    """Scores on a grid of 11 (ties, 0, 0.5 and 1 among them) and soft targets with ignored steps and padding."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 11, (num_rows, max_steps)) / 10
+    targets = rng.integers(0, 5, (num_rows, max_steps)) / 4
+    targets[rng.random(targets.shape) < 0.2] = -100
+    targets[np.arange(max_steps)[None, :] >= rng.integers(0, max_steps + 1, (num_rows, 1))] = -100
+    scores[targets == -100] = -100
+    return scores.astype(dtype), targets.astype(dtype)
+
+
+def looped_metrics(scores, targets, threshold, right_above):
+    """One step, one pair, one row, one bin at a time; macro-F1 apart."""
+    steps = [(s, t) for row in zip(scores, targets, strict=True) for s, t in zip(*row, strict=True) if t != -100]
+    right, wrong = [s for s, t in steps if t > right_above], [s for s, t in steps if t <= right_above]
+    found = {True: [], False: []}
+    for row_scores, row_targets in zip(scores, targets, strict=True):
+        labelled = [(i, s, t) for i, (s, t) in enumerate(zip(row_scores, row_targets, strict=True)) if t != -100]
+        if labelled:
+            truth = next((i for i, _, t in labelled if t <= right_above), -1)
+            guess = next((i for i, s, _ in labelled if s < threshold), -1)
+            found[truth >= 0].append(truth == guess)
+    ece = 0.0
+    for index in range(10):
+        inside = [(s, t) for s, t in steps if min(int(s * 10), 9) == index]
+        if inside:
+            ece += len(inside) / len(steps) * abs(np.mean([s for s, _ in inside]) - np.mean([t for _, t in inside]))
+    on_wrong, on_right = np.mean(found[True]), np.mean(found[False])
+    return {
+        "num_steps": len(steps),
+        "step_accuracy": np.mean([(s > threshold) == (t > right_above) for s, t in steps]),
+        "auroc": np.mean([(a > b) + (a == b) / 2 for a in right for b in wrong]),
+        "first_error_accuracy": np.mean(found[True] + found[False]),
+        "first_error_f1": 2 * on_wrong * on_right / (on_wrong + on_right),
+        "ece": ece,
+        "brier": np.mean([(s - t) ** 2 for s, t in steps]),
+    }
+
+
+def looped_f1(scores, is_right, threshold):
+    """Macro-F1 at one threshold, from the four cells."""
+    called = [score >= threshold for score in scores]
+    cells = {cell: sum(pair == cell for pair in zip(called, is_right, strict=True)) for cell in CELLS}
+    mixed = cells[True, False] + cells[False, True]
+    hits = (cells[True, True], cells[False, False])
+    return sum(2 * hit / (2 * hit + mixed) if hit else 0.0 for hit in hits) / 2
+
+
+CELLS = [(True, True), (True, False), (False, True), (False, False)]
+
+
+def test_by_hand():
+    scores = [[0.9, 0.4, -100.0], [0.4, 0.2, 0.7]]
+    targets = [[1.0, 0.0, -100.0], [1.0, -100.0, 0.0]]
+    found = metrics_of(scores, targets)
+    # right: 0.9, 0.4; wrong: 0.4, 0.7. Pairs won: 0.9 > 0.4, 0.9 > 0.7, 0.4 = 0.4 (half), 0.4 < 0.7 -> 2.5 of 4
+    assert (found["num_steps"], found["step_accuracy"], found["auroc"]) == (4.0, 0.5, 0.625)
+    # called right from 0.9 on: F1 of right 2/3 (1 of 2 found, none false), of wrong 4/5
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert found["macro_f1_threshold"] == pytest.approx(0.8)
+    assert found["first_error_accuracy"] == 0.5  # row 0: step 1, found; row 1: step 2, but step 0 is low
+    assert "first_error_f1" not in found  # no row without an error
+    # bins: 0.9 of 1; 0.4 and 0.4 of 0 and 1 (0.2 too low on the whole); 0.7 of 0
+    assert found["ece"] == pytest.approx((0.1 + 0.2 + 0.7) / 4)
+    assert found["brier"] == pytest.approx((0.01 + 0.16 + 0.36 + 0.49) / 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("threshold", "right_above"), [(0.5, 0.5), (0.3, 0.0), (0.65, 0.25)])
+def test_equals_plain_loops(seed, threshold, right_above):
+    scores, targets = random_split(seed)
+    found = metrics_of(scores, targets, threshold=threshold, right_above=right_above)
+    is_right = (targets > right_above)[targets != -100]
+    f1_threshold = found.pop("macro_f1_threshold")
+    macro_f1 = found.pop("macro_f1")
+    assert found == pytest.approx(looped_metrics(scores, targets, threshold, right_above))
+    flat = scores[targets != -100]
+    assert looped_f1(flat, is_right, f1_threshold) == pytest.approx(macro_f1)
+    assert max(looped_f1(flat, is_right, cut) for cut in np.arange(-0.05, 1.1, 0.1)) == pytest.approx(macro_f1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_the_evaluation_room_and_the_trainer(seed):
+    scores, targets = random_split(seed)
+    found = metrics_of(scores, targets)
+    labels, flat = (targets > 0.5)[targets != -100].astype(int), scores[targets != -100]
+    assert found["auroc"] == pytest.approx(evaluation_metrics.auroc(labels, flat))
+    assert found["macro_f1"] == pytest.approx(evaluation_metrics.best_threshold(labels, flat)[1])
+    assert found["macro_f1"] == pytest.approx(evaluation_metrics.macro_f1(labels, flat, found["macro_f1_threshold"]))
+    before = prm_trainer.step_metrics(EvalPrediction(predictions=scores, label_ids=targets))
+    assert {name: found[name] for name in before} == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_threshold_is_the_closest_to_one_half_of_the_best(seed):
+    rng = np.random.default_rng(seed)
+    scores, is_right = rng.integers(0, 21, 12) / 20, rng.random(12) < 0.5
+    macro_f1, threshold = best_macro_f1(scores, is_right)
+    distinct = np.unique(scores)
+    cuts = [distinct[0] / 2, *(distinct[:-1] + distinct[1:]) / 2, max((distinct[-1] + 1) / 2, 1e-9 + distinct[-1])]
+    values = [looped_f1(scores, is_right, cut) for cut in cuts]
+    assert macro_f1 == pytest.approx(max(values))
+    best = [cut for cut, found in zip(cuts, values, strict=True) if found > max(values) - 1e-9]
+    assert abs(threshold - 0.5) == pytest.approx(min(abs(cut - 0.5) for cut in best), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_right", "expected"),
+    [
+        ([0.2, 0.4, 0.6, 0.8], [False, False, True, True], (1.0, 0.5)),
+        ([0.7, 0.9], [False, True], (1.0, 0.8)),
+        # cutting at 0.15 or at 0.45 gives F1 of 2/3 and 4/5 each: 0.45 is the closer one
+        ([0.1, 0.2, 0.4, 0.5], [False, True, False, True], ((2 / 3 + 4 / 5) / 2, 0.45)),
+        ([0.5, 0.5], [True, False], (1 / 3, 0.25)),  # all right or all wrong: 0.25 and 0.75 are as close, lower wins
+        ([0.0, 0.0, 0.0], [True, True, False], (0.4, 0.0)),
+    ],
+)
+def test_thresholds_by_hand(scores, is_right, expected):
+    assert best_macro_f1(np.array(scores), np.array(is_right)) == pytest.approx(expected, abs=0)
+
+
+def test_no_step_is_called_right_above_a_score_of_one():
+    assert best_macro_f1(np.ones(3), np.array([False, False, True])) == (0.4, np.nextafter(1.0, 2.0))
+
+
+def test_neighbouring_floats_are_told_apart():
+    for dtype in (np.float32, np.float64):
+        low = dtype(0.3)
+        scores, is_right = np.array([low, np.nextafter(low, dtype(1))]), np.array([False, True])
+        macro_f1, threshold = best_macro_f1(scores, is_right)
+        assert macro_f1 == 1.0
+        assert (scores.astype(np.float64) >= threshold).tolist() == [False, True]
+
+
+def test_rows_with_and_without_an_error():
+    scores = [[0.9, 0.1, 0.9], [0.9, 0.9, 0.1], [0.9, 0.8, 0.7], [0.9, 0.2, -100], [0.1, 0.1, 0.1]]
+    targets = [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0], [1.0, -100, -100], [-100, -100, -100]]
+    found = metrics_of(scores, targets)  # found, missed, right, right (the low step has no label), left out
+    assert found["first_error_accuracy"] == 0.75
+    assert found["first_error_f1"] == pytest.approx(2 * 0.5 * 1.0 / 1.5)
+    none_found = metrics_of([[0.1, 0.9], [0.1, 0.9]], [[1.0, 0.0], [1.0, 1.0]])
+    assert (none_found["first_error_accuracy"], none_found["first_error_f1"]) == (0.0, 0.0)
+
+
+def test_scores_equal_to_soft_targets_are_calibrated():
+    scores = [[0.0, 0.25, 0.75, 1.0]]
+    found = metrics_of(scores, scores)
+    assert found["ece"] == 0.0 and found["brier"] == 0.0
+    assert metrics_of([[0.31, 0.39]], [[0.0, 0.7]])["ece"] == pytest.approx(0.0)  # one bin: calibrated, not exact
+
+
+def test_right_above_reads_stored_targets_as_they_are():
+    scores, targets = np.array([[0.9, 0.1]], np.float32), np.array([[0.5, 0.3]], np.float32)
+    assert metrics_of(scores, targets, right_above=0.3)["step_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_one_class_leaves_out_what_needs_two(target):
+    found = metrics_of([[0.9, 0.8], [0.7, -100.0]], [[target, target], [target, -100.0]])
+    assert set(found) == {"num_steps", "step_accuracy", "first_error_accuracy", "ece", "brier"}
+    assert found["first_error_accuracy"] == target
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (2, 0), (2, 3)])
+def test_nothing_labelled(shape):
+    assert metrics_of(np.full(shape, 0.5), np.full(shape, -100.0)) == {"num_steps": 0.0}
+
+
+def test_scores_that_are_not_finite_are_counted_and_give_no_metric():
+    scores, targets = random_split(0)
+    rows, columns = np.nonzero(targets != -100)
+    scores[targets == -100] = np.nan  # no labelled step: no matter
+    assert "num_nonfinite_scores" not in metrics_of(scores, targets)
+    scores[rows[:2], columns[:2]] = [np.nan, np.inf]
+    assert metrics_of(scores, targets) == {"num_steps": float(len(rows)), "num_nonfinite_scores": 2.0}
+
+
+def test_every_metric_is_a_finite_python_float():
+    found = metrics_of(*random_split(1, dtype=np.float32))
+    assert len(found) == 9
+    assert all(type(number) is float and np.isfinite(number) for number in found.values())
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"predictions of shape \(1, 2\) and label_ids of shape \(1, 1\)"):
+        metrics_of([[0.5, 0.5]], [[1.0]])
+    with pytest.raises(ValueError, match="both are .rows, max steps."):
+        metrics_of([0.5], [1.0])
+    with pytest.raises(ValueError, match="threshold=0.0"):
+        metrics_of([[0.5]], [[1.0]], threshold=0.0)
+    with pytest.raises(ValueError, match="right_above=1.0"):
+        metrics_of([[0.5]], [[1.0]], right_above=1.0)
+
+
+def test_examples_run():
+    assert doctest.testmod(importlib.import_module("mmprm_hf.training.step_metrics")).failed == 0
