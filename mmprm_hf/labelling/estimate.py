@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mmprm_hf.data import Problem, SearchTree, content_hash
+from mmprm_hf.files import read_lines
 from mmprm_hf.labelling.label_rows import paths_to_rows
 from mmprm_hf.labelling.ledger import COSTS
-from mmprm_hf.labelling.run_files import read_lines
 from mmprm_hf.problem_keys import problem_key
 
 _PREDICTED = ("num_rollouts", "tokens_in", "tokens_out", "verifier_calls", "judge_calls", "num_label_rows")
