@@ -18,13 +18,13 @@ from typing import Any
 
 from mmprm_hf.data import Problem, SearchTree, content_hash
 from mmprm_hf.files import read_lines
+from mmprm_hf.intervals import share_with_interval
 from mmprm_hf.labelling.label_rows import paths_to_rows
 from mmprm_hf.labelling.ledger import COSTS
 from mmprm_hf.problem_keys import problem_key
 
 _PREDICTED = ("num_rollouts", "tokens_in", "tokens_out", "verifier_calls", "judge_calls", "num_label_rows")
 _NUM_RESAMPLES = 1000
-_Z_95 = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,7 @@ def predict(
         "num_sampled_trees": sum(row["has_tree"] for row in sampled),
         "rollouts_per_second": pace["num_rollouts"],
         "tokens_per_second": pace["tokens_out"] or None,
-        "mixed_share": _share(sum(row["is_mixed"] for row in sampled), len(sampled)),
+        "mixed_share": share_with_interval(sum(row["is_mixed"] for row in sampled), len(sampled)),
         "totals": totals,
     }
 
@@ -169,14 +169,6 @@ def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:
     )
     low, high = (max(draws[int(share * (_NUM_RESAMPLES - 1))], 0) for share in (0.025, 0.975))
     return {"value": known + num_rest * mean, "low": known + low, "high": known + high}
-
-
-def _share(count: int, num_sampled: int) -> dict[str, float]:
-    """A share with its Wilson interval."""
-    share, z2 = count / num_sampled, _Z_95**2 / num_sampled
-    centre = (share + z2 / 2) / (1 + z2)
-    margin = _Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / num_sampled + z2 / (4 * num_sampled))
-    return {"value": share, "low": max(centre - margin, 0.0), "high": min(centre + margin, 1.0)}
 
 
 _WORDS = {
