@@ -48,8 +48,8 @@ class CheckConfig:
         min_numbers_kept: The least share of the original's distinct numbers that must be left. Below 1 because leaving
             out an aside ("there are 3 ways, here is one") is no loss; 0.8 lets one in five go, and of fewer than five
             none. In [0, 1].
-        min_length_ratio: The least length, in characters without whitespace, as a multiple of the original's. Half: headings
-            and filler of an original may go, its reasoning may not.
+        min_length_ratio: The least length, in characters without whitespace, as a multiple of the original's. Half:
+            headings and filler of an original may go, its reasoning may not.
         max_length_ratio: The greatest. Twice: formulas may be written out; more is a new solution or a loop.
         length_slack: Characters on top of the greatest length, for originals of one line ("8").
 
