@@ -178,6 +178,10 @@ def test_what_is_no_reason():
     assert reason(GOOD.replace("<answer>7", "<answer>7 marbles")) is None
     assert reason(GOOD, gold=None) is None  # the original's own answer
     assert reason(GOOD.replace("<answer>7", "<answer>8"), gold=None) == "answer_changed"
+    unsaid = ORIGINAL.replace(" Answer: 7", "").replace(
+        "12-5=7 are left", "his friends take 12-5=7 of all that is left"
+    )
+    assert reason(GOOD.replace("<answer>7", "<answer>B"), original=unsaid, gold=None) == "answer_undecided"
     assert (
         reason(GOOD, original=ORIGINAL.replace(" Answer: 7", ""), gold=None) is None
     )  # its last line: "12-5=7 are left."
@@ -186,6 +190,9 @@ def test_what_is_no_reason():
         is None
     )
     assert reason("<step>8 of them</step><step>is 8</step><answer>8</answer>", original="8", gold="8") is None  # slack
+    looped = "k=1: not yet. Go on. k=2: not yet. Go on. k=3: stop. Answer: 3"
+    steps = "".join(f"<step>{part}</step>" for part in looped[:-10].split(". "))
+    assert reason(steps + "<answer>3</answer>", original=looped, gold="3") is None  # the original goes on twice too
     assert reason(GOOD, finish_reason="length") == "format"
     assert reason(GOOD.replace("There", "a<b and c>d: There")) is None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from mmprm_hf.answer_extraction import extract_answer
@@ -20,7 +21,7 @@ REASONS = {
     "format": "not steps and one answer, or cut off",
     "marker_in_text": "a tag, mark or control token inside a step",
     "few_steps": "not cut into enough steps",
-    "repeated_step": "a step stands there twice",
+    "repeated_step": "a step stands there more often than in the original",
     "too_short": "much shorter than the original",
     "too_long": "much longer than the original",
     "numbers_added": "a number that neither question nor original has",
@@ -32,6 +33,9 @@ REASONS = {
 """Why a reply is rejected, in the order in which the rules are asked."""
 UNREPAIRABLE = frozenset({"original_wrong"})
 """Reasons that lie in the original: another attempt would not help."""
+MAX_OWN_ANSWER_CHARS = 80
+"""An original's own answer that is longer is its last paragraph, for want of anything that says "the answer is": that
+another answer does not look like it proves nothing."""
 _CONTROL = re.compile(
     r"<\|[^<>|\n]{1,40}\|>|<<<|>>>|</?\s*(?:image|img|video|think|prm|s|bos|eos|pad|unk|IMG_CONTEXT)\s*/?>|```",
     re.IGNORECASE,
@@ -112,14 +116,16 @@ def check_restructured(
     """
     config = config or CheckConfig()
     return (
-        _check_form(parsed, config, step_format)
+        _check_form(original, parsed, config, step_format)
         or _check_length(original, parsed, config)
         or _check_numbers(original, parsed, [question, *options], config)
         or _check_answer(original, parsed.answer or "", answer, answer_type, options)
     )
 
 
-def _check_form(parsed: ParsedResponse, config: CheckConfig, step_format: StepFormat) -> Rejection | None:
+def _check_form(
+    original: str, parsed: ParsedResponse, config: CheckConfig, step_format: StepFormat
+) -> Rejection | None:
     if not parsed.complete or parsed.answer is None:
         return Rejection("format", f"{len(parsed.steps)} whole steps, answer {_short(parsed.answer or 'missing')}")
     # <Step>, < / answer >, <step 2>: what parsing does not take for a tag, a reader would.
@@ -131,12 +137,13 @@ def _check_form(parsed: ParsedResponse, config: CheckConfig, step_format: StepFo
             return Rejection("marker_in_text", _short(found.group()))
     if len(parsed.steps) < config.min_steps:
         return Rejection("few_steps", f"{len(parsed.steps)} of at least {config.min_steps}")
-    seen: set[str] = set()
+    # What the original itself repeats (an executed loop, "Simplifying, we get:") is content.
+    before, seen = _squeeze(original).casefold(), Counter[str]()
     for step in parsed.steps:
         key = _squeeze(step).casefold()
-        if key in seen:
+        seen[key] += 1
+        if seen[key] > max(1, before.count(key)):
             return Rejection("repeated_step", _short(step))
-        seen.add(key)
     return None
 
 
@@ -176,7 +183,8 @@ def _check_answer(
         verdicts = (verify(found, own), verify(own, found))
         if Verdict.CORRECT in verdicts:
             return Verdict.CORRECT
-        return verdicts[0] if verdicts[0] is verdicts[1] else Verdict.UNDECIDED
+        is_decided = verdicts[0] is verdicts[1] and len(own) <= MAX_OWN_ANSWER_CHARS
+        return verdicts[0] if is_decided else Verdict.UNDECIDED
 
     has_gold = bool(gold and gold.strip())
     verdict = verify(found, gold) if has_gold else compare_with_own()
