@@ -38,7 +38,8 @@ from .restructuring.corpus import JOURNAL, SUMMARY, write_corpus
 from .restructuring.journal import ReplyJournal
 from .restructuring.prompt import prompt_identity
 from .restructuring.report import compare, summarise
-from .restructuring.run import FreeFormRow, Outcome, RestructureConfig
+from .restructuring.rows import FreeFormRow, Outcome
+from .restructuring.run import RestructureConfig
 from .restructuring.run import restructure as restructure_rows
 
 SEARCHES = {

@@ -22,7 +22,8 @@ from mmprm_hf.restructuring.journal import Reply, ReplyJournal
 from mmprm_hf.restructuring.numbers import missing_numbers, read_numbers
 from mmprm_hf.restructuring.prompt import read_reply, write_prompt
 from mmprm_hf.restructuring.report import compare
-from mmprm_hf.restructuring.run import FreeFormRow, Outcome, RestructureConfig, restructure
+from mmprm_hf.restructuring.rows import FreeFormRow, Outcome
+from mmprm_hf.restructuring.run import RestructureConfig, restructure
 from mmprm_hf.steps import StepFormat, parse_response
 
 # --- Numbers ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmprm_hf.files import write_jsonl
 from mmprm_hf.restructuring.journal import ReplyJournal
 from mmprm_hf.restructuring.prompt import read_reply
-from mmprm_hf.restructuring.run import FreeFormRow, Outcome
+from mmprm_hf.restructuring.rows import FreeFormRow, Outcome
 from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, render_solution
 
 if TYPE_CHECKING:

@@ -10,86 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
+from mmprm_hf.restructuring.number_patterns import (
+    CHINESE_DIGITS,
+    CHINESE_SCALES,
+    SCALES,
+    SMALL_WORDS,
+    SPOKEN,
+    TOKEN,
+    clean_text,
+)
+
 MAX_DIGITS = 40
 """Longer runs of digits are degenerate output; they are read by their first 40 digits."""
-
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_CHINESE_DIGITS = dict(zip("〇零一二三四五六七八九两", (0, *range(10), 2), strict=True))
-_CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
-_SMALL_WORDS = {
-    word: int(number)
-    for number, word in re.findall(
-        r"(\d+) (\w+)",
-        "0 zero 1 one 2 two 3 three 4 four 5 five 6 six 7 seven 8 eight 9 nine 10 ten 11 eleven 12 twelve 13 thirteen "
-        "14 fourteen 15 fifteen 16 sixteen 17 seventeen 18 eighteen 19 nineteen 20 twenty 30 thirty 40 forty 50 fifty "
-        "60 sixty 70 seventy 80 eighty 90 ninety",
-    )
-}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_SPOKEN = {
-    word: {Fraction(number) for number in numbers.split()}
-    for words, numbers in {
-        "half halves 半": "1/2 2", "third thirds": "1/3 3", "quarter quarters": "1/4 4", "once single": "1",
-        "twice double both pair square squared 平方 双 倍": "2", "cube cubed cubic triple 立方": "3", "dozen": "12",
-    }.items()
-    for word in words.split()
-}  # fmt: skip
-
-_CLEANING = (
-    # Layout and pictures: their numbers are nobody's.
-    (r"!\[[^\]\n]*\]\([^)\n]*\)|<\s*(?:img|image)[^>\n]*>", " "),
-    (
-        r"\\[hv]space\*?\s*\{[^}]*\}|\\\\\s*\[[\d.]+\s*(?:pt|em|ex|cm|mm)\]|\\(?:tag|label|ref|eqref)\*?\s*\{[^}]*\}",
-        " ",
-    ),
-    (r"[①-⑳⑴-⒇⒈-⒛]", " "),  # labels of lines and equations
-)
-_MARKUP = (
-    (r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}", r" \1 "),
-    (r"\*\*|__|`|\$", " "),
-    (r"\{,\}", ","),
-    (r"(?<=\d)(?:\\[,;:! ]|~)(?=\d{3}(?!\d))", " "),
-    (r"\\%", "%"),
-    (r"\\[dtc]frac", r"\\frac"),
-    (r"(\\[A-Za-z]+)(?=\d)", r"\1 "),  # \times5, \sqrt2
-    (r"(?<=\d)[ \t]*(?:[xX×]|\\times\b)[ \t]*(?=\d)", r" \\times "),
-    (r"\u2044", "/"),
-)
-_PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d{1,3}(?: \d{3})+(?! ?\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+"
-_CHINESE = "[〇零一二三四五六七八九两十百千万亿]"
-_NUMBER_WORD = "|".join(_SMALL_WORDS)
-_SCALE_WORD = "|".join(_SCALES)
-_SPOKEN_WORD = "|".join(word for word in _SPOKEN if word.isascii())
-_TOKEN = re.compile(
-    # Labels, read past and dropped.
-    r"(?P<label>\bsteps[ \t]*\d+(?:[ \t]*(?:,|and|&|-|to)[ \t]*\d+)*"
-    r"|\bstep[ \t]*(?:no\.?|number|\#)?[ \t]*\(?\d+\)?(?!\.?\d)"
-    r"|第[ \t]*(?:\d+|[〇零一二三四五六七八九十]+)[ \t]*步|步骤[ \t]*(?:\d+|[一二三四五六七八九十]+)"
-    r"|\b(?:fig(?:ure|\.)?|eq(?:uation|n|\.)?)[ \t]*\(?\d+\)?(?!\.?\d)|图[ \t]*\(?\d+\)?(?![\d.])|式[ \t]*\(\d+\)"
-    r"|(?:^|(?<=\n))[ \t]*(?:[-#>•][ \t]*)*"
-    r"(?:\(\d{1,2}\)(?=[ \t]*(?:[^\W\d_]|\\|\n|$))|\d{1,2}(?:\.(?=\s|[^\W\d])|[)、](?=\s|[^\W\d]))))"
-    rf"|\\frac\s*(?:\{{\s*(?P<top>{_PLAIN})\s*\}}|(?P<top1>\d))\s*(?:\{{\s*(?P<bottom>{_PLAIN})\s*\}}|(?P<bottom1>\d))"
-    rf"|(?P<top2>\d+)[ \t]*/[ \t]*(?P<bottom2>\d+)(?![\d.]*\d)"
-    r"|(?P<index>_\s*\{?\s*\d+\s*\}?)"
-    rf"|(?P<named>(?<![A-Za-z\\])[A-Za-z](?=\d))(?P<of_name>\d+)"
-    rf"|(?P<share>百分之)(?P<of_share>{_PLAIN}|{_CHINESE}+)"
-    rf"|(?P<under>\d+|{_CHINESE}+)[ \t]*分之[ \t]*(?P<over>\d+|{_CHINESE}+)"
-    rf"|(?P<plain>{_PLAIN})(?:"
-    r"[ \t]*(?:\\times|\\cdot|\*)[ \t]*10[ \t]*\^[ \t]*\{?[ \t]*(?P<power>-?\d{1,2})[ \t]*\}?"
-    r"|[eE](?P<exponent>[-+]?\d{1,2})(?![A-Za-z\d]))?(?P<after>[ \t]*(?:%|percent\b|per cent\b|hundred\b|thousand\b"
-    r"|million\b|billion\b|[百千万亿](?!分)))?"
-    rf"|(?P<chinese>{_CHINESE}+)"
-    rf"|\b(?P<words>(?:{_NUMBER_WORD}|a(?=[ -](?:{_SCALE_WORD})))"
-    rf"(?:(?:[ -]|(?:(?<=hundred)|(?<=thousand))[ ]and[ ])(?:{_NUMBER_WORD}|{_SCALE_WORD})\b)*)"
-    r"(?![A-Za-z])(?P<words_percent>[ ]per ?cent\b)?"
-    rf"|(?P<spoken>\b(?:{_SPOKEN_WORD})\b|平方|立方|半|双|倍)",
-    re.IGNORECASE,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,25 +77,10 @@ def read_numbers(*texts: str) -> NumberSet:
 
 def _mentions(text: str) -> Iterator[Mention]:
     """Numbers of one text in order."""
-    for match in _TOKEN.finditer(_clean(text)):
+    for match in TOKEN.finditer(clean_text(text)):
         readings, is_stated = _read(match)
         if readings:
             yield Mention(match.group().strip(), tuple(frozenset(reading) for reading in readings), is_stated)
-
-
-def _clean(text: str) -> str:
-    """Plain digits, no layout, one way to write each operator."""
-    for pattern, replacement in _CLEANING:
-        text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
-    text = re.sub("[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
-    text = re.sub("[₀-₉]+", lambda match: "_{" + match.group().translate(_SUBSCRIPTS) + "}", text)
-    text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
-    text = unicodedata.normalize("NFKC", text)
-    # NFKC knows digits of full width; other scripts' digits (Arabic-Indic, say) have their value too.
-    text = re.sub(r"\d", lambda match: str(unicodedata.digit(match.group(), match.group())), text)
-    for pattern, replacement in _MARKUP:
-        text = re.sub(pattern, replacement, text)
-    return text
 
 
 def _read(match: re.Match[str]) -> tuple[list[set[Fraction]], bool]:
@@ -187,7 +107,7 @@ def _read(match: re.Match[str]) -> tuple[list[set[Fraction]], bool]:
         value = _words_value(found["words"])
         readings = [{Fraction(value)}] + ([{Fraction(value, 100)}] if found["words_percent"] else [])
         return readings, value > 10 or bool(found["words_percent"])
-    return [_SPOKEN[found["spoken"].casefold()]], False
+    return [SPOKEN[found["spoken"].casefold()]], False
 
 
 def _ratio(tops: list[set[Fraction]], bottoms: list[set[Fraction]]) -> list[set[Fraction]]:
@@ -208,7 +128,7 @@ def _plain(text: str) -> list[set[Fraction]]:
 
 
 def _any_plain(text: str) -> list[set[Fraction]]:
-    if text[0] in _CHINESE_DIGITS or text[0] in _CHINESE_SCALES:
+    if text[0] in CHINESE_DIGITS or text[0] in CHINESE_SCALES:
         return [{Fraction(_chinese_value(text))}]
     return _plain(text)
 
@@ -225,14 +145,14 @@ def _read_plain(found: dict[str, str | None]) -> list[set[Fraction]]:
     if after in ("%", "percent", "per cent"):
         return [*readings, {value / 100}]
     if after:
-        scale = _SCALES.get(after) or _CHINESE_SCALES[after]
+        scale = SCALES.get(after) or CHINESE_SCALES[after]
         return [{value * scale}, *readings]
     return readings
 
 
 def _read_chinese(text: str) -> tuple[list[set[Fraction]], bool]:
     """三十五 is stated; a single character (一个, 两边) and characters in a row (一一对应) only support."""
-    digits = [Fraction(_CHINESE_DIGITS[c]) for c in text if c in _CHINESE_DIGITS]
+    digits = [Fraction(CHINESE_DIGITS[c]) for c in text if c in CHINESE_DIGITS]
     if len(text) == 1:
         return [{Fraction(_chinese_value(text))}] if text in "十" or digits else [], False
     if text[0] in "百千万亿":  # 千万, 万一, 百分: words
@@ -245,16 +165,16 @@ def _read_chinese(text: str) -> tuple[list[set[Fraction]], bool]:
 
 def _chinese_value(text: str) -> int:
     """三百零五 is 305, 二〇二五 is 2025, 三万二千 is 32000."""
-    if all(c in _CHINESE_DIGITS for c in text):
-        return int("".join(str(_CHINESE_DIGITS[c]) for c in text)[:MAX_DIGITS])
+    if all(c in CHINESE_DIGITS for c in text):
+        return int("".join(str(CHINESE_DIGITS[c]) for c in text)[:MAX_DIGITS])
     total = section = digit = 0
     for character in text[:MAX_DIGITS]:
-        if character in _CHINESE_DIGITS:
-            digit = _CHINESE_DIGITS[character]
+        if character in CHINESE_DIGITS:
+            digit = CHINESE_DIGITS[character]
         elif character in "万亿":
-            total, section, digit = (total + section + digit or 1) * _CHINESE_SCALES[character], 0, 0
+            total, section, digit = (total + section + digit or 1) * CHINESE_SCALES[character], 0, 0
         else:
-            section, digit = section + (digit or 1) * _CHINESE_SCALES[character], 0
+            section, digit = section + (digit or 1) * CHINESE_SCALES[character], 0
     return total + section + digit
 
 
@@ -263,15 +183,15 @@ def _words_value(text: str) -> int:
     total = section = 0
     last = 10**12
     for word in re.split("[ -]+", text.casefold()):
-        if word in _SCALES:
-            scale = _SCALES[word]
+        if word in SCALES:
+            scale = SCALES[word]
             if scale == 100:
                 section = (section or 1) * 100
             else:
                 total, section = total + (section or 1) * scale, 0
             last = scale
-        elif word in _SMALL_WORDS:
-            value = _SMALL_WORDS[word]
+        elif word in SMALL_WORDS:
+            value = SMALL_WORDS[word]
             fits = (20 <= last < 100 and value < 10) or last >= 100
             section, last = (section + value if fits else value), value
     return total + section

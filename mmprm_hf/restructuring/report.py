@@ -12,7 +12,8 @@ from typing import Any
 
 from mmprm_hf.intervals import share_with_interval
 from mmprm_hf.restructuring.checks import REASONS
-from mmprm_hf.restructuring.run import RUN_REASONS, Outcome
+from mmprm_hf.restructuring.rows import Outcome
+from mmprm_hf.restructuring.run import RUN_REASONS
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
