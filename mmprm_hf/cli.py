@@ -66,6 +66,38 @@ def data(
 
 
 @app.command()
+def restructure(
+    data: Annotated[
+        Path, typer.Option(help="Free-form solutions: dataset folder, .parquet or .jsonl (question, solution, answer).")
+    ],
+    engine: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server that runs the model.")],
+    output: OutputOption = Path("out/restructured"),
+    model: Annotated[str | None, typer.Option(help="The model's name there. Default: its only one.")] = None,
+    show_figure: Annotated[
+        str, typer.Option(help="Show the model the figures: no, yes, or compare (ask both ways, report differences).")
+    ] = "no",
+    max_problems: Annotated[int | None, typer.Option(help="The first so many rows. Default: all.")] = None,
+    config: ConfigOption = None,
+    api_key: Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the server.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn free-form solutions into tagged steps for fine-tuning a policy, checked. Resumes an unfinished folder."""
+    from . import stages
+    from .engines import EngineUnavailableError
+    from .files import RunStoppedError
+    from .restructuring.report import format_report
+
+    servers = stages.Servers(engine, api_key=api_key)
+    options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
+    try:
+        report = stages.restructure(data, output, servers=servers, **options)
+    except (EngineUnavailableError, RunStoppedError) as error:
+        print(f"mmprm: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    print(json.dumps(report, indent=2) if as_json else f"{format_report(report)}\n\nwrote {output}")
+
+
+@app.command()
 def label(
     policy: Annotated[
         str | None,

@@ -18,12 +18,12 @@ from typing import Any
 
 from mmprm_hf.data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine
+from mmprm_hf.files import RunStoppedError, StorageFailedError, dump, write_atomically
 from mmprm_hf.labelling.engine_gate import EngineFailedError, EngineGate, FaultTolerance, RequestFailedError
 from mmprm_hf.labelling.journal import JournaledEngine, JournaledVerifier, ProblemJournal
 from mmprm_hf.labelling.ledger import LabelSummary, Session, ledger_row, total_costs
 from mmprm_hf.labelling.omegaprm import Verifier
 from mmprm_hf.labelling.progress import Progress
-from mmprm_hf.labelling.run_files import RunStoppedError, StorageFailedError, dump, write_atomically
 from mmprm_hf.labelling.run_folder import FolderInUseError, RunFolder, read_trees
 from mmprm_hf.labelling.run_health import (
     NothingLabelledError,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest
-from mmprm_hf.labelling.run_files import RunStoppedError
+from mmprm_hf.files import RunStoppedError
 
 _MAX_PAUSE_SECONDS = 60.0
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from mmprm_hf.data import Problem, content_hash
+from mmprm_hf.files import read_lines
+from mmprm_hf.intervals import share_with_interval
 from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows
 from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
 from mmprm_hf.labelling.ledger import COSTS
-from mmprm_hf.labelling.run_files import read_lines
 from mmprm_hf.labelling.run_folder import TreeFile
 from mmprm_hf.problem_keys import problem_key
 
@@ -37,7 +38,6 @@ _PREDICTED = (
     "num_label_rows",
 )
 _NUM_RESAMPLES = 1000
-_Z_95 = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def predict(
         "num_sampled_trees": sum(row["has_tree"] for row in sampled),
         "rollouts_per_second": pace["num_rollouts"],
         "tokens_per_second": pace["tokens_out"] or None,
-        "mixed_share": _share(sum(row["is_mixed"] for row in sampled), len(sampled)),
+        "mixed_share": share_with_interval(sum(row["is_mixed"] for row in sampled), len(sampled)),
         "totals": totals,
     }
 
@@ -189,14 +189,6 @@ def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:
     )
     low, high = (max(draws[int(share * (_NUM_RESAMPLES - 1))], 0) for share in (0.025, 0.975))
     return {"value": known + num_rest * mean, "low": known + low, "high": known + high}
-
-
-def _share(count: int, num_sampled: int) -> dict[str, float]:
-    """A share with its Wilson interval."""
-    share, z2 = count / num_sampled, _Z_95**2 / num_sampled
-    centre = (share + z2 / 2) / (1 + z2)
-    margin = _Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / num_sampled + z2 / (4 * num_sampled))
-    return {"value": share, "low": max(centre - margin, 0.0), "high": min(centre + margin, 1.0)}
 
 
 _WORDS = {

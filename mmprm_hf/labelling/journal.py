@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from mmprm_hf.data import Problem, Rollout, Verdict
 from mmprm_hf.engines import RolloutRequest
+from mmprm_hf.files import RunStoppedError, append_line
 from mmprm_hf.labelling.omegaprm import Verifier
-from mmprm_hf.labelling.run_files import RunStoppedError, append_line
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmprm_hf.data import SCHEMA_VERSION, SearchTree, content_hash
-from mmprm_hf.labelling.run_files import append_line, drop_torn_line, dump, read_lines, write_atomically
+from mmprm_hf.files import append_line, drop_torn_line, dump, read_lines, write_atomically
 
 
 class FolderInUseError(ValueError):

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from mmprm_hf.data import Rollout
+from mmprm_hf.files import RunStoppedError
 from mmprm_hf.labelling.engine_gate import RequestFailedError
 from mmprm_hf.labelling.journal import ProblemJournal
 from mmprm_hf.labelling.omegaprm import NothingJudgedError
-from mmprm_hf.labelling.run_files import RunStoppedError
 
 # The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
 _MIN_ROLLOUTS_FOR_SHARE = 200

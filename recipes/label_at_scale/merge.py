@@ -21,9 +21,9 @@ from typing import Any
 from label import RUN_FILE, read_options
 from trove_steps import Run
 
+from mmprm_hf.files import dump, write_atomically
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.labelling.ledger import LabelSummary, total_costs
-from mmprm_hf.labelling.run_files import dump, write_atomically
 from mmprm_hf.problem_keys import problem_key
 from mmprm_hf.problem_source import ProblemSource
 from mmprm_hf.stages import write_label_rows
