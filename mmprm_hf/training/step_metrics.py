@@ -1,8 +1,7 @@
 """Metrics of step scores on the evaluation split of a training run: arrays in, a flat dict of floats out.
 
 A metric that cannot be computed (one class only, no such rows, scores that are not finite) is left out, never NaN: a
-NaN would be logged, averaged and compared. Imports numpy only. The evaluation room has a few of these for benchmarks;
-it lies above this one and cannot be imported.
+NaN would be logged, averaged and compared. Numpy only.
 """
 
 from __future__ import annotations
@@ -11,29 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics import auroc, best_threshold, step_accuracy
 from .targets import IGNORE_LABEL
 
 _NUM_BINS = 10  # of the expected calibration error, equal width (Guo et al. 2017, arXiv 1706.04599, use 15)
-_SAME_F1 = 1e-12  # two F1 closer than this differ by rounding only
 
 
 def step_metrics(prediction: Any, *, threshold: float = 0.5, right_above: float = 0.5) -> dict[str, float]:
     """Return the metrics of the labelled steps; pass ``functools.partial(step_metrics, ...)`` to change an option.
 
     - ``num_steps``: labelled steps; ``num_nonfinite_scores``: only if there are any, and then no metric follows.
-    - ``step_accuracy``: share of steps where ``score > threshold`` agrees with the label.
+    - ``step_accuracy``: share of steps where ``score >= threshold`` agrees with the label.
     - ``auroc``: probability that a right step scores above a wrong one, ties count half. Needs both classes.
     - ``macro_f1``, ``macro_f1_threshold``: highest mean of the F1 of right and of wrong steps over all thresholds, a
       step being called right if ``score >= macro_f1_threshold``. Chosen on the very steps it is reported on, so too
-      good by a little: compare checkpoints by it, not models. Needs both classes. See `best_macro_f1`.
+      good by a little: compare checkpoints by it, not models. Needs both classes. See `metrics.best_threshold`.
     - ``first_error_accuracy``: share of rows where the first labelled step with ``score < threshold`` is the first
       labelled wrong step, or neither exists. ``first_error_f1``: harmonic mean of that share over rows with an error
       and over rows without (ProcessBench, arXiv 2412.06559, section 3). Needs rows of both kinds.
     - ``ece``: expected calibration error, how far mean score and mean target lie apart in each of 10 bins of equal
       width, weighted by steps. ``brier``: mean squared difference. Both against the targets as they are, soft or hard.
 
-    A step is right if its target is greater than `right_above`. A score of exactly `threshold` is called wrong by
-    ``step_accuracy`` but is no predicted error. Ignored steps are left out everywhere, so evaluate on all labels:
+    A step is right if its target is greater than `right_above`. Ignored steps are left out everywhere, so evaluate on all labels:
     targets banded or cut at the first error flatter every metric here.
 
     Args:
@@ -62,50 +60,15 @@ def step_metrics(prediction: Any, *, threshold: float = 0.5, right_above: float 
         return {**metrics, "num_nonfinite_scores": float(num_nonfinite)}
     is_right = targets > right_above  # before any widening: a float32 0.3 is not greater than 0.3
     flat_scores, flat_right = scores[is_labelled], is_right[is_labelled]
-    metrics["step_accuracy"] = float(((flat_scores > threshold) == flat_right).mean())
+    metrics["step_accuracy"] = step_accuracy(flat_right, flat_scores, threshold)
     if flat_right.any() and not flat_right.all():
-        metrics["auroc"] = _auroc(flat_scores, flat_right)
-        metrics["macro_f1"], metrics["macro_f1_threshold"] = best_macro_f1(flat_scores, flat_right)
+        metrics["auroc"] = auroc(flat_right, flat_scores)
+        metrics["macro_f1_threshold"], metrics["macro_f1"] = best_threshold(flat_right, flat_scores)
     metrics |= _first_error_metrics(scores < threshold, ~is_right, is_labelled)
     metrics["ece"] = _calibration_error(flat_scores, targets[is_labelled])
     differences = flat_scores.astype(np.float64) - targets[is_labelled].astype(np.float64)
     metrics["brier"] = float(np.mean(differences**2))
     return metrics
-
-
-def best_macro_f1(scores: np.ndarray, is_right: np.ndarray) -> tuple[float, float]:
-    """Return the highest macro-F1 and a threshold that reaches it, calling a step right if ``score >= threshold``.
-
-    Every distinct split is tried: midway between neighbouring distinct scores, and between the lowest score and 0 and
-    the highest and 1, which call all steps right or wrong. Of equally good ones the threshold closest to 0.5 wins (the
-    lower of two as close). O(num_steps log num_steps).
-
-    Args:
-        scores: (num_steps,) finite, at least one.
-        is_right: (num_steps,) bool; a class that is neither present nor predicted has an F1 of 0.
-
-    Example:
-        >>> best_macro_f1(np.array([0.1, 0.3, 0.5, 0.9]), np.array([False, False, True, True]))
-        (1.0, 0.4)
-    """
-    distinct, inverse = np.unique(scores.astype(np.float64), return_inverse=True)
-    num_at = np.bincount(inverse, minlength=len(distinct))
-    num_right_at = np.bincount(inverse, weights=is_right, minlength=len(distinct))
-    # Entry i calls the scores from distinct[i] on right; the last entry calls none right.
-    num_called = np.append(np.cumsum(num_at[::-1])[::-1], 0)  # (num_distinct + 1,)
-    num_hits = np.append(np.cumsum(num_right_at[::-1])[::-1], 0)
-    num_steps, num_right = len(scores), int(is_right.sum())
-    num_wrong_hits = (num_steps - num_right) - (num_called - num_hits)
-    f1_right = 2 * num_hits / np.maximum(num_called + num_right, 1)
-    f1_wrong = 2 * num_wrong_hits / np.maximum(2 * num_steps - num_called - num_right, 1)
-    macro_f1 = (f1_right + f1_wrong) / 2
-    below, above = np.append(min(0.0, distinct[0]), distinct), np.append(distinct, max(1.0, distinct[-1]))
-    thresholds = (below + above) / 2
-    # Where no float lies between two neighbours their middle is the lower one, which must not be called right.
-    thresholds[1:] = np.maximum(thresholds[1:], np.nextafter(distinct, np.inf))
-    is_best = macro_f1 >= macro_f1.max() - _SAME_F1
-    best = int(np.argmin(np.where(is_best, np.abs(thresholds - 0.5), np.inf)))
-    return float(macro_f1[best]), float(thresholds[best])
 
 
 def _checked(prediction: Any, threshold: float, right_above: float) -> tuple[np.ndarray, np.ndarray]:
@@ -122,15 +85,6 @@ def _checked(prediction: Any, threshold: float, right_above: float) -> tuple[np.
             "right_above in [0, 1) for targets."
         )
     return scores, targets
-
-
-def _auroc(scores: np.ndarray, is_right: np.ndarray) -> float:
-    """AUROC by the rank formula, of both classes present."""
-    num_right, num_wrong = int(is_right.sum()), int((~is_right).sum())
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of ties, from 1
-    rank_sum = ranks[is_right].sum() - num_right * (num_right + 1) / 2
-    return float(rank_sum / (num_right * num_wrong))
 
 
 def _first_error_metrics(is_low: np.ndarray, is_wrong: np.ndarray, is_labelled: np.ndarray) -> dict[str, float]:
@@ -159,4 +113,4 @@ def _calibration_error(scores: np.ndarray, targets: np.ndarray) -> float:
     return float(np.abs(np.bincount(bins, weights=scores - targets)).sum() / len(scores))
 
 
-__all__ = ["best_macro_f1", "step_metrics"]
+__all__ = ["step_metrics"]

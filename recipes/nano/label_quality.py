@@ -32,13 +32,13 @@ from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
 from mmprm_hf.demo import MAX_NEW_TOKENS
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
-from mmprm_hf.evaluation.metrics import auroc
 from mmprm_hf.files import write_json
 from mmprm_hf.labelling import flat_mc, omegaprm, omegaprm_reference
 from mmprm_hf.labelling.consensus import ConsensusSearch, PRMStepJudge
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
 from mmprm_hf.labelling.labels import tree_to_paths
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
+from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.nano.world import NanoProblem, problems

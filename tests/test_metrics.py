@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mmprm_hf.evaluation.metrics import (
+from mmprm_hf.metrics import (
     auroc,
     best_threshold,
     bootstrap_ci,
@@ -144,3 +144,9 @@ def test_predict_first_error():
     assert predict_first_error([0.9, 0.4, 0.1], 0.5) == 1
     assert predict_first_error([0.9, 0.5], 0.5) == -1
     assert predict_first_error([], 0.5) == -1
+
+
+def test_neighbouring_floats_are_told_apart():
+    scores = np.array([0.3, np.nextafter(0.3, 1)])
+    threshold, value = best_threshold([0, 1], scores)
+    assert value == 1.0 and (scores >= threshold).tolist() == [False, True]
