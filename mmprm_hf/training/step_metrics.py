@@ -31,8 +31,8 @@ def step_metrics(prediction: Any, *, threshold: float = 0.5, right_above: float 
     - ``ece``: expected calibration error, how far mean score and mean target lie apart in each of 10 bins of equal
       width, weighted by steps. ``brier``: mean squared difference. Both against the targets as they are, soft or hard.
 
-    A step is right if its target is greater than `right_above`. Ignored steps are left out everywhere, so evaluate on all labels:
-    targets banded or cut at the first error flatter every metric here.
+    A step is right if its target is greater than `right_above`. Ignored steps are left out everywhere, so evaluate on
+    all labels: targets banded or cut at the first error flatter every metric here.
 
     Args:
         prediction: Has `predictions`, the step scores in [0, 1], and `label_ids`, the targets in [0, 1], both of shape

@@ -6,14 +6,15 @@ import copy
 import math
 
 import datasets
-import numpy as np
 import pytest
 import torch
-from transformers import EvalPrediction
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.training.collators import PRMCollator
 from mmprm_hf.training.prm_config import PRMConfig
-from mmprm_hf.training.prm_trainer import BadRowError, PRMCollator, PRMTrainer, check_rows, row_targets, step_metrics
+from mmprm_hf.training.prm_trainer import PRMTrainer
+from mmprm_hf.training.rows import RowLimits, check_rows
+from mmprm_hf.training.targets import BadRowError
 
 LABELS = [[1.0, 0.9, 0.0], [0.5], [0.25, -100], [1.0, 1.0, 0.75, 0.0], [0.1], [0.0, 0.0], [0.9], [-100, 0.6]]
 
@@ -49,7 +50,7 @@ def one_step_gradients(model, processor, rows, args):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     sgd = torch.optim.SGD(model.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(sgd, lambda _: 1.0)
-    PRMTrainer(model, args, rows, processing_class=processor, optimizers=(sgd, schedule)).train()
+    PRMTrainer(model, args, train_dataset=rows, processing_class=processor, optimizers=(sgd, schedule)).train()
     return {name: before[name] - p.detach() for name, p in model.named_parameters()}
 
 
@@ -107,14 +108,6 @@ def test_collator_puts_labels_at_markers_and_keeps_0_9(processor, rows):
     assert (batch["labels"][~is_marker] == -100).all()
 
 
-def test_labels_are_mapped_late():
-    row = {"labels": [0.5, 0.5, 0.5, -100.0], "label_counts": [[0, 4], [1, 4], [0, 0], [2, 4]]}
-    assert row_targets(row) == [0.0, 0.25, -100.0, -100.0]
-    assert row_targets(row, "hard") == [0.0, 1.0, -100.0, -100.0]
-    assert row_targets(row, "hard", 0.25) == [0.0, 0.0, -100.0, -100.0]
-    assert row_targets({"labels": [True, False]}) == [1.0, 0.0]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,18 +127,19 @@ def test_labels_are_mapped_late():
 )
 def test_bad_rows_are_named_or_dropped_and_counted(processor, figures, change, message):
     good = {"prompt": "q", "completions": ["a", "b"], "labels": [1.0, 0.0], "images": [figures[0]]}
+    limits = RowLimits(90)
     with pytest.raises(BadRowError, match=message):
-        check_rows([good, {**good, **change}], processor, max_length=90)
-    kept, dropped = check_rows([good, {**good, **change}, good], processor, max_length=90, on_bad_row="drop")
-    assert kept == [0, 2]
-    assert dropped.total() == 1
+        check_rows([good, {**good, **change}], processor, limits=limits)
+    checked = check_rows([good, {**good, **change}, good], processor, limits=limits, on_bad_row="drop")
+    assert checked.kept == [0, 2] and len(checked.lengths) == 2
+    assert checked.dropped.total() == 1
 
 
 def test_counted_length_is_the_encoded_length(processor, rows):
     longest = max(int(PRMCollator(processor)([row])["attention_mask"].sum()) for row in rows)
-    assert check_rows(rows, processor, max_length=longest)[0] == list(range(8))
+    assert check_rows(rows, processor, limits=RowLimits(longest)).kept == list(range(8))
     with pytest.raises(BadRowError, match=f"Found {longest} tokens"):
-        check_rows(rows, processor, max_length=longest - 1)
+        check_rows(rows, processor, limits=RowLimits(longest - 1))
 
 
 def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, rows):
@@ -161,7 +155,7 @@ def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, 
     args = make_args(
         tmp_path, max_steps=2, on_bad_row="drop", eval_strategy="steps", eval_steps=1, per_device_train_batch_size=4
     )
-    trainer = PRMTrainer(tiny_policy_dir, args, dataset, eval_dataset=dataset)
+    trainer = PRMTrainer(tiny_policy_dir, args, train_dataset=dataset, eval_dataset=dataset)
     assert trainer.dropped_rows["train"] == {"label_count": 1}
     tower_modes, decoder_modes = [], []
     trainer.model.vlm.language_model.register_forward_pre_hook(lambda module, _: decoder_modes.append(module.training))
@@ -184,7 +178,9 @@ def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, 
     with torch.no_grad():
         expected = trainer.model(**batch).logits
         torch.testing.assert_close(MMPRMModel.from_pretrained(tmp_path / "prm").eval()(**batch).logits, expected)
-    again = PRMTrainer(str(tmp_path / "prm"), make_args(tmp_path), rows)  # a PRM's path continues from the PRM
+    again = PRMTrainer(
+        str(tmp_path / "prm"), make_args(tmp_path), train_dataset=rows
+    )  # a PRM's path continues from the PRM
     with torch.no_grad():
         torch.testing.assert_close(again.model.eval()(**batch).logits, expected)
 
@@ -194,7 +190,7 @@ def test_training_separates_two_kinds_of_step(tmp_path, tiny_text_policy_dir):
     args = make_args(
         tmp_path, max_steps=12, learning_rate=2e-2, per_device_train_batch_size=16, lr_scheduler_type="constant"
     )
-    trainer = PRMTrainer(tiny_text_policy_dir, args, rows, eval_dataset=rows)
+    trainer = PRMTrainer(tiny_text_policy_dir, args, train_dataset=rows, eval_dataset=rows)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()
@@ -207,7 +203,7 @@ def test_adapter_trains_head_and_marker_row(tmp_path, tiny_policy_dir, rows):
     peft = pytest.importorskip("peft")
     adapter = peft.LoraConfig(target_modules=r".*language_model.*\.(q_proj|v_proj)", r=2)
     args = make_args(tmp_path, max_steps=2, learning_rate=1e-2, per_device_train_batch_size=4)
-    trainer = PRMTrainer(tiny_policy_dir, args, rows, peft_config=adapter)
+    trainer = PRMTrainer(tiny_policy_dir, args, train_dataset=rows, peft_config=adapter)
     trainable = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
@@ -218,17 +214,11 @@ def test_adapter_trains_head_and_marker_row(tmp_path, tiny_policy_dir, rows):
     assert all(any(kind in name for kind in kinds) for name in trainable)
 
 
-def test_step_metrics_by_hand():
-    scores = np.array([[0.9, 0.4, -100.0], [0.4, 0.2, 0.7]])
-    labels = np.array([[1.0, 0.0, -100.0], [1.0, -100.0, 0.0]])
-    # right: 0.9, 0.4; wrong: 0.4, 0.7. Pairs won: 0.9>0.4, 0.9>0.7, 0.4=0.4 (half), 0.4<0.7 -> 2.5 of 4
-    metrics = step_metrics(EvalPrediction(predictions=scores, label_ids=labels))
-    assert metrics == {"num_steps": 4.0, "step_accuracy": 0.5, "auroc": 0.625}
-
-
 def test_unknown_options_and_missing_processor_are_refused(tmp_path, tiny_policy):
-    with pytest.raises(ValueError, match="label_mapping='banded'"):
-        PRMConfig(output_dir=str(tmp_path), label_mapping="banded")
+    with pytest.raises(ValueError, match="label_mapping='softly'"):
+        PRMConfig(output_dir=str(tmp_path), label_mapping="softly")
+    with pytest.raises(ValueError, match="positive_weight=2 with loss_type='cross_entropy', which has none"):
+        PRMConfig(output_dir=str(tmp_path), positive_weight=2)
     with pytest.raises(ValueError, match=r"hard_threshold=1\.0"):
         PRMConfig(output_dir=str(tmp_path), hard_threshold=1.0)
     with pytest.raises(ValueError, match="Found processing_class NoneType with a model object"):
