@@ -272,8 +272,13 @@ class PRMTrainer(Trainer):
         return packed_inputs(prm, packed.trees, packed.prompts, packed.extra, pad)
 
     def _tied_to_vision(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor | float:
-        """Zero, with zero gradients for what a batch without figures does not reach: DDP waits for all of them."""
-        if not isinstance(model, torch.nn.parallel.DistributedDataParallel) or "pixel_values" in inputs:
+        """Zero, with zero gradients for what a batch without figures does not reach.
+
+        DDP waits for all of them, unless it looks for unused parameters by itself (under gradient checkpointing the
+        stock trainer tells it not to).
+        """
+        is_waiting = isinstance(model, torch.nn.parallel.DistributedDataParallel) and not model.find_unused_parameters
+        if not is_waiting or "pixel_values" in inputs:
             return 0.0
         vlm = _prm_of(model.module).vlm
         decoder = getattr(vlm, "language_model", vlm)
