@@ -54,7 +54,7 @@ class Servers:
     engine: str | None = None
     judge: str | None = None
     step_judge: str | None = None
-    prefill: str = "continue"
+    prefill: str = "auto"
     api_key: str | None = None
 
     def chat(self, url: str, model: str | None = None) -> ChatClient:

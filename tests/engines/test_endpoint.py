@@ -109,7 +109,7 @@ def test_a_refused_request_is_the_problems_fault(problems):
         engine = engine_for(server)
         with pytest.raises(ProblemInputError, match="'p2': the server refused it with HTTP 400: stub says 400"):
             run(engine, *(RolloutRequest(problem) for problem in problems))
-        with pytest.raises(ProblemInputError, match=r"""use prefill="user"\.""") as caught:
+        with pytest.raises(ProblemInputError, match="shorten or drop the problem") as caught:
             run(engine, RolloutRequest(problems[2], PREFIX))
         assert caught.value.problem_id == "p2"
         assert len(run(engine, RolloutRequest(problems[1]))) == 1
@@ -246,7 +246,7 @@ def test_other_tags():
 def test_identity_tells_what_wrote_the_rollouts_and_not_where():
     chat = ChatClient("http://somewhere:8123", "stub", api_key="sesame")
     engines = [
-        EndpointEngine(chat),
+        EndpointEngine(chat, prefill="continue"),
         EndpointEngine(chat, prefill="user"),
         EndpointEngine(chat, system_prompt="Be brief."),
         EndpointEngine(chat, sampling=SamplingConfig(temperature=0.5)),
