@@ -84,7 +84,7 @@ class EndpointEngine:
         }
         self._set_prefill(prefill)
         self._is_prepared = False
-        self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+        self._locks: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
         self._image_parts: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
 
     @property
@@ -104,7 +104,7 @@ class EndpointEngine:
         """
         if hasattr(self.chat, "prepare"):
             await self.chat.prepare()
-        async with self._lock():
+        async with self._lock("prepare"):
             if not self._is_prepared:
                 await self._probe()
                 self._is_prepared = True
@@ -134,13 +134,13 @@ class EndpointEngine:
         if prefill == "user":
             self.identity["prompt"] = content_hash(_USER_PREFIX)
 
-    def _lock(self) -> asyncio.Lock:
-        """The running loop's lock: one that was waited for cannot move to another loop."""
+    def _lock(self, name: str) -> asyncio.Lock:
+        """The running loop's lock of that name: one that was waited for cannot move to another loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._locks:
-            self._locks = {other: lock for other, lock in self._locks.items() if not other.is_closed()}
-            self._locks[loop] = asyncio.Lock()
-        return self._locks[loop]
+            self._locks = {other: locks for other, locks in self._locks.items() if not other.is_closed()}
+            self._locks[loop] = {}
+        return self._locks[loop].setdefault(name, asyncio.Lock())
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
@@ -160,7 +160,7 @@ class EndpointEngine:
         keys = [content_hash(request.seed, problem.id, list(prefix), i, length=8) for i in range(request.num_samples)]
         try:
             reply = await self.chat.complete(
-                self._messages(problem, rendered),
+                await self._messages(problem, rendered),
                 seeds=[int(key, 16) & 0x7FFFFFFF for key in keys],
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
@@ -179,11 +179,11 @@ class EndpointEngine:
         pairs = zip(reply.choices, texts, strict=True)
         return tuple(self._rollout(choice, text, bool(prefix), reply.num_prompt_tokens) for choice, text in pairs)
 
-    def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
+    async def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
         text = problem.question
         if rendered and self.prefill == "user":
             text = _USER_PREFIX.format(question=problem.question, prefix=rendered)
-        images = self._images(problem)
+        images = await self._images(problem)
         content = [*images, {"type": "text", "text": text}] if images else text
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if self.system_prompt is not None:
@@ -192,15 +192,30 @@ class EndpointEngine:
             messages.append({"role": "assistant", "content": rendered})
         return messages
 
-    def _images(self, problem: Problem) -> list[dict[str, Any]]:
-        """Figures as message parts, encoded once per problem while it is among the last used."""
-        held = self._image_parts.get(problem.id)
-        if held is None or held[0] != problem.images:
-            held = self._image_parts[problem.id] = (problem.images, image_parts(problem))
+    async def _images(self, problem: Problem) -> list[dict[str, Any]]:
+        """Figures as message parts, encoded once per problem while it is among the last used.
+
+        In a thread, for the loop keeps all other requests going; one at a time, for Pillow reads a figure when it is
+        first used, and two problems may share it.
+        """
+        if not problem.images:
+            return []
+        if (parts := self._encoded_images(problem)) is None:
+            async with self._lock("images"):
+                if (parts := self._encoded_images(problem)) is None:
+                    parts = await asyncio.to_thread(image_parts, problem)
+                    self._image_parts[problem.id] = (problem.images, parts)
+                    self._image_parts.move_to_end(problem.id)
+                    if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
+                        self._image_parts.popitem(last=False)
+        return parts
+
+    def _encoded_images(self, problem: Problem) -> list[dict[str, Any]] | None:
+        images, parts = self._image_parts.get(problem.id, ((), None))
+        if parts is None or images != problem.images:
+            return None
         self._image_parts.move_to_end(problem.id)
-        if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
-            self._image_parts.popitem(last=False)
-        return held[1]
+        return parts
 
     def _rollout(self, choice: ChatChoice, text: str, has_prefix: bool, num_prompt_tokens: int) -> Rollout:
         parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=has_prefix)
