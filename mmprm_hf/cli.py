@@ -115,8 +115,8 @@ def label(
         str | None, typer.Option(help="Judge of steps (URL, or a PRM's path): its verdicts go beside the labels.")
     ] = None,
     prefill: Annotated[
-        str, typer.Option(help="How the server is shown a prefix: continue (vLLM, SGLang) or user (others).")
-    ] = "continue",
+        str, typer.Option(help="How the server is shown a prefix: continue (vLLM, SGLang), user (others), auto asks.")
+    ] = "auto",
     api_key: Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")] = None,
     max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
     max_undecided: Annotated[

@@ -66,7 +66,7 @@ class Servers:
     engine: str | None = None
     judge: str | None = None
     step_judge: str | None = None
-    prefill: str = "continue"
+    prefill: str = "auto"
     api_key: str | None = None
     step_judge_max_new_tokens: int = 1024
 

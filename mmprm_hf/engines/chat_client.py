@@ -26,6 +26,10 @@ _REFUSED = frozenset({400, 413, 422})
 _RETRIED = frozenset({408, 409, 425, 429})
 # Finish reasons of a server that gave a request up (vLLM's, when it shuts down): no answer, however far it came.
 _GIVEN_UP = ("abort", "error")
+_CLOSED = (
+    "The client was closed while requests were in flight. Close it (ChatClient.close) once they are answered, then "
+    "start again: what is done is kept."
+)
 # A guard belongs to its loop: if it went with its `ChatClient`, the loop would close it among the tasks it cancels.
 _GUARDS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncGenerator[None, None]]] = (
     weakref.WeakKeyDictionary()
@@ -62,6 +66,7 @@ class _LoopState:
     client: Any
     semaphore: asyncio.Semaphore
     lock: asyncio.Lock
+    closed: asyncio.Event
     guard: AsyncGenerator[None, None]
 
 
@@ -186,7 +191,8 @@ class ChatClient:
 
         Raises:
             RequestRefusedError: if the server will not have this request.
-            EngineUnavailableError: if the server is gone, keeps failing, or knows no such key or model.
+            EngineUnavailableError: if the server is gone, keeps failing, or knows no such key or model; or if the
+                client is closed meanwhile.
         """
         await self.prepare()
         extra = dict(self.extra_body)
@@ -213,7 +219,10 @@ class ChatClient:
         return ChatReply(choices, max((reply.num_prompt_tokens for reply in replies), default=0))
 
     async def close(self) -> None:
-        """Close the connections of the running event loop. They also close by themselves when `asyncio.run` ends."""
+        """Close the connections of the running event loop. They also close by themselves when `asyncio.run` ends.
+
+        Requests in flight that have no answer yet end in `EngineUnavailableError`.
+        """
         state = self._states.pop(asyncio.get_running_loop(), None)
         if state is not None:
             await state.guard.aclose()
@@ -249,7 +258,11 @@ class ChatClient:
             try:
                 async with state.semaphore:
                     return await _once(ask, state.client, self.timeout_seconds)
-            except _PassingFault as fault:
+            except (_PassingFault, RuntimeError) as fault:  # the HTTP client's own complaint is a bare RuntimeError
+                if state.closed.is_set():
+                    raise EngineUnavailableError(_CLOSED) from fault
+                if not isinstance(fault, _PassingFault):
+                    raise
                 faults.append(fault.kind)
                 if len(faults) == self.max_attempts:
                     raise EngineUnavailableError(_given_up(faults)) from fault
@@ -265,8 +278,9 @@ class ChatClient:
         if state is None:
             self._states = {other: kept for other, kept in self._states.items() if not other.is_closed()}
             client = _open_client(self.base_url, self._api_key, self.timeout_seconds, self.max_concurrency)
-            semaphore = asyncio.Semaphore(self.max_concurrency)
-            state = self._states[loop] = _LoopState(client, semaphore, asyncio.Lock(), _closing(client))
+            semaphore, closed = asyncio.Semaphore(self.max_concurrency), asyncio.Event()
+            state = _LoopState(client, semaphore, asyncio.Lock(), closed, _closing(client, closed))
+            self._states[loop] = state
             await anext(state.guard)
             _GUARDS.setdefault(loop, []).append(state.guard)
         return state
@@ -283,7 +297,7 @@ async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _closing(client: Any) -> AsyncGenerator[None, None]:
+async def _closing(client: Any, closed: asyncio.Event) -> AsyncGenerator[None, None]:
     """Close `client` when the generator is closed: by `close`, or by the loop, which closes its generators at its end.
 
     Without it the sockets of a client nobody closed would outlive their loop.
@@ -291,6 +305,7 @@ async def _closing(client: Any) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
+        closed.set()
         await client.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +13,13 @@ from mmprm_hf.data import Problem, Rollout, content_hash
 from mmprm_hf.engines.chat import ChatChoice, ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError, gather_or_cancel
 from mmprm_hf.engines.images import image_parts
-from mmprm_hf.engines.requests import ProblemInputError, RolloutRequest, SamplingConfig
+from mmprm_hf.engines.requests import EngineUnavailableError, ProblemInputError, RolloutRequest, SamplingConfig
+from mmprm_hf.engines.server_probe import ServerProbe
 from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
 
-PREFILLS = ("continue", "user")
+logger = logging.getLogger(__name__)
+
+PREFILLS = ("auto", "continue", "user")
 _USER_PREFIX = """\
 {question}
 
@@ -40,11 +45,13 @@ class EndpointEngine:
         prefill: How a prefix is shown. "continue" opens the assistant's turn with it and asks the server to go on
             (`continue_final_message`; vLLM and SGLang can): the samples then follow the policy's own distribution
             after that prefix. "user" is for servers that cannot (`transformers serve`, most hosted ones): the prefix
-            stands in the user's turn, and the samples come from another distribution.
+            stands in the user's turn, and the samples come from another distribution. "auto" takes "continue" where
+            the server can, else "user" with a warning. A server may ignore in silence what it cannot do, so that it
+            is asked (see `prepare`), and `identity` holds "continue" or "user" from then on.
         system_prompt: Text of a system turn before the problem.
 
     Raises:
-        ValueError: if `prefill` is neither.
+        ValueError: if `prefill` is none of them.
 
     Example:
         >>> engine = EndpointEngine(ChatClient("http://127.0.0.1:8000", "my-policy"))  # doctest: +SKIP
@@ -60,13 +67,13 @@ class EndpointEngine:
         *,
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
         step_format: StepFormat = DEFAULT_STEP_FORMAT,
-        prefill: str = "continue",
+        prefill: str = "auto",
         system_prompt: str | None = None,
     ) -> None:
         if prefill not in PREFILLS:
             raise ValueError(f"Found prefill={prefill!r}; it must be one of {PREFILLS}.")
         self.chat, self.sampling, self.step_format = chat, sampling, step_format
-        self.prefill, self.system_prompt = prefill, system_prompt
+        self.system_prompt = system_prompt
         self.identity: dict[str, Any] = {
             "engine": "endpoint",
             "chat": chat.identity,
@@ -75,8 +82,9 @@ class EndpointEngine:
             "prefill": prefill,
             "system_prompt": system_prompt,
         }
-        if prefill == "user":
-            self.identity["prompt"] = content_hash(_USER_PREFIX)
+        self._set_prefill(prefill)
+        self._is_prepared = False
+        self._locks: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
         self._image_parts: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
 
     @property
@@ -85,17 +93,64 @@ class EndpointEngine:
         return getattr(self.chat, "usage", Counter())
 
     async def prepare(self) -> None:
-        """Let the client find out what it talks to, so that `identity` names it."""
+        """Find out what answers, so that `identity` names it: the model, and whether it continues an opened turn.
+
+        The server is sent one to five short questions, once per engine. `generate` does it before the first prefix
+        where nobody did.
+
+        Raises:
+            EngineUnavailableError: if the server cannot be reached, would refuse every request (the model's name, a
+                sampling field), or cannot continue a turn though `prefill` is "continue".
+        """
         if hasattr(self.chat, "prepare"):
             await self.chat.prepare()
+        async with self._lock("prepare"):
+            if not self._is_prepared:
+                await self._probe()
+                self._is_prepared = True
+
+    async def _probe(self) -> None:
+        probe = ServerProbe(self.chat, self.sampling, self.step_format, self.system_prompt)
+        num_question_tokens = await probe.check()
+        if self.prefill == "user":
+            return
+        reason = await probe.why_no_continuation(num_question_tokens)
+        if reason is not None and self.prefill == "continue":
+            raise EngineUnavailableError(
+                f"The server cannot continue an assistant's turn: {reason}. Its rollouts after a prefix would not be "
+                'those of that prefix. Use a server that can (vLLM, SGLang), or prefill="user" or "auto", whose '
+                "samples come from another distribution."
+            )
+        if reason is not None:
+            logger.warning(
+                "The server cannot continue an assistant's turn: %s. Prefixes are shown in the user's turn instead "
+                '(prefill="user"): rollouts after a prefix come from another distribution than the policy\'s own.',
+                reason,
+            )
+        self._set_prefill("continue" if reason is None else "user")
+
+    def _set_prefill(self, prefill: str) -> None:
+        self.prefill = self.identity["prefill"] = prefill
+        if prefill == "user":
+            self.identity["prompt"] = content_hash(_USER_PREFIX)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """The running loop's lock of that name: one that was waited for cannot move to another loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._locks:
+            self._locks = {other: locks for other, locks in self._locks.items() if not other.is_closed()}
+            self._locks[loop] = {}
+        return self._locks[loop].setdefault(name, asyncio.Lock())
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
 
         Raises:
             ProblemInputError: if a figure cannot be read, or the server will not have a request.
-            EngineUnavailableError: if the server fails for good.
+            EngineUnavailableError: if the server fails for good, or as `prepare` does.
         """
+        if not self._is_prepared and self.prefill != "user" and any(request.prefix for request in requests):
+            await self.prepare()
         return await gather_or_cancel(self._rollouts(request) for request in requests)
 
     async def _rollouts(self, request: RolloutRequest) -> tuple[Rollout, ...]:
@@ -105,7 +160,7 @@ class EndpointEngine:
         keys = [content_hash(request.seed, problem.id, list(prefix), i, length=8) for i in range(request.num_samples)]
         try:
             reply = await self.chat.complete(
-                self._messages(problem, rendered),
+                await self._messages(problem, rendered),
                 seeds=[int(key, 16) & 0x7FFFFFFF for key in keys],
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
@@ -115,7 +170,7 @@ class EndpointEngine:
                 continue_final_message=bool(prefix) and self.prefill == "continue",
             )
         except RequestRefusedError as error:
-            raise ProblemInputError(problem.id, self._refusal(error, bool(prefix))) from error
+            raise ProblemInputError(problem.id, _refusal(error)) from error
         texts = [choice.text for choice in reply.choices]
         # Some servers send the opened turn back with its continuation: then all samples start with it. One that starts
         # so by itself repeats its steps, which is the policy's doing. (Shown in the user's turn, they were copied.)
@@ -124,11 +179,11 @@ class EndpointEngine:
         pairs = zip(reply.choices, texts, strict=True)
         return tuple(self._rollout(choice, text, bool(prefix), reply.num_prompt_tokens) for choice, text in pairs)
 
-    def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
+    async def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
         text = problem.question
         if rendered and self.prefill == "user":
             text = _USER_PREFIX.format(question=problem.question, prefix=rendered)
-        images = self._images(problem)
+        images = await self._images(problem)
         content = [*images, {"type": "text", "text": text}] if images else text
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if self.system_prompt is not None:
@@ -137,15 +192,30 @@ class EndpointEngine:
             messages.append({"role": "assistant", "content": rendered})
         return messages
 
-    def _images(self, problem: Problem) -> list[dict[str, Any]]:
-        """Figures as message parts, encoded once per problem while it is among the last used."""
-        held = self._image_parts.get(problem.id)
-        if held is None or held[0] != problem.images:
-            held = self._image_parts[problem.id] = (problem.images, image_parts(problem))
+    async def _images(self, problem: Problem) -> list[dict[str, Any]]:
+        """Figures as message parts, encoded once per problem while it is among the last used.
+
+        In a thread, for the loop keeps all other requests going; one at a time, for Pillow reads a figure when it is
+        first used, and two problems may share it.
+        """
+        if not problem.images:
+            return []
+        if (parts := self._encoded_images(problem)) is None:
+            async with self._lock("images"):
+                if (parts := self._encoded_images(problem)) is None:
+                    parts = await asyncio.to_thread(image_parts, problem)
+                    self._image_parts[problem.id] = (problem.images, parts)
+                    self._image_parts.move_to_end(problem.id)
+                    if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
+                        self._image_parts.popitem(last=False)
+        return parts
+
+    def _encoded_images(self, problem: Problem) -> list[dict[str, Any]] | None:
+        images, parts = self._image_parts.get(problem.id, ((), None))
+        if parts is None or images != problem.images:
+            return None
         self._image_parts.move_to_end(problem.id)
-        if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
-            self._image_parts.popitem(last=False)
-        return held[1]
+        return parts
 
     def _rollout(self, choice: ChatChoice, text: str, has_prefix: bool, num_prompt_tokens: int) -> Rollout:
         parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=has_prefix)
@@ -159,13 +229,9 @@ class EndpointEngine:
             text=text,
         )
 
-    def _refusal(self, error: RequestRefusedError, has_prefix: bool) -> str:
-        reason = (
-            f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the "
-            "model's context and be of a kind the server reads; shorten or drop the problem."
-        )
-        if has_prefix and self.prefill == "continue":
-            reason += (
-                ' If every request with a prefix is refused, the server cannot continue a turn: use prefill="user".'
-            )
-        return reason
+
+def _refusal(error: RequestRefusedError) -> str:
+    return (
+        f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the model's "
+        "context and be of a kind the server reads; shorten or drop the problem."
+    )

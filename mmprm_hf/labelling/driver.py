@@ -278,6 +278,8 @@ class _Run:
                     self.folder.journal_path(key).unlink(missing_ok=True)  # a kill came between tree and deletion
                 else:
                     self._id_of_key[key] = problem.id
+                    if self.folder.failed_before.get(key) == RequestFailedError.__name__:
+                        self.gate.expect_failure(problem.id)
                     return problem
 
     async def _label(self, problem: Problem) -> None:

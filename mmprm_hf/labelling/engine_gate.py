@@ -32,6 +32,8 @@ class FaultTolerance:
         request_attempts: How often a request is sent before it counts as failed (the client's own retries apart).
         pause_seconds: Wait before the second attempt; doubled before each further one, 60 s at most.
         max_engine_failures: Stop the run once requests of this many problems failed without one answer in between.
+            Problems that failed so in an earlier session do not count: else a few that the engine always fails at,
+            the only ones left to ask, would stop every further session.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -61,7 +63,12 @@ class EngineGate:
     ) -> None:
         self._engine, self._tolerance, self._on_answer = engine, tolerance, on_answer
         self._failed_problems: set[str] = set()  # since the last answer
+        self._failed_before: set[str] = set()
         self.num_retries = 0
+
+    def expect_failure(self, problem_id: str) -> None:
+        """Take failures of this problem for its own: it failed in an earlier session, and they no longer stop a run."""
+        self._failed_before.add(problem_id)
 
     async def ask(self, request: RolloutRequest) -> tuple[Rollout, ...]:
         """Return the rollouts of one request.
@@ -101,7 +108,8 @@ class EngineGate:
 
     def _failure(self, request: RolloutRequest, error: Exception, num_attempts: int) -> Exception:
         """The error to raise: of the problem, or of the run."""
-        self._failed_problems.add(request.problem.id)
+        if request.problem.id not in self._failed_before:
+            self._failed_problems.add(request.problem.id)
         reason = f"{type(error).__name__}: {error}"
         if len(self._failed_problems) >= self._tolerance.max_engine_failures:
             return EngineFailedError(

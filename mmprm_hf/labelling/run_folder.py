@@ -67,6 +67,7 @@ class RunFolder:
         self.trees: dict[str, TreeFacts] = {}  # by problem key
         self.costs: dict[str, dict[str, Any]] = {}  # ledger rows by problem key
         self.failures: dict[str, dict[str, Any]] = {}  # of this session, by problem id
+        self.failed_before: dict[str, str] = {}  # names of errors by problem key, of earlier sessions
         self.past_sessions: list[dict[str, Any]] = []
         self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -102,6 +103,7 @@ class RunFolder:
                 )
             self.trees[tree.problem_key] = TreeFacts.of(tree, start, length)
         self.costs = {row["problem_key"]: row for _, _, row in read_lines(self.ledger_path)}
+        self.failed_before = {row["problem_key"]: row["error"] for _, _, row in read_lines(self.failures_path)}
         if self.summary_path.exists():
             self.past_sessions = json.loads(self.summary_path.read_text(encoding="utf-8"))["sessions"]
 

@@ -54,7 +54,7 @@ class Run:
         model: The policy's name at the server.
         search: Key of `mmprm_hf.stages.SEARCHES`.
         search_options, sampling_options: What differs from the defaults of the search's and the sampling's dataclass.
-        prefill: How a prefix is shown, see `EndpointEngine`.
+        prefill: How a prefix is shown, see `EndpointEngine`; not "auto", for ranks on different servers must agree.
         extra_body: More fields for every request, see `ChatClient`.
         seed: Of the run.
     """

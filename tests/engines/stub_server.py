@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from mmprm_hf.engines.server_probe import PROBE_QUESTION
+
 FAULTS = ("429", "500", "503", "cut", "empty", "malformed", "not_a_dict", "no_choices", "null", "reset", "aborted")
 
 
@@ -26,6 +28,7 @@ class StubAnswer:
 
 
 Policy = Callable[[list[dict[str, Any]], int], "str | StubAnswer"]
+_NUM_CLOSING_TOKENS = 4  # what a template puts between a turn that is over and the next
 Faults = Sequence["str | None"] | Callable[[int, dict[str, Any]], "str | None"]
 
 
@@ -41,6 +44,12 @@ class StubServer:
             the choices asked for), "reversed" (choices out of order), "aborted" (a finish reason of a server that
             shuts down), "redirect" (to itself), "slow", and "trickle" (a good
             answer, spread evenly over `slow_seconds`).
+        continues: What becomes of an assistant's turn at the end. "asked" continues it if asked to, and else has it
+            closed and answers anew; "never" closes it in silence; "always" continues it unasked; "refused" answers a
+            request to continue with HTTP 422.
+        probe_policy: Answers the engine's questions about the server, which are recorded in `probes` and not in
+            `bodies`. By default a step is gone on with, or a fresh one opened.
+        probe_faults: Fault of such a question by its body.
         models: What /v1/models lists.
         slow_seconds: How long "slow" waits before it answers.
         seconds: How long every answer takes.
@@ -52,6 +61,9 @@ class StubServer:
         policy: Policy,
         *,
         faults: Faults = (),
+        continues: str = "asked",
+        probe_policy: Policy | None = None,
+        probe_faults: Callable[[dict[str, Any]], str | None] = lambda _: None,
         models: Sequence[str] = ("stub",),
         slow_seconds: float = 1.0,
         seconds: float = 0.0,
@@ -59,7 +71,9 @@ class StubServer:
     ) -> None:
         self.policy, self.faults, self.models = policy, faults, models
         self.slow_seconds, self.seconds, self.retry_after = slow_seconds, seconds, retry_after
+        self.continues, self.probe_policy, self.probe_faults = continues, probe_policy or _probe_policy, probe_faults
         self.bodies: list[dict[str, Any]] = []
+        self.probes: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.num_connections = self.num_open = self.max_simultaneous = 0
@@ -89,11 +103,15 @@ class StubServer:
     def arrive(self, body: dict[str, Any], headers: dict[str, str]) -> str | None:
         """Record a request; return its fault."""
         with self.lock:
+            self._num_now += 1
+            if is_probe(body):
+                self.probes.append(body)
+                refuses = self.continues == "refused" and "continue_final_message" in body
+                return "422" if refuses else self.probe_faults(body)
             number = len(self.bodies)
             self.bodies.append(body)
             self.headers.append(headers)
             self.times.append(time.monotonic())
-            self._num_now += 1
             self.max_simultaneous = max(self.max_simultaneous, self._num_now)
             if callable(self.faults):
                 return self.faults(number, body)
@@ -109,6 +127,11 @@ class StubServer:
         while self.num_open and time.monotonic() < end:
             time.sleep(0.005)
         return self.num_open == 0
+
+    def continues_turn(self, body: dict[str, Any]) -> bool:
+        """Whether the assistant's turn at the end, if any, is left open."""
+        asked = {"asked": body.get("continue_final_message", False), "never": False, "always": True, "refused": False}
+        return body["messages"][-1]["role"] == "assistant" and asked[self.continues]
 
     def answer(self, body: dict[str, Any], fault: str | None) -> dict[str, Any]:
         """The body of a good answer."""
@@ -127,7 +150,7 @@ class StubServer:
             choices = [{**choice, "finish_reason": "abort"} for choice in choices]
         elif fault == "reversed":
             choices.reverse()
-        num_tokens, num_prompt_tokens = sum(a.num_tokens for a in answers), len(json.dumps(body["messages"]).split())
+        num_tokens, num_prompt_tokens = sum(a.num_tokens for a in answers), self._count_prompt(body)
         usage = {
             "prompt_tokens": num_prompt_tokens,
             "completion_tokens": num_tokens,
@@ -136,8 +159,15 @@ class StubServer:
         reply = {"id": "0", "object": "chat.completion", "created": 0, "model": "stub", "choices": choices}
         return reply if fault == "no_usage" else {**reply, "usage": usage}
 
+    def _count_prompt(self, body: dict[str, Any]) -> int:
+        words = [len(json.dumps(message["content"]).split()) for message in body["messages"]]
+        return sum(words) + _NUM_CLOSING_TOKENS * (len(words) - self.continues_turn(body))
+
     def _sample(self, body: dict[str, Any], seed: int) -> StubAnswer:
-        answer = self.policy(body["messages"], seed)
+        messages = body["messages"]
+        if messages[-1]["role"] == "assistant" and not self.continues_turn(body):
+            messages = messages[:-1]  # a turn that is over: what is written is a new one
+        answer = (self.probe_policy if is_probe(body) else self.policy)(messages, seed)
         if isinstance(answer, StubAnswer):
             return answer
         for stop in body.get("stop", ()):
@@ -147,6 +177,15 @@ class StubServer:
         if len(words) > limit:
             return StubAnswer("".join(words[:limit]), "length", limit)
         return StubAnswer(answer, "stop", len(words))
+
+
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether this is one of the engine's questions about the server."""
+    return any(message["content"] == PROBE_QUESTION for message in body.get("messages", ()))
+
+
+def _probe_policy(messages: list[dict[str, Any]], seed: int) -> str:
+    return " gives 5</step>" if messages[-1]["role"] == "assistant" else "<step>Adding them gives 5</step>"
 
 
 class _Server(ThreadingHTTPServer):

@@ -250,6 +250,23 @@ def test_one_loop_can_go_on_after_close(expected):
         assert asyncio.run(use(client(server))) == (expected, expected)
 
 
+@pytest.mark.parametrize(
+    ("server_options", "options"),
+    [({"seconds": 0.2}, {"max_concurrency": 1}), ({"faults": lambda *_: "500"}, {"max_attempts": 99})],
+    ids=["requests that wait for their turn", "requests between attempts"],
+)
+def test_closing_amid_requests_says_so(server_options, options):
+    async def use(chat):
+        call = asyncio.create_task(chat.complete(MESSAGES, seeds=SEEDS, temperature=1.0))
+        await asyncio.sleep(0.1)
+        await chat.close()
+        with pytest.raises(EngineUnavailableError, match="closed while requests.*once they are answered"):
+            await asyncio.wait_for(call, 5)
+
+    with StubServer(policy, **server_options) as server:
+        asyncio.run(use(client(server, **options)))
+
+
 def test_what_goes_on_the_wire():
     with StubServer(policy) as server:
         complete(client(server, extra_body={"min_p": 0.1}), seeds=(7,), top_p=0.9, max_new_tokens=20)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import random
+import threading
 
 import pytest
 from PIL import Image
@@ -109,7 +110,7 @@ def test_a_refused_request_is_the_problems_fault(problems):
         engine = engine_for(server)
         with pytest.raises(ProblemInputError, match="'p2': the server refused it with HTTP 400: stub says 400"):
             run(engine, *(RolloutRequest(problem) for problem in problems))
-        with pytest.raises(ProblemInputError, match=r"""use prefill="user"\.""") as caught:
+        with pytest.raises(ProblemInputError, match="shorten or drop the problem") as caught:
             run(engine, RolloutRequest(problems[2], PREFIX))
         assert caught.value.problem_id == "p2"
         assert len(run(engine, RolloutRequest(problems[1]))) == 1
@@ -162,6 +163,28 @@ def test_figures_are_encoded_once_per_problem(problems, monkeypatch):
     assert encoded[4:] == ["p1"]
     sent = [body["messages"][0]["content"][0] for body in server.bodies]
     assert sent[-1] != sent[-2]
+
+
+def test_encoding_figures_holds_up_no_other_request_and_happens_once(problems, monkeypatch):
+    text, prompts = Problem("text", "1 + 1 = ?"), [problems[0], problems[0], problems[0]]
+    encoded, may_go_on = [], threading.Event()
+
+    def slow(problem):
+        assert may_go_on.wait(5), "the loop did nothing meanwhile"
+        encoded.append(problem.id)
+        return [{"type": "image_url", "image_url": {"url": "data:,"}}]
+
+    async def use(engine):
+        shown = asyncio.create_task(engine.generate([RolloutRequest(p, seed=i) for i, p in enumerate(prompts)]))
+        await asyncio.sleep(0)  # the figures come first
+        await engine.generate([RolloutRequest(text)])
+        may_go_on.set()
+        return await shown
+
+    monkeypatch.setattr("mmprm_hf.engines.endpoint.image_parts", slow)
+    with StubServer(policy) as server:
+        assert len(asyncio.run(use(engine_for(server)))) == 3
+    assert encoded == ["p0"]
 
 
 def test_a_figure_that_is_missing_is_the_problems_fault():
@@ -246,7 +269,7 @@ def test_other_tags():
 def test_identity_tells_what_wrote_the_rollouts_and_not_where():
     chat = ChatClient("http://somewhere:8123", "stub", api_key="sesame")
     engines = [
-        EndpointEngine(chat),
+        EndpointEngine(chat, prefill="continue"),
         EndpointEngine(chat, prefill="user"),
         EndpointEngine(chat, system_prompt="Be brief."),
         EndpointEngine(chat, sampling=SamplingConfig(temperature=0.5)),

@@ -85,6 +85,40 @@ def test_a_server_that_is_gone_stops_the_run_and_it_goes_on_later(tmp_path):
     assert num_asked_again < summary.num_rollouts
 
 
+def label_with_bad_requests(folder, num_bad):
+    """Label where the requests of `num_bad` problems get HTTP 500 always; no label is to be missing but theirs."""
+    bad = PROBLEMS[1 : 1 + num_bad]
+    questions = [problem.question for problem in bad]
+    tolerance = FaultTolerance(request_attempts=2, pause_seconds=0, max_engine_failures=3)
+
+    def faults(number, body):
+        return "500" if body["messages"][0]["content"] in questions else None
+
+    with StubServer(policy, faults=faults) as server:
+        summary = label(folder, engine_on(server, max_attempts=2), tolerance=tolerance)
+    assert (summary.num_trees, summary.num_failed) == (12 - num_bad, num_bad)
+    rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    assert [row["problem_id"] for row in rows] == [problem.id for problem in bad]
+    assert all(row["error"] == "RequestFailedError" and "HTTP 500" in row["reason"] for row in rows)
+
+
+def test_requests_that_always_fail_are_their_problems_failure_and_stop_no_run(tmp_path):
+    for _ in range(2):
+        label_with_bad_requests(tmp_path, 1)
+    with StubServer(policy) as server:
+        assert label(tmp_path, engine_on(server)).num_trees == 12
+
+
+def test_problems_whose_requests_failed_before_stop_no_later_run(tmp_path):
+    """As many as stop a run at its end, where nothing else is left to ask and no answer comes in between."""
+    with pytest.raises(EngineFailedError, match="HTTP 500"):
+        label_with_bad_requests(tmp_path, 4)
+    for _ in range(2):
+        label_with_bad_requests(tmp_path, 4)
+    with StubServer(policy) as server:
+        assert label(tmp_path, engine_on(server)).num_trees == 12
+
+
 def test_a_run_names_the_model_behind_the_server(tmp_path):
     with StubServer(policy, models=("my-policy",)) as server:
         label(tmp_path, engine_on(server, model=None))

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from mmprm_hf.engines import (
     ChatClient,
     EndpointEngine,
+    EngineUnavailableError,
     ProblemInputError,
     RolloutRequest,
     SamplingConfig,
@@ -103,8 +104,14 @@ def test_sampling_is_asked_for_by_generation_config(url, shown):
 
 
 def test_continuing_a_turn_is_refused_with_the_remedy(url, shown):
-    with pytest.raises(ProblemInputError, match=r'HTTP 422.*continue_final_message.*prefill="user"'):
-        rollouts(url, [RolloutRequest(shown[0], ("a=1",))])
+    with pytest.raises(EngineUnavailableError, match=r'HTTP 422.*continue_final_message.*prefill="user"'):
+        rollouts(url, [RolloutRequest(shown[0], ("a=1",))], prefill="continue")
+
+
+def test_this_server_is_found_to_continue_no_turn(url):
+    engine = EndpointEngine(ChatClient(url, str(POLICY_PATH), max_attempts=2), sampling=GREEDY)
+    asyncio.run(engine.prepare())
+    assert engine.identity["prefill"] == "user"
 
 
 def test_this_server_ignores_n_and_is_asked_one_by_one(url, shown):
@@ -118,3 +125,5 @@ def test_the_wrong_model_name_is_refused(url, shown):
     chat = ChatClient(url, "another-model")
     with pytest.raises(ProblemInputError, match="HTTP 400.*pinned to"):
         asyncio.run(EndpointEngine(chat).generate([RolloutRequest(shown[0])]))
+    with pytest.raises(EngineUnavailableError, match="HTTP 400.*pinned to.*Check the model's name"):
+        asyncio.run(EndpointEngine(chat).prepare())

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import datasets
 import pytest
 from PIL import Image
-from walk_server import pixels_of, walk
+from walk_server import num_prompt_tokens, pixels_of, walk
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout
@@ -99,7 +99,8 @@ def label_here(problems, output, answers=None):
 
         async def complete(self, messages, *, seeds, **settings):
             texts = [walk(messages, seed, answers) for seed in seeds]
-            return ChatReply(tuple(ChatChoice(text, "stop", len(text) // 4) for text in texts), 50)
+            choices = tuple(ChatChoice(text, "stop", len(text) // 4) for text in texts)
+            return ChatReply(choices, num_prompt_tokens(messages, settings["continue_final_message"]))
 
     engine = EndpointEngine(DirectChat(), sampling=SamplingConfig(max_new_tokens=64))
     config = OmegaPRMConfig(**OPTIONS)

@@ -2,8 +2,9 @@
 
     python walk_server.py --log LOG_FILE --port-file PORT_FILE [--port N] [--answers JSON_FILE] [--faults SHARE]
 
-Every answered request is a line of LOG_FILE. The same messages and seed give the same answer in any process. With
-`faults`, that share of requests is answered HTTP 500 or 429 when it is first sent.
+Every answered request is a line of LOG_FILE, but for the engine's short questions about the server. The same messages
+and seed give the same answer in any process. With `faults`, that share of requests is answered HTTP 500 or 429 when it
+is first sent.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 NUM_STEPS = 4
+NUM_PROBE_TOKENS = 16  # `max_tokens` of the engine's questions; policies here write up to 64
 
 
 def pixels_of(parts: list) -> list[str]:
@@ -51,6 +53,13 @@ def walk(messages: list, seed: int, answers: dict[str, str] | None = None) -> st
     return f"{written}<answer>{right + any(step.startswith('bad') for step in steps)}</answer>"
 
 
+def num_prompt_tokens(messages: list, continues: bool) -> int:
+    """50 of the question, a word each of the assistant's turn, and 5 more where that is closed."""
+    if messages[-1]["role"] != "assistant":
+        return 50
+    return 50 + len(messages[-1]["content"].split()) + (0 if continues else 5)
+
+
 class Handler(BaseHTTPRequestHandler):
     log_path: Path
     answers: dict[str, str]
@@ -72,11 +81,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         question = body["messages"][0]["content"]
         line = {"digest": digest, "figures": [] if isinstance(question, str) else pixels_of(question)}
-        with self.lock, self.log_path.open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        if body.get("max_tokens") != NUM_PROBE_TOKENS:
+            with self.lock, self.log_path.open("a") as log:
+                log.write(json.dumps(line) + "\n")
         text = walk(body["messages"], body["seed"], self.answers)
         message = {"role": "assistant", "content": text}
-        usage = {"prompt_tokens": 50, "completion_tokens": len(text) // 4, "total_tokens": 50 + len(text) // 4}
+        prompt, completion = num_prompt_tokens(body["messages"], "continue_final_message" in body), len(text) // 4
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         self._answer({"id": "x", "object": "chat.completion", "model": "walk", "choices": [choice], "usage": usage})
 

@@ -1,0 +1,193 @@
+"""What the engine asks a server before it relies on it: does it continue an opened turn, would it refuse everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+from stub_server import StubServer, is_probe
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Problem
+from mmprm_hf.engines import ChatClient, EndpointEngine, EngineUnavailableError, RolloutRequest, SamplingConfig
+from mmprm_hf.labelling import omegaprm
+from mmprm_hf.labelling.driver import EngineFailedError, label_problems
+from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
+from mmprm_hf.steps import StepFormat
+
+PROBLEM = Problem("p", "Q?", answer="9")
+REQUEST = RolloutRequest(PROBLEM, ("A=4",), num_samples=2)
+
+
+def policy(messages, seed):
+    return f"<step>{'C' if messages[-1]['role'] == 'assistant' else 'A'}={seed}</step><answer>9</answer>"
+
+
+def anything(messages, seed):
+    """A policy whose continuation of a half-written step is no evidence."""
+    return "<step> 7" if messages[-1]["role"] == "assistant" else "well"
+
+
+def no_usage(_):
+    return "no_usage"
+
+
+def engine_for(server, **arguments):
+    chat = ChatClient(server.url, arguments.pop("model", "stub"), backoff_seconds=0.002, max_attempts=2)
+    return EndpointEngine(chat, **arguments)
+
+
+def prepared(server, **arguments):
+    engine = engine_for(server, **arguments)
+    asyncio.run(engine.prepare())
+    return engine
+
+
+def resolved(num_probes=None, **options):
+    with StubServer(policy, **options) as server:
+        engine = prepared(server)
+        assert engine.identity["prefill"] == engine.prefill and ("prompt" in engine.identity) == (
+            engine.prefill == "user"
+        )
+        assert num_probes is None or len(server.probes) == num_probes
+    return engine.prefill
+
+
+def test_a_server_that_continues_is_asked_to_continue(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert resolved(continues="asked", num_probes=3) == "continue"
+    assert not caplog.records
+
+
+def test_a_server_that_ignores_it_is_shown_prefixes_in_the_users_turn(caplog):
+    assert resolved(continues="never", num_probes=3) == "user"
+    assert "answers as if the opened turn were closed" in caplog.text and "another distribution" in caplog.text
+
+
+def test_a_server_that_refuses_it_is_shown_prefixes_in_the_users_turn(caplog):
+    assert resolved(continues="refused") == "user"
+    assert "refuses the request with HTTP 422: stub says 422" in caplog.text
+
+
+def test_a_server_that_continues_unasked_is_told_by_one_token():
+    assert resolved(continues="always", num_probes=4) == "continue"
+
+
+@pytest.mark.parametrize(("continues", "prefill"), [("asked", "continue"), ("never", "user")])
+def test_a_policy_that_writes_anything_does_not_mislead(continues, prefill):
+    assert resolved(continues=continues, probe_policy=anything) == prefill
+
+
+def test_a_server_that_refuses_such_a_turn_unless_it_is_to_be_continued():
+    def faults(body):
+        is_closed = body["messages"][-1]["role"] == "assistant" and "continue_final_message" not in body
+        return "400" if is_closed else None
+
+    assert resolved(probe_faults=faults) == "continue"
+
+
+@pytest.mark.parametrize(
+    ("continues", "prefill"), [("asked", "continue"), ("never", "user"), ("always", "user"), ("refused", "user")]
+)
+def test_without_counts_of_tokens_the_greedy_texts_decide(continues, prefill):
+    """One that continues unasked cannot be told from one that ignores the question: the careful reading is taken."""
+    assert resolved(continues=continues, probe_faults=no_usage) == prefill
+
+
+def test_without_counts_two_equal_texts_are_those_of_a_server_that_ignores_it():
+    assert resolved(continues="never", probe_faults=no_usage, probe_policy=lambda *_: "Five.") == "user"
+
+
+def test_an_echo_of_the_opened_turn_is_no_fresh_step():
+    def echoes(messages, seed):
+        opened = messages[-1]["content"] if messages[-1]["role"] == "assistant" else "<step>Adding them"
+        return f"{opened} gives 5"
+
+    assert resolved(probe_policy=echoes, probe_faults=no_usage) == "continue"
+    assert resolved(probe_policy=echoes, num_probes=3) == "continue"
+
+
+@pytest.mark.parametrize("continues", ["never", "refused"])
+def test_continue_wants_a_server_that_can(continues):
+    with StubServer(policy, continues=continues) as server:
+        with pytest.raises(EngineUnavailableError, match='cannot continue an assistant.*prefill="user" or "auto"'):
+            prepared(server, prefill="continue")
+        assert not server.bodies
+
+
+def test_a_server_that_breaks_at_it_is_not_taken_for_one_that_ignores_it():
+    """Else a server that went down just then would be given the other mode for the whole run."""
+    faults = {"probe_faults": lambda body: "500" if "continue_final_message" in body else None}
+    with StubServer(policy, **faults) as server:
+        with pytest.raises(EngineUnavailableError, match=r'HTTP 500 \(2x\).*when asked to continue.*prefill="user"'):
+            prepared(server)
+        assert prepared(server, prefill="user").prefill == "user"
+
+
+def test_the_question_has_the_engines_tags_system_turn_and_sampling():
+    sampling = SamplingConfig(temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=300, stop_strings=("END",))
+    tags = StepFormat("[[", "]]", "((", "))")
+    with StubServer(policy, probe_policy=lambda *_: " gives 5") as server:
+        prepared(server, sampling=sampling, step_format=tags, system_prompt="Be brief.")
+    fresh, opened, closed = server.probes
+    roles = [message["role"] for message in opened["messages"]]
+    assert roles == ["system", "user", "assistant"] and opened["messages"] == closed["messages"]
+    assert opened["messages"][-1]["content"].startswith("[[") and "]]" not in opened["messages"][-1]["content"]
+    assert opened["continue_final_message"] and "continue_final_message" not in closed
+    sent = {name: fresh[name] for name in ("temperature", "top_p", "top_k", "stop", "seed", "max_tokens")}
+    assert sent == {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "stop": ["END"], "seed": 0, "max_tokens": 16}
+
+
+def test_it_is_asked_once_whoever_comes_first():
+    async def use(engine):
+        await asyncio.gather(*(engine.generate([REQUEST]) for _ in range(5)), *(engine.prepare() for _ in range(5)))
+
+    with StubServer(policy) as server:
+        engine = engine_for(server)
+        asyncio.run(engine.generate([RolloutRequest(PROBLEM)]))
+        assert not server.probes, "nothing depends on it before there is a prefix"
+        for _ in range(2):  # two loops
+            asyncio.run(use(engine))
+        assert len(server.probes) == 3 and engine.identity["prefill"] == "continue"
+
+
+@pytest.mark.parametrize(("continues", "turns"), [("asked", 2), ("never", 1)])
+def test_rollouts_without_prepare_follow_what_the_server_can(continues, turns):
+    with StubServer(policy, continues=continues) as server:
+        ((first, _),) = asyncio.run(engine_for(server).generate([REQUEST]))
+    assert [len(body["messages"]) for body in server.bodies] == [turns, turns]
+    assert first.steps[0].startswith("C=" if turns == 2 else "A=")
+
+
+@pytest.mark.parametrize("prefill", ["auto", "continue", "user"])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("400", r"refuses even a short question without figures, with HTTP 400: stub says 400.*model's name.*\(seed"),
+        ("422", r"HTTP 422.*knows what was sent \(seed, temperature, top_p, top_k\)"),
+        ("404", "HTTP 404.*model's name"),
+    ],
+)
+def test_what_every_request_would_meet_stops_the_run_at_once(status, message, prefill, tmp_path):
+    with StubServer(policy, faults=lambda *_: status, probe_faults=lambda _: status) as server:
+        engine = engine_for(server, prefill=prefill, sampling=SamplingConfig(top_k=5))
+        with pytest.raises(EngineFailedError, match=f"EndpointEngine is not ready: .*{message}"):
+            label(tmp_path, engine)
+        assert len(server.probes) == 1 and not server.bodies and not (tmp_path / "run.json").exists()
+
+
+def label(folder, engine):
+    config = OmegaPRMConfig(num_rollouts=2, max_rollouts=4)
+    return label_problems([PROBLEM], engine, RuleVerifier(), omegaprm.search, config, folder, progress=False)
+
+
+def test_a_run_holds_the_mode_found_and_refuses_a_server_of_another(tmp_path):
+    with StubServer(policy) as server, StubServer(policy, continues="never") as other:
+        label(tmp_path, engine_for(server))
+        assert json.loads((tmp_path / "run.json").read_text())["engine"]["prefill"] == "continue"
+        assert not any(is_probe(body) for body in server.bodies)
+        label(tmp_path, engine_for(server, prefill="continue"))  # the same run
+        with pytest.raises(ValueError, match="trees of another run"):
+            label(tmp_path, engine_for(other))
