@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections import Counter, OrderedDict
+import weakref
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from mmprm_hf.data import Problem, Rollout, content_hash
 from mmprm_hf.engines.chat import ChatChoice, ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError, gather_or_cancel
-from mmprm_hf.engines.images import image_parts
+from mmprm_hf.engines.images import FigureParts
 from mmprm_hf.engines.requests import EngineUnavailableError, ProblemInputError, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.server_probe import ServerProbe
 from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
@@ -27,8 +28,6 @@ The solution so far:
 {prefix}
 
 Go on right after it, in the same form, up to the final answer. Write only what follows; repeat nothing."""
-# Problems whose encoded figures are kept: a search asks for the same ones again and again.
-_NUM_CACHED_PROBLEMS = 256
 
 
 class EndpointEngine:
@@ -84,8 +83,8 @@ class EndpointEngine:
         }
         self._set_prefill(prefill)
         self._is_prepared = False
-        self._locks: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
-        self._image_parts: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._figures = FigureParts()
 
     @property
     def usage(self) -> Counter[str]:
@@ -104,7 +103,8 @@ class EndpointEngine:
         """
         if hasattr(self.chat, "prepare"):
             await self.chat.prepare()
-        async with self._lock("prepare"):
+        # One that was waited for cannot move to another loop.
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if not self._is_prepared:
                 await self._probe()
                 self._is_prepared = True
@@ -133,14 +133,6 @@ class EndpointEngine:
         self.prefill = self.identity["prefill"] = prefill
         if prefill == "user":
             self.identity["prompt"] = content_hash(_USER_PREFIX)
-
-    def _lock(self, name: str) -> asyncio.Lock:
-        """The running loop's lock of that name: one that was waited for cannot move to another loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._locks:
-            self._locks = {other: locks for other, locks in self._locks.items() if not other.is_closed()}
-            self._locks[loop] = {}
-        return self._locks[loop].setdefault(name, asyncio.Lock())
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
@@ -183,7 +175,7 @@ class EndpointEngine:
         text = problem.question
         if rendered and self.prefill == "user":
             text = _USER_PREFIX.format(question=problem.question, prefix=rendered)
-        images = await self._images(problem)
+        images = await self._figures.parts(problem)
         content = [*images, {"type": "text", "text": text}] if images else text
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if self.system_prompt is not None:
@@ -191,31 +183,6 @@ class EndpointEngine:
         if rendered and self.prefill == "continue":
             messages.append({"role": "assistant", "content": rendered})
         return messages
-
-    async def _images(self, problem: Problem) -> list[dict[str, Any]]:
-        """Figures as message parts, encoded once per problem while it is among the last used.
-
-        In a thread, for the loop keeps all other requests going; one at a time, for Pillow reads a figure when it is
-        first used, and two problems may share it.
-        """
-        if not problem.images:
-            return []
-        if (parts := self._encoded_images(problem)) is None:
-            async with self._lock("images"):
-                if (parts := self._encoded_images(problem)) is None:
-                    parts = await asyncio.to_thread(image_parts, problem)
-                    self._image_parts[problem.id] = (problem.images, parts)
-                    self._image_parts.move_to_end(problem.id)
-                    if len(self._image_parts) > _NUM_CACHED_PROBLEMS:
-                        self._image_parts.popitem(last=False)
-        return parts
-
-    def _encoded_images(self, problem: Problem) -> list[dict[str, Any]] | None:
-        images, parts = self._image_parts.get(problem.id, ((), None))
-        if parts is None or images != problem.images:
-            return None
-        self._image_parts.move_to_end(problem.id)
-        return parts
 
     def _rollout(self, choice: ChatChoice, text: str, has_prefix: bool, num_prompt_tokens: int) -> Rollout:
         parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=has_prefix)

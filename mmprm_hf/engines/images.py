@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import weakref
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from mmprm_hf.data import Problem
@@ -11,6 +14,9 @@ from mmprm_hf.engines.requests import ProblemInputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# Problems whose encoded figures are kept: a search asks for the same ones again and again.
+_NUM_CACHED_PROBLEMS = 256
 
 
 def load_problem_image(problem_id: str, image: Any) -> Image:
@@ -42,3 +48,36 @@ def image_parts(problem: Problem) -> list[dict[str, Any]]:
         ProblemInputError: if one cannot be read.
     """
     return [image_part(load_problem_image(problem.id, image)) for image in problem.images]
+
+
+class FigureParts:
+    """`image_parts` in a thread, once per problem while it is among the last used."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+    async def parts(self, problem: Problem) -> list[dict[str, Any]]:
+        """All figures of a problem, in order, as parts of a chat message.
+
+        Raises:
+            ProblemInputError: if one cannot be read.
+        """
+        if not problem.images:
+            return []
+        if (parts := self._kept(problem)) is None:
+            # One at a time: a search's requests come together, and all want the same. A lock cannot change its loop.
+            async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+                if (parts := self._kept(problem)) is None:
+                    parts = await asyncio.to_thread(image_parts, problem)
+                    self._found[problem.id] = (problem.images, parts)
+                    if len(self._found) > _NUM_CACHED_PROBLEMS:
+                        self._found.popitem(last=False)
+        return parts
+
+    def _kept(self, problem: Problem) -> list[dict[str, Any]] | None:
+        images, parts = self._found.get(problem.id, ((), None))
+        if parts is None or images != problem.images:
+            return None
+        self._found.move_to_end(problem.id)
+        return parts

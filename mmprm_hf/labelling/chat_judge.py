@@ -16,7 +16,7 @@ from typing import Any
 from mmprm_hf.data import Problem, Verdict, content_hash
 from mmprm_hf.engines.chat import ChatModel
 from mmprm_hf.engines.chat_client import RequestRefusedError
-from mmprm_hf.engines.images import image_parts
+from mmprm_hf.engines.images import FigureParts
 from mmprm_hf.labelling.tree_draft import Prefix
 
 PROMPT = """\
@@ -56,6 +56,7 @@ class ChatStepJudge:
 
     def __init__(self, chat: ChatModel, *, max_new_tokens: int = 1024, send_images: bool = True) -> None:
         self.chat, self.max_new_tokens, self.send_images = chat, max_new_tokens, send_images
+        self._figures = FigureParts()
         self.usage: collections.defaultdict[str, Counter[str]] = collections.defaultdict(Counter)
         self.identity: dict[str, Any] = {
             "judge": "chat",
@@ -76,7 +77,7 @@ class ChatStepJudge:
         Raises:
             ProblemInputError: if a figure cannot be read.
         """
-        images = image_parts(problem) if self.send_images else []
+        images = await self._figures.parts(problem) if self.send_images else []
         return await asyncio.gather(*(self._judge(problem, images, solution) for solution in solutions))
 
     async def _judge(self, problem: Problem, images: Sequence[dict[str, Any]], solution: Prefix) -> tuple[Verdict, ...]:

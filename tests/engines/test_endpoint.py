@@ -21,6 +21,7 @@ from mmprm_hf.engines import (
     RolloutRequest,
     SamplingConfig,
 )
+from mmprm_hf.engines.images import image_parts
 from mmprm_hf.steps import StepFormat
 
 PREFIX = ("A=4", "B=5")
@@ -151,9 +152,9 @@ def test_figures_travel_as_png_and_keep_every_pixel(problems, tmp_path):
 
 def test_figures_are_encoded_once_per_problem(problems, monkeypatch):
     encoded = []
-    original = __import__("mmprm_hf.engines.endpoint", fromlist=["image_parts"]).image_parts
-    monkeypatch.setattr("mmprm_hf.engines.endpoint.image_parts", lambda p: encoded.append(p.id) or original(p))
-    monkeypatch.setattr("mmprm_hf.engines.endpoint._NUM_CACHED_PROBLEMS", 2)
+    original = image_parts
+    monkeypatch.setattr("mmprm_hf.engines.images.image_parts", lambda p: encoded.append(p.id) or original(p))
+    monkeypatch.setattr("mmprm_hf.engines.images._NUM_CACHED_PROBLEMS", 2)
     with StubServer(policy) as server:
         engine = engine_for(server)
         for index in (0, 1, 0, 2, 0, 1):  # 2 drives out 1, the last used before it
@@ -181,7 +182,7 @@ def test_encoding_figures_holds_up_no_other_request_and_happens_once(problems, m
         may_go_on.set()
         return await shown
 
-    monkeypatch.setattr("mmprm_hf.engines.endpoint.image_parts", slow)
+    monkeypatch.setattr("mmprm_hf.engines.images.image_parts", slow)
     with StubServer(policy) as server:
         assert len(asyncio.run(use(engine_for(server)))) == 3
     assert encoded == ["p0"]
