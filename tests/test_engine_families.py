@@ -86,3 +86,15 @@ def test_samples_do_not_depend_on_the_batch(policy):
     engine = TransformersEngine(model, processor, sampling=sampling, max_batch_size=3)
     assert [asyncio.run(engine.generate([request]))[0] for request in requests] == together
     assert len({rollout.text for rollout in together[0]}) > 1
+
+
+def test_positions_of_an_unknown_kind_are_refused():
+    class Backbone(torch.nn.Module):
+        def get_rope_index(self, input_ids, images_per_sample, attention_mask):
+            raise AssertionError("not to be called")
+
+    class Policy(torch.nn.Module):
+        model = Backbone()
+
+    with pytest.raises(ValueError, match="Policy computes its positions from input_ids, images_per_sample, attention"):
+        TransformersEngine(Policy(), None)

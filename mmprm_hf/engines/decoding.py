@@ -5,6 +5,7 @@ torch and transformers only; knows token ids and logits, no problems and no text
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -120,6 +121,23 @@ def _prompt_positions(model: Any, inputs: dict[str, torch.Tensor], mask: torch.T
         image_grid_thw=inputs["image_grid_thw"],
         attention_mask=mask,
     )[0]
+
+
+def check_positions(model: Any) -> None:
+    """Refuse a model whose multi-axis positions are computed from other inputs than these.
+
+    Raises:
+        ValueError: naming the model.
+    """
+    backbone = getattr(model, "model", model)
+    if not hasattr(backbone, "get_rope_index"):
+        return
+    known = inspect.signature(backbone.get_rope_index).parameters
+    if not {"mm_token_type_ids", "image_grid_thw", "attention_mask"} <= known.keys():
+        raise ValueError(
+            f"{type(model).__name__} computes its positions from {', '.join(known)}, which is not known here. Run it "
+            "behind a server (EndpointEngine)."
+        )
 
 
 def _growing_layers(num_layers: int) -> list[Any]:

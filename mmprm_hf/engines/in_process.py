@@ -68,7 +68,7 @@ class TransformersEngine:
             and `max_new_tokens` for every sequence. One request's prompt is decoded even if it alone is larger.
 
     Raises:
-        ValueError: if a bound is below 1 or no end token is known.
+        ValueError: if a bound is below 1, no end token is known, or the model's positions are of an unknown kind.
 
     Example:
         >>> engine = TransformersEngine(model, processor, sampling=SamplingConfig(temperature=0.7))  # doctest: +SKIP
@@ -90,7 +90,9 @@ class TransformersEngine:
                 raise ValueError(f"Found {name}={value}; at least one sequence must fit into a batch.")
         from mmprm_hf.fingerprints import model_fingerprint, processor_fingerprint
 
-        from .decoding import can_share_rows
+        from .decoding import can_share_rows, check_positions
+
+        check_positions(model)
 
         self.model, self.processor = model.eval(), processor
         self.sampling, self.step_format = sampling, step_format
