@@ -21,8 +21,8 @@ _NOT_HYPERPARAMETERS = {
     "hub_strategy", "hub_private_repo", "hub_always_push", "save_strategy", "save_steps", "save_total_limit",
     "eval_strategy", "eval_steps", "logging_steps", "logging_strategy", "logging_first_step", "do_train", "do_eval",
     "do_predict", "use_cpu", "local_rank", "deepspeed_plugin", "distributed_state", "project", "trackio_space_id",
-    "remove_unused_columns", "dataloader_num_workers", "log_level", "accelerator_config", "load_best_model_at_end",
-    "resume_from_checkpoint",
+    "remove_unused_columns", "dataloader_num_workers", "dataloader_pin_memory", "log_level", "accelerator_config",
+    "load_best_model_at_end", "resume_from_checkpoint",
 }  # fmt: skip
 _CITATION = """@article{du2025mmprm,
   title = {MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision},
@@ -126,24 +126,15 @@ def changed_arguments(args: PRMConfig) -> dict[str, Any]:
     """Options that differ from `PRMConfig`'s defaults and bear on the model."""
     changed = {}
     for field in dataclasses.fields(args):
-        if field.name in _NOT_HYPERPARAMETERS or not field.init:
-            continue
         has_factory = field.default_factory is not dataclasses.MISSING
         default = field.default_factory() if has_factory else field.default
         value = getattr(args, field.name)
-        resolved = _RESOLVED.get(field.name, default)
-        if value not in (default, resolved) and str(getattr(value, "value", value)) != str(default):
+        # `TrainingArguments` turns some absent values into empty ones.
+        if field.name not in _NOT_HYPERPARAMETERS and value != default and (value or default):
             changed[field.name] = getattr(value, "value", value)
+    if changed.get("data_seed") == args.seed:
+        del changed["data_seed"]
     return changed
-
-
-# What `TrainingArguments` turns a default into.
-_RESOLVED: dict[str, Any] = {
-    "lr_scheduler_kwargs": {},
-    "warmup_steps": 0,
-    "gradient_checkpointing_kwargs": {},
-    "fsdp": [],
-}
 
 
 def _packing(trainer: PRMTrainer) -> str:

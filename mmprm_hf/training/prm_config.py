@@ -82,6 +82,8 @@ class PRMConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data_seed is None:
+            self.data_seed = self.seed  # else the order of rows would hang on whoever last seeded torch
         if self.train_on_last_step_only:
             self.train_on = "last"
         self.target_config  # noqa: B018 (checks its options)

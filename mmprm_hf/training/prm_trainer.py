@@ -13,6 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -299,6 +300,31 @@ class PRMTrainer(Trainer):
         scores = pad(list(outputs.step_scores()), batch_first=True, padding_value=IGNORE_LABEL)
         return loss.detach(), scores.detach(), pad(list(labels), batch_first=True, padding_value=IGNORE_LABEL)
 
+    # Checkpoints
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        model = self.model if model is None else model
+        if self._is_own_checkpoint(resume_from_checkpoint, model):
+            _load_weights(model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        folder = self.state.best_model_checkpoint
+        if self._is_own_checkpoint(folder, self.model):
+            _load_weights(self.model, folder)
+        else:
+            super()._load_best_model()
+
+    def _is_own_checkpoint(self, folder: str, model: Any) -> bool:
+        """Whether a folder holds whole weights as `save_pretrained` writes them.
+
+        The stock trainer (5.24) reads such files by the names in memory, with strict=False. Some families are written
+        under the names of their first release (LLaVA's decoder): their weights would stay as they are, in silence.
+        """
+        is_whole = not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
+        return is_whole and isinstance(model, MMPRMModel) and any(Path(folder).glob("model*.safetensors"))
+
     # Cost and card
 
     def train(self, *arguments: Any, **options: Any) -> Any:
@@ -330,6 +356,12 @@ class PRMTrainer(Trainer):
 def _prm_of(model: Any) -> MMPRMModel:
     """The PRM inside an adapter, if there is one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _load_weights(model: MMPRMModel, folder: str) -> None:
+    """Put a checkpoint's weights into a model, all of them."""
+    saved = MMPRMModel.from_pretrained(folder, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict(), strict=True)
 
 
 def _apply_liger(model: Any) -> None:

@@ -21,6 +21,8 @@ from mmprm_hf.models.convert_internvl import convert_internvl, convert_internvl_
 from mmprm_hf.models.convert_internvl_weights import original_key
 from mmprm_hf.models.prompts_mm_prm import DIALECTS
 from mmprm_hf.scoring import LAYOUTS, PRMScorer
+from mmprm_hf.training.prm_config import PRMConfig
+from mmprm_hf.training.prm_trainer import PRMTrainer
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the golden files are not at {GOLDEN}")
 SCORE_TOLERANCE = 2e-5
@@ -278,3 +280,53 @@ def test_scorer(golden, folder, layout):
     for candidate, expected in zip(scored, batch["correct_alignment"], strict=True):
         if expected:
             assert candidate.step_scores == pytest.approx(expected, abs=SCORE_TOLERANCE)
+
+
+class TilesByWidth:
+    """Stands in for the image processor: golden tiles by an image's width, however often it is asked."""
+
+    def __init__(self, tiles_of_width):
+        self.tiles_of_width = tiles_of_width
+
+    def __call__(self, images, return_tensors):
+        return {"pixel_values": self.tiles_of_width[getattr(images, "size", None) and images.size[0]]}
+
+
+def trainer_of(golden, tag, tmp_path, **options):
+    """A trainer on a golden training case, each figure known by its width."""
+    expected = golden.training[tag]
+    names = sorted({row["pixel_values"] for row in expected["rows"]})
+    processor = convert_internvl_processor(golden.folder, "train")
+    tiles_of_width = {8 + index: tiles(golden, name) for index, name in enumerate(names)}
+    processor.base_processor.image_processor = TilesByWidth(tiles_of_width)
+    labels = iter(expected["prm_labels"])
+    rows = []
+    for row in expected["rows"]:
+        question, segments = split_conversation(row)
+        image = Image.new("RGB", (8 + names.index(row["pixel_values"]), 8))
+        targets = [next(labels) for _ in segments]
+        rows.append({"prompt": question, "completions": segments, "labels": targets, "images": [image]})
+        rows[-1]["problem_id"] = f"{question} {row['pixel_values']}"
+    common = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "freeze_vision": False}
+    args = PRMConfig(output_dir=str(tmp_path), max_length=None, **common, **options)
+    return PRMTrainer(golden.model, args, train_dataset=rows, processing_class=processor)
+
+
+@pytest.mark.parametrize("packing", [False, True], ids=["rows", "packed"])
+@pytest.mark.parametrize("tag", ["main", "one_problem"])
+def test_the_trainers_collator_and_loss_give_the_published_loss_and_gradients(golden, tmp_path, tag, packing):
+    trainer = trainer_of(golden, tag, tmp_path, packing=packing, per_device_train_batch_size=8)
+    expected = golden.training[tag]
+    assert trainer.is_packed is packing
+    if packing and tag == "one_problem":
+        assert len(trainer.train_dataset) == 1 and trainer.num_tokens["trained"] < trainer.num_tokens["raw"]
+    golden.model.zero_grad()
+    (batch,), divisor = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 1, torch.device("cpu"))
+    assert divisor.item() == len(expected["prm_labels"])
+    loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch), num_items_in_batch=divisor)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
+    norms = original_gradients(golden)
+    assert norms == pytest.approx(expected["grad_norms"], rel=1e-4)
+    total = sum(norm**2 for norm in norms.values()) ** 0.5
+    assert total == pytest.approx(expected["grad_norm_total"], rel=1e-4)
