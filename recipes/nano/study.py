@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.demo import AGGREGATION, Models, solve_nano, step_truth
+from mmprm_hf.demo import AGGREGATION, Models, Solved, solve_nano, step_truth
 from mmprm_hf.evaluation.evaluators import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import NanoProblem, problems
 from mmprm_hf.scoring import PRMScorer
 
 
@@ -40,6 +42,23 @@ def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
     return prms
 
 
+def report(nano: Sequence[NanoProblem], solved: Solved, scorer: PRMScorer) -> dict[str, Any]:
+    """Best-of-N table of the candidates as a PRM ranks them, and its AUROC against the exact step checker."""
+    scored = scorer.score_many([problem.to_problem() for problem in nano], solved.candidates)
+    rows = [
+        {
+            **row,
+            "candidates": [{**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], found, strict=True)],
+        }
+        for row, found in zip(solved.rows, scored, strict=True)
+    ]
+    found = best_of_n_report(rows, aggregation=AGGREGATION)
+    for key, prefix in (("step_auroc", False), ("prefix_auroc", True)):
+        labels, scores, _ = step_truth(nano, scored, prefix)
+        found[key] = auroc(labels, scores)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("out/nano"))
@@ -56,30 +75,12 @@ def main() -> None:
     )
     nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
-    targets = [problem.to_problem() for problem in nano]
-    results = {}
-    for name, (model, processor) in prms.items():
-        scored = PRMScorer(model, processor).score_many(targets, solved.candidates)
-        rows = [
-            {
-                **row,
-                "candidates": [
-                    {**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], found, strict=True)
-                ],
-            }
-            for row, found in zip(solved.rows, scored, strict=True)
-        ]
-        report = best_of_n_report(rows, aggregation=AGGREGATION)
-        aurocs = {}
-        for key, prefix in (("step_auroc", False), ("prefix_auroc", True)):
-            labels, scores, _ = step_truth(nano, scored, prefix)
-            aurocs[key] = auroc(labels, scores)
-        results[name] = {**report, **aurocs}
+    results = {name: report(nano, solved, PRMScorer(*prm)) for name, prm in prms.items()}
     print(f"{'PRM':<26}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")
     for name, row in results.items():
         best, weighted = (100 * row["metrics"][metric]["value"] for metric in ("best_of_n", "weighted_vote"))
         print(f"{name:<26}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>11.1f}{weighted:>10.1f}")
-    shared = {key: round(100 * value["value"], 1) for key, value in report["metrics"].items()}
+    shared = {key: round(100 * value["value"], 1) for key, value in row["metrics"].items()}
     print(json.dumps({key: shared[key] for key in ("greedy", "mean_pass_at_1", "majority_vote", "oracle")}))
     write_json(args.output, {"split": args.split, "num_problems": args.num_problems, "prms": results})
 

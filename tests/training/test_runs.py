@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -195,3 +196,16 @@ def test_metrics_are_of_the_labels_as_they_are(tmp_path, tiny_prm_dir, rows):
         assert mapped[f"eval_{name}"] == plain[f"eval_{name}"], name
     assert mapped["eval_loss"] != plain["eval_loss"]
     assert json.dumps(plain)
+
+
+def test_liger_is_asked_for_the_backbone(tmp_path, tiny_prm_dir, rows, monkeypatch):
+    asked = []
+    fake = ModuleType("liger_kernel.transformers")
+    fake._apply_liger_kernel_to_instance = lambda model, **options: asked.append((model, options))
+    monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers", fake)
+    args = make_args(tmp_path, max_steps=1, save_strategy="no", use_liger_kernel=True)
+    trainer = trainer_for(tiny_prm_dir, args, rows)
+    trainer.train()
+    ((backbone, options),) = asked
+    assert backbone is trainer.model.vlm and not options["fused_linear_cross_entropy"]
