@@ -18,7 +18,7 @@ demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SM
 	$(BIN)/mmprm demo --output $(OUT)/demo $(SMOKE_FLAGS)
 
 test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
-	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/pytest
+	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # These packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
 # breaks transformers wherever nothing declares two of its operators first (tests/backbones.py does); torchao prints

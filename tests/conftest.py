@@ -41,6 +41,19 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.write_line(f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells))
 
 
+def pytest_sessionfinish(session) -> None:
+    """A worker of pytest-xdist hands its part of the table over."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["equivalence"] = {name: dict(row) for name, row in EQUIVALENCE.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Joins the parts."""
+    for name, row in getattr(node, "workeroutput", {}).get("equivalence", {}).items():
+        EQUIVALENCE[name] |= row
+
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"

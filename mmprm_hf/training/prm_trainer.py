@@ -43,7 +43,8 @@ class PRMTrainer(Trainer):
         model: A PRM; a policy, from which the PRM is built; a two-label token classifier as TRL's trainer took it; or
             a path or hub id of a PRM or a policy.
         args: Options; None takes the defaults.
-        data_collator: Replaces the collator of padded rows; turns packing off.
+        data_collator: Replaces the collator of padded rows, and turns packing off. It gives the model's inputs, `labels`
+            (batch, seq; in [0, 1] at markers, -100 elsewhere) and, if it likes, `label_weights`.
         train_dataset: `datasets.Dataset` or a list of rows (see `rows.py`).
         eval_dataset: The same, or a dict of them by name; never packed.
         processing_class: The PRM's processor; for a policy also the policy's own. None loads it from the path.
@@ -225,7 +226,7 @@ class PRMTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """The batches of an optimizer step, and the weight of all their labelled markers, over all processes."""
         batch_samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        total = sum((batch["label_weights"].sum() for batch in batch_samples), torch.zeros(())).to(device)
+        total = sum((_label_weights(batch).sum() for batch in batch_samples), torch.zeros(())).to(device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total).sum()
         return batch_samples, total
@@ -247,7 +248,8 @@ class PRMTrainer(Trainer):
         """
         args = self.args
         inputs = dict(inputs)
-        labels, weights = inputs.pop("labels"), inputs.pop("label_weights")
+        weights, labels = _label_weights(inputs), inputs.pop("labels")
+        inputs.pop("label_weights", None)
         groups = inputs.pop("groups", None)
         inputs.pop("metric_labels", None)
         if "packed" in inputs:
@@ -351,6 +353,12 @@ class PRMTrainer(Trainer):
         """
         if self.is_world_process_zero():
             write_card(self, self.args.output_dir, model_name, **facts)
+
+
+def _label_weights(batch: dict[str, Any]) -> torch.Tensor:
+    """(batch, seq) weights; of a collator that gives none, 1 for every label."""
+    weights = batch.get("label_weights")
+    return (batch["labels"] != IGNORE_LABEL).float() if weights is None else weights
 
 
 def _prm_of(model: Any) -> MMPRMModel:

@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 from test_tree_packing import problem_rows
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.training.collators import PRMCollator
 from mmprm_hf.training.prm_config import PRMConfig
 from mmprm_hf.training.prm_trainer import PRMTrainer
 
@@ -209,3 +210,23 @@ def test_liger_is_asked_for_the_backbone(tmp_path, tiny_prm_dir, rows, monkeypat
     trainer.train()
     ((backbone, options),) = asked
     assert backbone is trainer.model.vlm and not options["fused_linear_cross_entropy"]
+
+
+def test_a_collator_of_ones_own_needs_labels_only(tmp_path, tiny_prm_dir, rows):
+    plain = [{k: v for k, v in row.items() if k not in ("label_weights", "problem_id")} for row in rows]
+    args = make_args(tmp_path, max_steps=2, save_strategy="no")
+    expected = trainer_for(tiny_prm_dir, args, plain)
+    expected.train()
+    own = PRMCollator(MMPRMProcessor.from_pretrained(tiny_prm_dir))
+
+    def collate(batch):
+        return {name: value for name, value in own(batch).items() if name != "label_weights"}
+
+    trainer = trainer_for(tiny_prm_dir, args, rows, data_collator=collate)
+    assert not trainer.is_packed
+    trainer = trainer_for(tiny_prm_dir, args, plain, data_collator=collate, eval_dataset=plain[:4])
+    trainer.train()
+    assert [log.get("loss") for log in trainer.state.log_history] == [
+        log.get("loss") for log in expected.state.log_history
+    ]
+    assert trainer.evaluate()["eval_num_steps"] > 0
