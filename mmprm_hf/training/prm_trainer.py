@@ -43,8 +43,8 @@ class PRMTrainer(Trainer):
         model: A PRM; a policy, from which the PRM is built; a two-label token classifier as TRL's trainer took it; or
             a path or hub id of a PRM or a policy.
         args: Options; None takes the defaults.
-        data_collator: Replaces the collator of padded rows, and turns packing off. It gives the model's inputs, `labels`
-            (batch, seq; in [0, 1] at markers, -100 elsewhere) and, if it likes, `label_weights`.
+        data_collator: Replaces the collator of padded rows, and turns packing off. It gives the model's inputs,
+            `labels` (batch, seq; in [0, 1] at markers, -100 elsewhere) and, if it likes, `label_weights`.
         train_dataset: `datasets.Dataset` or a list of rows (see `rows.py`).
         eval_dataset: The same, or a dict of them by name; never packed.
         processing_class: The PRM's processor; for a policy also the policy's own. None loads it from the path.
