@@ -407,7 +407,8 @@ def train(
         with tempfile.TemporaryDirectory() as states:
             trainer = _trainer(model, data, Path(states), config, eval_share, seed, candidates, push_to_hub=False)
             report = look(trainer)
-        write_json(output / "dry_run.json", report)
+        if trainer.is_world_process_zero():
+            write_json(output / "dry_run.json", report)
         return report
     states = output / "trainer"
     trainer = _trainer(model, data, states, config, eval_share, seed, candidates)

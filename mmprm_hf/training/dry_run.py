@@ -162,10 +162,12 @@ def _measured_evaluation(trainer: PRMTrainer) -> dict[str, float]:
         loader = trainer.get_eval_dataloader(name if isinstance(trainer.eval_dataset, dict) else None)
         (indices,) = _random_batches(loader, 1, trainer.args.seed)
         trainer.model.eval()
-        start = time.perf_counter()
-        with trainer.accelerator.autocast():
-            trainer.prediction_step(trainer.model, _load(loader, indices), prediction_loss_only=False)
-        _synchronise(trainer.args.device)
+        for _ in range(2):  # the first one warms up
+            start = time.perf_counter()
+            batch = _load(loader, indices)
+            with trainer.accelerator.autocast():
+                trainer.prediction_step(trainer.model, batch, prediction_loss_only=False)
+            _synchronise(trainer.args.device)
         found[name] = (time.perf_counter() - start) / len(indices)
     return found
 
@@ -367,14 +369,20 @@ def _estimated_lines(estimated: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     at_least = "at least " if None in memory.values() else ""
     each, num = estimated["hours_per_evaluation"], estimated["num_evaluations"]
-    evaluations = "no eval rows" if each is None else f"{num} x {each:.4g} hours"
+    evaluations = "no eval rows" if each is None else f"{num} x {_duration(each)}"
     return [
         *lines,
         ("memory, sum", at_least + _bytes(sum(size or 0 for size in memory.values()))),
-        ("training", f"{estimated['train_hours']:.4g} hours"),
+        ("training", _duration(estimated["train_hours"])),
         ("evaluations", evaluations),
-        ("in all", f"{estimated['total_hours']:.4g} hours"),
+        ("in all", _duration(estimated["total_hours"])),
     ]
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.2g} seconds"
 
 
 def _bytes(size: float) -> str:

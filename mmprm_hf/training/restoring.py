@@ -15,17 +15,13 @@ from ..backbones import forget_longer_rows
 
 @contextlib.contextmanager
 def kept_modes(model: nn.Module) -> Iterator[None]:
-    """Every module is in train or eval mode afterwards as it was before; no buffer is an inference tensor."""
+    """Every module is in train or eval mode afterwards as it was before."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
     finally:
         for module, is_training in modes:
             module.training = is_training
-        for module in model.modules():  # one made under inference_mode cannot be part of a backward
-            for name, buffer in module._buffers.items():
-                if buffer is not None and buffer.is_inference():
-                    module._buffers[name] = buffer.clone()
 
 
 @contextlib.contextmanager

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 
+import datasets
 import numpy as np
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from mmprm_hf import stages
+from mmprm_hf.cli import app
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.training.dry_run import (
     _load,
@@ -258,17 +261,48 @@ def test_refusals(tmp_path, tiny_prm_dir, processor, figures):
         dry_run(make_trainer(tmp_path, tiny_prm_dir, processor, None))
 
 
-def test_the_stage_writes_its_report_alone(tmp_path, tiny_prm_dir, figures):
-    import datasets
-
-    rows = [{**row, "images": []} for row in make_rows(figures)]
-    for row in rows:
-        del row["images"]
+@pytest.fixture
+def data(tmp_path, figures):
+    """A folder of rows without figures, and a config."""
+    rows = [{name: value for name, value in row.items() if name != "images"} for row in make_rows(figures)]
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "data" / "train.parquet")
     config = tmp_path / "prm.yaml"
-    config.write_text(yaml.safe_dump({"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 4}))
+    options = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 4, "save_strategy": "no"}
+    config.write_text(yaml.safe_dump(options))
+    return tmp_path / "data", config
+
+
+def test_the_stage_writes_its_report_alone(tmp_path, tiny_prm_dir, data):
+    folder, config = data
     output = tmp_path / "out"
-    report = stages.train(tiny_prm_dir, tmp_path / "data", output, config=config, eval_share=0.3, dry_run=True)
+    report = stages.train(tiny_prm_dir, folder, output, config=config, eval_share=0.3, dry_run=True)
     assert [path.relative_to(output).as_posix() for path in output.rglob("*")] == ["dry_run.json"]
     assert json.loads((output / "dry_run.json").read_text()) == report
     assert report["counted"]["num_steps"] == 4
+
+
+def test_the_verb_prints_a_table_or_json(tmp_path, tiny_prm_dir, data):
+    folder, config = data
+    flags = ["train", "--model", tiny_prm_dir, "--data", folder, "--output", tmp_path / "out", "--config", config]
+    flags = [*map(str, flags), "--dry-run"]
+    table = CliRunner().invoke(app, flags)
+    assert table.exit_code == 0 and "optimizer steps             4\n" in table.stdout
+    found = CliRunner().invoke(app, [*flags, "--json"])
+    assert json.loads(found.stdout)["counted"]["num_steps"] == 4
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dry_run.json"]
+
+
+def test_the_stage_selects_among_candidates(tmp_path, tiny_prm_dir, data):
+    folder, config = data
+    candidates = tmp_path / "candidates.jsonl"
+    marked = [{"steps": ["a", "b"], "answer": "1", "is_correct": True}, {"steps": ["c"], "is_correct": False}]
+    candidates.write_text(json.dumps({"question": "What?", "candidates": marked}) + "\n")
+    options = {"config": config, "candidates": candidates}
+    report = stages.train(tiny_prm_dir, folder, tmp_path / "a", eval_share=0.3, dry_run=True, **options)
+    assert "Scoring the candidate sets at each evaluation is not in the hours." in report["notes"]
+    metrics = stages.train(tiny_prm_dir, folder, tmp_path / "a", eval_share=0.3, **options)
+    assert metrics["eval_best_of_n"] in (0.0, 1.0) and metrics["eval_mean_accuracy"] == 0.5
+    assert json.loads((tmp_path / "a" / "train_metrics.json").read_text()) == metrics
+    assert json.loads((tmp_path / "a" / "train_config.json").read_text())["candidates"] == str(candidates)
+    with pytest.raises(ValueError, match="Found no eval rows in .*candidates are scored at evaluations"):
+        stages.train(tiny_prm_dir, folder, tmp_path / "b", eval_share=0.0, **options)
