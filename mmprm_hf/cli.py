@@ -190,12 +190,25 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of stepwise-supervision rows, such as labels/paths.")],
     output: OutputOption,
     config: ConfigOption = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="JSON lines of judged candidates: best-of-N is a metric of every evaluation.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: rows, tokens, steps, memory and hours.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON for machines.")] = False,
     seed: SeedOption = 0,
 ) -> None:
     """Train a PRM on step labels. Resumes from its newest checkpoint."""
     from .stages import train as run
 
-    print(json.dumps(run(model, data, output, config=config, seed=seed), indent=2))
+    found = run(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
+    if dry_run and not as_json:
+        from .training.dry_run import format_dry_run
+
+        print(f"{format_dry_run(found)}\nnumbers in {output / 'dry_run.json'}")
+    else:
+        print(json.dumps(found, indent=2))
 
 
 @app.command()

@@ -10,9 +10,10 @@ import asyncio
 import dataclasses
 import difflib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import yaml
@@ -41,6 +42,9 @@ from .restructuring.report import compare, summarise
 from .restructuring.rows import FreeFormRow, Outcome
 from .restructuring.run import RestructureConfig
 from .restructuring.run import restructure as restructure_rows
+
+if TYPE_CHECKING:
+    from .training.prm_trainer import PRMTrainer
 
 SEARCHES = {
     "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
@@ -370,8 +374,16 @@ def write_label_rows(
 
 
 def train(
-    model: str, data: Path, output: Path, *, config: Path | None, eval_share: float = 0.02, seed: int = 0
-) -> dict[str, float]:
+    model: str,
+    data: Path,
+    output: Path,
+    *,
+    config: Path | None,
+    eval_share: float = 0.02,
+    seed: int = 0,
+    candidates: Path | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
     """Train a PRM from a policy (or PRM) on stepwise-supervision rows, resume an unfinished run, and save it.
 
     Args:
@@ -382,27 +394,76 @@ def train(
         eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation; for data without a
             validation split, which is used as it is.
         seed: Of the training.
+        candidates: JSON-lines file of candidate sets (`training.best_of_n.read_candidate_sets`) from which the model
+            selects at every evaluation; its metric is ``eval_best_of_n``. None: no such metric.
+        dry_run: Train nothing: count, measure a few batches, and write ``output/dry_run.json`` alone.
 
     Returns:
-        Evaluation metrics.
+        Evaluation metrics; of a dry run its report (`training.dry_run.dry_run`).
     """
+    if dry_run:
+        from .training.dry_run import dry_run as look
+
+        with tempfile.TemporaryDirectory() as states:
+            trainer = _trainer(model, data, Path(states), config, eval_share, seed, candidates, push_to_hub=False)
+            report = look(trainer)
+        if trainer.is_world_process_zero():
+            write_json(output / "dry_run.json", report)
+        return report
+    states = output / "trainer"
+    trainer = _trainer(model, data, states, config, eval_share, seed, candidates)
+    trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
+    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    trainer.save_model(str(output))
+    write_json(output / "train_metrics.json", metrics)
+    counts = {f"num_{split}_rows": _num_given(trainer, split) for split in ("train", "eval")}
+    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
+    resolved["candidates"] = None if candidates is None else str(candidates)
+    resolved |= json.loads(trainer.args.to_json_string())
+    write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
+    return metrics
+
+
+def _trainer(
+    model: str,
+    data: Path,
+    states: Path,
+    config: Path | None,
+    eval_share: float,
+    seed: int,
+    candidates: Path | None,
+    **overrides: Any,
+) -> PRMTrainer:
+    """The trainer of `train`; `overrides` win over the file's options.
+
+    Raises:
+        ValueError: for an unknown option, or candidates without eval rows.
+    """
+    from .training.best_of_n import BestOfNCallback, read_candidate_sets
     from .training.prm_config import PRMConfig
     from .training.prm_trainer import PRMTrainer
 
     (options,) = read_config(config, PRMConfig)
+    callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates))]
     train_rows, eval_rows = _train_and_eval(data, eval_share)
-    states = output / "trainer"
-    args = PRMConfig(output_dir=str(states), seed=seed, **options)
-    trainer = PRMTrainer(model, args, train_dataset=train_rows, eval_dataset=eval_rows if len(eval_rows) else None)
-    trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
-    metrics = trainer.evaluate() if len(eval_rows) else {}
-    trainer.save_model(str(output))
-    write_json(output / "train_metrics.json", metrics)
-    counts = {"num_train_rows": len(train_rows), "num_eval_rows": len(eval_rows)}
-    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
-    resolved |= json.loads(args.to_json_string())
-    write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
-    return metrics
+    if callbacks and not len(eval_rows):
+        raise ValueError(
+            f"Found no eval rows in {data}, and candidates are scored at evaluations. Raise eval_share, or give the "
+            "data a validation split."
+        )
+    args = PRMConfig(output_dir=str(states), seed=seed, **{**options, **overrides})
+    return PRMTrainer(
+        model,
+        args,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows if len(eval_rows) else None,
+        callbacks=callbacks,
+    )
+
+
+def _num_given(trainer: PRMTrainer, split: str) -> int:
+    """Rows of a split, those that were dropped included."""
+    return trainer.num_rows.get(split, 0) + sum(trainer.dropped_rows.get(split, {}).values())
 
 
 def _train_and_eval(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:

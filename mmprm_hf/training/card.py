@@ -172,7 +172,7 @@ def _cost(trainer: PRMTrainer) -> str:
 
 def _curves(history: list[dict[str, Any]]) -> list[str]:
     """Evaluations as a table, a row per step, and the last training loss."""
-    evaluations = [log for log in history if any(key.startswith("eval_") for key in log)]
+    evaluations = _evaluations(history)
     losses = [log for log in history if "loss" in log]
     lines = []
     if losses:
@@ -196,6 +196,18 @@ def _curves(history: list[dict[str, Any]]) -> list[str]:
         cells = [f"{log[name]:.4f}" if name in log else "" for name in names]
         lines.append(f"| {log.get('step', '')} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _evaluations(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations; what a callback logged behind one belongs to it."""
+    found: list[dict[str, Any]] = []
+    for log in history:
+        names = {key for key in log if key.startswith("eval_")}
+        if names and found and found[-1].get("step") == log.get("step") and not names & set(found[-1]):
+            found[-1] = {**found[-1], **log}
+        elif names:
+            found.append(log)
+    return found
 
 
 __all__ = ["changed_arguments", "write_card"]

@@ -18,6 +18,7 @@ from typing import Any
 
 import datasets
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -220,6 +221,12 @@ class PRMTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(batch, lengths=self.train_lengths)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_eval_sampler(eval_dataset)
+        # The stock sampler would look for lengths in columns that raw rows do not have.
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     # Loss
 
