@@ -370,18 +370,28 @@ def write_label_rows(
 
 
 def train(
-    model: str, data: Path, output: Path, *, config: Path | None, eval_share: float = 0.02, seed: int = 0
+    model: str,
+    data: Path,
+    output: Path,
+    *,
+    config: Path | Mapping[str, Any] | None,
+    eval_share: float = 0.02,
+    seed: int = 0,
+    peft_config: Any = None,
 ) -> dict[str, float]:
     """Train a PRM from a policy (or PRM) on stepwise-supervision rows, resume an unfinished run, and save it.
+
+    Several processes may call it together (`accelerate launch`); the first one writes the files.
 
     Args:
         model: Path or hub id of a policy or a PRM.
         data: Folder that `load_dataset` reads, such as ``labels/paths``.
         output: Checkpoint folder; trainer states lie in ``output/trainer``.
-        config: YAML with options of `PRMConfig`.
+        config: YAML with options of `PRMConfig`, or the options themselves.
         eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation; for data without a
             validation split, which is used as it is.
         seed: Of the training.
+        peft_config: As in `PRMTrainer`; what is saved is then the adapter.
 
     Returns:
         Evaluation metrics.
@@ -389,14 +399,22 @@ def train(
     from .training.prm_config import PRMConfig
     from .training.prm_trainer import PRMTrainer
 
-    (options,) = read_config(config, PRMConfig)
+    options = config if isinstance(config, Mapping) else read_config(config, PRMConfig)[0]
     train_rows, eval_rows = _train_and_eval(data, eval_share)
     states = output / "trainer"
     args = PRMConfig(output_dir=str(states), seed=seed, **options)
-    trainer = PRMTrainer(model, args, train_dataset=train_rows, eval_dataset=eval_rows if len(eval_rows) else None)
+    trainer = PRMTrainer(
+        model,
+        args,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows if len(eval_rows) else None,
+        peft_config=peft_config,
+    )
     trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
     metrics = trainer.evaluate() if len(eval_rows) else {}
     trainer.save_model(str(output))
+    if not trainer.is_world_process_zero():
+        return metrics
     write_json(output / "train_metrics.json", metrics)
     counts = {"num_train_rows": len(train_rows), "num_eval_rows": len(eval_rows)}
     resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
