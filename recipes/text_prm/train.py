@@ -27,7 +27,7 @@ from mmprm_hf import PRMConfig, PRMTrainer
 def main() -> None:
     parser = TrlParser((ScriptArguments, PRMConfig, ModelConfig))
     script_args, training_args, model_args = parser.parse_args_and_config()
-    options = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+    options = {"revision": model_args.model_revision}
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, **options)
     model = AutoModelForTokenClassification.from_pretrained(model_args.model_name_or_path, num_labels=2, **options)
     dataset = load_dataset(script_args.dataset_name, name=script_args.dataset_config)
