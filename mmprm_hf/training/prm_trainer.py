@@ -100,7 +100,7 @@ class PRMTrainer(Trainer):
             _apply_liger(model)
             args.use_liger_kernel = False  # the stock trainer knows no kernels for a PRM
         if peft_config is not None:
-            model = with_adapter(model, peft_config)
+            model = with_adapter(model, peft_config, in_float32=args.bf16 or args.fp16)
         self.limits = RowLimits(args.max_length, args.max_prompt_length, args.max_completion_length)
         self.dropped_rows: dict[str, Counter[str]] = {}
         self.num_rows: dict[str, int] = {}

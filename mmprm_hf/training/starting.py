@@ -101,8 +101,12 @@ def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcess
     return model.eval()
 
 
-def with_adapter(model: MMPRMModel, peft_config: Any) -> PreTrainedModel:
-    """The model under an adapter, with head and marker row trained in full."""
+def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = False) -> PreTrainedModel:
+    """The model under an adapter, with head and marker row trained in full.
+
+    Under autocast (`in_float32`) all that is trained is kept in float32, as peft keeps the adapter itself: steps of
+    1e-4 are half a unit in the last place of a bfloat16 weight of 0.03, and smaller ones are rounded away.
+    """
     from peft import get_peft_model
 
     peft_config.modules_to_save = sorted({"score", *(peft_config.modules_to_save or ())})
@@ -111,7 +115,12 @@ def with_adapter(model: MMPRMModel, peft_config: Any) -> PreTrainedModel:
         name = next(name for name, module in model.named_modules() if module is embeddings)
         peft_config.trainable_token_indices = {name.rsplit(".", 1)[-1]: [model.config.marker_token_id]}
     model.enable_input_require_grads()
-    return get_peft_model(model, peft_config)
+    adapted = get_peft_model(model, peft_config)
+    if in_float32:
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return adapted
 
 
 def set_dropout_to_zero(model: nn.Module) -> None:

@@ -1,0 +1,127 @@
+"""The training stage: from a folder of label rows to a checkpoint folder, or to a report of what that would take."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ..data import content_hash
+from ..files import write_json
+from ..training.best_of_n import BestOfNCallback, read_candidate_sets
+from ..training.dry_run import dry_run as look_ahead
+from ..training.prm_config import PRMConfig
+from ..training.prm_trainer import PRMTrainer
+from .options import read_config
+
+
+def train(
+    model: str,
+    data: Path,
+    output: Path,
+    *,
+    config: Path | Mapping[str, Any] | None,
+    eval_share: float = 0.02,
+    seed: int = 0,
+    candidates: Path | None = None,
+    dry_run: bool = False,
+    peft_config: Any = None,
+) -> dict[str, Any]:
+    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, resume an unfinished run, and save it.
+
+    Several processes may call it together (`accelerate launch`); the first one writes the files.
+
+    Args:
+        model: Path or hub id of a policy or a PRM.
+        data: Folder that `load_dataset` reads, such as ``labels/paths``.
+        output: Checkpoint folder; trainer states lie in ``output/trainer``.
+        config: Options of `PRMConfig`: a YAML file, or a mapping of them.
+        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation; for data without a
+            validation split, which is used as it is.
+        seed: Of the training.
+        candidates: JSON-lines file of candidate sets (`training.best_of_n.read_candidate_sets`) from which the model
+            selects at every evaluation; its metric is ``eval_best_of_n``. None: no such metric.
+        dry_run: Train nothing: count, measure a few batches, and write ``output/dry_run.json`` alone.
+        peft_config: As in `PRMTrainer`; what is saved is then the adapter.
+
+    Returns:
+        Evaluation metrics; of a dry run its report (`training.dry_run.dry_run`).
+    """
+    options = dict(config) if isinstance(config, Mapping) else read_config(config, PRMConfig)[0]
+    shared = {"eval_share": eval_share, "seed": seed, "candidates": candidates, "peft_config": peft_config}
+    if dry_run:
+        with tempfile.TemporaryDirectory() as states:
+            trainer = _trainer(model, data, Path(states), {**options, "push_to_hub": False}, **shared)
+            report = look_ahead(trainer)
+        if trainer.is_world_process_zero():
+            write_json(output / "dry_run.json", report)
+        return report
+    states = output / "trainer"
+    trainer = _trainer(model, data, states, options, **shared)
+    trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
+    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    trainer.save_model(str(output))
+    if not trainer.is_world_process_zero():
+        return metrics
+    write_json(output / "train_metrics.json", metrics)
+    counts = {f"num_{split}_rows": _num_given(trainer, split) for split in ("train", "eval")}
+    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
+    resolved["candidates"] = None if candidates is None else str(candidates)
+    resolved |= json.loads(trainer.args.to_json_string())
+    write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
+    return metrics
+
+
+def _trainer(
+    model: str,
+    data: Path,
+    states: Path,
+    options: Mapping[str, Any],
+    *,
+    eval_share: float,
+    seed: int,
+    candidates: Path | None,
+    peft_config: Any,
+) -> PRMTrainer:
+    """The trainer of `train`.
+
+    Raises:
+        ValueError: for candidates without eval rows.
+    """
+    callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates))]
+    train_rows, eval_rows = _train_and_eval(data, eval_share)
+    if callbacks and not len(eval_rows):
+        raise ValueError(
+            f"Found no eval rows in {data}, and candidates are scored at evaluations. Raise eval_share, or give the "
+            "data a validation split."
+        )
+    return PRMTrainer(
+        model,
+        PRMConfig(output_dir=str(states), seed=seed, **options),
+        train_dataset=train_rows,
+        eval_dataset=eval_rows if len(eval_rows) else None,
+        callbacks=callbacks,
+        peft_config=peft_config,
+    )
+
+
+def _num_given(trainer: PRMTrainer, split: str) -> int:
+    """Rows of a split, those that were dropped included."""
+    return trainer.num_rows.get(split, 0) + sum(trainer.dropped_rows.get(split, {}).values())
+
+
+def _train_and_eval(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """The dataset's own train and validation splits, or the train split divided by a hash of `problem_id`."""
+    splits = datasets.load_dataset(str(data))
+    if "validation" in splits:
+        return splits["train"], splits["validation"]
+    rows = splits["train"]
+    is_eval = [
+        int(content_hash(problem_id, length=8), 16) % 1000 < 1000 * eval_share for problem_id in rows["problem_id"]
+    ]
+    eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
+    return rows.select([index for index, held_out in enumerate(is_eval) if not held_out]), eval_rows

@@ -1,0 +1,61 @@
+"""How large a batch is: rows (paths), packed rows and their tokens, and the accumulation that makes 512 paths a step.
+
+python recipes/mm_prm_8b/count.py --model out/start --data out/labels/paths --config recipes/mm_prm_8b/prm_packed.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+from train import AdapterConfig
+
+from mmprm_hf.models import MMPRMProcessor
+from mmprm_hf.stages import read_config
+from mmprm_hf.training.prm_config import PRMConfig
+from mmprm_hf.training.rows import RowLimits, TokenCounter, check_rows
+from mmprm_hf.training.tree_groups import group_rows
+
+
+def count(model: str, data: Path, config: Path, num_processes: int, paths_a_step: int) -> dict[str, Any]:
+    """What the trainer would make of the rows; reads the processor, not the weights."""
+    options, _ = read_config(config, PRMConfig, AdapterConfig)
+    limits = {name: options.get(name, getattr(PRMConfig, name)) for name in ("max_length", "max_packed_length")}
+    batch = options.get("per_device_train_batch_size", PRMConfig.per_device_train_batch_size)
+    rows, processor = datasets.load_dataset(str(data), split="train"), MMPRMProcessor.from_pretrained(model)
+    checked = check_rows(rows, processor, limits=RowLimits(limits["max_length"]), on_bad_row="drop", quiet=False)
+    if not checked.kept:
+        raise ValueError(f"None of {len(rows)} rows can be trained on: {dict(checked.dropped)}.")
+    groups = group_rows(rows.select(checked.kept), TokenCounter(processor), limits["max_packed_length"], quiet=False)
+    paths_a_row = len(checked.kept) / len(groups)
+    return {
+        "paths": len(checked.kept),
+        "dropped": dict(checked.dropped),
+        "tokens": sum(checked.lengths),
+        "longest_path": max(checked.lengths),
+        "packed_rows": len(groups),
+        "packed_tokens": sum(group.num_tokens for group in groups),
+        "paths_a_packed_row": round(paths_a_row, 2),
+        "gradient_accumulation_steps": {
+            "packing: false": max(1, round(paths_a_step / (batch * num_processes))),
+            "packed": max(1, round(paths_a_step / (batch * num_processes * paths_a_row))),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="what start.py wrote, or any PRM")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--num-processes", type=int, default=8)
+    parser.add_argument("--paths-a-step", type=int, default=512)
+    args = parser.parse_args()
+    print(json.dumps(count(args.model, args.data, args.config, args.num_processes, args.paths_a_step), indent=2))
+
+
+if __name__ == "__main__":
+    main()
