@@ -73,6 +73,10 @@ class PRMConfig(TrainingArguments):
         True, "Freeze the vision tower and keep it in eval mode; projector and decoder train."
     )
     disable_dropout: bool = _option(True, "Set every dropout of the model to 0.")
+    model_dtype: str | None = _option(
+        None,
+        "Dtype that a path's weights are loaded in, auto for their own. None: float32, or their own under an adapter.",
+    )
     marker_token: str = _option("<prm>", "Step marker, when the PRM is built from a policy.")
     positive_token: str = _option("Yes", "Token of a right step, when the PRM is built from a policy.")
     negative_token: str = _option("No", "Token of a wrong step, when the PRM is built from a policy.")

@@ -91,7 +91,9 @@ class PRMTrainer(Trainer):
         set_seed(args.seed)
         name = str(model) if isinstance(model, (str, os.PathLike)) else model.config._name_or_path
         self.base_model_name = name or None
-        model, processor = model_and_processor(model, processing_class, args)
+        # Steps of 1e-6 are rounded away in bfloat16 weights: what is trained whole is trained in float32.
+        dtype = args.model_dtype or ("float32" if peft_config is None else "auto")
+        model, processor = model_and_processor(model, processing_class, args, dtype=dtype)
         if args.disable_dropout:
             set_dropout_to_zero(model)
         if args.freeze_vision and isinstance(model, MMPRMModel):

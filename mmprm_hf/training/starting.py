@@ -17,7 +17,9 @@ from .prm_config import PRMConfig
 logger = logging.getLogger(__name__)
 
 
-def model_and_processor(model: Any, processing_class: Any, args: PRMConfig) -> tuple[PreTrainedModel, MMPRMProcessor]:
+def model_and_processor(
+    model: Any, processing_class: Any, args: PRMConfig, *, dtype: str = "float32"
+) -> tuple[PreTrainedModel, MMPRMProcessor]:
     """The PRM and its processor.
 
     Args:
@@ -25,6 +27,7 @@ def model_and_processor(model: Any, processing_class: Any, args: PRMConfig) -> t
             as TRL's trainer took it (its head becomes the PRM's); or a path or hub id of a PRM or a policy.
         processing_class: The PRM's processor, or the policy's processor or tokenizer; None loads it from the path.
         args: Names the marker and the two tokens of a PRM that is built.
+        dtype: Of a PRM loaded from a path, "auto" for the checkpoint's own.
 
     Raises:
         ValueError: for a model object without its processor, or one that cannot be or become a PRM.
@@ -35,9 +38,9 @@ def model_and_processor(model: Any, processing_class: Any, args: PRMConfig) -> t
     is_prm_processor = isinstance(processing_class, MMPRMProcessor)
     if AutoConfig.from_pretrained(model).model_type == MMPRMConfig.model_type:
         processor = processing_class if is_prm_processor else MMPRMProcessor.from_pretrained(model)
-        return MMPRMModel.from_pretrained(model), processor
+        return MMPRMModel.from_pretrained(model, dtype=dtype), processor
     processor = processing_class if is_prm_processor else _processor_of(processing_class or model, args)
-    return MMPRMModel.from_policy(model, processor), processor
+    return MMPRMModel.from_policy(model, processor, dtype=dtype), processor
 
 
 def _from_object(model: Any, processing_class: Any, args: PRMConfig) -> tuple[PreTrainedModel, MMPRMProcessor]:

@@ -230,3 +230,20 @@ def test_a_collator_of_ones_own_needs_labels_only(tmp_path, tiny_prm_dir, rows):
         log.get("loss") for log in expected.state.log_history
     ]
     assert trainer.evaluate()["eval_num_steps"] > 0
+
+
+def test_what_is_trained_whole_is_trained_in_float32(tmp_path, tiny_prm_dir, rows):
+    folder = tmp_path / "bf16"
+    MMPRMModel.from_pretrained(tiny_prm_dir).to(torch.bfloat16).save_pretrained(folder)
+    MMPRMProcessor.from_pretrained(tiny_prm_dir).save_pretrained(folder)
+    args = make_args(tmp_path, max_steps=1, save_strategy="no", bf16=True, learning_rate=1e-6)
+    trainer = PRMTrainer(str(folder), args, train_dataset=rows)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.train()
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    moved = [
+        float((p != before[name]).float().mean()) for name, p in trainer.model.named_parameters() if name in before
+    ]
+    assert sum(moved) / len(moved) > 0.9
+    own = PRMTrainer(str(folder), make_args(tmp_path, model_dtype="auto"), train_dataset=rows)
+    assert own.model.dtype == torch.bfloat16
