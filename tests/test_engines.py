@@ -142,7 +142,7 @@ def test_bad_problems_name_their_id(tiny_policy, tiny_processor, figures, tmp_pa
         "does not exist": Problem("bad", "q", (tmp_path / "missing.png",)),
         "cannot be read": Problem("bad", "q", (str(corrupt),)),
         r"cannot be read \(.*trunc": Problem("bad", "q", (str(truncated),)),
-        "figure is a int": Problem("bad", "q", (3,)),
+        "Found an image of type int": Problem("bad", "q", (3,)),
         r"question contains the control token '<image>'": Problem("bad", "what is <image>?", (figures[0],)),
     }
     for message, problem in cases.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Problems whose encoded figures are kept: a search asks for the same ones again and again.
-_NUM_CACHED_PROBLEMS = 256
+_NUM_CACHED_PROBLEMS = 1024
 
 
 def load_problem_image(problem_id: str, image: Any) -> Image:

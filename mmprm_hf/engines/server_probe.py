@@ -6,6 +6,7 @@ would be that of another question.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mmprm_hf.engines.chat import ChatModel, ChatReply
@@ -18,6 +19,7 @@ PROBE_QUESTION = "How much is two plus three?"
 # No blank at its end: templates strip it, and some servers then miss the text they are to continue.
 _HALF_STEP = "Adding the two numbers"
 _ONE_TOKEN = "The"  # in practically every vocabulary
+_ROLE = re.compile(r"^(assistant|model|bot|ai)\s+", re.IGNORECASE)
 _IGNORED = "it answers as if the opened turn were closed and a new one begun"
 
 
@@ -60,8 +62,8 @@ class ServerProbe:
 
         Two signs decide: the same turn left open has a shorter prompt than closed and followed by a new one, and what
         continues a half-written step does not open another. Where they disagree (a server that continues the last turn
-        unasked; a policy that writes anything), an open turn of one token must lengthen the question by just that.
-        Without counts of tokens the greedy texts decide.
+        unasked; a policy that writes anything), an open turn of one token must lengthen the question by no more than
+        that. Without counts of tokens the greedy texts decide.
 
         Args:
             num_question_tokens: What `check` returned.
@@ -92,7 +94,9 @@ class ServerProbe:
         if is_shorter != self._starts_anew(half, left_open):
             return None if is_shorter else _IGNORED
         one_token = await self._ask(_ONE_TOKEN, continues=True)
-        return None if one_token.num_prompt_tokens - num_question_tokens == 1 else _IGNORED
+        # Less than one more where the question's own prompt opens the turn with more than a header (<think>); a turn
+        # that is closed takes two more at least.
+        return None if one_token.num_prompt_tokens - num_question_tokens <= 1 else _IGNORED
 
     async def _why_not_by_text(self, half: str) -> str | None:
         greedy = SamplingConfig(temperature=0)
@@ -103,7 +107,8 @@ class ServerProbe:
 
     def _starts_anew(self, half: str, reply: ChatReply) -> bool:
         text = reply.choices[0].text.removeprefix(half)  # some servers send the opened turn back
-        return text.lstrip().startswith(self._step_format.step_open)
+        # A turn that is closed without a header for the next one: the model writes the header's name itself.
+        return _ROLE.sub("", text.lstrip()).startswith(self._step_format.step_open)
 
     async def _ask(
         self, opened: str | None, *, continues: bool = False, sampling: SamplingConfig | None = None

@@ -26,6 +26,7 @@ from mmprm_hf.labelling.omegaprm import Verifier
 from mmprm_hf.labelling.progress import Progress
 from mmprm_hf.labelling.run_folder import FolderInUseError, RunFolder, read_trees
 from mmprm_hf.labelling.run_health import (
+    MIN_FOR_SHARE,
     NothingLabelledError,
     ProblemUndecidedError,
     RunHealth,
@@ -207,10 +208,11 @@ class _Run:
         shares = {key: (facts.num_undecided, facts.num_complete) for key, facts in folder.trees.items()}
         self.health = RunHealth(shares, settings.max_undecided)
         for key, cost in folder.costs.items():
-            self.health.add_judged(key, cost.get("num_solutions_undecided", 0), cost.get("num_solutions_judged", 0))
+            self.health.note_judged(key, cost.get("num_solutions_undecided", 0), cost.get("num_solutions_judged", 0))
         self.problems: dict[str, str | None] = {}  # id -> key, in order; None where a figure cannot be read
         self._id_of_key: dict[str, str] = {}  # of equal problems the first
         self._num_resumed = self._num_duplicates = 0
+        self._num_failed_by_judge = 0  # without a tree in between
         self._to_retry: list[Problem] = []  # failed by the engine's fault in this pass
         self._taking = asyncio.Lock()
         self._engine_retries_before = self._engine_retries()
@@ -298,6 +300,7 @@ class _Run:
             num_complete = tree.num_rollouts - tree.num_incomplete
             if tree.num_undecided > settings.max_undecided * num_complete:
                 raise ProblemUndecidedError(problem.id, tree.num_undecided, num_complete, settings.max_undecided)
+            self.health.check_problem_judged(problem.id, journal.costs)
         except RunStoppedError:
             raise
         except Exception as error:  # noqa: BLE001 (the one recording boundary: a reason, not a crash)
@@ -307,9 +310,11 @@ class _Run:
         self.folder.add_tree(dataclasses.replace(tree, problem_key=key), cost)
         journal.delete()
         self.session.num_trees += 1
+        self._num_failed_by_judge = 0
         self.progress.advance()
         self.health.add_tree(key, tree.num_undecided, num_complete)
-        self.health.add_judged(key, cost["num_solutions_undecided"], cost["num_solutions_judged"])
+        self.health.note_judged(key, cost["num_solutions_undecided"], cost["num_solutions_judged"])
+        self.health.check_judged(MIN_FOR_SHARE)
 
     def _fail(self, problem: Problem, journal: ProblemJournal | None, error: Exception) -> None:
         """Record a problem without a tree; its journal stays."""
@@ -322,6 +327,13 @@ class _Run:
         self.folder.add_failure(problem.id, key, error, cost)
         if isinstance(error, RequestFailedError):
             self._to_retry.append(problem)
+        if isinstance(error, EngineUnavailableError):  # not of the engine, whose faults are told apart: of a judge
+            self._num_failed_by_judge += 1
+            if self._num_failed_by_judge >= self.settings.tolerance.max_engine_failures:
+                raise EngineFailedError(
+                    f"{self._num_failed_by_judge} problems failed with no tree in between, last with {error} Start the "
+                    "run again when the server is back: no rollout is paid for twice."
+                ) from error
         self.health.add_failure(problem.id, key, error, journal)
 
     def _on_answer(self, rollouts: tuple[Rollout, ...]) -> None:

@@ -91,7 +91,7 @@ def estimate_folder(
     """
     folder = Path(folder)
     costs = {row["problem_key"]: row for _, _, row in read_lines(folder / "ledger.jsonl")}
-    keys = [problem_key(problem) for problem in sample]
+    keys = [_key(problem) for problem in sample]
     labelled = LabelledProblems(sample)
     trees = [dataclasses.replace(t, rollouts=()) for t in TreeFile(folder / "trees.jsonl") if labelled.has(t)]
     num_rows_of: dict[str, int] = {}
@@ -102,7 +102,7 @@ def estimate_folder(
     sampled, seen = [], set()
     for key in keys:
         # An equal problem is labelled once: the second one costs nothing and gives nothing.
-        is_first = key not in seen
+        is_first = key is not None and key not in seen
         seen.add(key)
         cost = costs.get(key, {}) if is_first else {}
         num_rows, is_mixed = rows_of_key.get(key, (0, False))
@@ -116,6 +116,14 @@ def estimate_folder(
         )
     sessions = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["sessions"]
     return predict(sampled, [session for session in sessions if session["num_requests"]], num_problems, prices)
+
+
+def _key(problem: Problem) -> str | None:
+    """The problem's key, None if a figure cannot be read (it failed at no cost)."""
+    try:
+        return problem_key(problem)
+    except ValueError:
+        return None
 
 
 def predict(

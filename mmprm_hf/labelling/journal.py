@@ -257,7 +257,7 @@ class JournaledStepJudge:
         Raises:
             ValueError: if the judge does not answer for every step.
         """
-        missing = [solution for solution in solutions if solution not in self._journal.step_verdicts]
+        missing = [s for s in dict.fromkeys(solutions) if s not in self._journal.step_verdicts]
         if self._booked is None:
             self._booked = usage_of(self._judge, problem.id)
         groups = [[s] for s in missing] if getattr(self._judge, "one_by_one", False) else [missing]

@@ -69,6 +69,10 @@ def write_label_dataset(
     found = list(trees) if isinstance(trees, Iterator) else trees
     labelled = LabelledProblems(problems)
     num_left_out, judge = 0, JudgeCounts(config.consensus_threshold)
+    # Paths first: trees that give none leave the folder as it was.
+    counts, num_dropped = LabelCounts(), Counter()
+    path_rows = _path_rows(labelled, _Trees(found, labelled), folder, config, counts, num_dropped)
+    num_rows = write_splits(folder / "paths", path_rows, label_features())
 
     def tree_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         nonlocal num_left_out
@@ -80,18 +84,13 @@ def write_label_dataset(
             split = split_of(labelled.of(tree), config.validation_share, config.seed)
             yield split, tree_to_row(tree, rollouts=config.tree_rollouts)
 
-    write_splits(folder / "trees", tree_rows(), tree_features(rollouts=config.tree_rollouts))
+    write_splits(folder / "trees", tree_rows(), tree_features(rollouts=config.tree_rollouts), rows_in_memory=16)
     if num_left_out:
         logger.warning(
             "%d trees in %s belong to no problem given, or to an earlier version of one; they give no rows.",
             num_left_out,
             folder,
         )
-    kept = _Trees(found, labelled)
-    counts, num_dropped = LabelCounts(), Counter()
-    num_rows = write_splits(
-        folder / "paths", _path_rows(labelled, kept, folder, config, counts, num_dropped), label_features()
-    )
     write_readme(folder)
     statistics = {
         **counts.statistics(),
@@ -139,9 +138,11 @@ def _figure(image: Any) -> Any:
     """A figure as `datasets` stores it, without a second lossy compression: Pillow images become PNG."""
     from PIL import Image
 
+    from mmprm_hf.models.images_mm_prm import upright
+
     if not isinstance(image, Image.Image):
         return image
-    buffer = io.BytesIO()
+    image, buffer = upright(image), io.BytesIO()  # a PNG has no tag that would turn it
     (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, format="PNG")
     return {"bytes": buffer.getvalue(), "path": None}
 
@@ -162,7 +163,11 @@ def _check_rows(num_train: int, num_validation: int, folder: Path, config: Label
 
 
 def write_splits(
-    folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], features: datasets.Features
+    folder: Path,
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    features: datasets.Features,
+    *,
+    rows_in_memory: int | None = None,
 ) -> dict[str, int]:
     """Write rows to ``folder/{split}.parquet`` as they come, figures embedded.
 
@@ -170,6 +175,7 @@ def write_splits(
         folder: Made if absent; parquet files of splits without rows are removed from it.
         rows: Pairs of a split's name ("train" or "validation") and a row.
         features: Of the rows.
+        rows_in_memory: The most rows of a split held before they are written; None: as many as `datasets` finds right.
 
     Returns:
         Rows per split, splits without rows left out.
@@ -184,7 +190,12 @@ def write_splits(
         with contextlib.ExitStack() as stack:
             for split, row in rows:
                 if split not in writers:
-                    writer = ParquetWriter(features=features, path=str(drafts[split]), embed_local_files=True)
+                    writer = ParquetWriter(
+                        features=features,
+                        path=str(drafts[split]),
+                        embed_local_files=True,
+                        writer_batch_size=rows_in_memory,
+                    )
                     writers[split] = stack.enter_context(writer)
                 writers[split].write(features.encode_example(row))
                 num_rows[split] += 1
@@ -227,7 +238,8 @@ def _configs(folder: Path) -> list[dict[str, Any]]:
         if files:
             digest = hashlib.sha256()
             for file in files:
-                digest.update((folder / file["path"]).read_bytes())
+                with (folder / file["path"]).open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
             config = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
             configs.append({**config, **({"default": True} if not configs else {})})
     return configs

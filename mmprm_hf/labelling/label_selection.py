@@ -114,7 +114,8 @@ def iter_label_rows(
 
     Args:
         problems: Their problems.
-        trees: Trees, those of one problem next to each other; with `bis_share` below 1 they are gone through twice.
+        trees: Trees, those of one problem next to each other; with `bis_share` below 1 they are gone through twice
+            (an iterator, which cannot be, is listed).
         config: The rules.
         num_dropped: Rows dropped by each of `DROP_RULES` are added here.
 
@@ -123,6 +124,7 @@ def iter_label_rows(
     """
     is_kept = None
     if config.bis_share < 1:
+        trees = list(trees) if isinstance(trees, Iterator) else trees
         is_kept = _best_train_rows(_capped_rows(problems, trees, config, Counter()), config)
     number = 0
     for _, split, rows in _capped_rows(problems, trees, config, num_dropped):
@@ -177,8 +179,8 @@ def _stratum(name: str, row: Mapping[str, Any], problem: Problem) -> Hashable:
 def split_of(problem: Problem, validation_share: float, seed: int = 0) -> Split:
     """Return the side a problem falls on, from its split group (``meta["split_group"]``; without one, its question).
 
-    Problems of one group, and problems with one question, are never on both sides. A larger share keeps what a
-    smaller one held out.
+    Problems of one group, and problems without one that have the same question, are never on both sides. A larger share
+    keeps what a smaller one held out.
 
     Args:
         problem: The problem.

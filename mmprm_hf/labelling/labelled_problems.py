@@ -13,12 +13,18 @@ class LabelledProblems:
     """Problems by id. Of a lazy sequence no more than one is held at a time.
 
     Args:
-        problems: Problems with distinct ids; a sequence is read again and again, anything else is listed.
+        problems: Problems; a sequence is read again and again, anything else is listed.
+
+    Raises:
+        ValueError: if an id appears twice.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._problems = problems if isinstance(problems, Sequence) else list(problems)
-        self._index = {problem.id: index for index, problem in enumerate(self._problems)}
+        self._index: dict[str, int] = {}
+        for index, problem in enumerate(self._problems):
+            if self._index.setdefault(problem.id, index) != index:
+                raise ValueError(f"Problem id {problem.id!r} appears twice. Trees name their problem by id.")
         self._keys: dict[str, str | None] = {}
 
     def __len__(self) -> int:

@@ -188,7 +188,7 @@ async def _bisect(draft: TreeDraft, pool: _CandidatePool, prefix: Prefix, soluti
         num_correct, num_decided = draft.counts(target)
         if not num_decided:
             return True  # nothing known of this prefix: leave the rollout, the budget may serve others
-        if num_correct:
+        if num_correct or draft.record(target).is_reached:
             low = middle
         else:
             high = middle

@@ -15,7 +15,7 @@ from mmprm_hf.labelling.journal import ProblemJournal
 from mmprm_hf.labelling.omegaprm import NothingJudgedError
 
 # The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
-_MIN_ROLLOUTS_FOR_SHARE = 200
+MIN_FOR_SHARE = 200
 # So many problems without one tree (an engine's faults apart), and the run stops: something is wrong in all of them.
 MAX_FAILURES_BEFORE_TREE = 20
 _MAX_SAMPLE_CHARS = 300
@@ -27,6 +27,10 @@ class TooManyUndecidedError(RunStoppedError):
 
 class NothingLabelledError(RunStoppedError):
     """Not one problem gave a tree."""
+
+
+class JudgeSilentError(RuntimeError):
+    """A step judge said nothing on most solutions of one problem: it gets no tree, and is judged again next time."""
 
 
 class ProblemUndecidedError(RuntimeError):
@@ -104,17 +108,24 @@ class RunHealth:
         if not self._has_tree and num_failed >= MAX_FAILURES_BEFORE_TREE:
             raise self.nothing_labelled()
 
-    def add_judged(self, key: str, num_undecided: int, num_judged: int) -> None:
-        """Count a problem's solutions that a step judge looked at, and those on which it said nothing.
-
-        Raises:
-            TooManyUndecidedError: if the run's share is too large.
-        """
+    def note_judged(self, key: str, num_undecided: int, num_judged: int) -> None:
+        """Count a problem's solutions that a step judge looked at, and those on which it said nothing."""
         before = self._judged.get(key, (0, 0))
         self._judged[key] = (num_undecided, num_judged)
         self._num_judged_undecided += num_undecided - before[0]
         self._num_judged += num_judged - before[1]
-        self.check_judged(_MIN_ROLLOUTS_FOR_SHARE)
+
+    def check_problem_judged(self, problem_id: str, costs: Mapping[str, int]) -> None:
+        """Raise if the step judge said nothing on most of a problem's solutions: it is judged again by the next run.
+
+        Raises:
+            JudgeSilentError: if that is the case, and more than `max_undecided`.
+        """
+        num_undecided, num_judged = costs["num_solutions_undecided"], costs["num_solutions_judged"]
+        if num_undecided > max(self.max_undecided, 0.5) * num_judged:
+            raise JudgeSilentError(
+                f"Problem {problem_id!r}: the step judge said nothing on {num_undecided} of {num_judged} solutions."
+            )
 
     def check_judged(self, min_solutions: int = 1) -> None:
         """Raise if the step judge said nothing on too large a share of at least `min_solutions` solutions."""
@@ -122,8 +133,9 @@ class RunHealth:
         if num_judged >= min_solutions and num_undecided > self.max_undecided * num_judged:
             raise TooManyUndecidedError(
                 f"The step judge said nothing on {num_undecided} of {num_judged} solutions, above "
-                f"max_undecided={self.max_undecided}: its labels would be unchecked. Look at its replies, give it more "
-                "tokens or another model, or raise max_undecided, then start the run again: what it decided is kept."
+                f"max_undecided={self.max_undecided}: its labels would be unchecked. Look at its replies. A "
+                "judge with more tokens or another model makes another run, in a folder of its own; with max_undecided "
+                "raised this one goes on."
             )
 
     def check_undecided(self, min_rollouts: int = 1) -> None:
@@ -158,7 +170,7 @@ class RunHealth:
         self._shares[key] = (num_undecided, num_complete)
         self._num_undecided += num_undecided - before[0]
         self._num_complete += num_complete - before[1]
-        self.check_undecided(_MIN_ROLLOUTS_FOR_SHARE)
+        self.check_undecided(MIN_FOR_SHARE)
 
     def _undecided_example(self) -> str:
         return "" if self._undecided is None else f"; an undecided answer: {_shortened(self._undecided)!r}"

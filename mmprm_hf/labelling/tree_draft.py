@@ -58,7 +58,8 @@ class PrefixRecord:
             rollouts among which one is wrong for certain too many are wrong, of the others too few.
         leaf_correct, leaf_decided: Whole solutions that end exactly here; they stand in where nothing was estimated.
         num_visits: How often the search selected it.
-        is_reached: A right rollout passes through it, wherever it was drawn from: its success probability is above 0.
+        is_reached: A right rollout passes through it, wherever it was drawn from: its success probability is above 0,
+            whatever its own samples say.
         is_estimated: True once an estimate was made.
     """
 
@@ -84,10 +85,7 @@ class PrefixRecord:
         if not self.is_estimated:
             return self.leaf_correct, self.leaf_decided
         num_correct, num_decided = self.free_counts if reuse_rollouts else (0, 0)
-        num_correct, num_decided = self.drawn_correct + num_correct, self.drawn_decided + num_decided
-        if self.is_reached and num_decided and not num_correct:
-            return 1, num_decided + 1  # no sample reached a right answer, but one is known: it counts as a sample
-        return num_correct, num_decided
+        return self.drawn_correct + num_correct, self.drawn_decided + num_decided
 
 
 class TreeDraft:

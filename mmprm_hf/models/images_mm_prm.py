@@ -32,12 +32,23 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
         raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
     try:
         opened = image if isinstance(image, Image.Image) else Image.open(image)
-        if opened.getexif().get(_ORIENTATION, 1) != 1:  # a photograph's pixels may lie on their side
-            opened = ImageOps.exif_transpose(opened)
+        opened = upright(opened)
         return opened.convert("RGB") if decode else opened
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
         raise ValueError(f"Image {name!r} cannot be read ({error}). Give a whole image file or a PIL image.") from error
 
 
-__all__ = ["load_image"]
+def upright(image: Image.Image) -> Image.Image:
+    """The image as it is to be seen: the pixels of a photograph may lie on their side, as its Exif tells."""
+    try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        return ImageOps.exif_transpose(image)
+    except OSError:  # the pixels themselves are cut
+        raise
+    except Exception:  # noqa: BLE001 (whatever Pillow makes of broken metadata: the pixels are whole)
+        return image
+
+
+__all__ = ["load_image", "upright"]

@@ -208,8 +208,9 @@ class LabelProblems(PipelineStep):
                 summary = asyncio.run(self._label(data, folder, rank))
             else:
                 target = get_datafolder(f"{self.output.rstrip('/')}/{place}")
-                if not (folder / "run.json").exists():
-                    copy_files(target, get_datafolder(str(folder)))
+                here = get_datafolder(str(folder))
+                if not here.exists("run.json") or num_tree_bytes(target) > num_tree_bytes(here):
+                    copy_files(target, here)  # the rank went on elsewhere since this disk saw it, if it ever did
                 summary = asyncio.run(self._label_and_copy(data, folder, target, rank))
         if summary is not None:
             for name in ("num_trees", "num_failed", "num_mixed", "num_rollouts", "tokens_in", "tokens_out"):
@@ -306,6 +307,11 @@ def summary_of_failures(folder: Path, asked: Set[str]) -> LabelSummary | None:
     if any(errors.get(problem_id) == RequestFailedError.__name__ for problem_id in asked):
         return None
     return LabelSummary(**{**found, "sessions": tuple(found["sessions"])})
+
+
+def num_tree_bytes(folder: Any) -> int:
+    """Size of a rank's trees in a datatrove folder; they only grow."""
+    return folder.size(TREES) if folder.exists(TREES) else 0
 
 
 def copy_files(source: Any, target: Any) -> None:

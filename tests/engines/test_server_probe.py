@@ -12,6 +12,7 @@ from stub_server import StubServer, is_probe
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, EngineUnavailableError, RolloutRequest, SamplingConfig
+from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.labelling import omegaprm
 from mmprm_hf.labelling.driver import EngineFailedError, label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
@@ -191,3 +192,42 @@ def test_a_run_holds_the_mode_found_and_refuses_a_server_of_another(tmp_path):
         label(tmp_path, engine_for(server, prefill="continue"))  # the same run
         with pytest.raises(ValueError, match="trees of another run"):
             label(tmp_path, engine_for(other))
+
+
+class CountedChat:
+    """A chat model with a template of tokens by the word: what it is told decides what stands in the prompt."""
+
+    identity = {"model": "counted"}
+
+    def __init__(self, *, closes, header=2, opening=0, reply="gives 5", echo=""):
+        self.closes, self.header, self.opening, self.reply, self.echo = closes, header, opening, reply, echo
+
+    async def complete(self, messages, *, continue_final_message=False, **settings):
+        num_tokens, last = 10, messages[-1]
+        if last["role"] == "assistant":
+            num_tokens += self.header + len(last["content"].split())
+            if not continue_final_message or self.closes == "always":
+                num_tokens += 2 + self.header + self.opening
+            elif self.closes == "without a header":
+                num_tokens += 2
+        else:
+            num_tokens += self.header + self.opening
+        return ChatReply((ChatChoice(self.reply, "stop", 4),), num_tokens)
+
+
+@pytest.mark.parametrize(
+    ("chat", "prefill"),
+    [
+        (CountedChat(closes="unasked"), "continue"),
+        (CountedChat(closes="always", reply="<step>A"), "user"),
+        # Reads `add_generation_prompt` alone: the prompt is shorter, and the model writes the role itself.
+        (CountedChat(closes="without a header", reply="assistant\n<step>A"), "user"),
+        # Opens fresh turns with more than a header, and its policy likes to open steps.
+        (CountedChat(closes="unasked", opening=2, reply="<step>A"), "continue"),
+    ],
+    ids=["continues", "ignores", "half", "thinks"],
+)
+def test_what_a_template_adds_tells_servers_apart(chat, prefill):
+    engine = EndpointEngine(chat)
+    asyncio.run(engine.prepare())
+    assert engine.prefill == prefill

@@ -7,13 +7,13 @@ import json
 import pytest
 from pure_runs import FLAT, PROBLEMS, PureEngine, label
 
-from mmprm_hf.data import Verdict
+from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines import EngineUnavailableError
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.labelling import flat_mc
 from mmprm_hf.labelling.chat_judge import ChatStepJudge
 from mmprm_hf.labelling.consensus import ConsensusSearch
-from mmprm_hf.labelling.driver import TooManyUndecidedError, read_trees
+from mmprm_hf.labelling.driver import EngineFailedError, TooManyUndecidedError, read_trees
 
 
 class Critic:
@@ -45,7 +45,8 @@ def test_what_a_judge_said_is_not_asked_again_and_all_of_it_is_booked(tmp_path):
     whole = Critic()
     expected = run(tmp_path / "whole", whole)
     first, second = Critic(lifetime=9), Critic()
-    run(tmp_path / "cut", first)  # problems whose judge is gone fail, and are tried again by the next run
+    with pytest.raises(EngineFailedError, match="3 problems failed with no tree in between, last with the critic"):
+        run(tmp_path / "cut", first)
     resumed = run(tmp_path / "cut", second)
     assert (tmp_path / "cut" / "trees.jsonl").read_bytes() == (tmp_path / "whole" / "trees.jsonl").read_bytes()
     assert len(first.asked) == 9 and 0 < len(second.asked) < len(whole.asked)
@@ -84,3 +85,25 @@ def test_what_it_left_open_is_asked_again_when_the_problem_is(tmp_path):
     assert mumbling.asked[0] in after.asked
     assert summary.step_judge_calls == len(after.asked) + 1
     assert summary.num_solutions_judged == len(after.asked) and summary.num_solutions_undecided == 0
+
+
+def test_a_run_goes_on_whatever_the_order_of_what_was_left_open(tmp_path):
+    """A ledger that begins with undecided solutions is within the limit as a whole."""
+    problems = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(150)]
+    run(tmp_path, Critic(mumbles=9), problems)
+    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    rows.sort(key=lambda row: -row["num_solutions_undecided"])
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again = Critic()
+    summary = run(tmp_path, again, problems)
+    assert len(again.asked) < 10, "only those of problems on which it had said nothing at all"
+    assert summary.num_trees == 150 and summary.num_solutions_undecided > 10
+
+
+def test_a_problem_that_a_mute_judge_left_open_is_judged_again(tmp_path):
+    with pytest.raises(Exception, match="said nothing on 2 of 2 solutions"):
+        run(tmp_path, Critic(mumbles=1), PROBLEMS[:2])
+    assert not read_trees(tmp_path)
+    healed = Critic()
+    summary = run(tmp_path, healed, PROBLEMS[:2])
+    assert summary.num_trees == 2 and summary.num_solutions_undecided == 0 and healed.asked

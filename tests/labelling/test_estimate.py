@@ -10,7 +10,6 @@ import pytest
 from pure_runs import PureEngine, label
 from typer.testing import CliRunner
 
-from mmprm_hf import stages
 from mmprm_hf.cli import app
 from mmprm_hf.data import Problem, Rollout, content_hash
 from mmprm_hf.labelling.driver import read_trees
@@ -18,6 +17,7 @@ from mmprm_hf.labelling.estimate import Prices, _total, choose_sample, estimate_
 from mmprm_hf.labelling.label_rows import paths_to_rows
 from mmprm_hf.labelling.ledger import COSTS
 from mmprm_hf.nano.world import problems as nano_problems
+from mmprm_hf.stages import label_stage
 
 SESSION = {"seconds": 100.0, "num_requests": 10, "num_rollouts": 400, "tokens_out": 50_000}
 
@@ -119,7 +119,7 @@ class NanoEngine(PureEngine):
 
 
 def test_the_command_estimates_then_labels_the_rest(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "_engine", lambda policy, url, sampling: NanoEngine())
+    monkeypatch.setattr(label_stage, "_engine", lambda policy, url, sampling: NanoEngine())
     NanoEngine.counts.clear()
     arguments = ["label", "--policy", "x", "--output", str(tmp_path), "--num-problems", "6"]
     prices = ["--price-out", "1e6", "--gpu-hour-price", "2"]
@@ -145,7 +145,7 @@ def test_the_command_says_in_a_line_why_it_stopped(tmp_path, monkeypatch):
         async def generate(self, requests):
             return [(Rollout((), None, False, "length", text="er"),) * r.num_samples for r in requests]
 
-    monkeypatch.setattr(stages, "_engine", lambda policy, url, sampling: Silent())
+    monkeypatch.setattr(label_stage, "_engine", lambda policy, url, sampling: Silent())
     arguments = ["label", "--policy", "x", "--output", str(tmp_path), "--num-problems", "3"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
@@ -153,4 +153,12 @@ def test_the_command_says_in_a_line_why_it_stopped(tmp_path, monkeypatch):
     assert "Traceback" not in result.output
     with pytest.raises(ValueError, match="neither a policy nor the URL"):
         monkeypatch.undo()
-        stages.label(None, tmp_path, data=None, num_problems=1, search="omegaprm", config=None, seed=0)
+        label_stage.label(None, tmp_path, data=None, num_problems=1, search="omegaprm", config=None, seed=0)
+
+
+def test_a_figure_that_cannot_be_read_costs_and_gives_nothing(tmp_path):
+    problems = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(4)]
+    broken = Problem("broken", "question", images=({"bytes": b"no figure", "path": None},), answer="7")
+    label(tmp_path, problems=[*problems, broken])
+    found = estimate_folder([*problems, broken], tmp_path, 10, Prices())
+    assert (found["num_sampled"], found["num_sampled_trees"]) == (5, 4)

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 
 import datasets
@@ -17,8 +18,10 @@ from trees_by_hand import NODES, PROBLEM
 from mmprm_hf.data import Node, Rollout, SearchTree
 from mmprm_hf.labelling.label_files import write_label_dataset, write_splits
 from mmprm_hf.labelling.label_rows import paths_to_rows
-from mmprm_hf.labelling.label_selection import LabelRowsConfig, make_label_rows
+from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows, make_label_rows
 from mmprm_hf.labelling.label_trees import tree_from_row
+from mmprm_hf.labelling.labelled_problems import LabelledProblems
+from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.problem_keys import problem_key
 
 
@@ -107,9 +110,13 @@ def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path):
     problems, trees = many(2)
     with pytest.raises(ValueError, match="give no label row: every problem was solved always or never"):
         write_label_dataset(problems, trees[:1], tmp_path)
+    write_label_dataset(problems, trees, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    with pytest.raises(ValueError, match="give no label row"):
+        write_label_dataset(problems, trees[:1], tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
     with pytest.raises(ValueError, match="All 3 label rows of .* are held out by validation_share=0.999"):
         write_label_dataset(problems, trees, tmp_path, LabelRowsConfig(validation_share=0.999))
-    assert not (tmp_path / "paths" / "train.parquet").exists()
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -209,3 +216,31 @@ def test_figures_are_not_compressed_again(tmp_path):
     assert stored["path"] == stored["undecoded"] == content
     pixels = {name: Image.open(io.BytesIO(found)).convert("RGB").tobytes() for name, found in stored.items()}
     assert len(set(pixels.values())) == 1 and stored["pillow"][:4] == b"\x89PNG"
+
+
+def test_a_photograph_is_published_as_it_was_seen(tmp_path):
+    """Its pixels may lie on their side; a PNG has no tag that would turn them. Broken tags are left alone."""
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 20, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    turned, seen = Image.open(tmp_path / "turned.jpg"), load_image(tmp_path / "turned.jpg")
+    assert seen.size == (20, 40)
+    write_label_dataset([dataclasses.replace(PROBLEM, images=(turned,))], [SearchTree("p", NODES)], tmp_path / "out")
+    (stored,) = load(tmp_path / "out")["train"][0]["images"]
+    assert stored.tobytes() == seen.tobytes()
+    content = bytearray((tmp_path / "turned.jpg").read_bytes())
+    start = content.index(b"\x01\x12\x00\x03")  # the tag and its type
+    content[start + 3] = 11  # a number of another kind
+    broken = load_image({"bytes": bytes(content), "path": None})
+    assert broken.size in ((40, 20), (20, 40))
+
+
+def test_an_iterator_of_trees_is_gone_through_twice_too():
+    problems, trees = many(6)
+    config, listed = LabelRowsConfig(bis_share=0.5), LabelledProblems(problems)
+    once = list(iter_label_rows(listed, iter(trees), config, Counter()))
+    assert once == list(iter_label_rows(listed, trees, config, Counter())) and once
+    with pytest.raises(ValueError, match="Problem id 'p1' appears twice"):
+        LabelledProblems([*problems, problems[1]])

@@ -577,3 +577,30 @@ def test_a_rank_fails_where_the_engine_does_or_where_many_problems_do(recipe, tm
             label_in_process(recipe, monkeypatch, tmp_path / "engine", 1, 0, StubEngine(RuntimeError("out of order")))
         with pytest.raises(NothingLabelledError, match="20 x ProblemInputError"):
             label_in_process(recipe, monkeypatch, tmp_path / "many", 1, 0, StubEngine())
+
+
+def test_a_rank_goes_on_from_the_copy_where_its_own_disk_is_behind(recipe, tmp_path, monkeypatch):
+    """It went on elsewhere since: the older folder must not end up over the newer results."""
+    step = recipe.steps.LabelProblems(
+        recipe.steps.Run(None, 1, 1, "walk"),
+        recipe.steps.Server(("http://nowhere",)),
+        str(tmp_path / "out"),
+        work=str(tmp_path / "work"),
+    )
+    places = [tmp_path / root / "ranks" / "00000" for root in ("work", "out")]
+    for place, trees in zip(places, ("old\n", "old\nnew\n"), strict=True):
+        place.mkdir(parents=True)
+        (place / "run.json").write_text("{}")
+        (place / "trees.jsonl").write_text(trees)
+
+    async def stops(*_):
+        raise ValueError("the engine is down")
+
+    monkeypatch.setattr(step, "_label", stops)
+    with pytest.raises(ValueError, match="engine is down"):
+        step.run([], rank=0)
+    assert [(place / "trees.jsonl").read_text() for place in places] == ["old\nnew\n"] * 2
+    (places[0] / "trees.jsonl").write_text("old\nnew\nnewest\n")  # ahead: the copy follows
+    with pytest.raises(ValueError, match="engine is down"):
+        step.run([], rank=0)
+    assert (places[1] / "trees.jsonl").read_text() == "old\nnew\nnewest\n"
