@@ -37,13 +37,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "banded": {"label_mapping": "banded"},
     "counts": {"label_mapping": "counts"},
     "hard, first error": {"label_mapping": "hard", "train_on": "first_error"},
-    "hard, last step": {"label_mapping": "hard", "train_on": "last"},
     "soft, ranking 0.5": {"pairwise_weight": 0.5},
-    "hard, unweighted": {"label_mapping": "hard", "use_label_weights": False},
 }
 TRAINING = {
     "learning_rate": 3.0e-4,
-    "num_train_epochs": 4,
+    "num_train_epochs": 2,
     "per_device_train_batch_size": 16,  # packed rows: problems
     "warmup_steps": 20,
     "lr_scheduler_type": "cosine",
