@@ -1,7 +1,8 @@
 """Training on 32 solutions of one problem: packed trees against one row per solution, and the published way.
 
-    python recipes/bench/training_bench.py            # what `make bench` runs: two CPU cores, float32
-    python recipes/bench/training_bench.py --sweep    # seconds of the other two ways by rows per batch
+    python recipes/bench/training_bench.py                  # what `make bench` runs: two CPU cores, float32
+    python recipes/bench/training_bench.py --setting tiles  # four tiles and a vocabulary of 20,000
+    python recipes/bench/training_bench.py --sweep          # solutions per second of all ways by rows per batch
 
 Three ways train on the same rows with the same loss and give the same gradients (checked in every run):
 
@@ -14,9 +15,12 @@ One measurement is collation, forward and backward over all solutions of a probl
 are the fastest of the sweep (`Setting.num_rows`). The vision tower is frozen, as `PRMConfig` and the published recipe
 have it; gradient checkpointing is off in all ways.
 
-Settings: "nano" are trees that the shipped nano policy searched (`training_rows.jsonl`; see `training_rows`); "tiles" is
-the shape of `scoring_bench.py` (4 tiles of 256 tokens, vocabulary 20,000, random weights) on a drawn tree; "golden" the
-five solutions of the golden files.
+Settings: "nano" are trees that the shipped nano policy searched; "tiles" is the shape of `scoring_bench.py` (4 tiles of
+256 tokens, vocabulary 20,000, random weights) on a drawn tree; "golden" the five solutions of the golden files.
+
+`training_rows.jsonl` holds 32 label rows, drawn at random, of each of the 11 problems that had as many after two
+OmegaPRM searches of up to 400 rollouts (48 problems at temperature 1, 56 at 1.4; 16 and 8 rollouts per prefix), their
+trees joined, weighed anew; rows with a control token in a step are left out.
 """
 
 from __future__ import annotations
@@ -57,8 +61,8 @@ class Setting:
 
 
 SETTINGS = {
-    "nano": Setting({"rows": 8, "plain": 8}, 3),
-    "tiles": Setting({"rows": 2, "plain": 2}, 2),
+    "nano": Setting({"rows": 32, "plain": 32}, 3),
+    "tiles": Setting({"rows": 4, "plain": 2}, 2),
     "golden": Setting({"rows": 5, "plain": 5}, 20),
     "tiny": Setting({"rows": 8, "plain": 2}, 1),  # for the test of this file
 }
@@ -153,7 +157,9 @@ class TrainingBench:
         from mmprm_hf.training.prm_trainer import PRMTrainer
 
         self.torch, self.setting = torch, SETTINGS[setting]
-        model, processor, vocabulary, rows = getattr(self, f"_load_{'tiles' if setting == 'tiny' else setting}")(setting)
+        model, processor, vocabulary, rows = getattr(self, f"_load_{'tiles' if setting == 'tiny' else setting}")(
+            setting
+        )
         columns = [processor.positive_token_id, processor.negative_token_id]
         self.columns, self.processor = columns, processor
         head = vocabulary.detach().clone()
@@ -263,9 +269,10 @@ class TrainingBench:
     # Measurements
 
     def seconds(self, num_rounds: int, num_groups: int | None = None) -> list[dict[str, float]]:
-        """Seconds by way of every turn: the ways take turns at each problem, in an order that rotates."""
-        for way in WAYS:
-            self.run(way, self.groups[0])  # warm up
+        """Seconds by way of every turn: the ways take turns at each problem, in an order that rotates.
+
+        No way is warmed up here; `largest_difference` runs them all.
+        """
         turns = []
         for _ in range(num_rounds):
             for group in self.groups[:num_groups]:
@@ -372,9 +379,7 @@ def speed_rows(setting: str, name: str, num_groups: int | None = None) -> list[d
     assert difference < TOLERANCE, f"gradients differ by {difference:.1e}"
     turns = bench.seconds(bench.setting.num_rounds, num_groups)
     sizes = [len(group) for group in bench.groups[:num_groups]] * bench.setting.num_rounds
-    speed = {
-        way: statistics.median(size / turn[way] for size, turn in zip(sizes, turns, strict=True)) for way in WAYS
-    }
+    speed = {way: statistics.median(size / turn[way] for size, turn in zip(sizes, turns, strict=True)) for way in WAYS}
     tokens = bench.num_tokens
     found = []
     for way, suffix in (("rows", ""), ("plain", "_plain")):
@@ -402,15 +407,12 @@ def memory_row(setting: str, name: str, cases: dict[str, tuple[str, int]]) -> di
     return _row(name, ours["peak"], equal["peak"], equal["peak"] / ours["peak"], "MiB", detail)
 
 
-def training_rows() -> list[dict[str, Any]]:
-    """All rows of the bench about training."""
+def training_rows(setting: str = "nano") -> list[dict[str, Any]]:
+    """All rows of the bench about training: of "nano" and "golden", or of "tiles", which takes 10 minutes and more."""
     cases = {"unpacked 8 at a time": ("rows", 8), "published 2 at a time": ("plain", 2)}
-    found = [
-        *speed_rows("nano", "train_tree_32_paths"),
-        memory_row("nano", "train_tree_memory", cases),
-        *speed_rows("tiles", "train_tree_tiles"),
-        memory_row("tiles", "train_tiles_memory", cases),
-    ]
+    if setting == "tiles":
+        return [*speed_rows("tiles", "train_tree_tiles"), memory_row("tiles", "train_tiles_memory", cases)]
+    found = [*speed_rows("nano", "train_tree_32_paths"), memory_row("nano", "train_tree_memory", cases)]
     if GOLDEN.is_dir():
         return [*found, *speed_rows("golden", "train_tree_golden")]
     print(f"train_tree_golden is left out: no golden files at {GOLDEN}")
@@ -447,7 +449,7 @@ def main() -> None:
     elif options.sweep:
         sweep(options.setting)
     else:
-        for row in training_rows():
+        for row in training_rows(options.setting):
             print(json.dumps(row))
 
 
