@@ -132,7 +132,8 @@ def image_blocks(model: PreTrainedModel, type_ids: Sequence[int]) -> torch.Tenso
 def attention_argument(model: PreTrainedModel, make_mask: Callable[[int | None], torch.Tensor]) -> Any:
     """`attention_mask` for a backbone with masks of our own: one mask, or a dict of them by kind of layer.
 
-    A mask is boolean for sdpa, additive for eager attention, a `BlockMask` for flex_attention.
+    A mask is additive for sdpa and eager attention, a `BlockMask` for flex_attention. sdpa takes a boolean too, but
+    makes an additive one of it in every layer anew, each of which autograd keeps for backward.
 
     Args:
         model: A PRM or its backbone, for which `attention_windows` is known.
@@ -144,7 +145,7 @@ def attention_argument(model: PreTrainedModel, make_mask: Callable[[int | None],
         mask = make_mask(window).to(model.device)
         if implementation == "flex_attention":
             return block_mask(mask)
-        return additive_mask(mask, model.dtype) if implementation == "eager" else mask
+        return additive_mask(mask, model.dtype)
 
     masks = {kind: finished(window) for kind, window in attention_windows(model).items()}
     return next(iter(masks.values())) if len(masks) == 1 else masks
