@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from .models.encoding_mm_prm import pad_rows
 from .packing import PackedTree, additive_mask, block_mask, stack_ids, stack_masks
+from .tree_attention import chunked
 
 # Their image tokens (PaliGemma: the whole prompt) attend both ways, as token types tell; `image_blocks` knows how.
 _BIDIRECTIONAL = ("gemma3", "paligemma")
@@ -145,7 +146,10 @@ def attention_argument(model: PreTrainedModel, make_mask: Callable[[int | None],
         mask = make_mask(window).to(model.device)
         if implementation == "flex_attention":
             return block_mask(mask)
-        return additive_mask(mask, model.dtype)
+        added = additive_mask(mask, model.dtype)
+        # On a GPU FlexAttention leaves out the same, in one kernel.
+        is_whole = mask.shape[-1] == mask.shape[-2]
+        return chunked(mask, added) if implementation == "sdpa" and is_whole and mask.device.type == "cpu" else added
 
     masks = {kind: finished(window) for kind, window in attention_windows(model).items()}
     return next(iter(masks.values())) if len(masks) == 1 else masks

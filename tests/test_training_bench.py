@@ -32,9 +32,9 @@ def test_all_ways_give_the_same_gradients_and_packed_runs_each_token_once(bench_
     )
     for way in bench_module.WAYS:
         bench.run(way, group)
-    assert tokens == {"packed": 3_814, "rows": 40_128, "plain": 40_128}
+    assert tokens == {"packed": 3_814, "rows": 40_128, "plain": 40_128, "published": 40_128}
     assert bench.num_tokens == {"raw": 40_128, "trained": 3_814}
-    assert 3 * bench.saved_bytes("packed") < bench.saved_bytes("rows", 32)
+    assert 2.5 * bench.saved_bytes("packed") < bench.saved_bytes("rows", 32)
 
 
 def test_a_wrong_weight_shows_in_the_gradients(bench_module):

@@ -9,11 +9,11 @@ Three ways train on the same rows with the same loss and give the same gradients
 - packed: `PRMTrainer` on packed trees; every shared token and the figure once, all solutions of a problem together;
 - rows: `PRMTrainer` with packing off, one row and one figure per solution;
 - plain: the published trainer: as rows, and float32 logits of the whole vocabulary at all positions, of which two
-  columns at the markers are kept.
+  columns at the markers are kept; published: the same in its micro-batches of 2.
 
-One measurement is collation, forward and backward over all solutions of a problem. Rows per batch of the other two ways
-are the fastest of the sweep (`Setting.num_rows`). The vision tower is frozen, as `PRMConfig` and the published recipe
-have it; gradient checkpointing is off in all ways.
+One measurement is collation, forward and backward over all solutions of some problems. Rows per batch of "rows" and
+"plain", and problems per batch of "packed", are the fastest of the sweep (`Setting`). The vision tower is frozen, as
+`PRMConfig` and the published recipe have it; gradient checkpointing is off in all ways.
 
 Settings: "nano" are trees that the shipped nano policy searched; "tiles" is the shape of `scoring_bench.py` (4 tiles of
 256 tokens, vocabulary 20,000, random weights) on a drawn tree; "golden" the five solutions of the golden files.
@@ -43,7 +43,7 @@ from scoring_bench import Bench, _status_bytes
 ROWS = Path(__file__).parent / "training_rows.jsonl"
 GOLDEN = Path(__file__).resolve().parents[3] / "shared/golden/internvl_qwen2"
 NUM_PATHS = 32
-WAYS = ("packed", "rows", "plain")
+WAYS = ("packed", "rows", "plain", "published")
 TOLERANCE = 1e-4  # of gradients, relative
 
 
@@ -52,19 +52,21 @@ class Setting:
     """How much one setting runs.
 
     Args:
-        num_rows: Rows per batch by way: the fastest of the sweep. "packed" takes a problem at a time.
-        num_rounds: How often the ways take turns at every problem.
+        num_rows: Rows per batch by way: the fastest of the sweep, the published trainer's for "published".
+        num_rounds: How often the ways take turns at all problems.
+        num_problems: Problems per turn, which "packed" takes as one batch.
     """
 
     num_rows: dict[str, int]
     num_rounds: int
+    num_problems: int = 1
 
 
 SETTINGS = {
-    "nano": Setting({"rows": 32, "plain": 32}, 3),
-    "tiles": Setting({"rows": 4, "plain": 2}, 2),
-    "golden": Setting({"rows": 5, "plain": 5}, 20),
-    "tiny": Setting({"rows": 8, "plain": 2}, 1),  # for the test of this file
+    "nano": Setting({"rows": 16, "plain": 32, "published": 2}, 5, 4),
+    "tiles": Setting({"rows": 4, "plain": 2, "published": 2}, 2),
+    "golden": Setting({"rows": 5, "plain": 5, "published": 2}, 20),
+    "tiny": Setting({"rows": 8, "plain": 2, "published": 2}, 1),  # for the test of this file
 }
 
 
@@ -170,7 +172,8 @@ class TrainingBench:
         )
         self.trainer = PRMTrainer(model, args, train_dataset=rows, processing_class=processor)
         self.model = self.trainer.model.train()
-        self.groups = [self.trainer.train_dataset[index] for index in range(len(self.trainer.train_dataset))]
+        by_length = sorted(range(len(self.trainer.train_dataset)), key=lambda index: self.trainer.train_lengths[index])
+        self.groups = [self.trainer.train_dataset[index] for index in by_length]
         self.num_tokens = self.trainer.num_tokens
         self.collate_rows, self.collate_tree = PRMCollator(processor), TreeCollator(processor)
 
@@ -214,7 +217,7 @@ class TrainingBench:
         loss = 0.0
         for start in range(0, len(group), num_rows):
             batch = self.collate_rows(group[start : start + num_rows])
-            one = self._plain_loss if way == "plain" else self._rows_loss
+            one = self._rows_loss if way == "rows" else self._plain_loss
             loss += self._backward(one(batch, total))
         return loss
 
@@ -247,7 +250,7 @@ class TrainingBench:
         self.clear()
         loss = self.run(way, group)
         found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
-        if way == "plain":
+        if way in ("plain", "published"):
             found["score.weight"] = self.head.grad[self.columns].clone()
         self.clear()
         return loss, found
@@ -257,7 +260,7 @@ class TrainingBench:
         _, expected = self.gradients("rows", group)
         whole = sum(float(value.pow(2).sum()) for value in expected.values()) ** 0.5
         differences = []
-        for way in ("packed", "plain"):
+        for way in ("packed", "plain", "published"):
             _, found = self.gradients(way, group)
             assert found.keys() == expected.keys()
             for name, value in expected.items():
@@ -269,23 +272,32 @@ class TrainingBench:
     # Measurements
 
     def seconds(self, num_rounds: int, num_groups: int | None = None) -> list[dict[str, float]]:
-        """Seconds by way of every turn: the ways take turns at each problem, in an order that rotates.
+        """Seconds by way of every turn, of `num_problems` problems: the ways take turns, in an order that rotates.
 
         No way is warmed up here; `largest_difference` runs them all.
         """
         turns = []
         for _ in range(num_rounds):
-            for group in self.groups[:num_groups]:
+            for groups in self.parts(num_groups):
                 first = len(turns) % len(WAYS)
                 turn = {}
                 for way in (*WAYS[first:], *WAYS[:first]):
                     self.clear()
                     start = time.perf_counter()
-                    self.run(way, group)
+                    if way == "packed":
+                        self._backward(self.trainer.compute_loss(self.model, self.collate_tree(groups)))
+                    else:
+                        for group in groups:
+                            self.run(way, group)
                     turn[way] = time.perf_counter() - start
                 turns.append(turn)
         self.clear()
         return turns
+
+    def parts(self, num_groups: int | None = None) -> list[list[list[dict]]]:
+        """The problems of each turn."""
+        groups, size = self.groups[:num_groups], self.setting.num_problems
+        return [groups[start : start + size] for start in range(0, len(groups), size)]
 
     def saved_bytes(self, way: str, num_rows: int | None = None) -> int:
         """Most bytes that autograd keeps for backward at once: distinct storages but the parameters' own.
@@ -378,15 +390,16 @@ def speed_rows(setting: str, name: str, num_groups: int | None = None) -> list[d
     difference = max(bench.largest_difference(group) for group in bench.groups[:2])
     assert difference < TOLERANCE, f"gradients differ by {difference:.1e}"
     turns = bench.seconds(bench.setting.num_rounds, num_groups)
-    sizes = [len(group) for group in bench.groups[:num_groups]] * bench.setting.num_rounds
+    sizes = [sum(map(len, groups)) for groups in bench.parts(num_groups)] * bench.setting.num_rounds
     speed = {way: statistics.median(size / turn[way] for size, turn in zip(sizes, turns, strict=True)) for way in WAYS}
     tokens = bench.num_tokens
     found = []
-    for way, suffix in (("rows", ""), ("plain", "_plain")):
+    for way, suffix in (("rows", ""), ("plain", "_plain"), ("published", "_published")):
         ratios = [turn[way] / turn["packed"] for turn in turns]
-        what = {"rows": "unpacked", "plain": "the published way"}[way]
+        what = {"rows": "unpacked", "plain": "the published way", "published": "the published way as published"}[way]
         detail = (
-            f"{setting}; baseline: {what}, batches of {bench.setting.num_rows[way]}; ratio's middle half "
+            f"{setting}, {bench.setting.num_problems} problems a batch; baseline: {what}, batches of "
+            f"{bench.setting.num_rows[way]}; ratio's middle half "
             f"{_middle_half(ratios)} of {len(ratios)} turns; {tokens['raw']:,} tokens become {tokens['trained']:,}; "
             f"gradients equal to {difference:.0e}"
         )
