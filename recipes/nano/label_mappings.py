@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "hard": {"label_mapping": "hard"},
     "banded": {"label_mapping": "banded"},
     "counts": {"label_mapping": "counts"},
-    "hard, first error": {"label_mapping": "hard", "train_on": "first_error"},
-    "soft, ranking 0.5": {"pairwise_weight": 0.5},
 }
 TRAINING = {
     "learning_rate": 3.0e-4,
@@ -67,9 +64,8 @@ def train(way: str, run: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prm.yaml"
     config.write_text(yaml.safe_dump({**TRAINING, **WAYS[way]}, sort_keys=False), encoding="utf-8")
-    start = time.perf_counter()
     metrics = stages.train(str(POLICY_PATH), run / "labels" / "paths", folder, config=config)
-    found = {"folder": folder.name, "options": WAYS[way], "seconds": time.perf_counter() - start, "metrics": metrics}
+    found = {"folder": folder.name, "options": WAYS[way], "eval_metrics": metrics}
     write_json(facts, found)
     return found
 
@@ -111,13 +107,10 @@ def main() -> None:
 
 def print_table(results: dict[str, Any]) -> None:
     """The table of a results file."""
-    print(f"{'trained on':<20}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-16':>12}{'weighted':>10}{'minutes':>9}")
+    print(f"{'trained on':<20}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-16':>12}{'weighted':>10}")
     for name, row in results.items():
         best, weighted = (100 * row["metrics"][metric]["value"] for metric in ("best_of_n", "weighted_vote"))
-        minutes = f"{row['seconds'] / 60:>9.1f}" if isinstance(row.get("seconds"), float) else f"{'':>9}"
-        print(
-            f"{name:<20}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>12.1f}{weighted:>10.1f}{minutes}"
-        )
+        print(f"{name:<20}{row['step_auroc']:>11.3f}{row['prefix_auroc']:>14.3f}{best:>12.1f}{weighted:>10.1f}")
 
 
 if __name__ == "__main__":
