@@ -190,6 +190,8 @@ def positions_at(table: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
         (axes, *depths.shape).
     """
     length = table.shape[1]
+    if not length:  # a prompt of which all is joined to the first step
+        return depths.expand(table.shape[0], *depths.shape)
     after = table.max() + 1 + depths - length  # text moves all axes on from the largest position so far
     return torch.where(depths < length, table[:, depths.clamp(max=length - 1)], after)
 

@@ -46,7 +46,9 @@ class TreeMask(torch.Tensor):
             result = func(*args, **kwargs)
         source = args[0] if args and isinstance(args[0], cls) else None
         # Sliced to its own size it is still the mask of these rows; moved or cast it is an ordinary one.
-        if func is torch.Tensor.__getitem__ and source is not None and result.shape == source.shape:
+        index = args[1] if func is torch.Tensor.__getitem__ else None
+        is_slice = isinstance(index, tuple) and all(isinstance(part, slice) for part in index)
+        if is_slice and source is not None and result.shape == source.shape:
             return cls.of(result, source.keys, source.chunk_mask)
         return result
 

@@ -115,13 +115,15 @@ def _num_given(trainer: PRMTrainer, split: str) -> int:
 
 
 def _train_and_eval(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The dataset's own train and validation splits, or the train split divided by a hash of `problem_id`."""
+    """The dataset's own train and validation splits, or the train split divided by a hash of `problem_id`.
+
+    Rows without one are told apart by their prompt.
+    """
     splits = datasets.load_dataset(str(data))
     if "validation" in splits:
         return splits["train"], splits["validation"]
     rows = splits["train"]
-    is_eval = [
-        int(content_hash(problem_id, length=8), 16) % 1000 < 1000 * eval_share for problem_id in rows["problem_id"]
-    ]
+    names = rows["problem_id" if "problem_id" in rows.column_names else "prompt"]
+    is_eval = [int(content_hash(name, length=8), 16) % 1000 < 1000 * eval_share for name in names]
     eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
     return rows.select([index for index, held_out in enumerate(is_eval) if not held_out]), eval_rows

@@ -108,6 +108,10 @@ class PRMConfig(TrainingArguments):
             )
         if self.pairwise_weight and self.packing is False:
             raise ValueError("pairwise_weight compares sibling steps, which share a packed row only. Leave packing on.")
+        if self.label_smoothing_factor:
+            raise ValueError("label_smoothing_factor is not for step labels; use soft labels, or label_mapping=banded.")
+        if self.train_sampling_strategy == "batch_rebalance":
+            raise ValueError('train_sampling_strategy="batch_rebalance" is not known here; use group_by_length.')
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns=True would drop `completions` and `images`; leave it False.")
 

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from .rows import CheckedRows, RowLimits, TokenCounter, check_rows
 from .starting import model_and_processor, set_dropout_to_zero, with_adapter
 from .step_metrics import step_metrics
 from .targets import IGNORE_LABEL
-from .tree_groups import GroupedRows, group_rows
+from .tree_groups import GroupedRows, group_rows, num_split_problems
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class PRMTrainer(Trainer):
         # Steps of 1e-6 are rounded away in bfloat16 weights: what is trained whole is trained in float32.
         dtype = args.model_dtype or ("float32" if peft_config is None else "auto")
         model, processor = model_and_processor(model, processing_class, args, dtype=dtype)
+        if peft_config is None and args.model_dtype is None and not getattr(model, "is_quantized", False):
+            model = model.float()
         if args.disable_dropout:
             set_dropout_to_zero(model)
         if args.freeze_vision and isinstance(model, MMPRMModel):
@@ -103,6 +105,8 @@ class PRMTrainer(Trainer):
             args.use_liger_kernel = False  # the stock trainer knows no kernels for a PRM
         if peft_config is not None:
             model = with_adapter(model, peft_config, in_float32=args.bf16 or args.fp16)
+            if args.freeze_vision:
+                _prm_of(model).freeze_vision()  # the adapter may have reached into the tower
         self.limits = RowLimits(args.max_length, args.max_prompt_length, args.max_completion_length)
         self.dropped_rows: dict[str, Counter[str]] = {}
         self.num_rows: dict[str, int] = {}
@@ -111,6 +115,7 @@ class PRMTrainer(Trainer):
         self.is_packed = False
         self.dataset_name: str | None = None
         self._started: float | None = None
+        self._eval_sums = torch.zeros(2, dtype=torch.float64)  # loss times weight, weight
         if train_dataset is not None:
             self.dataset_name = _dataset_name(train_dataset)
             train_dataset = self._train_split(train_dataset, model, processor, args, data_collator is None)
@@ -156,6 +161,12 @@ class PRMTrainer(Trainer):
         groups = group_rows(rows, TokenCounter(processor), args.max_packed_length, quiet=args.disable_tqdm)
         self.is_packed = True
         grouped = GroupedRows(rows, groups)
+        if args.pairwise_weight and (num_split := num_split_problems(rows, groups)):
+            logger.warning(
+                "%d problems need more than max_packed_length=%d tokens: siblings in different rows are not compared.",
+                num_split,
+                args.max_packed_length,
+            )
         self.train_lengths = grouped.lengths
         self.num_tokens["trained"] = sum(grouped.lengths)
         return grouped
@@ -173,6 +184,13 @@ class PRMTrainer(Trainer):
 
     def _checked(self, dataset: Any, name: str, processor: Any, args: PRMConfig) -> tuple[Any, CheckedRows]:
         """The dataset without bad rows; raises on the first one unless they are to be dropped."""
+        if not isinstance(dataset, (datasets.Dataset, Sequence)) or isinstance(dataset, (str, Mapping)):
+            raise ValueError(
+                f"Found a {type(dataset).__name__} as {name} rows; give a datasets.Dataset or a list of rows (of a "
+                "DatasetDict one split; a stream cannot be checked before it is trained on)."
+            )
+        if isinstance(dataset, datasets.Dataset):
+            dataset = dataset.with_format(None)
         checked = check_rows(
             dataset,
             processor,
@@ -209,20 +227,27 @@ class PRMTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """As `Trainer`'s, with the rows' own labels beside their targets."""
+        return self._with_metric_labels(super().get_eval_dataloader, eval_dataset)
+
+    def _with_metric_labels(self, make: Callable[[Any], Any], dataset: Any) -> Any:
         if not self._own_collator:
-            return super().get_eval_dataloader(eval_dataset)
+            return make(dataset)
         plain = self.data_collator
         self.data_collator = PRMCollator(self.processing_class, self.args.target_config, self.limits, metrics=True)
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            return make(dataset)
         finally:
             self.data_collator = plain
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """As `Trainer`'s, with the rows' own labels beside their targets."""
+        return self._with_metric_labels(super().get_test_dataloader, test_dataset)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch, lengths=self.train_lengths)
+        return _LengthSampler(batch, self.train_lengths, self.args.data_seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -298,11 +323,25 @@ class PRMTrainer(Trainer):
         unused = [p for p in vlm.parameters() if p.requires_grad and id(p) not in reached]
         return sum((p.flatten()[0] * 0.0 for p in unused), 0.0)
 
+    def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
+        """As `Trainer`'s; the loss is the weighted mean over all labelled steps, however they are batched."""
+        self._eval_sums = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*arguments, **options)
+        sums = self._eval_sums.float().to(self.args.device)
+        if self.args.world_size > 1:
+            sums = self.accelerator.gather(sums[None]).sum(0)
+        for name in output.metrics:
+            if name.endswith("_loss") and sums[1] > 0:
+                output.metrics[name] = float(sums[0] / sums[1])
+        return output
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss, step scores and labels, the latter two (batch, max steps) padded with -100."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        weight = _label_weights(inputs).sum().double().cpu()
+        self._eval_sums += torch.stack([loss.detach().double().cpu() * weight, weight])
         if prediction_loss_only:
             return loss.detach(), None, None
         is_marker = inputs["input_ids"] == self.processing_class.marker_token_id
@@ -373,6 +412,22 @@ def _label_weights(batch: dict[str, Any]) -> torch.Tensor:
 def _prm_of(model: Any) -> MMPRMModel:
     """The PRM inside an adapter, if there is one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class _LengthSampler(LengthGroupedSampler):
+    """Rows of similar length together, in an order that hangs on seed and epoch alone: a resumed epoch has its own."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Any:
+        self.generator = torch.Generator()
+        self.generator.manual_seed(self.seed + self.epoch)
+        return super().__iter__()
 
 
 def _load_weights(model: MMPRMModel, folder: str) -> None:

@@ -65,7 +65,8 @@ class CheckedRows:
 def row_images(row: Mapping[str, Any]) -> list[Any]:
     """The row's images from `images` (a list or one) or `image`; empty if there are none."""
     images = row.get("images")
-    images = row.get("image") if images is None else images
+    if images is None or (isinstance(images, (list, tuple)) and not images):
+        images = row.get("image")
     if images is None:
         return []
     return list(images) if isinstance(images, (list, tuple)) else [images]
@@ -133,6 +134,14 @@ def _message_text(message: Mapping[str, Any], where: str) -> str:
     return texts[0]
 
 
+def _num_image_parts(prompt: Any) -> int:
+    """Image parts of a conversational prompt."""
+    turns = [] if isinstance(prompt, str) else [turn for turn in prompt if isinstance(turn, Mapping)]
+    contents = (turn.get("content") for turn in turns)
+    parts = (part for content in contents if isinstance(content, Sequence) for part in content)
+    return sum(isinstance(part, Mapping) and part.get("type") == "image" for part in parts)
+
+
 def check_rows(
     dataset: Any,
     processor: MMPRMProcessor,
@@ -191,6 +200,13 @@ def check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: Target
     missing = [name for name in ("prompt", "completions") if row.get(name) is None]
     if missing:
         raise BadRowError("no_column", f"Found no {missing}; a row needs prompt, completions and labels.")
+    num_shown, num_images = _num_image_parts(row["prompt"]), len(row_images(row))
+    if num_shown and num_shown != num_images:
+        raise BadRowError(
+            "image",
+            f"Found {num_shown} image parts in the prompt but {num_images} images in the row. Figures stand in the "
+            "column `images`, one for each part.",
+        )
     steps, num_labels = row_steps(row), len(step_targets(row, targets).targets)
     if len(steps) != num_labels:
         raise BadRowError(

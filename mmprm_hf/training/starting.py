@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +36,11 @@ def model_and_processor(
     """
     if not isinstance(model, (str, os.PathLike)):
         return _from_object(model, processing_class, args)
+    if (Path(model) / "adapter_config.json").exists():
+        raise ValueError(
+            f"{str(model)!r} is an adapter. Give its base, and a peft_config for a new one; or merge it first "
+            "(PeftModel.from_pretrained(base, adapter).merge_and_unload()) and give the model."
+        )
     register()
     is_prm_processor = isinstance(processing_class, MMPRMProcessor)
     if AutoConfig.from_pretrained(model).model_type == MMPRMConfig.model_type:
@@ -74,6 +81,8 @@ def _processor_of(policy: Any, args: PRMConfig) -> MMPRMProcessor:
 def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcessor) -> MMPRMModel:
     """The PRM of a token classifier: its backbone (not copied) and its head, labels 0 and 1 being wrong and right.
 
+    A bias that is still zero is left out, as heads made from a policy have none.
+
     Raises:
         ValueError: if it has not two labels, or no decoder and linear head that can be told apart.
     """
@@ -84,9 +93,10 @@ def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcess
             "(wrong, right) and a linear head over its backbone. Load it with num_labels=2, or give the policy itself."
         )
     prepare_marker_row(backbone, processor)
+    has_bias = head.bias is not None and bool(head.bias.detach().any())
     config = MMPRMConfig(
         vlm_config=backbone.config,
-        head_bias=head.bias is not None,
+        head_bias=has_bias,
         marker_token=processor.marker_token,
         marker_token_id=processor.marker_token_id,
         positive_token=processor.positive_token,
@@ -96,11 +106,11 @@ def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcess
     with torch.device("meta"):
         model = MMPRMModel(config)
     model.vlm = backbone
-    model.score = head
+    model.score = nn.Linear(head.in_features, 2, bias=has_bias, device=head.weight.device, dtype=head.weight.dtype)
     with torch.no_grad():  # columns [positive, negative]
-        for tensor in (head.weight, head.bias):
-            if tensor is not None:
-                tensor.copy_(tensor.flip(0))
+        model.score.weight.copy_(head.weight.flip(0))
+        if has_bias:
+            model.score.bias.copy_(head.bias.flip(0))
     return model.eval()
 
 
@@ -111,7 +121,12 @@ def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = Fals
     1e-4 are half a unit in the last place of a bfloat16 weight of 0.03, and smaller ones are rounded away.
     """
     from peft import get_peft_model
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
 
+    peft_config = copy.deepcopy(peft_config)
+    peft_config.task_type = None  # a PRM generates nothing
+    if getattr(peft_config, "target_modules", "absent") is None:
+        peft_config.target_modules = KNOWN_TARGETS.get(model.config.get_text_config().model_type)
     peft_config.modules_to_save = sorted({"score", *(peft_config.modules_to_save or ())})
     if getattr(peft_config, "trainable_token_indices", "absent") is None:
         embeddings = model.get_input_embeddings()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +36,7 @@ class RowGroup:
 
 def problem_of_row(row: Row) -> str | None:
     """What rows of one problem have in common: its id (or the tree's), question and figures; None without an id."""
-    name = row.get("problem_id") or row.get("tree_id")
+    name = row.get("tree_id") if row.get("problem_id") is None else row["problem_id"]
     if name is None:
         return None
     return content_hash(name, row_prompt(row), [_image_key(image) for image in row_images(row)])
@@ -44,7 +46,9 @@ def _image_key(image: Any) -> str:
     if isinstance(image, dict):
         content = image.get("bytes")
         return content_hash(image.get("path")) if content is None else content_hash(content.hex())
-    return content_hash(str(image)) if isinstance(image, str) else content_hash(image.size, image.tobytes().hex())
+    if isinstance(image, (str, os.PathLike)):
+        return content_hash(str(image))
+    return content_hash(image.mode, image.size, image.convert("RGBA").tobytes().hex())
 
 
 def group_rows(dataset: Any, counter: TokenCounter, max_tokens: int, *, quiet: bool = True) -> list[RowGroup]:
@@ -97,6 +101,12 @@ def _groups_of_problem(
     return [*groups, RowGroup(tuple(sorted(chosen)), num_tokens, num_raw)]
 
 
+def num_split_problems(dataset: Any, groups: Sequence[RowGroup]) -> int:
+    """How many problems have rows in more than one group."""
+    names = Counter(problem_of_row(dataset[group.indices[0]]) for group in groups)
+    return sum(count > 1 for name, count in names.items() if name is not None)
+
+
 class GroupedRows(Dataset):
     """A dataset whose items are the rows of one group.
 
@@ -120,4 +130,4 @@ class GroupedRows(Dataset):
         return [group.num_tokens for group in self.groups]
 
 
-__all__ = ["GroupedRows", "RowGroup", "group_rows", "problem_of_row"]
+__all__ = ["GroupedRows", "RowGroup", "group_rows", "num_split_problems", "problem_of_row"]
