@@ -29,7 +29,7 @@ from .collators import PackedBatch, PRMCollator, TreeCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
 from .rows import CheckedRows, RowLimits, TokenCounter, check_rows
-from .starting import model_and_processor, set_dropout_to_zero, with_adapter
+from .starting import apply_liger, model_and_processor, prm_of, set_dropout_to_zero, with_adapter
 from .step_metrics import step_metrics
 from .targets import IGNORE_LABEL
 from .tree_groups import GroupedRows, group_rows, num_split_problems
@@ -101,12 +101,12 @@ class PRMTrainer(Trainer):
         if args.freeze_vision and isinstance(model, MMPRMModel):
             model.freeze_vision()
         if args.use_liger_kernel:
-            _apply_liger(model)
+            apply_liger(model)
             args.use_liger_kernel = False  # the stock trainer knows no kernels for a PRM
         if peft_config is not None:
             model = with_adapter(model, peft_config, in_float32=args.bf16 or args.fp16)
             if args.freeze_vision:
-                _prm_of(model).freeze_vision()  # the adapter may have reached into the tower
+                prm_of(model).freeze_vision()  # the adapter may have reached into the tower
         self.limits = RowLimits(args.max_length, args.max_prompt_length, args.max_completion_length)
         self.dropped_rows: dict[str, Counter[str]] = {}
         self.num_rows: dict[str, int] = {}
@@ -180,7 +180,7 @@ class PRMTrainer(Trainer):
         first = rows[0]
         if first.get("problem_id") is None and first.get("tree_id") is None:
             return "rows name no problem (problem_id or tree_id)"
-        return why_not_packed(_prm_of(model))
+        return why_not_packed(prm_of(model))
 
     def _checked(self, dataset: Any, name: str, processor: Any, args: PRMConfig) -> tuple[Any, CheckedRows]:
         """The dataset without bad rows; raises on the first one unless they are to be dropped."""
@@ -305,7 +305,7 @@ class PRMTrainer(Trainer):
     def _inputs_of(self, packed: PackedBatch) -> dict[str, Any]:
         """Model inputs of a packed batch."""
         pad = self.processing_class.pad_token_id
-        prm = _prm_of(self.accelerator.unwrap_model(self.model))
+        prm = prm_of(self.accelerator.unwrap_model(self.model))
         return packed_inputs(prm, packed.trees, packed.prompts, packed.extra, pad)
 
     def _tied_to_vision(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor | float:
@@ -317,7 +317,7 @@ class PRMTrainer(Trainer):
         is_waiting = isinstance(model, torch.nn.parallel.DistributedDataParallel) and not model.find_unused_parameters
         if not is_waiting or "pixel_values" in inputs:
             return 0.0
-        vlm = _prm_of(model.module).vlm
+        vlm = prm_of(model.module).vlm
         decoder = getattr(vlm, "language_model", vlm)
         reached = {id(parameter) for parameter in decoder.parameters()}
         unused = [p for p in vlm.parameters() if p.requires_grad and id(p) not in reached]
@@ -409,11 +409,6 @@ def _label_weights(batch: dict[str, Any]) -> torch.Tensor:
     return (batch["labels"] != IGNORE_LABEL).float() if weights is None else weights
 
 
-def _prm_of(model: Any) -> MMPRMModel:
-    """The PRM inside an adapter, if there is one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 class _LengthSampler(LengthGroupedSampler):
     """Rows of similar length together, in an order that hangs on seed and epoch alone: a resumed epoch has its own."""
 
@@ -434,18 +429,6 @@ def _load_weights(model: MMPRMModel, folder: str) -> None:
     """Put a checkpoint's weights into a model, all of them."""
     saved = MMPRMModel.from_pretrained(folder, dtype=model.dtype)
     model.load_state_dict(saved.state_dict(), strict=True)
-
-
-def _apply_liger(model: Any) -> None:
-    """Liger's kernels on the backbone, whose configuration they are chosen by.
-
-    Raises:
-        ImportError: if liger_kernel is not installed.
-    """
-    from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-    # A PRM has no vocabulary logits, so there is no cross-entropy for Liger to fuse.
-    _apply_liger_kernel_to_instance(model=_prm_of(model).vlm, fused_linear_cross_entropy=False, cross_entropy=False)
 
 
 def _dataset_name(dataset: Any) -> str | None:

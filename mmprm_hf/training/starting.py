@@ -141,6 +141,23 @@ def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = Fals
     return adapted
 
 
+def prm_of(model: Any) -> MMPRMModel:
+    """The PRM inside an adapter, if there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def apply_liger(model: Any) -> None:
+    """Liger's kernels on the backbone, whose configuration they are chosen by.
+
+    Raises:
+        ImportError: if liger_kernel is not installed.
+    """
+    from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+    # A PRM has no vocabulary logits, so there is no cross-entropy for Liger to fuse.
+    _apply_liger_kernel_to_instance(model=prm_of(model).vlm, fused_linear_cross_entropy=False, cross_entropy=False)
+
+
 def set_dropout_to_zero(model: nn.Module) -> None:
     """Sets every dropout of a model to 0."""
     for module in model.modules():
@@ -148,4 +165,11 @@ def set_dropout_to_zero(model: nn.Module) -> None:
             module.p = 0.0
 
 
-__all__ = ["model_and_processor", "prm_of_token_classifier", "set_dropout_to_zero", "with_adapter"]
+__all__ = [
+    "apply_liger",
+    "model_and_processor",
+    "prm_of",
+    "prm_of_token_classifier",
+    "set_dropout_to_zero",
+    "with_adapter",
+]
