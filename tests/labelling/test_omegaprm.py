@@ -300,6 +300,20 @@ def test_no_label_is_zero_where_a_right_solution_passes():
     assert num_refuted > 5
 
 
+def test_bisection_goes_on_behind_a_prefix_that_a_right_solution_passes():
+    """Its own samples all fail, by bad luck: the first error is looked for behind it, not before."""
+    asked = []
+
+    def unlucky(problem, prefix, call_index, sample_index):
+        asked.append(prefix)
+        if prefix == () and sample_index == 0:
+            return Rollout(("r0", "r1", "r2", "r3"), "right")
+        return Rollout(("r0", "r1", "w2", "w3")[len(prefix) :], "wrong")
+
+    run(unlucky, OmegaPRMConfig(num_rollouts=4, num_searches=1))
+    assert set(asked) == {(), ("r0", "r1"), ("r0", "r1", "w2")}
+
+
 def test_selection_takes_the_highest_q_plus_u():
     """Brute force over all pairs, at every selection, agrees with the pool."""
     from mmprm_hf.labelling.omegaprm import _CandidatePool
