@@ -310,8 +310,10 @@ def test_bisection_goes_on_behind_a_prefix_that_a_right_solution_passes():
             return Rollout(("r0", "r1", "r2", "r3"), "right")
         return Rollout(("r0", "r1", "w2", "w3")[len(prefix) :], "wrong")
 
-    run(unlucky, OmegaPRMConfig(num_rollouts=4, num_searches=1))
-    assert set(asked) == {(), ("r0", "r1"), ("r0", "r1", "w2")}
+    tree = run(unlucky, OmegaPRMConfig(num_rollouts=4, num_searches=1))
+    assert set(asked) == {(), ("r0", "r1")}
+    counts = {tree.prefix(i): (node.num_correct, node.num_decided) for i, node in enumerate(tree.nodes)}
+    assert counts["r0", "r1"] == counts["r0", "r1", "w2"] == (0, 4)  # the latter's are free
 
 
 def test_selection_takes_the_highest_q_plus_u():
