@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmprm_hf.stages import read_config, train
 from mmprm_hf.training.prm_config import PRMConfig
 
@@ -65,6 +67,9 @@ def main() -> None:
     metrics = train(args.model, args.data, args.output, config=options, seed=args.seed, peft_config=peft_config)
     if int(os.environ.get("RANK", 0)) == 0:
         print(json.dumps(metrics, indent=2))
+    if torch.distributed.is_initialized():  # a process that just exits may be torn down amid its threads' work
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ def train(prm, rows_path, output, size, accumulation, **options):
     weights = {name: p.detach() for name, p in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
     if trainer.is_world_process_zero():
         torch.save({"weights": weights, "losses": losses}, output)
+    if trainer.args.world_size > 1:  # a process that just exits may be torn down amid its threads' work
+        trainer.accelerator.wait_for_everyone()
+        trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
