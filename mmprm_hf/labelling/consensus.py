@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mmprm_hf.data import Candidate, Node, Problem, SearchTree, Verdict
 from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling.journal import JournaledStepJudge, ProblemJournal, StepJudge
+from mmprm_hf.labelling.journal import JournaledStepJudge, ProblemJournal, StepJudge, check_verdicts
 from mmprm_hf.labelling.tree_draft import Prefix, Verifier
 
 if TYPE_CHECKING:
@@ -128,12 +128,7 @@ class ConsensusSearch:
         if not solutions:
             return tree
         verdicts = await self.judge.judge_steps(problem, solutions)
-        found, wanted = [len(row) for row in verdicts], [len(solution) for solution in solutions]
-        if found != wanted:
-            raise ValueError(
-                f"The judge gave {found} verdicts for solutions of {wanted} steps of problem {problem.id!r}. Each step "
-                "needs one; say UNDECIDED where there is none."
-            )
+        check_verdicts(problem, solutions, verdicts)
         of_prefix: dict[Prefix, set[Verdict]] = {}
         for solution, row in zip(solutions, verdicts, strict=True):
             for length, verdict in enumerate(_cumulative(row), start=1):

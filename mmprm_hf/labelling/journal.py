@@ -273,18 +273,23 @@ class JournaledStepJudge:
 
     async def _fetch(self, problem: Problem, solutions: Sequence[Solution]) -> dict[Solution, tuple[Verdict, ...]]:
         found = await self._judge.judge_steps(problem, solutions)
-        lengths, wanted = [len(row) for row in found], [len(solution) for solution in solutions]
-        if lengths != wanted:
-            raise ValueError(
-                f"The judge gave {lengths} verdicts for solutions of {wanted} steps of problem {problem.id!r}. Each "
-                "step needs one; say UNDECIDED where there is none."
-            )
+        check_verdicts(problem, solutions, found)
         verdicts = {solution: tuple(row) for solution, row in zip(solutions, found, strict=True)}
         for solution, row in verdicts.items():
             usage = usage_of(self._judge, problem.id)
             self._journal.add_step_verdicts(solution, row, usage - self._booked)
             self._booked = usage
         return verdicts
+
+
+def check_verdicts(problem: Problem, solutions: Sequence[Solution], verdicts: Sequence[Sequence[Verdict]]) -> None:
+    """Raise a ValueError unless a step judge gave a verdict for every step of every solution."""
+    found, wanted = [len(row) for row in verdicts], [len(solution) for solution in solutions]
+    if found != wanted:
+        raise ValueError(
+            f"The judge gave {found} verdicts for solutions of {wanted} steps of problem {problem.id!r}. Each step "
+            "needs one; say UNDECIDED where there is none."
+        )
 
 
 def usage_of(part: Any, problem_id: str) -> Counter[str]:
