@@ -10,16 +10,20 @@ Standard library only at import.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 _MODEL_TYPE = "mm_prm"
 _ALIAS = f"transformers.models.{_MODEL_TYPE}"
 _TASK = "generate-and-rerank"
+_PIPELINE_MODULE = "mmprm_hf.rerank.pipeline"
+_SERVED_MODULE = "mmprm_hf.rerank.served_policy"
 
 
 def _name_config(module: ModuleType) -> None:
@@ -38,10 +42,34 @@ def _name_processor(module: ModuleType) -> None:
 
 def _name_pipeline(module: ModuleType) -> None:
     module.SUPPORTED_TASKS[_TASK] = {
-        "impl": "mmprm_hf.rerank.pipeline.GenerateAndRerankPipeline",
+        "impl": f"{_PIPELINE_MODULE}.GenerateAndRerankPipeline",
         "pt": (module.AutoModelForImageTextToText,),
         "type": "multimodal",
     }
+    if not hasattr(module.pipeline, "__wrapped__"):
+        module.pipeline = _with_our_task(module.pipeline)
+        transformers = sys.modules.get("transformers")
+        if transformers is not None and "pipeline" in vars(transformers):  # it was asked for before
+            transformers.pipeline = module.pipeline
+
+
+def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """`transformers.pipeline`, but for our task: a policy may be the address of a server, which the stock function
+    takes for a hub id, and a saved folder, which names the class for those without the package, needs no remote code.
+    """
+
+    @functools.wraps(stock)
+    def pipeline(task: Any = None, model: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if task == _TASK:
+            kwargs.setdefault("pipeline_class", importlib.import_module(_PIPELINE_MODULE).GenerateAndRerankPipeline)
+            served = importlib.import_module(_SERVED_MODULE)
+            if served.is_url(model):
+                names = {"served_model": "model", "api_key": "api_key"}
+                given = {ours: kwargs.pop(name) for name, ours in names.items() if name in kwargs}
+                model = served.ServedPolicy(model, **given)
+        return stock(task, model, *args, **kwargs)
+
+    return pipeline
 
 
 _WATCHED: dict[str, Callable[[ModuleType], None]] = {

@@ -70,7 +70,8 @@ class Rollout:
         steps: The steps it *adds* to the prefix (the prefix is not repeated).
         answer: The text of the answer block, None where there is none.
         complete: True only if the text was parsed whole: every tag closed, an answer present, not cut.
-        finish_reason: "stop" or "length", as the engine reports it.
+        finish_reason: "stop" or "length", as the engine reports it; "control_token" where a token of the model's own
+            (an image's place, say) stands among the words.
         num_tokens: Tokens generated.
         num_prompt_tokens: Tokens it continues (system, question, figures, prefix); all samples of one request share
             them. 0 where the engine does not know.

@@ -198,7 +198,7 @@ def rerank_one(
         of another kind than they know: then the answer means nothing.
     """
     rerank = pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=str(prm or PRM_PATH))
-    result = rerank(images=list(images), text=question, **options)
+    result = rerank(images=list(images), text=question, return_candidates=True, **options)
     is_shipped = policy is None or Path(policy).resolve() == POLICY_PATH.resolve()
     looks_nano = bool(images) and all(load_image(image).size == (SIZE, SIZE) for image in images)
     note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None

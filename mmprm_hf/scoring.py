@@ -44,11 +44,6 @@ Layout = Literal["auto", "packed", "tree", "chain", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("auto", "packed", "tree", "chain", "rows")
 
 
-def is_scorable(candidate: Candidate) -> bool:
-    """True for a complete candidate with at least one step and no blank step; others get no step scores."""
-    return candidate.complete and bool(candidate.steps) and all(step.strip() for step in candidate.steps)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Job:
     """One problem with the distinct solutions to score, and after encoding their token ids."""
@@ -162,7 +157,7 @@ class PRMScorer:
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
             )
         solutions = [
-            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if self._is_scorable(c)))
+            tuple(dict.fromkeys(tuple(c.steps) for c in candidates if c.complete and self.can_score(c.steps)))
             for candidates in candidates_per_problem
         ]
         scores = self.score_solutions(problems, solutions, progress=progress)
@@ -197,12 +192,12 @@ class PRMScorer:
                 bar.update(len(indices))
         return [[known[i][tuple(s)] for s in row] for i, row in enumerate(solutions)]
 
-    def _is_scorable(self, candidate: Candidate) -> bool:
-        """As `is_scorable`, and no step writes a marker that is an ordinary word of the vocabulary."""
-        marker = self.processor.marker_token
-        if not is_scorable(candidate):
+    def can_score(self, steps: Sequence[str]) -> bool:
+        """True for at least one step, none blank, and none that writes a marker that is a word of the vocabulary."""
+        if not steps or not all(step.strip() for step in steps):
             return False
-        if not (self._marker_is_word and any(marker in step for step in candidate.steps)):
+        marker = self.processor.marker_token
+        if not (self._marker_is_word and any(marker in step for step in steps)):
             return True
         logger.warning("A candidate writes the step marker %r, a word of this tokenizer; it gets no score.", marker)
         return False
@@ -398,4 +393,4 @@ class ScoringSession:
         return [[*self._pool.prompt, *(i for step in steps for i in step)] for steps in encoded]
 
 
-__all__ = ["LAYOUTS", "Layout", "PRMScorer", "ScoringSession", "is_scorable"]
+__all__ = ["LAYOUTS", "Layout", "PRMScorer", "ScoringSession"]

@@ -118,6 +118,23 @@ def parse_response(
     return ParsedResponse(tuple(steps), answers[0] if len(answers) == 1 else None, complete)
 
 
+def parse_open_step(text: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str | None:
+    """Return the one step of a text that was stopped at the step's closing tag, which the text itself does not hold.
+
+    So engines write a solution step by step: the closing tag is their stop string. None for any other text: an answer,
+    a second tag, words before the step, a blank step.
+
+    Example:
+        >>> parse_open_step("<step>A=47")
+        'A=47'
+        >>> parse_open_step("<answer>47</answer>") is None
+        True
+    """
+    head, tag, step = text.partition(step_format.step_open)
+    is_one_step = bool(tag) and not head.strip() and bool(step.strip()) and not any(t in step for t in step_format.tags)
+    return step if is_one_step else None
+
+
 def render_prefix(steps: Sequence[str], step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
     """Return the text an assistant turn starts with when it continues `steps`; "" for no steps.
 

@@ -66,6 +66,7 @@ class TransformersEngine:
         max_batch_size: The most sequences decoded together.
         max_batch_tokens: The most tokens of keys and values held at once: prompts (each row padded to the longest)
             and `max_new_tokens` for every sequence. One request's prompt is decoded even if it alone is larger.
+        system_prompt: Text of a system turn before the problem.
 
     Raises:
         ValueError: if a bound is below 1, no end token is known, or the model's positions are of an unknown kind.
@@ -84,6 +85,7 @@ class TransformersEngine:
         step_format: StepFormat = DEFAULT_STEP_FORMAT,
         max_batch_size: int = 256,
         max_batch_tokens: int = 131_072,
+        system_prompt: str | None = None,
     ) -> None:
         for name, value in (("max_batch_size", max_batch_size), ("max_batch_tokens", max_batch_tokens)):
             if value < 1:
@@ -97,7 +99,7 @@ class TransformersEngine:
         self.model, self.processor = model.eval(), processor
         self.sampling, self.step_format = sampling, step_format
         self.max_batch_size, self.max_batch_tokens = max_batch_size, max_batch_tokens
-        self.prompts = PromptWriter(processor, step_format)
+        self.prompts = PromptWriter(processor, step_format, system_prompt)
         self.end_token_ids = end_token_ids(model, processor.tokenizer)
         self._stops = StopStrings(processor.tokenizer, sampling.stop_strings)
         self._row_width = 1
@@ -112,6 +114,7 @@ class TransformersEngine:
             "sampling": {**dataclasses.asdict(sampling), "stop_strings": list(sampling.stop_strings)},
             "step_format": list(step_format.tags),
             "end_token_ids": sorted(self.end_token_ids),
+            **({} if system_prompt is None else {"system_prompt": system_prompt}),
         }
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
@@ -263,15 +266,15 @@ class TransformersEngine:
         token_ids, text = sequence.token_ids, sequence.text_before_stop
         if text is None:
             text = self._stops.decode(token_ids[:-1] if sequence.is_finished else token_ids)
-        finish_reason = "stop" if sequence.is_finished else "length"
-        parsed = parse_response(text, self.step_format, finish_reason, has_prefix=sequence.prompt.has_prefix)
         shown = token_ids[:-1] if sequence.is_finished else token_ids
-        # A step with a control token in it could never be shown to a model again.
-        complete = parsed.complete and self.prompts.control_ids.isdisjoint(shown)
+        finish_reason = "stop" if sequence.is_finished else "length"
+        if not self.prompts.control_ids.isdisjoint(shown):
+            finish_reason = "control_token"  # a step with one in it could never be shown to a model again
+        parsed = parse_response(text, self.step_format, finish_reason, has_prefix=sequence.prompt.has_prefix)
         return Rollout(
             parsed.steps,
             parsed.answer,
-            complete,
+            parsed.complete,
             finish_reason,
             num_tokens=len(token_ids),
             num_prompt_tokens=sequence.prompt.num_tokens,

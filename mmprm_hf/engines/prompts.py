@@ -51,10 +51,11 @@ class PromptWriter:
     Args:
         processor: The policy's processor, with a chat template.
         step_format: The policy's tags.
+        system_prompt: Text of a system turn before the problem.
     """
 
-    def __init__(self, processor: Any, step_format: StepFormat) -> None:
-        self.processor, self.step_format = processor, step_format
+    def __init__(self, processor: Any, step_format: StepFormat, system_prompt: str | None = None) -> None:
+        self.processor, self.step_format, self.system_prompt = processor, step_format, system_prompt
         # Prompts are written in the event loop's thread while another one encodes a batch; a call of a tokenizer sets
         # its padding and truncation for the time of the call, so each thread has one of its own.
         self._counter = copy.deepcopy(processor)
@@ -95,6 +96,8 @@ class PromptWriter:
         images = tuple(load_problem_image(problem.id, image) for image in problem.images)
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": problem.question}]
         messages = [{"role": "user", "content": content}]
+        if self.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system_prompt}]})
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         text += render_prefix(prefix, self.step_format)
         ids = self._counter.tokenizer(text, **self._special_tokens(text))["input_ids"]

@@ -113,6 +113,8 @@ class MMPRMModel(PreTrainedModel):
         head_type: str = "two_token",
         dtype: str | torch.dtype = "auto",
         attn_implementation: str | dict | None = None,
+        *,
+        share_backbone: bool = False,
         **kwargs,
     ) -> MMPRMModel:
         """PRM whose scores equal the policy's own softmax over (positive, negative) at the marker, before training.
@@ -127,6 +129,8 @@ class MMPRMModel(PreTrainedModel):
             head_type: As in `MMPRMConfig`. "mlp" starts at random: its scores mean nothing before training.
             dtype: As in `from_pretrained`; unused for a model object.
             attn_implementation: As in `from_pretrained`; unused for a model object.
+            share_backbone: Of a model object, take the backbone itself and not a copy: policy and PRM then are two
+                heads on one set of weights. A new marker gets its row in the shared input embeddings.
             **kwargs: For the policy's `from_pretrained` (device_map, quantization_config, revision, ...).
 
         Returns:
@@ -140,7 +144,8 @@ class MMPRMModel(PreTrainedModel):
         if isinstance(policy, PreTrainedModel):
             if processor is None:
                 raise ValueError("from_policy(model) needs the processor; make it with MMPRMProcessor.from_policy.")
-            policy_model, backbone = policy, copy.deepcopy(backbone_of(policy))
+            backbone = backbone_of(policy)
+            policy_model, backbone = policy, backbone if share_backbone else copy.deepcopy(backbone)
         else:
             policy_model = load_policy(policy, dtype=dtype, attn_implementation=attn_implementation, **kwargs)
             backbone = backbone_of(policy_model)
@@ -151,7 +156,7 @@ class MMPRMModel(PreTrainedModel):
         attention = {part: part.config._attn_implementation for part in parts}
         prepare_marker_row(backbone, processor)
         config = MMPRMConfig(
-            vlm_config=backbone.config,
+            vlm_config=copy.deepcopy(backbone.config),
             head_type=head_type,
             head_bias=lm_head.bias is not None,
             logit_softcap=logit_softcap(policy_model.config.get_text_config()),

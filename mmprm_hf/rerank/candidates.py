@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import dataclasses
+import difflib
 import math
+from collections import Counter
 from collections.abc import Coroutine, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -19,8 +21,13 @@ from ..data import Candidate, Problem, Rollout, content_hash
 from ..engines import RolloutEngine, RolloutRequest
 from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
 
-Strategy = Literal["best_of_n", "majority_vote", "weighted_vote"]
-STRATEGIES: tuple[Strategy, ...] = ("best_of_n", "majority_vote", "weighted_vote")
+SELECTIONS: tuple[str, ...] = ("best_of_n", "majority_vote", "weighted_vote")
+"""Strategies that draw whole solutions and then choose."""
+
+GUIDED_SEARCHES: tuple[str, ...] = ("beam_search", "dvts", "beam_annealing")
+"""Strategies that choose after every step (`guided_search`); of their complete solutions the best-scored one wins."""
+
+STRATEGIES: tuple[str, ...] = SELECTIONS + GUIDED_SEARCHES
 
 
 def run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -99,25 +106,44 @@ def with_scores(candidates: Sequence[Candidate], aggregation: str) -> list[Candi
     ]
 
 
+def check_strategy(strategy: str) -> None:
+    """Refuses an unknown strategy.
+
+    Raises:
+        ValueError: with close matches.
+    """
+    if strategy not in STRATEGIES:
+        matches = difflib.get_close_matches(str(strategy), STRATEGIES, n=2)
+        hint = f"Did you mean {' or '.join(map(repr, matches))}? " if matches else ""
+        raise ValueError(f"Unknown strategy {strategy!r}. {hint}Choose one of {', '.join(STRATEGIES)}.")
+
+
+def answer_votes(candidates: Sequence[Candidate]) -> list[int]:
+    """For each candidate, how many have its answer (its own vote included); 0 for an incomplete one, which has none."""
+    groups = group_answers([candidate.answer if candidate.complete else None for candidate in candidates])
+    sizes = Counter(group for group in groups if group is not None)
+    return [0 if group is None else sizes[group] for group in groups]
+
+
 def select(candidates: Sequence[Candidate], strategy: str, aggregation: str) -> int | None:
     """Index of the winner among candidates that carry `score`; None if none of them is complete.
 
     Args:
         candidates: With `score` filled by `with_scores`.
-        strategy: One of `STRATEGIES`. Votes count answers that are mathematically equal as one.
+        strategy: One of `STRATEGIES`. Votes count answers that are mathematically equal as one; a guided search has
+            done its choosing before, and its best-scored solution wins.
         aggregation: What `score` was made with; maps scores to vote weights.
 
     Raises:
         ValueError: for an unknown strategy, or no candidates.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"Unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
+    check_strategy(strategy)
     if not candidates:
         raise ValueError("Found 0 candidates. Selection needs at least one; check num_candidates.")
     if not any(candidate.complete and candidate.steps for candidate in candidates):
         return None
     scores = [-math.inf if candidate.score is None else candidate.score for candidate in candidates]
-    if strategy == "best_of_n":
+    if strategy == "best_of_n" or strategy in GUIDED_SEARCHES:
         means = [sum(c.step_scores) / len(c.step_scores) if c.step_scores else 0.0 for c in candidates]
         return best_of_n(scores, tie_breakers=means)
     groups = group_answers([candidate.answer if candidate.complete else None for candidate in candidates])

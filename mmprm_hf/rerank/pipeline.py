@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, Pipeline
+from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
-from ..engines import SamplingConfig, TransformersEngine
+from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
 from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
-from ..selection import aggregate
-from .candidates import STRATEGIES, generate_candidates, select, with_scores
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat
+from .candidates import answer_votes
+from .inputs import problem_of, rows_of
+from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
+from .served_policy import ServedPolicy, is_url
+from .shared_base import SharedBase, adapter_config, share_base
+from .solving import RerankConfig, Solved, solve
 
 TASK = "generate-and-rerank"
-_PREPROCESS = ("images", "text")
-_FORWARD = ("num_candidates", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
-_POSTPROCESS = ("strategy", "aggregation")
+DEFAULT_MAX_NEW_TOKENS = 1024
+"""For a policy whose generation config names no `max_new_tokens`."""
+
+_SOLVING = tuple(field.name for field in dataclasses.fields(RerankConfig))
+_SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
+_OUTPUT = ("return_candidates", "on_error")
+OPTIONS = (*_SOLVING, *_SAMPLING, *_OUTPUT)
 
 
-def _path_of(model: Any, option: str) -> str:
-    """Where a loaded model came from, to load its processor from there.
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Rows that are solved together; one input for `Pipeline`, which cannot collate ours."""
 
-    Raises:
-        ValueError: if it was built in memory.
-    """
-    path = model.name_or_path
-    if not path:
-        raise ValueError(
-            f"A loaded {type(model).__name__} was given without {option}, and it comes from no checkpoint. "
-            f"Pass {option}=..., or give the path."
-        )
-    return path
+    rows: tuple[Any, ...]
 
 
 class GenerateAndRerankPipeline(Pipeline):
-    """Generates candidates with a vision-language policy and returns the one its process reward model ranks first.
+    """Solves problems with a vision-language policy and a process reward model that chooses among its solutions.
 
     Args:
-        model: The policy, as for any pipeline.
-        prm: The PRM: a path or hub id, or a loaded `MMPRMModel`.
+        model: The policy, as for any pipeline; or the address of an OpenAI-compatible server that runs it
+            (``"http://..."``), or a `ServedPolicy`. A folder written by `save_pretrained` brings its PRM along.
+        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods. An adapter whose base is
+            the policy shares the policy's weights (see `shared_base`). None takes the PRM saved with the policy.
         prm_processor: Processor of the PRM; None loads it from the checkpoint that `prm` is or came from.
+        prm_kwargs: For the PRM's `from_pretrained` (`trust_remote_code` and `device_map` are not handed on).
+        served_model, api_key: Of a policy given by address: its name there (None: the only one), and a bearer token.
+        step_format: The policy's tags.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`.
 
     Raises:
@@ -64,121 +73,248 @@ class GenerateAndRerankPipeline(Pipeline):
     def __init__(
         self,
         model: Any,
-        prm: str | os.PathLike | MMPRMModel | None = None,
+        prm: str | os.PathLike | MMPRMModel | PRMScorer | None = None,
         prm_processor: MMPRMProcessor | None = None,
+        *,
+        prm_kwargs: Mapping[str, Any] | None = None,
+        served_model: str | None = None,
+        api_key: str | None = None,
+        step_format: StepFormat = DEFAULT_STEP_FORMAT,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model, **kwargs)
-        if self.processor is None:
+        if is_url(model):
+            model = ServedPolicy(model, served_model, api_key=api_key)
+        elif served_model is not None or api_key is not None:
+            raise ValueError("served_model and api_key are for a policy behind a server: give its address as model.")
+        self.step_format = step_format
+        saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
+        super().__init__(model, **{**saved, **kwargs})
+        self.options = {name: value for name, value in {**saved, **kwargs}.items() if name in OPTIONS}
+        if self.processor is None and not isinstance(model, ServedPolicy):
             self.processor = AutoProcessor.from_pretrained(_path_of(self.model, "processor"))
+        prm = prm or saved_prm(self.model)
         if prm is None:
             raise ValueError(
                 f'pipeline("{TASK}") needs prm=..., a path or a loaded MMPRMModel. For generation alone use '
                 '"image-text-to-text".'
             )
+        self.shared: SharedBase | None = None
+        self.scorer = prm if hasattr(prm, "score_many") else self._scorer(prm, prm_processor, dict(prm_kwargs or {}))
+        self._engines: dict[tuple[SamplingConfig, str | None], RolloutEngine] = {}
+
+    def _scorer(self, prm: Any, processor: MMPRMProcessor | None, prm_kwargs: dict[str, Any]) -> PRMScorer:
+        """The PRM, loaded where it is a path, on the pipeline's device."""
         if isinstance(prm, MMPRMModel):
-            if prm_processor is None:
-                prm_processor = MMPRMProcessor.from_pretrained(_path_of(prm, "prm_processor"))
-        else:
-            prm_processor = prm_processor or MMPRMProcessor.from_pretrained(prm)
-            prm = MMPRMModel.from_pretrained(prm)
-        self.prm = prm.to(self.model.device)
-        self.scorer = PRMScorer(self.prm, prm_processor)
+            processor = processor or MMPRMProcessor.from_pretrained(_path_of(prm, "prm_processor"))
+            return PRMScorer(prm.to(self.device), processor)
+        processor = processor or MMPRMProcessor.from_pretrained(prm, **prm_kwargs)
+        if isinstance(self.model, PreTrainedModel) and adapter_config(prm) is not None:
+            self.shared = share_base(self.model, prm, processor)
+        if self.shared is not None:
+            return PRMScorer(self.shared.prm, processor)
+        return PRMScorer(MMPRMModel.from_pretrained(prm, **prm_kwargs).to(self.device), processor)
+
+    @property
+    def prm(self) -> MMPRMModel:
+        """The PRM."""
+        return self.scorer.model
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
-        known = (*_PREPROCESS, *_FORWARD, *_POSTPROCESS)
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise ValueError(f"Unknown option {unknown[0]!r} of {TASK}; it takes {', '.join(known)}.")
-        if options.get("strategy", "best_of_n") not in STRATEGIES:
-            raise ValueError(f"Unknown strategy {options['strategy']!r}; choose one of {', '.join(STRATEGIES)}.")
-        aggregate((), options.get("aggregation", "min"))  # raises on an unknown one, before any work is done
-        num_candidates = options.get("num_candidates", 1)
-        if not isinstance(num_candidates, int) or isinstance(num_candidates, bool) or num_candidates < 1:
-            raise ValueError(f"Found num_candidates={num_candidates!r}. It must be a whole number, at least 1.")
+        for name in options:
+            if name not in OPTIONS:
+                matches = difflib.get_close_matches(name, OPTIONS, n=2)
+                hint = f"Did you mean {' or '.join(map(repr, matches))}? " if matches else ""
+                raise ValueError(f"Unknown option {name!r} of {TASK}. {hint}It takes {', '.join(OPTIONS)}.")
+        # Made once here, so that a wrong value fails before any work is done.
+        RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
+        self._sampling(options)
+        if options.get("on_error", "raise") not in ("raise", "return"):
+            raise ValueError(f"Found on_error={options['on_error']!r}; it is 'raise' or 'return'.")
+        forward = {name: options[name] for name in (*_SOLVING, *_SAMPLING, "on_error") if name in options}
+        postprocess = {name: options[name] for name in ("return_candidates",) if name in options}
+        return {}, forward, postprocess
 
-        def given(names: Sequence[str]) -> dict[str, Any]:
-            return {name: options[name] for name in names if name in options}
-
-        return given(_PREPROCESS), given(_FORWARD), given(_POSTPROCESS)
-
-    def __call__(self, inputs: Any = None, *, images: Any = None, text: str | None = None, **options: Any) -> Any:
-        """Solve one problem, or a list of them.
+    def __call__(self, images: Any = None, text: Any = None, *, batch_size: int = 8, **options: Any) -> Any:
+        """Solve one problem, or many. Inputs are those of transformers' image-text-to-text pipeline.
 
         Args:
-            inputs: ``{"images": ..., "text": ...}`` or a list, generator or dataset of such rows. Leave it out to give
-                `images` and `text` directly.
-            images: A figure or a list of figures: path or PIL image. None for a text-only problem.
-            text: The question.
-            **options: ``num_candidates`` (16), ``temperature`` (1.0; 0: greedy), ``top_p`` (1.0), ``top_k`` (0: off),
-                ``max_new_tokens`` (128), ``seed`` (0), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote"),
-                ``aggregation`` ("min", see `mmprm_hf.selection.AGGREGATIONS`).
+            images: A figure or a list of figures (path, URL, data URI, PIL image), None for a text-only problem; with a
+                list of texts, one entry for each. Or, without `text`: a row ``{"images": ..., "text": ...}``, a chat of
+                one user turn, or a list, generator or dataset of rows or chats.
+            text: The question, a list of them, a chat or a list of chats.
+            batch_size: Problems that are solved together.
+            **options: ``num_candidates`` (16), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote",
+                "beam_search", "dvts", "beam_annealing"), ``aggregation`` ("min", see
+                `mmprm_hf.selection.AGGREGATIONS`), ``beam_width``, ``max_steps``, ``seed`` (0), ``temperature`` (1.0;
+                0: greedy), ``top_p`` (1.0), ``top_k`` (0: off), ``max_new_tokens`` (the policy's generation config's,
+                else 1024), ``return_candidates`` (False), ``on_error`` ("raise"; "return" gives a problem that cannot
+                be shown to the models an ``{"error": reason}`` of its own).
 
         Returns:
-            ``{"text", "answer", "steps", "step_scores", "score", "chosen", "candidates", "seconds"}`` per problem:
-            the winner's parts, its index and all candidates as dicts. If no candidate is complete, the winner's
-            parts and `chosen` are None.
+            ``{"text", "answer", "steps", "step_scores", "score"}`` of the winner; all None if no candidate is complete.
+            With ``return_candidates`` also ``chosen`` (the winner's index), ``candidates`` (dicts with ``text``,
+            ``steps``, ``answer``, ``complete``, ``step_scores``, ``score``, ``votes``: how many have its answer, and
+            ``num_tokens``), ``num_tokens`` (generated in all) and ``seconds`` (this problem's share of "generate" and
+            "score"). A list for a list; a generator for a generator or dataset.
 
         Raises:
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
-        if inputs is None:
-            if text is None:
-                raise ValueError("Found neither inputs nor text. Call with images=..., text=... or with rows.")
-            inputs = {"images": images, "text": text}
-        elif images is not None or text is not None:
-            raise ValueError("Found inputs beside images or text. Give rows as inputs, or images and text; not both.")
-        return super().__call__(inputs, **options)
+        rows, is_one = rows_of(images, text)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
+        if is_one:
+            return super().__call__(_Batch((rows,)), **options)[0]
+        self._sanitize_parameters(**options)  # a generator would tell of a wrong option only when it is read
+        outputs = self._solved_rows(rows, batch_size, options)
+        return list(outputs) if isinstance(rows, (list, tuple)) else outputs
 
-    def preprocess(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The `Problem` of one row.
+    def _solved_rows(self, rows: Iterable[Any], batch_size: int, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        remaining = iter(rows)
+        while chunk := tuple(islice(remaining, batch_size)):
+            yield from super().__call__(_Batch(chunk), **options)
 
-        Raises:
-            ValueError: if the row is no mapping with a "text".
-        """
-        if not isinstance(row, Mapping) or "text" not in row:
-            raise ValueError(
-                f'Found the input {row!r:.80}. A row is a mapping: {{"images": figure, "text": question}}.'
-            )
-        images = row.get("images")
-        if images is None:
-            images = ()
-        elif not isinstance(images, (list, tuple)):
-            images = (images,)
-        return {"problem": Problem(id="input", question=row["text"], images=tuple(images))}
+    def preprocess(self, batch: _Batch) -> dict[str, Any]:
+        """The problem of each row with its system prompt, or the error that says why there is none."""
+        read: list[Any] = []
+        for row in batch.rows:
+            try:
+                problem, system_prompt = problem_of(row)
+                # A marker in the question must fail before time goes into generation.
+                self.scorer.processor.render_prompt(problem.question, len(problem.images))
+                read.append((problem, system_prompt))
+            except ValueError as error:
+                read.append(error)
+        return {"read": read}
 
     def _ensure_tensor_on_device(self, inputs: Any, device: Any) -> Any:
         return inputs  # a Problem holds no tensors; the engine moves its own
 
+    def _sampling(self, options: Mapping[str, Any]) -> SamplingConfig:
+        given = {name: options[name] for name in _SAMPLING if name in options}
+        if "max_new_tokens" not in given:
+            generation_config = getattr(self.model, "generation_config", None)
+            given["max_new_tokens"] = getattr(generation_config, "max_new_tokens", None) or DEFAULT_MAX_NEW_TOKENS
+        return SamplingConfig(**given)
+
+    def engine(self, sampling: SamplingConfig, system_prompt: str | None = None) -> RolloutEngine:
+        """The policy's engine with these settings, made once."""
+        if (sampling, system_prompt) not in self._engines:
+            if isinstance(self.model, ServedPolicy):
+                engine = self.model.engine(sampling, self.step_format, system_prompt)
+            else:
+                settings = {"step_format": self.step_format, "system_prompt": system_prompt}
+                engine = TransformersEngine(self.model, self.processor, sampling=sampling, **settings)
+            self._engines[sampling, system_prompt] = engine
+        return self._engines[sampling, system_prompt]
+
     def _forward(
+        self, inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
+    ) -> dict[str, list[Solved | ValueError]]:
+        config = RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
+        sampling = self._sampling(options)
+        read = inputs["read"]
+        for one in read:
+            if on_error == "raise" and isinstance(one, ValueError):
+                raise one
+        outcomes: list[Any] = list(read)
+        for system_prompt in dict.fromkeys(one[1] for one in read if not isinstance(one, ValueError)):
+            indices = [i for i, one in enumerate(read) if not isinstance(one, ValueError) and one[1] == system_prompt]
+            problems = [read[index][0] for index in indices]
+            solved = self._solve(problems, system_prompt, config, sampling, on_error)
+            for index, outcome in zip(indices, solved, strict=True):
+                outcomes[index] = outcome
+        return {"outcomes": outcomes}
+
+    def _solve(
         self,
-        inputs: Mapping[str, Any],
-        num_candidates: int = 16,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        max_new_tokens: int = 128,
-        seed: int = 0,
-    ) -> dict[str, Any]:
-        problem = inputs["problem"]
-        # Checked first: a marker in the question must fail before time goes into generation.
-        self.scorer.processor.render_prompt(problem.question, len(problem.images))
-        sampling = SamplingConfig(temperature=temperature, top_p=top_p, top_k=top_k, max_new_tokens=max_new_tokens)
-        engine = TransformersEngine(self.model, self.processor, sampling=sampling)
-        start = time.perf_counter()
-        (candidates,) = generate_candidates(engine, [problem], num_candidates, seed=seed)
-        generated = time.perf_counter()
-        candidates = self.scorer.score(problem, candidates)
-        seconds = {"generate": generated - start, "score": time.perf_counter() - generated}
-        return {"candidates": candidates, "seconds": seconds}
+        problems: list[Problem],
+        system_prompt: str | None,
+        config: RerankConfig,
+        sampling: SamplingConfig,
+        on_error: str,
+    ) -> list[Solved | ValueError]:
+        """All problems together; where one of them cannot be shown to a model and errors are returned, one by one."""
+        try:
+            return solve(
+                problems,
+                lambda chosen: self.engine(chosen, system_prompt),
+                self.scorer,
+                config,
+                sampling,
+                step_format=self.step_format,
+                problems_per_call=len(problems),
+            )
+        except ValueError as error:
+            if on_error == "raise":
+                raise
+            if len(problems) == 1:
+                return [error]
+        return [self._solve([problem], system_prompt, config, sampling, on_error)[0] for problem in problems]
 
     def postprocess(
-        self, outputs: Mapping[str, Any], strategy: str = "best_of_n", aggregation: str = "min"
-    ) -> dict[str, Any]:
-        """The winner and all candidates as plain dicts."""
-        candidates = with_scores(outputs["candidates"], aggregation)
-        chosen = select(candidates, strategy, aggregation)
-        rows = [candidate.to_dict() for candidate in candidates]
-        winner = rows[chosen] if chosen is not None else {}
-        parts = {name: winner.get(name) for name in ("text", "answer", "steps", "step_scores", "score")}
-        return {**parts, "chosen": chosen, "candidates": rows, "seconds": outputs["seconds"]}
+        self, outputs: Mapping[str, list[Solved | ValueError]], return_candidates: bool = False
+    ) -> list[dict[str, Any]]:
+        """One dict per problem."""
+        return [
+            {"error": str(outcome)} if isinstance(outcome, ValueError) else _output(outcome, return_candidates)
+            for outcome in outputs["outcomes"]
+        ]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save policy, processor, PRM and options as one folder, which ``pipeline(TASK, model=folder)`` loads again.
+
+        Args:
+            save_directory: The folder, made if absent.
+            **kwargs: For the policy's `save_pretrained`.
+
+        Raises:
+            ValueError: if the policy runs behind a server, or the PRM is no model of this package.
+        """
+        if isinstance(self.model, ServedPolicy):
+            raise ValueError("The policy runs behind a server and is not here to be saved. Save the PRM alone.")
+        if not isinstance(self.scorer, PRMScorer):
+            raise ValueError(f"A {type(self.scorer).__name__} has no checkpoint to be saved. Save the policy alone.")
+        folder = Path(save_directory)
+        self.model.config.custom_pipelines = custom_pipelines(TASK)
+        if self.shared is not None:
+            self.shared.save_policy(folder)
+            self.shared.save_adapter(folder / PRM_FOLDER)
+        else:
+            self.model.save_pretrained(folder, **kwargs)
+            self.prm.save_pretrained(folder / PRM_FOLDER)
+        self.processor.save_pretrained(folder)
+        self.scorer.processor.save_pretrained(folder / PRM_FOLDER)
+        write_beside_policy(folder, self.options)
+
+
+def _output(solved: Solved, return_candidates: bool) -> dict[str, Any]:
+    """The winner's parts, and on request everything."""
+    winner = {} if solved.chosen is None else solved.candidates[solved.chosen].to_dict()
+    output = {name: winner.get(name) for name in ("text", "answer", "steps", "step_scores", "score")}
+    if not return_candidates:
+        return output
+    votes = answer_votes(solved.candidates)
+    rows = [{**candidate.to_dict(), "votes": count} for candidate, count in zip(solved.candidates, votes, strict=True)]
+    return {
+        **output,
+        "chosen": solved.chosen,
+        "candidates": rows,
+        "num_tokens": solved.num_tokens,
+        "seconds": solved.seconds,
+    }
+
+
+def _path_of(model: Any, option: str) -> str:
+    """Where a loaded model came from, to load its processor from there.
+
+    Raises:
+        ValueError: if it was built in memory.
+    """
+    path = model.name_or_path
+    if not path:
+        raise ValueError(
+            f"A loaded {type(model).__name__} was given without {option}, and it comes from no checkpoint. "
+            f"Pass {option}=..., or give the path."
+        )
+    return path

@@ -23,7 +23,7 @@ def nano():
 
 
 def test_noise_is_incomplete_unscored_and_wins_nothing(tiny, figures):
-    output = tiny(images=figures[0], text="What is A?", num_candidates=3, max_new_tokens=8)
+    output = tiny(images=figures[0], text="What is A?", num_candidates=3, max_new_tokens=8, return_candidates=True)
     assert len(output["candidates"]) == 3
     assert output["chosen"] is None and output["answer"] is None
     assert all(row["score"] is None and not row["complete"] for row in output["candidates"])
@@ -31,7 +31,7 @@ def test_noise_is_incomplete_unscored_and_wins_nothing(tiny, figures):
 
 def test_nano_models_solve_score_and_choose(nano):
     problem = make_problem("bar_chart", 1)
-    output = nano(images=problem.figure(), text=problem.question, num_candidates=8)
+    output = nano(images=problem.figure(), text=problem.question, num_candidates=8, return_candidates=True)
     assert len(output["candidates"]) == 8
     winner = output["candidates"][output["chosen"]]
     assert (output["text"], output["answer"], output["steps"]) == (winner["text"], winner["answer"], winner["steps"])
@@ -46,7 +46,9 @@ def test_nano_models_solve_score_and_choose(nano):
 def test_same_seed_same_candidates_another_seed_others(nano):
     problem = make_problem("clock", 2)
     first, again, other = (
-        nano(images=problem.figure(), text=problem.question, num_candidates=6, seed=seed)["candidates"]
+        nano(images=problem.figure(), text=problem.question, num_candidates=6, seed=seed, return_candidates=True)[
+            "candidates"
+        ]
         for seed in (1, 1, 2)
     )
     assert [c["text"] for c in first] == [c["text"] for c in again]
@@ -58,7 +60,7 @@ def test_rows_in_lists_and_paths_of_figures(nano, tmp_path):
     path = tmp_path / "figure.png"
     problem.figure().save(path)
     rows = [{"images": str(path), "text": problem.question}, {"images": [problem.figure()], "text": problem.question}]
-    first, second = nano(rows, num_candidates=4, strategy="majority_vote")
+    first, second = nano(rows, num_candidates=4, strategy="majority_vote", return_candidates=True)
     assert [c["text"] for c in first["candidates"]] == [c["text"] for c in second["candidates"]]
 
 
@@ -67,6 +69,7 @@ def test_loaded_models_find_their_processors(tiny_policy_dir, tiny_prm_dir, figu
     policy = AutoModelForImageTextToText.from_pretrained(tiny_policy_dir)
     prm = AutoModel.from_pretrained(tiny_prm_dir)
     call = {"images": figures[0], "text": "What is A?", "num_candidates": 2, "max_new_tokens": 6}
+    call["return_candidates"] = True
     objects = pipeline(TASK, model=policy, prm=prm)(**call)
     paths = pipeline(TASK, model=tiny_policy_dir, prm=tiny_prm_dir)(**call)
     assert [c["text"] for c in objects["candidates"]] == [c["text"] for c in paths["candidates"]]
@@ -126,14 +129,20 @@ def test_a_huge_image_is_refused(tiny, figures, monkeypatch, tmp_path):
         tiny(images=str(path), text="What is A?", num_candidates=1, max_new_tokens=2)
 
 
-@pytest.mark.parametrize("row", ["What is A?", {"images": None}])
-def test_a_row_without_text_is_refused(tiny, row):
-    with pytest.raises(ValueError, match="A row is a mapping"):
-        tiny(row)
-
-
-def test_inputs_and_text_together_are_refused(tiny):
-    with pytest.raises(ValueError, match="not both"):
-        tiny({"text": "a"}, text="b")
-    with pytest.raises(ValueError, match="neither inputs nor text"):
-        tiny()
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (("What is A?",), "Found no text for 'What is A\\?'"),
+        (({"images": None},), "Found the input {'images': None}"),
+        (([7],), "Found the input 7"),
+        ((), "neither images nor text"),
+        ((["a.png"], ["q", "r"]), "Found 1 entries in images for 2 texts"),
+        (("a.png", [{"role": "user", "content": "q"}]), "a chat as text beside images"),
+        (([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],), "the turns user, assistant"),
+        (([{"role": "user", "content": [{"type": "video", "path": "a"}]}],), "a part of type 'video'"),
+        (([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q"}]}],), "without an image"),
+    ],
+)
+def test_inputs_that_are_no_problem_are_refused(tiny, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(*inputs)

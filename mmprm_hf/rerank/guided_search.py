@@ -1,0 +1,258 @@
+"""Solutions written step by step, the PRM choosing what is continued: beam search, DVTS, beam annealing.
+
+The three share one loop: draw one more step behind every kept prefix, score what is new, keep the best prefixes of each
+group. They differ in a `SearchPlan` alone. All problems of a call move in step, so that the engine joins their
+requests, and generation and scoring never run at the same time (a policy and a PRM may share one base).
+
+A complete solution is a candidate from the moment it is drawn. It competes with the open prefixes: each one that is
+among the best takes a place that no prefix is continued in, and the search of a problem ends where all places are
+taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from ..data import Candidate, Problem, Rollout, content_hash
+from ..engines import RolloutEngine, RolloutRequest
+from ..scoring import PRMScorer, ScoringSession
+from ..selection import aggregate
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_open_step, render_prefix
+from .candidates import run_async
+
+Steps = tuple[str, ...]
+
+ANNEALING_DECAY = 0.7
+"""Each round of beam annealing draws this share of the one before; from twice the draws of a beam search on, a solution
+of five steps costs about as many tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchPlan:
+    """How many steps are drawn and how many prefixes are kept, round by round.
+
+    Args:
+        num_draws: Continuations drawn in each group in round 0, where all of them start from nothing.
+        beam_width: Continuations drawn per kept prefix from then on.
+        num_groups: Independent searches of a problem, whose prefixes do not compete (DVTS).
+        decay: Factor of the draws from round to round, in (0, 1].
+    """
+
+    num_draws: int
+    beam_width: int
+    num_groups: int = 1
+    decay: float = 1.0
+
+    def draws(self, depth: int) -> int:
+        """Continuations drawn in a group in round `depth`, as long as all of its places are open."""
+        return max(self.beam_width, round(self.num_draws * self.decay**depth))
+
+    def places(self, depth: int) -> int:
+        """Prefixes (or complete solutions) kept in a group after round `depth`."""
+        return max(1, self.draws(depth + 1) // self.beam_width)
+
+
+def search_plan(strategy: str, num_candidates: int, beam_width: int | None = None) -> SearchPlan:
+    """The plan of a strategy that draws about `num_candidates` continuations a round.
+
+    Args:
+        strategy: "beam_search" (Snell et al. 2024, arXiv 2408.03314): the best N / M of N prefixes, each continued M
+            times. "dvts" (diverse verifier tree search, Beeching et al. 2024): N / M groups, each of which continues
+            its best prefix M times. "beam_annealing": a beam search that begins with 2 N and narrows by
+            `ANNEALING_DECAY` a round.
+        num_candidates: N, at least 1.
+        beam_width: M, at most N; None takes the square root of N, at least 2.
+
+    Raises:
+        ValueError: for an unknown strategy, or a beam width that is not in 1..N.
+
+    Example:
+        >>> search_plan("dvts", 16)
+        SearchPlan(num_draws=4, beam_width=4, num_groups=4, decay=1.0)
+    """
+    width = min(num_candidates, max(2, round(num_candidates**0.5))) if beam_width is None else beam_width
+    if not 1 <= width <= num_candidates:
+        raise ValueError(
+            f"Found beam_width={beam_width} with num_candidates={num_candidates}. Each kept prefix is continued "
+            "beam_width times, out of num_candidates in all: choose 1 to num_candidates."
+        )
+    if strategy == "beam_search":
+        return SearchPlan(num_candidates, width)
+    if strategy == "dvts":
+        return SearchPlan(width, width, num_groups=num_candidates // width)
+    if strategy == "beam_annealing":
+        return SearchPlan(2 * num_candidates, width, decay=ANNEALING_DECAY)
+    raise ValueError(f"{strategy!r} is no guided search; choose beam_search, dvts or beam_annealing.")
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidedSolutions:
+    """What a guided search found for one problem.
+
+    Args:
+        candidates: Every complete solution that was drawn, scored (equal ones as often as they were drawn), then what
+            was cut or malformed, incomplete.
+        num_tokens: Tokens generated in all; a candidate's own `num_tokens` counts its path alone.
+    """
+
+    candidates: tuple[Candidate, ...]
+    num_tokens: int
+
+
+def guided_search(
+    engine: RolloutEngine,
+    scorer: PRMScorer,
+    problems: Sequence[Problem],
+    plan: SearchPlan,
+    *,
+    aggregation: str = "min",
+    max_steps: int = 32,
+    max_new_tokens: int = 1024,
+    step_format: StepFormat = DEFAULT_STEP_FORMAT,
+    seed: int = 0,
+) -> tuple[list[GuidedSolutions], float, float]:
+    """Search all problems together; equal seeds give equal solutions of a problem, whatever else is in the list.
+
+    Args:
+        engine: Writes steps; its `stop_strings` must hold the closing tag of a step.
+        scorer: Scores them, incrementally (`PRMScorer.session`).
+        problems: What to solve.
+        plan: How wide.
+        aggregation: One of `selection.AGGREGATIONS`; ranks prefixes.
+        max_steps, max_new_tokens: The most steps and tokens of a solution; one that passes them is incomplete.
+        step_format: The policy's tags.
+        seed: Of the draws.
+
+    Returns:
+        The solutions of each problem, and the seconds that went into drawing and into scoring.
+
+    Raises:
+        ProblemInputError: if a problem cannot be shown to the policy.
+        ValueError: if one cannot be shown to the PRM.
+    """
+    limits = _Limits(max_steps, max_new_tokens, aggregation, step_format)
+    searches = [_Search(problem, scorer.session(problem), plan, limits, seed) for problem in problems]
+    generate_seconds = score_seconds = 0.0
+    while any(search.is_open for search in searches):
+        start = time.perf_counter()
+        requests = [(search, group, request) for search in searches for group, request in search.requests()]
+        found = run_async(engine.generate([request for _, _, request in requests]))
+        for (search, group, request), rollouts in zip(requests, found, strict=True):
+            search.take(group, request.prefix, rollouts)
+        generated = time.perf_counter()
+        for search in searches:
+            search.select(scorer)
+        generate_seconds += generated - start
+        score_seconds += time.perf_counter() - generated
+    return [search.solutions() for search in searches], generate_seconds, score_seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    max_steps: int
+    max_new_tokens: int
+    aggregation: str
+    step_format: StepFormat
+
+
+@dataclasses.dataclass
+class _Group:
+    """Prefixes that compete: those kept, best first, and what this round drew behind them."""
+
+    kept: list[Steps]
+    num_open_places: int
+    drawn: dict[Steps, None] = dataclasses.field(default_factory=dict)
+    complete: dict[Steps, None] = dataclasses.field(default_factory=dict)
+
+
+class _Search:
+    """The state of one problem's search."""
+
+    def __init__(self, problem: Problem, session: ScoringSession, plan: SearchPlan, limits: _Limits, seed: int):
+        self.problem, self.plan, self.limits = problem, plan, limits
+        self.session: ScoringSession | None = session
+        self.seed, self.depth, self.num_tokens = seed, 0, 0
+        self.groups = [_Group(kept=[()], num_open_places=1) for _ in range(plan.num_groups)]
+        self.path_tokens: dict[Steps, int] = {(): 0}  # of the first draw that wrote a prefix
+        self.complete: list[Candidate] = []
+        self.incomplete: list[Candidate] = []
+
+    @property
+    def is_open(self) -> bool:
+        return any(group.kept for group in self.groups)
+
+    def requests(self) -> list[tuple[_Group, RolloutRequest]]:
+        """One request per kept prefix; the group's draws are shared out evenly, the best prefixes first."""
+        found = []
+        for index, group in enumerate(self.groups):
+            if not group.kept:
+                continue
+            num_places = 1 if self.depth == 0 else self.plan.places(self.depth - 1)
+            num_draws = max(len(group.kept), round(self.plan.draws(self.depth) * group.num_open_places / num_places))
+            share, rest = divmod(num_draws, len(group.kept))
+            seed = int(content_hash(self.seed, self.problem.id, index, self.depth, length=8), 16)
+            for rank, prefix in enumerate(group.kept):
+                request = RolloutRequest(self.problem, prefix, share + (rank < rest), seed)
+                found.append((group, request))
+        return found
+
+    def take(self, group: _Group, prefix: Steps, rollouts: Sequence[Rollout]) -> None:
+        """Sort what was drawn behind a prefix into complete solutions, longer prefixes, and what is neither."""
+        limits = self.limits
+        for rollout in rollouts:
+            self.num_tokens += rollout.num_tokens
+            num_tokens = self.path_tokens[prefix] + rollout.num_tokens
+            step = parse_open_step(rollout.text, limits.step_format) if rollout.finish_reason == "stop" else None
+            steps = (*prefix, *rollout.steps) if step is None else (*prefix, step)
+            is_within = len(steps) <= limits.max_steps and num_tokens <= limits.max_new_tokens
+            text = render_prefix(prefix, limits.step_format) + rollout.text
+            candidate = Candidate(steps, rollout.answer, rollout.complete, text, num_tokens=num_tokens)
+            if rollout.complete and is_within:
+                self.complete.append(candidate)
+                group.complete[steps] = None
+            elif step is not None and is_within:
+                self.path_tokens.setdefault(steps, num_tokens)
+                group.drawn[steps] = None
+            else:
+                self.incomplete.append(dataclasses.replace(candidate, complete=False))
+
+    def select(self, scorer: PRMScorer) -> None:
+        """Score what the round drew, and keep the best of each group."""
+        if not self.is_open:
+            return
+        num_places = self.plan.places(self.depth)
+        self.depth += 1
+        for group in self.groups:
+            for steps in [steps for steps in group.drawn if not scorer.can_score(steps)]:
+                del group.drawn[steps]  # holds a marker that is a word: the PRM cannot read it, now or later
+                text = render_prefix(steps, self.limits.step_format)
+                self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
+        known = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))
+        wanted = [steps for steps in known if scorer.can_score(steps)]
+        scores = dict(zip(wanted, self.session.score(wanted), strict=True))
+        self.complete = [
+            dataclasses.replace(c, step_scores=scores[c.steps]) if c.steps in scores else c for c in self.complete
+        ]
+        for group in self.groups:
+            if not group.kept:
+                continue
+            pool = dict.fromkeys(steps for steps in (*group.drawn, *group.complete) if steps in scores)
+            best = sorted(pool, key=lambda steps: self._rank(scores[steps]), reverse=True)[:num_places]
+            group.kept = [steps for steps in best if steps in group.drawn]
+            group.num_open_places = num_places - sum(steps not in group.drawn for steps in best)
+            group.drawn, group.complete = {}, {}
+        if self.is_open:
+            self.session.keep([steps for group in self.groups for steps in group.kept])
+        else:
+            self.session = None  # its cache is not needed any more
+
+    def _rank(self, step_scores: Sequence[float]) -> tuple[float, float]:
+        return aggregate(step_scores, self.limits.aggregation), aggregate(step_scores, "mean")
+
+    def solutions(self) -> GuidedSolutions:
+        return GuidedSolutions((*self.complete, *self.incomplete), self.num_tokens)
+
+
+__all__ = ["ANNEALING_DECAY", "GuidedSolutions", "SearchPlan", "guided_search", "search_plan"]

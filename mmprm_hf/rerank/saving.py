@@ -1,0 +1,85 @@
+"""A pipeline as one repo folder: the policy at the top, its PRM in ``prm/``, the options in ``rerank_config.json``.
+
+config.json, model.safetensors, processor files     the policy
+prm/                                                the PRM (or its adapter) with its processor
+rerank_config.json                                  defaults of the pipeline's options
+generate_and_rerank.py                              names the class for `pipeline(..., trust_remote_code=True)`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from transformers.utils import cached_file
+
+from ..files import write_atomically, write_json
+
+PRM_FOLDER = "prm"
+OPTIONS_FILE = "rerank_config.json"
+CODE_FILE = "generate_and_rerank.py"
+_CODE = '''"""Names the pipeline's class for `pipeline(model=..., trust_remote_code=True)`; it lives in a package:
+
+    pip install mmprm_hf
+"""
+
+from mmprm_hf.rerank.pipeline import GenerateAndRerankPipeline
+
+__all__ = ["GenerateAndRerankPipeline"]
+'''
+
+
+def custom_pipelines(task: str) -> dict[str, Any]:
+    """What a policy's config says of the pipeline that its repo holds."""
+    implementation = f"{Path(CODE_FILE).stem}.GenerateAndRerankPipeline"
+    return {task: {"impl": implementation, "pt": ["AutoModelForImageTextToText"], "type": "multimodal"}}
+
+
+def write_beside_policy(folder: Path, options: dict[str, Any]) -> None:
+    """The code file and the options."""
+    write_atomically(folder / CODE_FILE, _CODE)
+    write_json(folder / OPTIONS_FILE, options)
+
+
+def saved_options(policy: Any) -> dict[str, Any]:
+    """Options saved with the repo that a loaded policy came from; none for any other policy."""
+    name = getattr(policy, "name_or_path", "")
+    if not name:
+        return {}
+    found = cached_file(
+        name,
+        OPTIONS_FILE,
+        revision=getattr(policy.config, "_commit_hash", None),
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+
+
+def saved_prm(policy: Any) -> Path | None:
+    """Folder of the PRM saved with a loaded policy; None if it came with none."""
+    name = getattr(policy, "name_or_path", "")
+    if not name:
+        return None
+    folder = Path(name)
+    if not folder.is_dir():
+        if not getattr(policy.config, "custom_pipelines", None):
+            return None
+        revision = getattr(policy.config, "_commit_hash", None)
+        folder = Path(snapshot_download(os.fspath(name), allow_patterns=[f"{PRM_FOLDER}/*"], revision=revision))
+    return folder / PRM_FOLDER if (folder / PRM_FOLDER).is_dir() else None
+
+
+__all__ = [
+    "CODE_FILE",
+    "OPTIONS_FILE",
+    "PRM_FOLDER",
+    "custom_pipelines",
+    "saved_options",
+    "saved_prm",
+    "write_beside_policy",
+]

@@ -1,0 +1,173 @@
+"""From problems to scored candidates and a winner, by any strategy: what pipeline, demo, CLI and recipes share."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+from tqdm.auto import tqdm
+
+from ..data import Candidate, Problem
+from ..engines import RolloutEngine, SamplingConfig
+from ..scoring import PRMScorer
+from ..selection import aggregate
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat
+from .candidates import GUIDED_SEARCHES, check_strategy, generate_candidates, select, with_scores
+from .guided_search import guided_search, search_plan
+
+
+@dataclasses.dataclass(frozen=True)
+class RerankConfig:
+    """How a problem is solved.
+
+    Args:
+        strategy: best_of_n, majority_vote, weighted_vote, beam_search, dvts or beam_annealing.
+        aggregation: How step scores become one number (`selection.AGGREGATIONS`); for published MM-PRM checkpoints
+            the paper found mean_odds best.
+        num_candidates: Solutions drawn; of a guided search, steps drawn in a round.
+        beam_width: Guided searches: continuations of a kept prefix. None: the square root of num_candidates.
+        max_steps: Guided searches: the most steps of a solution.
+        seed: Equal seeds give equal candidates of a problem.
+
+    Raises:
+        ValueError: for an unknown strategy or aggregation, or a number out of its range.
+    """
+
+    strategy: str = "best_of_n"
+    aggregation: str = "min"
+    num_candidates: int = 16
+    beam_width: int | None = None
+    max_steps: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_strategy(self.strategy)
+        aggregate((), self.aggregation)  # raises on an unknown one
+        for name in ("num_candidates", "beam_width", "max_steps"):
+            value = getattr(self, name)
+            if name == "beam_width" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"Found {name}={value!r}. It must be a whole number, at least 1.")
+        if self.is_guided:
+            search_plan(self.strategy, self.num_candidates, self.beam_width)
+
+    @property
+    def is_guided(self) -> bool:
+        """True where the PRM chooses after every step."""
+        return self.strategy in GUIDED_SEARCHES
+
+
+@dataclasses.dataclass(frozen=True)
+class Solved:
+    """One problem with its candidates.
+
+    Args:
+        candidates: All of them, scored.
+        chosen: Index of the winner; None if no candidate is complete.
+        num_tokens: Tokens generated, those of dropped prefixes included.
+        seconds: This problem's share of the wall time of "generate" and "score".
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    num_tokens: int
+    seconds: dict[str, float]
+
+
+def solve(
+    problems: Sequence[Problem],
+    make_engine: Callable[[SamplingConfig], RolloutEngine],
+    scorer: PRMScorer,
+    config: RerankConfig = RerankConfig(),  # noqa: B008 (frozen)
+    sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
+    *,
+    step_format: StepFormat = DEFAULT_STEP_FORMAT,
+    problems_per_call: int = 32,
+    progress: bool = False,
+) -> list[Solved]:
+    """Draw candidates for each problem, score them and choose, in the order of the problems.
+
+    Args:
+        problems: With ids that tell them apart.
+        make_engine: Gives the engine for sampling settings; called once.
+        scorer: The PRM.
+        config: Strategy and numbers.
+        sampling: How tokens are drawn; for a guided search the closing tag of a step is added to its stop strings.
+        step_format: The policy's tags.
+        problems_per_call: Problems that are searched together; bounds memory.
+        progress: Show a bar.
+
+    Raises:
+        ProblemInputError: if a problem cannot be shown to the policy.
+        ValueError: if one cannot be shown to the PRM.
+    """
+    find = _searched if config.is_guided else _drawn
+    found: list[_Found] = []
+    stops = (*sampling.stop_strings, step_format.step_close) if config.is_guided else sampling.stop_strings
+    engine = make_engine(dataclasses.replace(sampling, stop_strings=tuple(dict.fromkeys(stops))))
+    with tqdm(total=len(problems), desc="solving", unit="problem", disable=not progress) as bar:
+        for start in range(0, len(problems), problems_per_call):
+            chunk = problems[start : start + problems_per_call]
+            found += find(chunk, engine, scorer, config, sampling, step_format)
+            bar.update(len(chunk))
+    solved = []
+    for candidates, num_tokens, seconds in found:
+        scored = tuple(with_scores(candidates, config.aggregation))
+        chosen = select(scored, config.strategy, config.aggregation) if scored else None
+        solved.append(Solved(scored, chosen, num_tokens, seconds))
+    return solved
+
+
+_Found = tuple[Sequence[Candidate], int, dict[str, float]]  # candidates, tokens generated, seconds
+
+
+def _drawn(
+    problems: Sequence[Problem],
+    engine: RolloutEngine,
+    scorer: PRMScorer,
+    config: RerankConfig,
+    sampling: SamplingConfig,
+    step_format: StepFormat,
+) -> list[_Found]:
+    """Whole solutions, then their scores."""
+    start = time.perf_counter()
+    drafts = generate_candidates(
+        engine, problems, config.num_candidates, seed=config.seed, problems_per_call=len(problems)
+    )
+    generated = time.perf_counter()
+    scored = scorer.score_many(problems, drafts)
+    seconds = _share(generated - start, time.perf_counter() - generated, len(problems))
+    return [(candidates, sum(c.num_tokens for c in candidates), seconds) for candidates in scored]
+
+
+def _searched(
+    problems: Sequence[Problem],
+    engine: RolloutEngine,
+    scorer: PRMScorer,
+    config: RerankConfig,
+    sampling: SamplingConfig,
+    step_format: StepFormat,
+) -> list[_Found]:
+    """Guided searches of all problems together."""
+    found, generate_seconds, score_seconds = guided_search(
+        engine,
+        scorer,
+        problems,
+        search_plan(config.strategy, config.num_candidates, config.beam_width),
+        aggregation=config.aggregation,
+        max_steps=config.max_steps,
+        max_new_tokens=sampling.max_new_tokens,
+        step_format=step_format,
+        seed=config.seed,
+    )
+    seconds = _share(generate_seconds, score_seconds, len(problems))
+    return [(solutions.candidates, solutions.num_tokens, seconds) for solutions in found]
+
+
+def _share(generate_seconds: float, score_seconds: float, num_problems: int) -> dict[str, float]:
+    return {"generate": generate_seconds / num_problems, "score": score_seconds / num_problems}
+
+
+__all__ = ["RerankConfig", "Solved", "solve"]
