@@ -224,7 +224,7 @@ def rerank(
     as_json: JsonOption = False,
 ) -> None:
     """Solve one problem: candidates, step scores and the winner."""
-    from .demo import format_rerank, rerank_one
+    from .stages import format_rerank, rerank_one
 
     result = rerank_one(
         [str(path) for path in image or []],

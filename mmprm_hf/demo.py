@@ -12,29 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-from .answers import RuleVerifier
-from .data import Candidate, Verdict
+from .data import Candidate
 from .engines import SamplingConfig, TransformersEngine
 from .evaluation.evaluators import best_of_n_report, step_level_report
 from .files import write_json, write_jsonl
-from .models.images_mm_prm import load_image
 from .nano import POLICY_PATH, PRM_PATH
-from .nano.drawing import SIZE
 from .nano.solver import StepTruth
 from .nano.world import NanoProblem, problems
 from .publish.reports import write_report
 from .rerank.candidates import generate_candidates, select, with_scores
 from .scoring import PRMScorer
+from .stages.rerank_stage import judged_row
 
 TEMPERATURE = 1.0
 MAX_NEW_TOKENS = 128  # the longest right solution has 89
 AGGREGATION = "min"
-FOREIGN_FIGURE_NOTE = (
-    "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`); "
-    "for any other figure its answer means nothing. Give --policy and --prm for real problems."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +109,8 @@ def solve_nano(
             "answer": problem.answer,
             "figures": [f"figures/{problem.id}.png"],
             "chosen": select(found, "best_of_n", AGGREGATION),
-            "greedy": _judged(best_guess[0], problem.answer),
-            "candidates": [_judged(candidate, problem.answer) for candidate in found],
+            "greedy": judged_row(best_guess[0], problem.answer),
+            "candidates": [judged_row(candidate, problem.answer) for candidate in found],
         }
         for problem, found, best_guess in zip(targets, candidates, greedy, strict=True)
     ]
@@ -126,13 +120,6 @@ def solve_nano(
 def _engine(models: Models, temperature: float) -> TransformersEngine:
     sampling = SamplingConfig(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS)
     return TransformersEngine(models.policy, models.policy_processor, sampling=sampling)
-
-
-def _judged(candidate: Candidate, gold: str | None) -> dict[str, Any]:
-    """The candidate as a dict with its verdict; an incomplete one has no answer to judge and is wrong as an answer."""
-    answer = candidate.answer if candidate.complete else None
-    verdict = RuleVerifier().verify(answer, gold) if answer is not None else Verdict.INCORRECT
-    return {**candidate.to_dict(), "verdict": str(verdict)}
 
 
 def _check_held_out(num_problems: int) -> None:
@@ -180,58 +167,6 @@ def run_demo(
     write_json(output / "results.json", results)
     write_report(output / "results.json", output / "candidates.jsonl", output / "index.html")
     return results
-
-
-def rerank_one(
-    images: Sequence[str], question: str, *, policy: str | None, prm: str | None, options: dict[str, Any]
-) -> dict[str, Any]:
-    """One problem through ``pipeline("generate-and-rerank")``.
-
-    Args:
-        images: Paths of the figures.
-        question: The question.
-        policy, prm: Paths or hub ids; None takes the shipped nano models.
-        options: Options of the pipeline's call.
-
-    Returns:
-        The pipeline's output, and under ``note`` a warning where the shipped nano models were asked about a figure
-        of another kind than they know: then the answer means nothing.
-    """
-    rerank = pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=str(prm or PRM_PATH))
-    result = rerank(images=list(images), text=question, return_candidates=True, **options)
-    is_shipped = policy is None or Path(policy).resolve() == POLICY_PATH.resolve()
-    looks_nano = bool(images) and all(load_image(image).size == (SIZE, SIZE) for image in images)
-    note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
-    return {**result, "note": note}
-
-
-def format_rerank(result: dict[str, Any]) -> str:
-    """A `rerank_one` result for the terminal: distinct candidates by score, steps with scores, the winner marked."""
-    lines = []
-    rows = result["candidates"]
-    distinct: dict[tuple, list[int]] = {}
-    for index, row in enumerate(rows):
-        distinct.setdefault((tuple(row["steps"]), row["answer"], row["complete"]), []).append(index)
-    groups = sorted(distinct.values(), key=lambda found: _rank(rows[found[0]]["score"]))
-    for found in groups:
-        row = rows[found[0]]
-        mark = "->" if result["chosen"] in found else "  "
-        score = "no score" if row["score"] is None else f"{row['score']:.3f}"
-        answer = row["answer"] if row["complete"] else "none (cut or malformed)"
-        lines.append(f"{mark} {score}  x{len(found)}  answer {answer}")
-        for step, step_score in zip(row["steps"], row["step_scores"] or [], strict=False):
-            lines.append(f"      {step_score:.3f}  {step}")
-    winner = "none: no candidate is complete" if result["chosen"] is None else result["answer"]
-    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result["seconds"].items())
-    lines += ["", f"{len(rows)} candidates, {len(groups)} distinct ({seconds})", f"winner: {winner}"]
-    if result.get("note"):
-        lines.append(f"note: {result['note']}")
-    return "\n".join(lines)
-
-
-def _rank(score: float | None) -> tuple[bool, float]:
-    """Sort key: high scores first, candidates without a score last."""
-    return score is None, -(score or 0.0)
 
 
 def evaluate_nano(

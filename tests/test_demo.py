@@ -9,6 +9,7 @@ from mmprm_hf import demo
 from mmprm_hf.cli import app
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import problems
+from mmprm_hf.stages import format_rerank
 
 METRICS = ["greedy", "random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]
 
@@ -82,7 +83,7 @@ def test_candidates_without_a_score_are_printed_last():
         {"steps": [f"s{i}"], "step_scores": None, "answer": str(i), "complete": True, "score": score}
         for i, score in enumerate(scores)
     ]
-    lines = demo.format_rerank({"candidates": candidates, "chosen": 2, "answer": "2", "seconds": {}}).splitlines()
+    lines = format_rerank({"candidates": candidates, "chosen": 2, "answer": "2", "seconds": {}}).splitlines()
     assert [line[-1] for line in lines if "answer" in line] == ["2", "1", "0"]
 
 

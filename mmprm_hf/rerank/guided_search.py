@@ -63,7 +63,7 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
             its best prefix M times. "beam_annealing": a beam search that begins with 2 N and narrows by
             `ANNEALING_DECAY` a round.
         num_candidates: N, at least 1.
-        beam_width: M, at most N; None takes the square root of N, at least 2.
+        beam_width: M, at most N; None takes the smallest divisor of N that is at least its square root.
 
     Raises:
         ValueError: for an unknown strategy, or a beam width that is not in 1..N.
@@ -72,7 +72,8 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
         >>> search_plan("dvts", 16)
         SearchPlan(num_draws=4, beam_width=4, num_groups=4, decay=1.0)
     """
-    width = min(num_candidates, max(2, round(num_candidates**0.5))) if beam_width is None else beam_width
+    divisors = (m for m in range(1, num_candidates + 1) if num_candidates % m == 0 and m * m >= num_candidates)
+    width = next(divisors) if beam_width is None else beam_width
     if not 1 <= width <= num_candidates:
         raise ValueError(
             f"Found beam_width={beam_width} with num_candidates={num_candidates}. Each kept prefix is continued "

@@ -70,7 +70,6 @@ class SharedBase:
             weights[name] = tensor
         self.policy.save_pretrained(folder, state_dict=weights)
 
-
     def save_adapter(self, folder: Path) -> None:
         """The PRM's adapter, whose base is the policy wherever both are moved.
 

@@ -26,7 +26,7 @@ class RerankConfig:
         aggregation: How step scores become one number (`selection.AGGREGATIONS`); for published MM-PRM checkpoints
             the paper found mean_odds best.
         num_candidates: Solutions drawn; of a guided search, steps drawn in a round.
-        beam_width: Guided searches: continuations of a kept prefix. None: the square root of num_candidates.
+        beam_width: Guided searches: continuations of a kept prefix; None chooses one, see `search_plan`.
         max_steps: Guided searches: the most steps of a solution.
         seed: Equal seeds give equal candidates of a problem.
 

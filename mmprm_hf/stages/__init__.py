@@ -15,7 +15,14 @@ _PUBLIC = {
     "write_label_rows": "label_stage",
     "Servers": "options",
     "read_config": "options",
+    "format_rerank": "rerank_stage",
+    "format_summary": "rerank_stage",
+    "rerank_one": "rerank_stage",
+    "rerank_problems": "rerank_stage",
     "restructure": "restructure_stage",
+    "format_scores": "score_stage",
+    "read_solution": "score_stage",
+    "score_solutions": "score_stage",
     "train": "train_stage",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def label(
     data: Path | None,
     num_problems: int,
     search: str,
-    config: Path | None,
+    config: Path | Mapping[str, Any] | None,
     seed: int,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
     max_in_flight: int = 64,
@@ -67,7 +67,7 @@ def label(
         data: Dataset folder in MM-K12's schema, None for the nano world.
         num_problems: The first so many train problems.
         search: A name of `SEARCHES`.
-        config: YAML with options.
+        config: YAML file, or a mapping, with options.
         seed: Of the run.
         servers: Where the policy, a judge of answers and a judge of steps are.
         max_in_flight: Problems searched at a time.
@@ -91,7 +91,7 @@ def estimate(
     data: Path | None,
     num_problems: int,
     search: str,
-    config: Path | None,
+    config: Path | Mapping[str, Any] | None,
     seed: int,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
     max_in_flight: int = 64,
@@ -118,7 +118,7 @@ def _search(
     policy: str | Path | None,
     output: Path,
     search: str,
-    config: Path | None,
+    config: Path | Mapping[str, Any] | None,
     seed: int,
     servers: Servers,
     max_in_flight: int,
@@ -149,7 +149,7 @@ def _search(
     )
 
 
-def _read_options(config: Path | None, search: str) -> tuple[Any, SamplingConfig, LabelRowsConfig]:
+def _read_options(config: Path | Mapping[str, Any] | None, search: str) -> tuple[Any, SamplingConfig, LabelRowsConfig]:
     """The search's dataclass, sampling and rows: a bad option ends a run before it has cost anything."""
     classes = (SEARCHES[search][1], SamplingConfig, LabelRowsConfig)
     options = read_config(config, *classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,38 @@ class Servers:
         return ChatClient(url, model, api_key=self.api_key)
 
 
-def read_config(path: Path | None, *known: type) -> list[dict[str, Any]]:
-    """Options of a YAML file, split among the dataclasses that know them.
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Options of a YAML file.
+
+    Raises:
+        ValueError: if it cannot be read, or holds something else than a mapping.
+    """
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no readable YAML: {error}. Correct it, or give the options as flags.") from error
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{path} holds a {type(options).__name__}; a configuration is a mapping of options to values.")
+    return {str(key): value for key, value in options.items()}
+
+
+def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[dict[str, Any]]:
+    """Options of a YAML file (or a mapping of them; None is empty), split among the dataclasses that know them.
 
     Raises:
         ValueError: for a key that none of them knows, with close matches.
     """
-    options = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if not isinstance(options, Mapping):
-        raise ValueError(f"{path} holds a {type(options).__name__}; a configuration is a mapping of options to values.")
+    options = config if isinstance(config, Mapping) else {} if config is None else read_yaml(config)
     names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
+    everything = sorted(set().union(*names))
     for key in options:
         if not any(key in fields for fields in names):
-            everything = sorted(set().union(*names))
-            matches = difflib.get_close_matches(str(key), everything, n=3)
-            hint = f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(everything)}."
-            raise ValueError(f"Unknown option {key!r} in {path}: {hint}")
+            source = "" if isinstance(config, Mapping) else f" in {config}"
+            raise ValueError(f"Unknown option {key!r}{source}: {close_matches(key, everything)}")
     return [{key: value for key, value in options.items() if key in fields} for fields in names]
+
+
+def close_matches(key: str, known: Sequence[str]) -> str:
+    """What a user may have meant by an unknown option."""
+    matches = difflib.get_close_matches(str(key), known, n=3)
+    return f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(known)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def restructure(
     model: str | None = None,
     show_figure: str = "no",
     num_rows: int | None = None,
-    config: Path | None = None,
+    config: Path | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; goes on from an unfinished folder.
@@ -80,7 +80,7 @@ def restructure(
         show_figure: "no" (text only, as in the paper), "yes", or "compare": both are asked, differences reported, and
             the corpus is that of "no".
         num_rows: The first so many rows, None for all.
-        config: YAML with options of `RestructureConfig` and `CheckConfig`.
+        config: YAML file, or mapping, with options of `RestructureConfig` and `CheckConfig`.
         progress: Show a bar.
 
     Returns:

@@ -51,7 +51,7 @@ def train(
     Returns:
         Evaluation metrics; of a dry run its report (`training.dry_run.dry_run`).
     """
-    options = dict(config) if isinstance(config, Mapping) else read_config(config, PRMConfig)[0]
+    (options,) = read_config(config, PRMConfig)
     shared = {"eval_share": eval_share, "seed": seed, "candidates": candidates, "peft_config": peft_config}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:

@@ -1,0 +1,125 @@
+"""Scoring of solutions that somebody wrote: from a text file to step scores, and those as bars in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import AutoModel, AutoProcessor
+
+from ..data import Candidate
+from ..nano import PRM_PATH
+from ..rerank.inputs import problem_of
+from ..scoring import PRMScorer
+from ..selection import aggregate
+from ..steps import DEFAULT_STEP_FORMAT, parse_response
+
+BAR_WIDTH = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_BOUNDS = ((0.7, "32"), (0.4, "33"), (0.0, "31"))
+"""Lowest score of a colour (ANSI: green, yellow, red)."""
+
+
+def read_solution(text: str) -> tuple[str, ...]:
+    """The steps of a solution in a file.
+
+    A JSON list of strings; or a policy's text with ``<step>`` tags, whose answer is no step; or plain text, in which
+    blank lines part the steps, or every line is one where there is no blank line.
+
+    Raises:
+        ValueError: if there is no step, or the JSON is something else.
+
+    Example:
+        >>> read_solution("A=22\\nB=61\\n")
+        ('A=22', 'B=61')
+    """
+    if text.lstrip().startswith("["):
+        try:
+            steps = json.loads(text)
+        except json.JSONDecodeError:
+            steps = None  # a line of mathematics may begin with a bracket
+        if isinstance(steps, list):
+            if not all(isinstance(step, str) and step.strip() for step in steps):
+                raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
+            return _not_empty(tuple(steps))
+    if DEFAULT_STEP_FORMAT.step_open in text:
+        return _not_empty(parse_response(text).steps)
+    body = text.strip()
+    parts = body.split("\n\n") if "\n\n" in body else body.split("\n")
+    return _not_empty(tuple(part.strip() for part in parts if part.strip()))
+
+
+def _not_empty(steps: tuple[str, ...]) -> tuple[str, ...]:
+    if not steps:
+        raise ValueError("Found a solution without steps. Write one step a line, or blank lines between steps.")
+    return steps
+
+
+def score_solutions(
+    images: Sequence[Any], question: str, solutions: Sequence[tuple[str, ...]], *, prm: str | None, aggregation: str
+) -> list[dict[str, Any]]:
+    """Step scores of solutions of one problem.
+
+    Args:
+        images: Figures: paths, URLs or PIL images.
+        question: The question.
+        solutions: Each a tuple of steps, see `read_solution`.
+        prm: Path or hub id; None takes the shipped nano PRM.
+        aggregation: One of `selection.AGGREGATIONS`.
+
+    Returns:
+        ``{"steps", "step_scores", "score"}`` for each, in order; scores are None where a solution writes the PRM's
+        marker.
+
+    Raises:
+        ValueError: for an unknown aggregation, a PRM that is none, or a problem that cannot be shown to it.
+    """
+    aggregate((), aggregation)
+    problem, _ = problem_of({"images": list(images), "text": question})
+    model = AutoModel.from_pretrained(prm or PRM_PATH)
+    if model.config.model_type != "mm_prm":
+        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
+    scorer = PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
+    rows = []
+    for candidate in scorer.score(problem, [Candidate(steps) for steps in solutions]):
+        scores = candidate.step_scores
+        score = None if scores is None else aggregate(scores, aggregation)
+        rows.append({"steps": list(candidate.steps), "step_scores": None if scores is None else list(scores)})
+        rows[-1]["score"] = score
+    return rows
+
+
+def format_scores(rows: Sequence[dict[str, Any]], aggregation: str, *, color: bool) -> str:
+    """Steps with their scores as bars; of several solutions the best one is named."""
+    lines: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        if len(rows) > 1:
+            lines.append(f"solution {number}")
+        if row["step_scores"] is None:
+            lines += ["no score: it writes the PRM's own step marker", ""]
+            continue
+        for step, score in zip(row["steps"], row["step_scores"], strict=True):
+            first, *rest = step.split("\n")
+            lines.append(f"{score_bar(score, color)}  {score:.3f}  {first}")
+            lines += [f"{'':>{BAR_WIDTH + 9}}{line}" for line in rest]
+        lowest = min(range(len(row["step_scores"])), key=row["step_scores"].__getitem__)
+        lines += [f"{aggregation} {row['score']:.3f}; the lowest is step {lowest + 1}", ""]
+    scored = [index for index, row in enumerate(rows) if row["score"] is not None]
+    if len(rows) > 1 and scored:
+        lines.append(f"best: solution {max(scored, key=lambda index: rows[index]['score']) + 1}")
+    return "\n".join(lines).rstrip()
+
+
+def score_bar(score: float, color: bool) -> str:
+    """A bar of `BAR_WIDTH` characters, filled by the score in eighths of one, coloured on request."""
+    whole, eighths = divmod(round(score * BAR_WIDTH * 8), 8)
+    filled = "█" * whole + (_EIGHTHS[eighths] if eighths else "")
+    bar = filled + "·" * (BAR_WIDTH - len(filled))
+    if not color:
+        return bar
+    code = next(code for bound, code in _BOUNDS if score >= bound)
+    return f"\x1b[{code}m{bar}\x1b[0m"
+
+
+__all__ = ["format_scores", "read_solution", "score_bar", "score_solutions"]
