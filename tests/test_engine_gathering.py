@@ -232,7 +232,10 @@ def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
     for before, after in zip(free, stopped, strict=True):
         places = [before.text.find(stop) for stop in stops if stop in before.text]
         assert after.text == (before.text[: min(places)] if places else before.text)
-        assert after.finish_reason == ("stop" if places else before.finish_reason)
+        if after.finish_reason == "control_token":  # one stands before the stop string, or there is none
+            assert before.finish_reason == "control_token"
+        else:
+            assert after.finish_reason == ("stop" if places else before.finish_reason)
         num_cut += bool(places)
         assert after.num_tokens <= before.num_tokens
     assert num_cut > 5

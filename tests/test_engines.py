@@ -101,7 +101,7 @@ def test_finish_reason_and_token_count(tiny_policy, tiny_processor, problems):
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=20)
     rollouts = run(TransformersEngine(model, tiny_processor, sampling=sampling), [RolloutRequest(problems[0], (), 40)])
     by_reason = Counter(rollout.finish_reason for rollout in rollouts[0])
-    assert set(by_reason) == {"stop", "length"}
+    assert set(by_reason) == {"stop", "length", "control_token"}, "this policy draws tokens at random"
     for rollout in rollouts[0]:
         assert "</s>" not in rollout.text
         assert not rollout.complete

@@ -31,6 +31,7 @@ from .loading_mm_prm import (
     restore_buffers,
 )
 from .policy_mm_prm import (
+    attention_of,
     backbone_of,
     check_causal,
     check_loads_again,
@@ -156,7 +157,7 @@ class MMPRMModel(PreTrainedModel):
         attention = {part: part.config._attn_implementation for part in parts}
         prepare_marker_row(backbone, processor)
         config = MMPRMConfig(
-            vlm_config=copy.deepcopy(backbone.config),
+            vlm_config=copy.deepcopy(backbone.config) if share_backbone else backbone.config,
             head_type=head_type,
             head_bias=lm_head.bias is not None,
             logit_softcap=logit_softcap(policy_model.config.get_text_config()),
@@ -174,6 +175,8 @@ class MMPRMModel(PreTrainedModel):
             model = cls(config)
         for part, implementation in attention.items():
             part.config._attn_implementation_internal = implementation
+        if share_backbone:
+            config.vlm_config._attn_implementation = attention_of(backbone.config)
         rebuilt, model.vlm = model.vlm, backbone
         head_dtype = torch.float32 if backbone.dtype == torch.float16 else backbone.dtype
         model.score = make_head(config).to(lm_head.weight.device, head_dtype)

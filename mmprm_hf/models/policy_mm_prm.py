@@ -42,6 +42,14 @@ def backbone_of(policy: PreTrainedModel) -> PreTrainedModel:
     return backbone
 
 
+def attention_of(config: PreTrainedConfig) -> dict[str, str | None]:
+    """The attention implementation of a config ("") and of its parts, as its setter takes them."""
+    parts = {name: getattr(config, name, None) for name in config.sub_configs}
+    return {"": config._attn_implementation} | {
+        name: part._attn_implementation for name, part in parts.items() if part is not None
+    }
+
+
 def check_decoder_only(config: PreTrainedConfig, name: str) -> None:
     """Refuses encoder-decoders.
 
@@ -225,6 +233,7 @@ def _is_exact(model: PreTrainedModel) -> bool:
 
 
 __all__ = [
+    "attention_of",
     "backbone_of",
     "check_causal",
     "check_decoder_only",

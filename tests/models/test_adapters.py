@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from tiny_prms import CASES, scores_of, tiny_prm
+from tiny_prms import CASES, assert_same_scores, scores_of, tiny_prm
 from transformers import AutoModel
 
 from mmprm_hf.fingerprints import model_fingerprint
@@ -60,7 +60,7 @@ def test_head_and_marker_row_train_and_every_way_of_loading_gives_the_same(famil
     for name, parameter in merged.score.named_parameters():
         assert not torch.equal(parameter, start.score.get_parameter(name)), name
     merged.save_pretrained(tmp_path / "merged")
-    assert torch.equal(scores_of(AutoModel.from_pretrained(tmp_path / "merged"), prm), scores_of(merged, prm))
+    assert_same_scores(scores_of(AutoModel.from_pretrained(tmp_path / "merged"), prm), scores_of(merged, prm))
     assert model_fingerprint(merged) != fingerprint
 
 
@@ -71,7 +71,7 @@ def test_an_adapter_trained_straight_from_a_policy_is_loaded_onto_it(head_type, 
     adapted = train(prm.model(head_type), prm)
     adapted.save_pretrained(tmp_path)
     loaded = peft.PeftModel.from_pretrained(prm.model(head_type), tmp_path)
-    assert torch.equal(scores_of(loaded, prm), scores_of(adapted, prm))
+    assert_same_scores(scores_of(loaded, prm), scores_of(adapted, prm))
     with pytest.raises(ValueError, match="does not name the PRM that it belongs to.*from_policy"):
         MMPRMModel.from_pretrained(tmp_path)
 
