@@ -6,6 +6,7 @@ file that survives a crash in the middle of a line. Standard library only.
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import os
@@ -71,4 +72,23 @@ class ScoreStore:
             self.path.write_bytes(whole)
 
 
-__all__ = ["ScoreStore"]
+class RecentScores(ScoreStore):
+    """A `ScoreStore` in memory that forgets the scores not asked for the longest."""
+
+    def __init__(self, max_solutions: int):
+        super().__init__()
+        self.max_solutions = max_solutions
+        self._scores = collections.OrderedDict()
+
+    def get(self, key: str) -> tuple[float, ...] | None:
+        if key in self._scores:
+            self._scores.move_to_end(key)
+        return self._scores.get(key)
+
+    def put(self, key: str, scores: Sequence[float]) -> None:
+        super().put(key, scores)
+        while len(self._scores) > self.max_solutions:
+            self._scores.popitem(last=False)
+
+
+__all__ = ["RecentScores", "ScoreStore"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmprm_hf.score_store import ScoreStore
+from mmprm_hf.score_store import RecentScores, ScoreStore
 
 
 def test_scores_come_back_exactly(tmp_path):
@@ -32,3 +32,12 @@ def test_a_broken_line_is_refused_by_number(tmp_path):
     path.write_text('["a", [0.5]]\nnonsense\n["b", [0.5]]\n')
     with pytest.raises(ValueError, match=r"Line 2 of .* is no score \(b'nonsense'\)"):
         ScoreStore(path)
+
+
+def test_recent_scores_forget_what_was_asked_for_the_longest_ago():
+    store = RecentScores(2)
+    for key in "ab":
+        store.put(key, (0.5,))
+    assert store.get("a") == (0.5,)
+    store.put("c", (0.5,))
+    assert (len(store), store.get("b"), store.get("a")) == (2, None, (0.5,))
