@@ -1,0 +1,91 @@
+"""What TRL's `GRPOTrainer` hands to a reward function, read as problems and responses.
+
+For a vision-language policy a prompt is a list of messages whose parts hold the images themselves (TRL puts those of
+the columns ``images`` or ``image`` in); every column of the data set comes as a list with one entry per completion.
+Nothing is guessed: what cannot be read is a ValueError that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..data import Problem
+
+
+def response_of(completion: Any) -> str:
+    """The policy's text of one completion: a string, or the assistant's messages; "" where it wrote nothing."""
+    if isinstance(completion, str):
+        return completion
+    return "".join(_text_of(message) for message in completion if message.get("role", "assistant") == "assistant")
+
+
+def problem_of(prompt: Any, columns: Mapping[str, Any], index: int) -> Problem:
+    """The problem of completion `index`.
+
+    Args:
+        prompt: A string, or a list of messages.
+        columns: The columns of the batch. ``question`` replaces the text of the last user turn (which may hold
+            instructions to the policy that the PRM was not trained with). ``images`` or ``image`` (each entry one
+            figure or a list) are the figures; without them those inside the prompt. ``answer``, ``answer_type``,
+            ``options`` and ``precision`` are kept for verifiers.
+        index: The row.
+
+    Raises:
+        ValueError: if the question is empty, or the prompt has the place of a figure but there is no figure.
+    """
+    question = _cell(columns, "question", index)
+    if not question:
+        question = prompt if isinstance(prompt, str) else _last_user_text(prompt)
+    figures = _listed(_cell(columns, "images", index)) or _listed(_cell(columns, "image", index))
+    if not figures and not isinstance(prompt, str):
+        parts = [part for message in prompt for part in _parts(message) if part.get("type") == "image"]
+        figures = tuple(part["image"] for part in parts if part.get("image") is not None)
+        if len(figures) < len(parts):
+            raise ValueError(
+                f"The prompt has {len(parts)} places for figures but {len(figures)} figures. Give them in a column "
+                "`images`, or as 'image' in the parts of the messages."
+            )
+    answer = _cell(columns, "answer", index)
+    precision = _cell(columns, "precision", index)
+    return Problem(
+        id=str(_cell(columns, "id", index) or index),
+        question=question,
+        images=figures,
+        answer=None if answer is None else str(answer),
+        answer_type=_cell(columns, "answer_type", index) or "number",
+        options=tuple(_cell(columns, "options", index) or ()),
+        meta={} if precision is None else {"precision": precision},
+    )
+
+
+def _cell(columns: Mapping[str, Any], name: str, index: int) -> Any:
+    """One row's entry of a column, None without the column."""
+    column = columns.get(name)
+    return None if column is None else column[index]
+
+
+def _listed(entry: Any) -> tuple[Any, ...]:
+    if entry is None:
+        return ()
+    return tuple(entry) if isinstance(entry, (list, tuple)) else (entry,)
+
+
+def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the last user turn; "" if there is none, which no problem accepts."""
+    return next((_text_of(message) for message in reversed(messages) if message.get("role") == "user"), "")
+
+
+def _parts(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, (list, tuple)) else ()
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text") or "" for part in _parts(message) if part.get("type") == "text")
+
+
+__all__ = ["problem_of", "response_of"]
