@@ -1,0 +1,110 @@
+"""Guards against reward hacking: what of a response is scored, and which responses earn nothing.
+
+A policy that is trained against a PRM finds what the PRM overrates. These guards are about the *form* of a solution
+(empty, repeated, too many, too few steps); what a PRM believes of new and fluent nonsense no rule can mend. Each guard
+has its measured effect in `recipes/grpo_with_prm/`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+
+from ..steps import ParsedResponse
+
+_INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
+_ENUMERATION = re.compile(r"\s*(?:[-\u2013\u2022]\s+|(?:step\s*)?\d+\s*[.):]\s+)")
+# Punctuation that carries no meaning; not that between digits (1.5, 3:2), nor operators and brackets.
+_SILENT = re.compile(rf"[\s{_INVISIBLE}]+|(?<!\d)[.,:;?\"`\u2026\u3001\u3002]|[.,:;?\"`\u2026\u3001\u3002](?!\d)")
+_EDGES = ".,:;!?'\"()[]{}*_#~"
+
+
+def normalise_step(step: str) -> str:
+    """A step's text without case, spaces, numbering and punctuation that carries no meaning; "" if nothing is left.
+
+    Example:
+        >>> normalise_step("Step 2:  A = 47 .") == normalise_step("**a=47**")
+        True
+        >>> normalise_step("A-B=1.5") == normalise_step("A+B=15")
+        False
+    """
+    text = _ENUMERATION.sub("", unicodedata.normalize("NFKC", step).casefold(), count=1)
+    return _SILENT.sub("", text).strip(_EDGES)
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardedSolution:
+    """What is left of a response.
+
+    Args:
+        steps: The steps to score; empty if there is a fault.
+        fault: Why the response earns nothing whatever its steps are worth ("malformed", "empty step", "marker", "too
+            few steps", "too many steps"); None if it is scored.
+        num_steps: Steps that the policy wrote.
+        num_repeats: Those of them that repeat an earlier one.
+    """
+
+    steps: tuple[str, ...]
+    fault: str | None
+    num_steps: int
+    num_repeats: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SolutionGuards:
+    """Decides what of a parsed response is scored.
+
+    Args:
+        allow_empty_steps: False: a step without any letter or digit ("...", "-") is a fault. (A blank one always is: it
+            breaks the step format.)
+        drop_repeats: True: a step that says what an earlier step of the same solution says (`normalise_step`) is taken
+            out before scoring, so that copies, also in cycles, change no reward.
+        min_steps: Fewer steps, repeats not counted, are a fault.
+        max_steps: More steps, repeats counted, are a fault; None for no limit.
+
+    Raises:
+        ValueError: unless 1 <= min_steps <= max_steps.
+    """
+
+    allow_empty_steps: bool = False
+    drop_repeats: bool = True
+    min_steps: int = 1
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_steps < 1 or (self.max_steps is not None and self.max_steps < self.min_steps):
+            raise ValueError(
+                f"Found min_steps={self.min_steps}, max_steps={self.max_steps}. A solution has at least one step, and "
+                "max_steps (None: no limit) is not below min_steps."
+            )
+
+    def check(self, response: ParsedResponse, marker_token: str) -> GuardedSolution:
+        """The response's steps to score, or its fault."""
+        kept: dict[str, str] = {}
+        for step in response.steps:
+            kept.setdefault(normalise_step(step), step)
+        num_repeats = len(response.steps) - len(kept)
+        fault = self._fault(response, marker_token, len(kept))
+        steps = tuple(kept.values()) if self.drop_repeats else response.steps
+        return GuardedSolution(() if fault else steps, fault, len(response.steps), num_repeats)
+
+    def _fault(self, response: ParsedResponse, marker_token: str, num_distinct: int) -> str | None:
+        if not response.complete:
+            return "malformed"
+        if any(marker_token in step for step in response.steps):
+            return "marker"
+        if not self.allow_empty_steps and not all(map(_says_something, response.steps)):
+            return "empty step"
+        if num_distinct < self.min_steps:
+            return "too few steps"
+        if self.max_steps is not None and len(response.steps) > self.max_steps:
+            return "too many steps"
+        return None
+
+
+def _says_something(step: str) -> bool:
+    return any(character.isalnum() for character in step)
+
+
+__all__ = ["GuardedSolution", "SolutionGuards", "normalise_step"]
