@@ -45,8 +45,9 @@ class ProcessReward:
 
     A policy learns what a reward overrates. Under "min" a step added at the end can only lower the reward. "mean",
     "last", "max", "sum_logit" and "mean_odds" can be raised by adding steps, "step" by padding before the first error:
-    give `max_steps` with them (a warning says so). Leaving out steps raises "min", "product" and "step": give
-    `min_steps` where the shortest honest solution is known. What each hack earns: `recipes/grpo_with_prm/`.
+    give `max_steps` with them (a warning says so). Leaving out the hard steps raises every one of them, and pays most:
+    give `min_steps` where the shortest honest solution is known, `answer_in_last_step` where steps name answers. What
+    each hack earns: `recipes/grpo_with_prm/`.
 
     Args:
         prm: Path or hub id of a PRM (moved to this process's accelerator at the first call; only the path is pickled),
@@ -57,7 +58,7 @@ class ProcessReward:
         shape: "outcome" or "step".
         step_format: The policy's tags.
         threshold: Of ``shape="step"``: a step with a score below it is wrong; in [0, 1].
-        allow_empty_steps, drop_repeats, min_steps, max_steps: Guards against reward hacking, see
+        allow_empty_steps, drop_repeats, min_steps, max_steps, answer_in_last_step: Guards against reward hacking, see
             `reward_guards.SolutionGuards`. By default empty steps earn 0.0, repeats are not scored, and there is no
             limit.
         cache_size: Solutions whose scores are remembered between calls; 0 for none.
@@ -90,6 +91,7 @@ class ProcessReward:
         drop_repeats: bool = True,
         min_steps: int = 1,
         max_steps: int | None = None,
+        answer_in_last_step: bool = False,
         cache_size: int = 16_384,
         max_unscorable_share: float = 0.5,
         name: str = "process_reward",
@@ -106,7 +108,7 @@ class ProcessReward:
         self.aggregation, self.shape, self.threshold = aggregation, shape, threshold
         self.step_format, self.cache_size = step_format, cache_size
         self.max_unscorable_share = max_unscorable_share
-        self.guards = SolutionGuards(allow_empty_steps, drop_repeats, min_steps, max_steps)
+        self.guards = SolutionGuards(allow_empty_steps, drop_repeats, min_steps, max_steps, answer_in_last_step)
         if max_steps is None and (shape == "step" or aggregation not in PADDING_PROOF):
             logger.warning(
                 "With shape %r and aggregation %r a policy can raise its reward by writing more steps; give max_steps.",
@@ -233,6 +235,7 @@ class ProcessReward:
                 "malformed": faults["malformed"],
                 "empty_steps": faults["empty step"],
                 "wrong_length": faults["too few steps"] + faults["too many steps"],
+                "answer_not_derived": faults["answer not derived"],
                 "unscorable": num_unscorable,
                 "num_steps": sum(solution.num_steps for solution in guarded),
                 "num_repeats": sum(solution.num_repeats for solution in guarded),

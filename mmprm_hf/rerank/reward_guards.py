@@ -14,7 +14,7 @@ import unicodedata
 from ..steps import ParsedResponse
 
 _INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
-_ENUMERATION = re.compile(r"\s*(?:[-\u2013\u2022]\s+|(?:step\s*)?\d+\s*[.):]\s+)")
+_ENUMERATION = re.compile(r"\A\s*(?:[-\u2013\u2022]\s+|(?:step\s*)?\d+\s*[.):]\s+)")
 # Punctuation that carries no meaning; not that between digits (1.5, 3:2), nor operators and brackets.
 _SILENT = re.compile(rf"[\s{_INVISIBLE}]+|(?<!\d)[.,:;?\"`\u2026\u3001\u3002]|[.,:;?\"`\u2026\u3001\u3002](?!\d)")
 _EDGES = ".,:;!?'\"()[]{}*_#~"
@@ -40,7 +40,7 @@ class GuardedSolution:
     Args:
         steps: The steps to score; empty if there is a fault.
         fault: Why the response earns nothing whatever its steps are worth ("malformed", "empty step", "marker", "too
-            few steps", "too many steps"); None if it is scored.
+            few steps", "too many steps", "answer not derived"); None if it is scored.
         num_steps: Steps that the policy wrote.
         num_repeats: Those of them that repeat an earlier one.
     """
@@ -62,6 +62,10 @@ class SolutionGuards:
             out before scoring, so that copies, also in cycles, change no reward.
         min_steps: Fewer steps, repeats not counted, are a fault.
         max_steps: More steps, repeats counted, are a fault; None for no limit.
+        answer_in_last_step: True: a solution whose last step does not name its answer is a fault. The PRM sees no
+            answer block, so that a few safe steps and a guess would earn the score of the safe steps; with this guard
+            the guess must stand where the PRM judges it. Only for data whose answers are written in the steps as in
+            the answer block (numbers, say; not letters of choices).
 
     Raises:
         ValueError: unless 1 <= min_steps <= max_steps.
@@ -71,6 +75,7 @@ class SolutionGuards:
     drop_repeats: bool = True
     min_steps: int = 1
     max_steps: int | None = None
+    answer_in_last_step: bool = False
 
     def __post_init__(self) -> None:
         if self.min_steps < 1 or (self.max_steps is not None and self.max_steps < self.min_steps):
@@ -100,7 +105,17 @@ class SolutionGuards:
             return "too few steps"
         if self.max_steps is not None and len(response.steps) > self.max_steps:
             return "too many steps"
+        if self.answer_in_last_step and not _names(response.steps[-1], response.answer):
+            return "answer not derived"
         return None
+
+
+def _names(step: str, answer: str) -> bool:
+    """Whether a step names an answer, as a word or number of its own: 5 is not named in 75 or 1.5."""
+    step, answer = (" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in (step, answer))
+    before = r"(?<!\d)(?<!\d[.,])" if answer[0].isdigit() else r"(?<![^\W\d_])" if answer[0].isalpha() else ""
+    after = r"(?!\d)(?![.,]\d)" if answer[-1].isdigit() else r"(?![^\W\d_])" if answer[-1].isalpha() else ""
+    return re.search(before + re.escape(answer) + after, step) is not None
 
 
 def _says_something(step: str) -> bool:

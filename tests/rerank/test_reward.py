@@ -207,6 +207,7 @@ def test_metrics_reach_trls_log(tiny_scorer):
         "process_reward/malformed": 0.25,
         "process_reward/empty_steps": 0.25,
         "process_reward/wrong_length": 0.0,
+        "process_reward/answer_not_derived": 0.0,
         "process_reward/unscorable": 0.0,
         "process_reward/num_steps": 1.25,
         "process_reward/num_repeats": 0.25,

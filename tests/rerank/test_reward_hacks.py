@@ -7,10 +7,10 @@ import pytest
 from reward_cases import chat, scripted
 
 from mmprm_hf.rerank.reward import ProcessReward
-from mmprm_hf.rerank.reward_guards import normalise_step
+from mmprm_hf.rerank.reward_guards import SolutionGuards, normalise_step
 from mmprm_hf.rerank.reward_shapes import PADDING_PROOF
 from mmprm_hf.selection import AGGREGATIONS
-from mmprm_hf.steps import render_solution
+from mmprm_hf.steps import ParsedResponse, render_solution
 
 SCORES = {"A=47": 0.9, "B=58": 0.7, "A+B=106": 0.3, "...": 0.999, "47=47": 0.999}
 HONEST = ("A=47", "B=58", "A+B=106")
@@ -62,7 +62,7 @@ REPEATS = {
     "one step again": ("A=47",) * 5,
     "in a cycle": ("A=47", "B=58") * 4,
     "other case and spaces": ("a = 47", " A  =47\n", "A=\u200b47"),
-    "other punctuation": ("A=47.", "**A=47**", "(A=47)!", "A=47;"),
+    "other punctuation": ("A=47.", "**A=47**", "(A=47)!", "A=47;", "( a=47 ) ."),
     "numbered": ("1. A=47", "Step 2: A=47", "- A=47"),
 }
 
@@ -89,10 +89,18 @@ def test_without_the_guard_repeats_before_the_error_pay_in_shares(reward_of):
     assert reward_of(hack, shape="step", drop_repeats=False) == pytest.approx(10 / 11)
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [("A-B=1", "A+B=1"), ("A=1.5", "A=15"), ("A=1,2", "A=12"), ("x<3", "x>3"), ("(a+b)*c", "a+b*c"), ("-5", "5")],
-)
+DIFFERENT = [
+    ("A-B=1", "A+B=1"),
+    ("A=1.5", "A=15"),
+    ("A=1,2", "A=12"),
+    ("x<3", "x>3"),
+    ("(a+b)*c", "a+b*c"),
+    ("-5", "5"),
+    ("A=21. B=3", "A=7. B=3"),
+]
+
+
+@pytest.mark.parametrize("steps", DIFFERENT)
 def test_what_differs_in_meaning_is_no_repeat(steps):
     assert len(set(map(normalise_step, steps))) == len(steps)
 
@@ -125,6 +133,33 @@ def test_leaving_out_the_hard_step(reward_of, options):
     """The opposite hack: without `min_steps`, fewer steps earn more."""
     assert reward_of(HONEST[:1], **options) > reward_of(HONEST, **options)
     assert reward_of(HONEST[:1], min_steps=3, **options) == 0.0 < reward_of(HONEST, min_steps=3, **options)
+
+
+def test_a_few_safe_steps_and_a_guess(reward_of):
+    """The PRM sees no answer block: the guess must stand in the last step, where it is judged."""
+    assert reward_of(HONEST[:2]) > reward_of(HONEST)
+    assert reward_of(HONEST[:2], answer_in_last_step=True) == 0.0
+    assert reward_of(HONEST, answer_in_last_step=True) == reward_of(HONEST)
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "names"),
+    [
+        ("C = 180-47-58 = 75", "75", True),
+        ("so it is 75 degrees", "75", True),
+        ("so it is 75cm.", "75", True),
+        ("C=175", "75", False),
+        ("C=75.5", "75", False),
+        ("C=1.75", "75", False),
+        ("x = \\frac{1}{2}", "\\frac{1}{2}", True),
+        ("It is  Isosceles.", "isosceles", True),
+        ("It is scalene.", "a", False),
+    ],
+)
+def test_what_names_an_answer(step, answer, names):
+    response = ParsedResponse((step,), answer, True)
+    fault = SolutionGuards(answer_in_last_step=True).check(response, "<prm>").fault
+    assert fault == (None if names else "answer not derived")
 
 
 def test_repeats_do_not_fill_up_min_steps(reward_of):
