@@ -1,1 +1,1 @@
-"""Generate candidates, score them, choose one: `pipeline.py` for transformers users, `candidates.py` underneath."""
+"""Generate candidates, score them, choose one (`pipeline.py`, `candidates.py`); the PRM as a reward (`reward.py`)."""

@@ -30,10 +30,14 @@ def outcome_reward(step_scores: Sequence[float], aggregation: str) -> float:
 def step_reward(step_scores: Sequence[float], threshold: float) -> float:
     """Partial credit in [0, 1]: the share of steps before the first whose score is below `threshold`.
 
+    Raises:
+        ValueError: for a score that is NaN, which is never below a threshold.
+
     Example:
         >>> step_reward([0.9, 0.8, 0.2, 0.9], 0.5)
         0.5
     """
+    aggregate(step_scores, "min")  # raises
     first_error = predict_first_error(step_scores, threshold)
     return 1.0 if first_error < 0 else first_error / len(step_scores)
 

@@ -57,6 +57,13 @@ def test_step_reward_is_the_share_of_steps_before_the_first_error():
     assert step_reward([0.9, 0.9], 0.5) == 1.0
 
 
+@pytest.mark.parametrize("shape", ["outcome", "step"])
+def test_a_broken_prm_is_no_reward(tiny_scorer, shape):
+    reward = ProcessReward(scripted(tiny_scorer, {"A=47": float("nan")}), shape=shape, max_steps=9)
+    with pytest.raises(ValueError, match="Step score 0 is nan"):
+        reward([chat("What is A?")], [DEFAULT])
+
+
 @pytest.mark.parametrize("method", PADDING_PROOF)
 def test_a_padding_proof_aggregation_never_gains_by_a_step(method):
     for scores in ([0.9], [0.3, 0.8], [0.0, 1.0]):
