@@ -1,0 +1,218 @@
+"""`push`: a folder to a repository of the Hub, after everything in it has been checked.
+
+The upload itself is huggingface_hub's `upload_folder`, which resumes: a push that was interrupted is simply repeated,
+and what has arrived is not sent again. Nothing is sent, not even a question, before all checks have passed.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_folder, read_front_matter
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+__all__ = ["PushRefusedError", "PushStoppedError", "format_push", "push"]
+
+
+class PushStoppedError(OSError):
+    """The Hub did not take the folder; what has arrived stays, and the same push goes on from there."""
+
+
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    kind: Kind,
+    revision: str | None = None,
+    private: bool = False,
+    dry_run: bool = False,
+    token: str | None = None,
+    message: str | None = None,
+    allow: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Upload a folder to the Hub, making the repository and the branch if they are not there.
+
+    Refused before anything is sent, all reasons at once: secrets, paths of a machine, pickles, links that leave the
+    folder, files of a kind that is not expected, files that were not written to their end, and a missing card.
+
+    Args:
+        folder: What to upload; of a trainer's folder the checkpoints stay here.
+        repo_id: "owner/name".
+        kind: What the repository is: "dataset", "model" or "space".
+        revision: A branch, made from the main one if it is not there. None: the main one.
+        private: Make a new repository private; one that exists must be private already. False leaves a new one to
+            the owner's default, which is public for most.
+        dry_run: Check and list the files, and send nothing.
+        token: None takes the one that `hf auth login` keeps, or `HF_TOKEN`.
+        message: Of the commit.
+        allow: Files that are right as they are, by name or path; one with a secret as "name:secret".
+        leave_out: Patterns of files and folders that shall stay here.
+        replace: Delete what the repository holds besides, in the same commit: shards of an older dataset would be
+            read as part of this one.
+
+    Returns:
+        ``{"repo_id", "kind", "revision", "private", "dry_run", "num_files", "num_bytes", "files", "left_out"}``, and
+        after an upload ``{"url", "commit", "others"}``: the commit's id, and files the repository holds besides.
+
+    Raises:
+        PushRefusedError: with all findings.
+        PushStoppedError: if the Hub could not be reached, refused, or the upload broke off.
+        ValueError: for an unknown kind, a malformed `repo_id`, a pattern or name that matches nothing, a repository
+            that is public although `private` is asked for, or a folder that changes meanwhile.
+
+    Example:
+        >>> push("out/prm", "me/my-prm", kind="model", dry_run=True)["num_files"]  # doctest: +SKIP
+        8
+    """
+    folder = Path(folder)
+    if kind not in get_args(Kind):
+        raise ValueError(f"Unknown kind {kind!r}; choose one of {', '.join(get_args(Kind))}.")
+    _check_name(repo_id)
+    listing, findings = check_folder(folder, kind, allow, leave_out)
+    if findings:
+        raise PushRefusedError(folder, findings)
+    report = {
+        "repo_id": repo_id,
+        "kind": kind,
+        "revision": revision or "main",
+        "private": private,
+        "dry_run": dry_run,
+        "num_files": len(listing.files),
+        "num_bytes": sum(entry.num_bytes for entry in listing.files),
+        "files": [{"path": entry.path, "num_bytes": entry.num_bytes} for entry in listing.files],
+        "left_out": listing.left_out,
+    }
+    if dry_run:
+        return report
+    if list_folder(folder, kind, leave_out) != listing:
+        raise ValueError(f"{folder.name} changed while it was checked. Wait until nothing writes into it, then push.")
+    return {**report, **_send(folder, report, listing, token, message, replace)}
+
+
+def _check_name(repo_id: str) -> None:
+    """Raise unless the Hub could have a repository of this name with its owner."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        reason = "" if "/" in repo_id else "it has no owner"
+    except HFValidationError as error:
+        reason = str(error)
+    if reason:
+        raise ValueError(f"Found the repository {repo_id!r}. It is written owner/name, such as me/my-prm: {reason}")
+
+
+def _send(
+    folder: Path, report: dict[str, Any], listing: Listing, token: str | None, message: str | None, replace: bool
+) -> dict[str, Any]:
+    """Upload what the report lists; address, commit, and what else the repository holds."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.is_offline_mode():
+        raise PushStoppedError("HF_HUB_OFFLINE is set, so nothing can be uploaded. Unset it, then push again.")
+    # The HTTP client's own base error, whichever client this huggingface_hub has; the uploads raise RuntimeError.
+    network_errors = (HfHubHTTPError.__bases__[0], OSError, RuntimeError)
+    api = HfApi(token=token)
+    where = {"repo_id": report["repo_id"], "repo_type": report["kind"]}
+    try:
+        url = _open_repository(api, folder, report)
+        commit = api.upload_folder(
+            **where,
+            folder_path=folder,
+            revision=report["revision"],
+            commit_message=message or f"Upload {report['num_files']} files",
+            ignore_patterns=[pattern for name in listing.left_out for pattern in _patterns_of(name)],
+            delete_patterns="*" if replace else None,
+        )
+        remote = set(api.list_repo_files(**where, revision=commit.oid))
+    except network_errors as error:
+        raise PushStoppedError(_explain(error, report["repo_id"])) from error
+    names = {entry.path for entry in listing.files}
+    if lost := sorted(names - remote):
+        raise PushStoppedError(
+            f"The Hub left out {', '.join(lost[:5])}{' ...' if lost[5:] else ''}, as a .gitignore of the repository "
+            "asks. Correct that file, then push again."
+        )
+    others = sorted(remote - names - {".gitattributes"})
+    return {"url": url, "commit": commit.oid, "others": others}
+
+
+def _open_repository(api: HfApi, folder: Path, report: dict[str, Any]) -> str:
+    """Make repository and branch where they are missing; the address of the branch.
+
+    Raises:
+        ValueError: if the repository is public but a private one is asked for.
+    """
+    kind, revision = report["kind"], report["revision"]
+    where = {"repo_id": report["repo_id"], "repo_type": kind}
+    sdk = read_front_matter(folder / "README.md")["sdk"] if kind == "space" else None
+    # False would make a repository public against the owner's default.
+    url = api.create_repo(**where, private=report["private"] or None, exist_ok=True, space_sdk=sdk)
+    if report["private"] and not api.repo_info(**where).private:
+        raise ValueError(
+            f"{report['repo_id']} is public, but a private repository is asked for; nothing was uploaded. Make it "
+            "private in its settings on the Hub, or give another name."
+        )
+    if revision == "main":
+        return str(url)
+    api.create_branch(**where, branch=revision, exist_ok=True)
+    return f"{url}/tree/{revision}"
+
+
+def _patterns_of(name: str) -> tuple[str, str]:
+    """Patterns of one left-out file or folder, as `upload_folder` reads them."""
+    return glob.escape(name), f"{glob.escape(name)}/*"
+
+
+def _explain(error: BaseException, repo_id: str) -> str:
+    """What stopped a push, and what to do."""
+    cause = error.__cause__ or error
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status in (401, 403):
+        return (
+            f"The Hub does not let this token write to {repo_id} ({status}). Log in with `hf auth login`, or give a "
+            "token with write access to this owner."
+        )
+    reason = " ".join(f"{type(cause).__name__}: {cause}".split())
+    return (
+        f"The upload to {repo_id} stopped ({reason[:300]}). A commit is whole or absent; push again, and what has "
+        "arrived is not sent again."
+    )
+
+
+def format_push(report: dict[str, Any]) -> str:
+    """A `push` report for the terminal: files with sizes, what stays here, and where it went."""
+    sizes = [(_size(row["num_bytes"]), row["path"]) for row in report["files"]]
+    width = max((len(size) for size, _ in sizes), default=0)
+    lines = [f"  {size:>{width}}  {path}" for size, path in sizes]
+    for name, num_files in report["left_out"].items():
+        lines.append(f"  left out: {name} ({num_files} file{'' if num_files == 1 else 's'})")
+    total = f"{report['num_files']} files, {_size(report['num_bytes'])}"
+    target = f"{report['kind']} {report['repo_id']}, branch {report['revision']}"
+    if report["private"]:
+        target += ", private"
+    if report["dry_run"]:
+        lines += ["", f"dry run, nothing was sent: {total} would go to the {target}"]
+        return "\n".join(lines)
+    lines += ["", f"{total} are in the {target}", f"{report['url']}  (commit {report['commit'][:12]})"]
+    if report["others"]:
+        shown = ", ".join(report["others"][:5]) + (" ..." if report["others"][5:] else "")
+        lines.append(f"also there, from before: {shown} (replace deletes them)")
+    return "\n".join(lines)
+
+
+def _size(num_bytes: int) -> str:
+    """Bytes as people read them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.1f} {unit}"
+    return f"{num_bytes} B"
