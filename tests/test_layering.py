@@ -17,7 +17,7 @@ LEVELS = {
     "scoring": 2,
     "labelling": 3, "training": 3, "rerank": 3, "nano": 3, "restructuring": 3,
     "evaluation": 4, "publish": 4,
-    "demo": 5, "problem_source": 5, "stages": 5, "cli": 5,
+    "demo": 5, "problem_source": 5, "stages": 5, "app": 5, "cli": 5,
 }  # fmt: skip
 OUTSIDE = {"__init__", "_registration"}  # the front door: may name any room, imports none when it is imported
 FILES = sorted(PACKAGE.rglob("*.py"))
