@@ -1,0 +1,85 @@
+"""`write_space`: the folder of a Hugging Face Space that serves the app with models of the Hub, ready for `push`."""
+
+from __future__ import annotations
+
+import importlib.resources
+import string
+from pathlib import Path
+
+import yaml
+
+GRADIO_VERSION = "6.31.0"  # the one that the app is tested with
+_FILES = ("app.py", "requirements.txt", "README.md")
+
+
+def write_space(
+    output: str | Path,
+    policy: str | None = None,
+    prm: str | None = None,
+    *,
+    title: str = "Step by step",
+    requirement: str = "mmprm_hf",
+) -> Path:
+    """Write ``app.py``, ``requirements.txt`` and ``README.md`` into a folder and return it.
+
+    Args:
+        output: The folder; made if missing, files of these names are replaced.
+        policy, prm: Hub ids; None takes the nano models, which the package ships.
+        title: Of the Space.
+        requirement: What the Space installs the package from, as pip reads it: "mmprm_hf==0.1.0" or "mmprm_hf @
+            git+https://...".
+
+    Raises:
+        ValueError: for a model that is no hub id: a path of this machine means nothing there.
+
+    Example:
+        >>> write_space("out/space", "me/my-policy", "me/my-prm")  # doctest: +SKIP
+    """
+    for name, model in (("policy", policy), ("prm", prm)):
+        if model is not None and not _is_hub_id(model):
+            raise ValueError(
+                f"The Space's {name} is {model!r}, which is no hub id (owner/name). Push the model first (mmprm push), "
+                "then give its id; without one the Space takes the shipped nano model."
+            )
+    models = [model for model in (policy, prm) if model is not None]
+    front_matter = {
+        "title": title,
+        "emoji": "🪜",
+        "colorFrom": "green",
+        "colorTo": "yellow",
+        "sdk": "gradio",
+        "sdk_version": GRADIO_VERSION,
+        "python_version": "3.12",
+        "app_file": "app.py",
+        "tags": ["mmprm_hf", "process-reward-model"],
+        **({"models": models} if models else {}),
+    }
+    words = {True: "`{}`", False: "the nano {} that `mmprm_hf` ships"}
+    named = [words[model is not None].format(model or kind) for kind, model in (("policy", policy), ("PRM", prm))]
+    values = {
+        "policy": repr(policy),
+        "prm": repr(prm),
+        "requirement": requirement,
+        "title": title,
+        "summary": f"Policy: {named[0]}; PRM: {named[1]}.",
+        "front_matter": yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True).rstrip("\n"),
+    }
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    templates = importlib.resources.files("mmprm_hf.publish").joinpath("templates", "space")
+    for name in _FILES:
+        text = string.Template(templates.joinpath(f"{name}.template").read_text(encoding="utf-8")).substitute(values)
+        (output / name).write_text(text, encoding="utf-8")
+    return output
+
+
+def _is_hub_id(model: str) -> bool:
+    """Whether it is written owner/name and names no folder of this machine."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return "/" in model and not Path(model).exists()
