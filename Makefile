@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-extras test-floor test-serve test-scale lint bench evaluate clean
+.PHONY: demo test test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,14 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 		jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1
 	touch $@
 
+# Gradio, whose own requirements would bring an older Pillow.
+.app: $(BIN)/mmprm
+	$(BIN)/pip install --quiet --no-deps --target $@ gradio==6.31.0 gradio_client==2.7.2 hf-gradio==0.4.1 groovy==0.1.2 \
+		safehttpx==0.1.7 semantic-version==2.10.0 tomlkit==0.14.0 pydub==0.25.1 python-multipart==0.0.34 pytz==2026.6 \
+		brotli==1.2.1 orjson==3.13.0 fastapi==0.165.0 starlette==1.10.0 uvicorn==0.54.0 httpx==0.28.1 httpcore==1.0.9 \
+		opentelemetry-api==1.45.2
+	touch $@
+
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
 	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py \
 		tests/test_engine_families.py
@@ -59,6 +67,9 @@ test-serve: .serve  ## the endpoint engine against a real `transformers serve` o
 test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm's script; a kill, faults, a restart
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
 
+test-app: .app  ## the app with Gradio, over HTTP
+	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/test_app.py
+
 lint: $(BIN)/mmprm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +81,4 @@ evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step
 	$(BIN)/mmprm evaluate --output $(OUT)/evaluate/results.json
 
 clean:
-	rm -rf $(OUT) .pytest_cache .ruff_cache .extras .floor .scale .serve
+	rm -rf $(OUT) .pytest_cache .ruff_cache .app .extras .floor .scale .serve
