@@ -84,6 +84,23 @@ _BARE_PATHS = ((b"/root", b"/tmp"), _PATH_START + rb"(?:root|tmp)(?=[\"'\s])")
 _WINDOWS_PATHS = ((b"Users",), rb"(?<![A-Za-z])[A-Za-z]:[\\/]{1,2}Users[\\/]{1,2}" + _PATH_END + rb"+")
 
 
+# Folders at the root that every Linux or macOS has; paths of people below them have rules of their own.
+_STANDARD_FOLDERS = (
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "lost+found", "media", "mnt", "opt", "proc",
+    "root", "run", "sbin", "snap", "srv", "sys", "tmp", "usr", "var", "Applications", "Library", "Network", "System",
+    "Users", "Volumes", "cores", "private",
+)  # fmt: skip
+
+
+def _root_folders() -> list[str]:
+    """Names of the folders at this machine's root that are its own, such as a cluster's "gpfs"."""
+    if os.sep != "/":
+        return []
+    with os.scandir("/") as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and entry.name not in _STANDARD_FOLDERS]
+    return sorted(name for name in names if len(name) > 2 and not name.startswith("."))  # "/a/b" may be a fraction
+
+
 def _own_folders() -> list[bytes]:
     """Folders of this very machine, whatever their names; short ones, such as "/", say nothing."""
     found = {Path.cwd(), Path.home(), Path(tempfile.gettempdir())}
@@ -100,6 +117,8 @@ def text_rules(with_paths: bool = True) -> list[tuple[str, str, tuple[bytes, ...
     if with_paths:
         paths = [_MACHINE_PATHS, _BARE_PATHS, _WINDOWS_PATHS]
         paths += [((folder,), _PATH_START + re.escape(folder[1:]) + rb"(?![\w-])") for folder in _own_folders()]
+        for name in map(os.fsencode, _root_folders()):
+            paths.append(((b"/" + name + b"/",), _PATH_START + re.escape(name) + rb"/" + _PATH_END + rb"+"))
         rules += [(MACHINE_PATH, "", needles, re.compile(pattern)) for needles, pattern in paths]
     return rules
 

@@ -37,7 +37,7 @@ _SECRET_FILES = (
 LEFT_OUT: dict[str, tuple[str, ...]] = {  # never uploaded and no reason to stop; counted
     "everywhere": (".git", ".cache", "__pycache__", ".DS_Store", ".ipynb_checkpoints"),
     "model": ("checkpoint-*", "training_args.bin", "runs"),  # a trainer's working state: pickles, logs
-    "dataset": (),
+    "dataset": ("journal", ".lock"),  # a labelling run's working state
     "space": (),
 }
 

@@ -260,6 +260,12 @@ def test_own_folders_are_known_whatever_their_names(tmp_path, monkeypatch):
     assert finding.startswith("a.json, line 1: machine path: '/srv/people/ann'.")
     (folder / "a.json").write_text(json.dumps({"from": str(work / "x")}))
     assert len(findings_of(folder)) == 1
+    monkeypatch.setattr(file_checks, "_root_folders", lambda: ["gpfs"])
+    (folder / "a.json").write_text('{"from": "/gpfs/project/x", "to": "/gpfsx/y", "at": "x/gpfs/y"}')
+    (finding,) = findings_of(folder)
+    assert finding.startswith("a.json, line 1: machine path: '/gpfs/project/x'.")
+    monkeypatch.undo()
+    assert not {"usr", "etc", "home"} & set(file_checks._root_folders())
 
 
 def test_what_only_looks_like_a_finding_passes(tmp_path):
