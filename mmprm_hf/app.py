@@ -103,7 +103,7 @@ class Callbacks:
             if num_candidates > MAX_CANDIDATES:
                 raise ValueError(f"Found {num_candidates} candidates. This page writes at most {MAX_CANDIDATES}.")
             options = {"num_candidates": num_candidates, "strategy": strategy, "aggregation": aggregation}
-            result = self.rerank(images=images, text=question or "", seed=seed, **options)
+            result = self.rerank(images=images, text=question or "", seed=seed, return_candidates=True, **options)
             note = self._note(images, self.is_shipped_policy, "answers and scores")
             result = {**result, "strategy": strategy, "aggregation": aggregation, "note": note}
             return render_reranked(result), result

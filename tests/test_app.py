@@ -55,7 +55,7 @@ def test_wrong_step_of_an_example_scores_lower(callbacks):
 def test_solve_is_the_pipeline(callbacks, nano):
     options = {"num_candidates": 8, "strategy": "weighted_vote", "aggregation": "mean"}
     page, result = callbacks.solve([nano.figure()], nano.question, *options.values(), 3)
-    expected = callbacks.rerank(images=nano.figure(), text=nano.question, seed=3, **options)
+    expected = callbacks.rerank(images=nano.figure(), text=nano.question, seed=3, return_candidates=True, **options)
     for key in ("answer", "chosen", "candidates", "steps", "score"):
         assert result[key] == expected[key]
     assert json.loads(json.dumps(result)) == result

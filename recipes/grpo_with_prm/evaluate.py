@@ -1,0 +1,122 @@
+"""Evaluates a policy on nano problems and files the result in results.json under a name.
+
+    python recipes/grpo_with_prm/evaluate.py --policy out/grpo/answer-0 --name answer/0
+
+Eight samples a problem at temperature 1 and one greedy response. The world checks every step exactly, so the result
+also says how many right answers stand on a wrong step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Candidate, Verdict
+from mmprm_hf.engines import SamplingConfig, TransformersEngine
+from mmprm_hf.files import write_json
+from mmprm_hf.metrics import bootstrap_ci
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
+from mmprm_hf.scoring import PRMScorer
+
+RESULTS = Path(__file__).parent / "results.json"
+NUM_SAMPLES = 8
+MAX_NEW_TOKENS = 128
+
+
+def is_right(candidate: Candidate, gold: str) -> bool:
+    """Whether a candidate is complete and its answer right."""
+    return candidate.complete and RuleVerifier().verify(candidate.answer, gold) is Verdict.CORRECT
+
+
+def evaluate(policy: str | Path, nano_problems: Sequence[NanoProblem], seed: int = 1234) -> dict[str, Any]:
+    """What `results.json` holds of one policy."""
+    model = AutoModelForImageTextToText.from_pretrained(policy, dtype="float32").eval()
+    processor = AutoProcessor.from_pretrained(policy)
+    targets = [nano.to_problem() for nano in nano_problems]
+
+    def write(temperature: float, num_samples: int) -> list[list[Candidate]]:
+        sampling = SamplingConfig(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS)
+        engine = TransformersEngine(model, processor, sampling=sampling)
+        return generate_candidates(engine, targets, num_samples, seed=seed)
+
+    samples, greedy = write(1.0, NUM_SAMPLES), write(0.0, 1)
+    scorer = PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
+    scored = [with_scores(found, "min") for found in scorer.score_many(targets, samples)]
+    right = [[is_right(c, nano.answer) for c in found] for nano, found in zip(nano_problems, scored, strict=True)]
+    greedy_right = [is_right(found[0], nano.answer) for nano, found in zip(nano_problems, greedy, strict=True)]
+    return {**summary(nano_problems, scored, right), **per_problem(right, greedy_right)}
+
+
+def summary(
+    nano_problems: Sequence[NanoProblem], scored: Sequence[Sequence[Candidate]], right: Sequence[Sequence[bool]]
+) -> dict[str, Any]:
+    """Shares over all samples, and accuracy of selecting one of the samples of a problem."""
+    flat = [(nano, c) for nano, found in zip(nano_problems, scored, strict=True) for c in found]
+    is_sound = [c.complete and bool(c.steps) and nano.check_prefixes(c.steps)[-1] for nano, c in flat]
+    flat_right = [value for row in right for value in row]
+    sound_right = [sound for sound, value in zip(is_sound, flat_right, strict=True) if value]
+
+    def accuracy(strategy: str) -> float:
+        chosen = [select(found, strategy, "min") for found in scored]
+        return float(np.mean([i is not None and row[i] for i, row in zip(chosen, right, strict=True)]))
+
+    return {
+        "num_problems": len(nano_problems),
+        "num_samples": NUM_SAMPLES,
+        "complete": float(np.mean([c.complete for _, c in flat])),
+        "num_steps": float(np.mean([len(c.steps) for _, c in flat])),
+        "process_reward": float(np.mean([max(c.score, 0.0) for _, c in flat])),
+        "all_steps_right": float(np.mean(is_sound)),
+        "right_answer_wrong_step": 1.0 - float(np.mean(sound_right)),
+        "best_of_n": accuracy("best_of_n"),
+        "majority_vote": accuracy("majority_vote"),
+    }
+
+
+def per_problem(right: Sequence[Sequence[bool]], greedy_right: Sequence[bool]) -> dict[str, Any]:
+    """Accuracies with 95 % bootstrap intervals over problems, and what they are made of, a digit per problem."""
+    pass_at_1 = [float(np.mean(row)) for row in right]
+    return {
+        "pass_at_1": float(np.mean(pass_at_1)),
+        "pass_at_1_ci": bootstrap_ci(pass_at_1),
+        "greedy": float(np.mean(greedy_right)),
+        "greedy_ci": bootstrap_ci([float(value) for value in greedy_right]),
+        "num_right": "".join(str(sum(row)) for row in right),
+        "greedy_right": "".join(str(int(value)) for value in greedy_right),
+    }
+
+
+def file_result(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Adds one result to those that are there."""
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, {**results, name: result})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policy", type=Path, default=POLICY_PATH)
+    parser.add_argument("--name", required=True, help="for example before, answer/0")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--tuning", action="store_true", help="300 train problems that nothing is trained on instead")
+    args = parser.parse_args()
+    nano = problems("train", 12_300)[-300:] if args.tuning else problems("test", 500)
+    result = evaluate(args.policy, nano)
+    log = args.policy / "log.json"
+    if log.exists():
+        result["training"] = json.loads(log.read_text(encoding="utf-8"))
+    file_result(args.results, args.name, result)
+    print(json.dumps({k: v for k, v in result.items() if k not in ("num_right", "greedy_right", "training")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
