@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,27 @@ class Servers:
         return ChatClient(url, model, api_key=self.api_key)
 
 
+class UnknownOptionError(ValueError):
+    """An option that nothing knows; the message lists close matches, or all that are known.
+
+    Args:
+        key: The option.
+        known: Those that there are.
+        source: Words for where it was found.
+    """
+
+    def __init__(self, key: str, known: Iterable[str], source: str = "") -> None:
+        self.key, self.known, self.source = str(key), sorted(known), source
+        super().__init__(self.with_known(()))
+
+    def with_known(self, more: Iterable[str]) -> str:
+        """The message if `more` options are known."""
+        known = sorted({*self.known, *more})
+        matches = difflib.get_close_matches(self.key, known, n=3)
+        hint = f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(known)}."
+        return f"Unknown option {self.key!r}{self.source}: {hint}"
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Options of a YAML file.
 
@@ -58,7 +79,7 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
     """Options of a YAML file (or a mapping of them; None is empty), split among the dataclasses that know them.
 
     Raises:
-        ValueError: for a key that none of them knows, with close matches.
+        UnknownOptionError: for a key that none of them knows.
     """
     options = config if isinstance(config, Mapping) else {} if config is None else read_yaml(config)
     names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
@@ -66,11 +87,5 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
     for key in options:
         if not any(key in fields for fields in names):
             source = "" if isinstance(config, Mapping) else f" in {config}"
-            raise ValueError(f"Unknown option {key!r}{source}: {close_matches(key, everything)}")
+            raise UnknownOptionError(key, everything, source)
     return [{key: value for key, value in options.items() if key in fields} for fields in names]
-
-
-def close_matches(key: str, known: Sequence[str]) -> str:
-    """What a user may have meant by an unknown option."""
-    matches = difflib.get_close_matches(str(key), known, n=3)
-    return f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(known)}."

@@ -1,0 +1,5 @@
+"""`python -m mmprm_hf.cli`."""
+
+from .program import main
+
+main()

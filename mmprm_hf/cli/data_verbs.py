@@ -1,0 +1,138 @@
+"""Verbs that make data: data, restructure, label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import (
+    ConfigOption,
+    EngineOption,
+    JsonOption,
+    KeyOption,
+    OutputOption,
+    SeedOption,
+    ServedPolicyOption,
+    nothing_left,
+    quiet,
+    show,
+)
+
+
+def data(
+    output: OutputOption = Path("out/nano/data"),
+    num_train: Annotated[int, typer.Option(help="Train problems.")] = 10_000,
+    num_test: Annotated[int, typer.Option(help="Test problems.")] = 500,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the nano dataset: parquet with figures.
+
+    Its schema is MM-K12's; load_dataset(folder) reads it.
+    """
+    nothing_left(config)
+    from ..stages import build_nano_data
+
+    with quiet(as_json):
+        counts = build_nano_data(output, num_train, num_test)
+    show({**counts, "output": str(output)}, as_json, lambda _: f"wrote {counts} to {output}")
+
+
+def restructure(
+    data: Annotated[
+        Path, typer.Option(help="Free-form solutions: dataset folder, .parquet or .jsonl (question, solution, answer).")
+    ],
+    engine: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server that runs the model.")],
+    output: OutputOption = Path("out/restructured"),
+    model: Annotated[str | None, typer.Option(help="The model's name there. Default: its only one.")] = None,
+    show_figure: Annotated[
+        str, typer.Option(help="Show the model the figures: no, yes, or compare (ask both ways, report differences).")
+    ] = "no",
+    max_problems: Annotated[int | None, typer.Option(help="The first so many rows. Default: all.")] = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn free-form solutions into checked, tagged steps.
+
+    A corpus for fine-tuning a policy. Goes on from an unfinished folder. The configuration also takes options of
+    RestructureConfig and CheckConfig.
+    """
+    from .. import stages
+    from ..restructuring.report import format_report
+
+    options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
+    with quiet(as_json):
+        report = stages.restructure(data, output, servers=stages.Servers(engine, api_key=api_key), **options)
+    show(report, as_json, lambda found: f"{format_report(found)}\n\nwrote {output}")
+
+
+def label(
+    policy: ServedPolicyOption = None,
+    output: OutputOption = Path("out/nano/labels"),
+    data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
+    num_problems: Annotated[int, typer.Option(help="Train problems to label.")] = 1000,
+    search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
+    seed: SeedOption = 0,
+    engine: EngineOption = None,
+    judge: Annotated[str | None, typer.Option(help="URL of a judge for answers that rules leave undecided.")] = None,
+    step_judge: Annotated[
+        str | None, typer.Option(help="Judge of steps (URL, or a PRM's path): its verdicts go beside the labels.")
+    ] = None,
+    prefill: Annotated[
+        str, typer.Option(help="How the server is shown a prefix: continue (vLLM, SGLang), user (others), auto asks.")
+    ] = "auto",
+    api_key: KeyOption = None,
+    max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
+    max_undecided: Annotated[
+        float, typer.Option(help="Most rollouts, as a share, that may stay without a verdict before the run stops.")
+    ] = 0.2,
+    step_judge_max_tokens: Annotated[int, typer.Option(help="Most tokens of a step judge's reply.")] = 1024,
+    estimate: Annotated[
+        int | None, typer.Option(help="Label only so many problems (30 or more) and predict the whole run.")
+    ] = None,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million prompt tokens, for --estimate.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million generated tokens.")] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the policy's machine.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search step labels: trees, label rows, and their cost.
+
+    Goes on from an unfinished folder. The configuration also takes options of the search, of SamplingConfig and of
+    LabelRowsConfig.
+    """
+    from .. import stages
+    from ..labelling.estimate import Prices, format_estimate
+    from ..nano import POLICY_PATH
+
+    policy = policy or (str(POLICY_PATH) if engine is None else None)
+    options = {
+        "data": data,
+        "num_problems": num_problems,
+        "search": search,
+        "config": config,
+        "seed": seed,
+        "servers": stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens),
+        "max_in_flight": max_in_flight,
+        "max_undecided": max_undecided,
+    }
+    with quiet(as_json):
+        if estimate is not None:
+            prices = Prices(price_in, price_out, gpu_hour_price)
+            report = stages.estimate(policy, output, num_sampled=estimate, prices=prices, **options)
+        else:
+            report = stages.label(policy, output, **options)
+    show(report, as_json, _lines if estimate is None else format_estimate)
+
+
+def _lines(report: dict[str, dict[str, Any]]) -> str:
+    """The plain figures of a report of several parts, one a line; the files and `--json` have the others too."""
+    return "\n".join(
+        f"{name}: {round(value, 4) if isinstance(value, float) else value}"
+        for part in report.values()
+        for name, value in part.items()
+        if not isinstance(value, (dict, list, tuple))
+    )

@@ -1,0 +1,70 @@
+"""Verbs that publish: report, card, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigOption, JsonOption, OutputOption, nothing_left, quiet, show
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="results.json of a demo run; candidates.jsonl lies beside it.")],
+    output: OutputOption = Path("out/report.html"),
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the HTML page of a results file."""
+    nothing_left(config)
+    from ..publish.reports import write_report
+
+    write_report(results, results.with_name("candidates.jsonl"), output)
+    show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
+
+
+def card(
+    facts: Annotated[Path, typer.Argument(help="facts.json of a model or dataset.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: README.md beside the facts.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the card of a model or dataset from its facts."""
+    nothing_left(config)
+    from ..publish.cards import write_card
+
+    output = output or facts.with_name("README.md")
+    write_card(facts, output)
+    show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="What to upload.")],
+    repo_id: Annotated[str, typer.Argument(help="owner/name.")],
+    kind: Annotated[str, typer.Option(help="What the repository is: model, dataset or space.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, made if it is not there. Default: main.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the files; send nothing.")] = False,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A file that is right as it is; one with a secret as name:secret.")
+    ] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Pattern of files that shall stay here.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what the repository holds besides.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a folder to the Hub, after checking all in it.
+
+    Refused before anything is sent: secrets, paths of this machine, pickles, unfinished files, a missing card. The
+    token is the one of `hf auth login`, or HF_TOKEN.
+    """
+    nothing_left(config)
+    from ..publish.hub import format_push
+    from ..publish.hub import push as upload
+
+    options = {"revision": revision, "private": private, "dry_run": dry_run, "message": message, "replace": replace}
+    with quiet(as_json):
+        found = upload(folder, repo_id, kind=kind, allow=allow or (), leave_out=leave_out or (), **options)
+    show(found, as_json, format_push)

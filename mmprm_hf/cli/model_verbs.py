@@ -1,0 +1,61 @@
+"""Verbs that make models: train, convert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigOption, JsonOption, OutputOption, SeedOption, nothing_left, quiet, show
+
+
+def train(
+    model: Annotated[str, typer.Option(help="Policy (or PRM) to start from: path or hub id.")],
+    data: Annotated[Path, typer.Option(help="Folder of stepwise-supervision rows, such as labels/paths.")],
+    output: OutputOption,
+    candidates: Annotated[
+        Path | None, typer.Option(help="JSON lines of judged candidates: best-of-N is a metric of every evaluation.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: rows, tokens, steps, memory and hours.")
+    ] = False,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a PRM on step labels.
+
+    Goes on from its newest checkpoint. The configuration also takes options of PRMConfig (learning_rate, ...).
+    """
+    from ..stages import train as run
+
+    with quiet(as_json):
+        found = run(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
+    if dry_run:
+        from ..training.dry_run import format_dry_run
+
+        show(found, as_json, lambda report: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
+    else:
+        show(found, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nwrote {output}")
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of an original InternVL checkpoint, such as MM-PRM-8B.")],
+    output: OutputOption,
+    dialect: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn an original MM-PRM checkpoint into ours.
+
+    transformers loads the result; no remote code is run.
+    """
+    nothing_left(config)
+    from ..models.convert_internvl import convert_internvl
+
+    with quiet(as_json):
+        facts = convert_internvl(source, output, dialect=dialect)
+    lines = "\n".join(f"{name}: {value}" for name, value in facts.items())
+    show({**facts, "output": str(output)}, as_json, lambda _: f"{lines}\nwrote {output}")

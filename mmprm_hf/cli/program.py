@@ -1,0 +1,100 @@
+"""The program: its verbs in sections, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..files import RunStoppedError
+from . import data_verbs, hub_verbs, model_verbs, solve_verbs
+from .options import config_flags
+
+SECTIONS = {
+    "Solve and score": (solve_verbs.demo, solve_verbs.rerank, solve_verbs.score, solve_verbs.evaluate, solve_verbs.app),
+    "Data and labels": (data_verbs.data, data_verbs.restructure, data_verbs.label),
+    "Models": (model_verbs.train, model_verbs.convert),
+    "Publish": (hub_verbs.report, hub_verbs.card, hub_verbs.push),
+}
+
+
+class _Program(TyperGroup):
+    """Prints the verbs by section, and ends user errors in one line."""
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+        width = max(map(len, self.commands))
+        for section in SECTIONS:
+            rows = [
+                (name, command.get_short_help_str(formatter.width - width - 6))
+                for name, command in self.commands.items()
+                if command.rich_help_panel == section
+            ]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, RuntimeError) as error:
+            _end(error, ctx, self.commands)
+        except KeyboardInterrupt:
+            typer.echo("\nmmprm: interrupted. What was written stays; the same command goes on where it can.", err=True)
+            raise typer.Exit(130) from None
+
+
+def _end(error: Exception, ctx: typer.Context, commands: dict[str, Any]) -> None:
+    """Turn an error that a user can mend into a line; any other is a fault of ours and keeps its traceback."""
+    from ..engines import EngineUnavailableError
+    from ..stages.options import UnknownOptionError
+
+    if isinstance(error, UnknownOptionError):
+        typer.echo(f"mmprm: {error.with_known(config_flags(commands[ctx.invoked_subcommand]))}", err=True)
+        raise typer.Exit(2) from error
+    if isinstance(error, RuntimeError) and not isinstance(error, (RunStoppedError, EngineUnavailableError)):
+        raise error
+    typer.echo(f"mmprm: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmprm_hf {importlib.metadata.version('mmprm_hf')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="mmprm",
+    cls=_Program,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich alone takes as long to import as all else that --help needs
+    context_settings={"max_content_width": 100},
+)
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Multimodal process reward models: data, step labels, training, reranking, evaluation.
+
+    Every option may also stand in a YAML file (--config FILE), as num_candidates: 16; flags come first. Exit codes: 0
+    done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted.
+    """
+
+
+for _section, _verbs in SECTIONS.items():
+    for _verb in _verbs:
+        app.command(rich_help_panel=_section)(_verb)
+
+
+def main() -> None:
+    """Entry point of `mmprm`."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    app()
