@@ -114,6 +114,19 @@ def summary(values: Sequence[float], num_tokens: float) -> dict[str, float]:
     return {"accuracy": sum(values) / len(values), "ci_low": low, "ci_high": high, "num_tokens": num_tokens}
 
 
+def difference(values: Sequence[float], best_of_n: Sequence[float], equal_n: float) -> dict[str, float]:
+    """How far a strategy is above best-of-n at equal tokens, paired by problem, with its interval."""
+    differences = [a - b for a, b in zip(values, best_of_n, strict=True)]
+    low, high = bootstrap_ci(differences)
+    return {
+        "equal_n": equal_n,
+        "best_of_equal_n": sum(best_of_n) / len(best_of_n),
+        "difference": sum(differences) / len(differences),
+        "difference_ci_low": low,
+        "difference_ci_high": high,
+    }
+
+
 def compare(targets: Sequence[Problem], run: SOLVED, cache: Path) -> dict[str, Any]:
     """The whole table."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -131,6 +144,8 @@ def compare(targets: Sequence[Problem], run: SOLVED, cache: Path) -> dict[str, A
         for strategy in (*SELECTIONS, "oracle"):
             values = best_of(size) if strategy == "best_of_n" else subset_values(pool, strategy, size)
             rows.append({"strategy": strategy, "n": size, **summary(values, size * tokens_each)})
+            if strategy.endswith("_vote"):
+                rows[-1] |= difference(values, best_of(size), float(size))
         for strategy in GUIDED_SEARCHES:
             found = guided_rows(targets, run, cache, strategy, size)
             values = [float(row["right"]) for row in found]
@@ -139,20 +154,8 @@ def compare(targets: Sequence[Problem], run: SOLVED, cache: Path) -> dict[str, A
             whole, part = int(equal), equal - int(equal)
             upper = best_of(min(whole + 1, POOL))
             matched = [(1 - part) * a + part * b for a, b in zip(best_of(whole), upper, strict=True)]
-            differences = [a - b for a, b in zip(values, matched, strict=True)]
-            low, high = bootstrap_ci(differences)
-            rows.append(
-                {
-                    "strategy": strategy,
-                    "n": size,
-                    **summary(values, num_tokens),
-                    "equal_n": equal,
-                    "best_of_equal_n": sum(matched) / len(matched),
-                    "difference": sum(differences) / len(differences),
-                    "difference_ci_low": low,
-                    "difference_ci_high": high,
-                }
-            )
+            row = {"strategy": strategy, "n": size, **summary(values, num_tokens)}
+            rows.append(row | difference(values, matched, equal))
             print(json.dumps(rows[-1]), flush=True)
     return {
         "num_problems": len(targets),
@@ -161,6 +164,7 @@ def compare(targets: Sequence[Problem], run: SOLVED, cache: Path) -> dict[str, A
         "aggregation": AGGREGATION,
         "temperature": TEMPERATURE,
         "tokens_per_solution": tokens_each,
+        "command": "python recipes/nano/strategies.py",
         "rows": rows,
     }
 
