@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,16 @@ def quiet(as_json: bool) -> Iterator[None]:
 def show(found: Any, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print a result: one JSON document, or text for people."""
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
+
+
+def in_terminal() -> bool:
+    """True where a person reads standard output as it comes."""
+    return sys.stdout.isatty()
+
+
+def use_color() -> bool:
+    """True in a terminal, unless NO_COLOR is set (no-color.org)."""
+    return in_terminal() and not os.environ.get("NO_COLOR")
 
 
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder (or file) to write.")]

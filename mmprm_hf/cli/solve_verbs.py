@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from .options import (
     nothing_left,
     quiet,
     show,
+    use_color,
 )
 
 ImagesOption = Annotated[
@@ -160,9 +160,8 @@ def score(
     solutions = [stages.read_solution(text) for text in texts]
     with quiet(as_json):
         rows = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     found = {"aggregation": aggregation, "solutions": rows}
-    show(found, as_json, lambda _: stages.format_scores(rows, aggregation, color=color))
+    show(found, as_json, lambda _: stages.format_scores(rows, aggregation, color=use_color()))
 
 
 def evaluate(

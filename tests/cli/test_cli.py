@@ -1,0 +1,224 @@
+"""`mmprm` as a new user and as a script meet it: help, YAML, JSON, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mmprm_hf.cli import app, options, program, solve_verbs
+from mmprm_hf.files import RunStoppedError
+from mmprm_hf.nano.world import problems
+
+VERBS = [
+    *("demo", "rerank", "score", "evaluate", "app"),
+    *("data", "restructure", "label"),
+    *("train", "convert"),
+    *("report", "card", "push"),
+]
+
+
+def run(*arguments, **kwargs):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **kwargs)
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory):
+    """A nano problem, its figure as a file, and a right solution."""
+    problem = problems("test", 1)[0]
+    folder = tmp_path_factory.mktemp("nano")
+    problem.figure().save(folder / "figure.png")
+    (folder / "solution.txt").write_text("\n".join(problem.solve()), encoding="utf-8")
+    return problem, folder
+
+
+def test_help_lists_every_verb_under_its_section_with_a_whole_sentence():
+    result = run("--help")
+    assert result.exit_code == 0
+    lines = [line.strip() for line in result.output.splitlines()]
+    assert [line.split()[0] for line in lines if line.split() and line.split()[0] in VERBS] == VERBS
+    assert [line[:-1] for line in lines if line[:-1] in program.SECTIONS] == list(program.SECTIONS)
+    assert "..." not in result.output.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_explains_every_flag(verb):
+    result = run(verb, "--help")
+    assert result.exit_code == 0
+    command = subcommand(verb)
+    assert command.help and all(parameter.help for parameter in command.params)
+    assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
+
+
+def subcommand(verb):
+    return typer.main.get_command(app).commands[verb]
+
+
+def test_help_and_the_version_import_no_torch():
+    code = (
+        "import sys; from mmprm_hf.cli import app\n"
+        "try: app([sys.argv[1]])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'transformers', 'datasets', 'rich'} & sys.modules.keys()"
+    )
+    for flag in ("--help", "--version"):
+        subprocess.run([sys.executable, "-c", code, flag], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_no_verb_shows_the_help_and_a_misspelt_one_is_an_error():
+    assert "Solve and score" in run().output
+    result = run("rerak")
+    assert result.exit_code == 2 and "Did you mean 'rerank'?" in result.output
+
+
+def test_yaml_gives_defaults_and_flags_come_first(nano, tmp_path):
+    problem, folder = nano
+    config = tmp_path / "options.yaml"
+    config.write_text(
+        f"question: {json.dumps(problem.question)}\nimage: [{folder / 'figure.png'}]\n"
+        "num-candidates: 3\nstrategy: weighted_vote\njson: true\n",
+        encoding="utf-8",
+    )
+    result = run("rerank", "--config", config)
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["candidates"]) == 3
+    result = run("rerank", "--num-candidates", 2, "--config", config)
+    assert len(json.loads(result.stdout)["candidates"]) == 2
+
+
+BAD_CONFIGS = [
+    ("rerank", "strateg: dvts", "Unknown option 'strateg': did you mean strategy?"),
+    ("score", "color: always", "Unknown option 'color': known are aggregation,"),
+    ("label", "num_problem: 3", "did you mean num_problems"),
+    ("label", "max_rolouts: 3", "did you mean"),
+    ("train", "learning_rat: 1", "did you mean learning_rate"),
+    ("rerank", "- a list", "a configuration is a mapping"),
+    ("rerank", "strategy: [a, b]", "strategy is a list in the configuration; the flag takes one value"),
+    ("rerank", "num_candidates: {a: 1}", "num_candidates is a dict"),
+    ("rerank", "num_candidates: many", "Invalid value"),
+    ("rerank", "a: [", "is no readable YAML"),
+]
+
+
+@pytest.mark.parametrize(("verb", "text", "message"), BAD_CONFIGS)
+def test_a_bad_configuration_is_a_usage_error(verb, text, message, tmp_path):
+    (tmp_path / "options.yaml").write_text(text)
+    needed = {
+        "rerank": ["--question", "?"],
+        "score": ["--question", "?", "--solution", "-"],
+        "train": ["--model", tmp_path, "--data", tmp_path, "--output", tmp_path / "out"],
+        "label": ["--output", tmp_path / "out"],
+    }[verb]
+    result = run(verb, *needed, "--config", tmp_path / "options.yaml")
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split()), result.stderr
+    assert result.stdout == "" and not (tmp_path / "out").exists()
+
+
+def test_a_missing_configuration_is_a_usage_error():
+    result = run("data", "--config", "no.yaml")
+    assert result.exit_code == 2 and "no.yaml" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError("Found a."), 1, "mmprm: Found a."),
+        (FileNotFoundError(2, "No such file", "x"), 1, "mmprm: [Errno 2] No such file: 'x'"),
+        (RunStoppedError("The disk is full."), 1, "mmprm: The disk is full."),
+        (KeyboardInterrupt(), 130, "mmprm: interrupted"),
+    ],
+)
+def test_exit_codes(error, code, words, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(solve_verbs, "_models", fail)
+    result = run("demo")
+    assert result.exit_code == code and words in result.stderr
+    assert "Traceback" not in result.output and result.stdout == ""
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(solve_verbs, "_models", fail)
+    result = run("demo")
+    assert isinstance(result.exception, RuntimeError) and result.exit_code == 1
+
+
+def test_score_ranks_solutions_of_files_and_of_standard_input(nano):
+    problem, folder = nano
+    wrong = "\n".join(step.replace("=", "=9") for step in problem.solve())
+    arguments = ["score", "--image", folder / "figure.png", "--question", problem.question]
+    arguments += ["--solution", "-", "--solution", folder / "solution.txt"]
+    result = run(*arguments, input=wrong)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip().endswith("best: solution 2") and "\x1b[" not in result.stdout
+    found = json.loads(run(*arguments, "--json", input=wrong).stdout)
+    assert found["aggregation"] == "min" and [row["score"] for row in found["solutions"]] == [
+        min(row["step_scores"]) for row in found["solutions"]
+    ]
+    assert found["solutions"][1]["steps"] == list(problem.solve())
+
+
+def test_bars_are_coloured_in_a_terminal_alone(nano, monkeypatch):
+    problem, folder = nano
+    arguments = ["score", "--image", folder / "figure.png", "--question", problem.question]
+    arguments += ["--solution", folder / "solution.txt"]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(options, "in_terminal", lambda: True)
+    assert "\x1b[32m" in run(*arguments, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = run(*arguments, color=True).stdout
+    assert "\x1b[" not in plain and "█" in plain
+
+
+def test_rerank_wants_one_problem_or_many():
+    for arguments in ([], ["--question", "?", "--data", "nano"]):
+        result = run("rerank", *arguments)
+        assert result.exit_code == 2 and "give either --question (one problem) or --data (many)" in result.stderr
+    assert "--data needs --output" in run("rerank", "--data", "nano").stderr
+
+
+def test_rerank_over_a_dataset_counts_outcomes(tmp_path):
+    arguments = ["rerank", "--data", "nano", "--num-problems", 3, "--num-candidates", 2, "--output", tmp_path]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("3 problems\n") and "candidates.jsonl" in result.stdout
+    summary = json.loads(run(*arguments, "--json").stdout)
+    assert summary["num_problems"] == sum(summary["outcomes"].values()) == 3
+
+
+def test_json_of_the_small_verbs_is_all_there_is_on_standard_output(tmp_path):
+    found = json.loads(run("data", "--num-train", 2, "--num-test", 1, "--output", tmp_path / "d", "--json").stdout)
+    assert (found["train"], found["test"]) == (2, 1)
+    (tmp_path / "facts.json").write_text('{"kind": "dataset", "name": "x"}')
+    found = json.loads(run("card", tmp_path / "facts.json", "--json").stdout)
+    assert found == {"output": str(tmp_path / "README.md")}
+    (tmp_path / "d" / "README.md").write_text("---\nlicense: mit\n---\n# x\n")
+    result = run("push", tmp_path / "d", "me/x", "--kind", "dataset", "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["num_files"] == 3
+
+
+def test_push_refuses_in_words(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\nhf_" + "a" * 34 + "\n")
+    result = run("push", tmp_path, "me/x", "--kind", "model", "--dry-run")
+    assert result.exit_code == 1 and "README.md" in result.stderr and result.stdout == ""
+
+
+def test_the_app_says_what_it_needs_and_writes_a_space(tmp_path, monkeypatch):
+    from mmprm_hf import app as page
+
+    def absent(*_, **__):
+        raise ImportError('pip install "mmprm_hf[app]"')
+
+    monkeypatch.setattr(page, "launch", absent)
+    result = run("app")
+    assert result.exit_code == 1 and 'mmprm: pip install "mmprm_hf[app]"' in result.stderr
+    result = run("app", "--space", tmp_path, "--requirement", "mmprm_hf==9")
+    assert result.exit_code == 0 and (tmp_path / "requirements.txt").read_text() == "mmprm_hf==9\n"
