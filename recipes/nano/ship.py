@@ -15,6 +15,7 @@ from pathlib import Path
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from mmprm_hf.demo import MAX_NEW_TOKENS
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
@@ -56,7 +57,9 @@ def main() -> None:
     run = args.run
     for folder in (POLICY_PATH, PRM_PATH):
         shutil.rmtree(folder, ignore_errors=True)
-    AutoModelForImageTextToText.from_pretrained(run / "policy", dtype="float32").save_pretrained(POLICY_PATH)
+    policy = AutoModelForImageTextToText.from_pretrained(run / "policy", dtype="float32")
+    policy.generation_config.max_new_tokens = MAX_NEW_TOKENS
+    policy.save_pretrained(POLICY_PATH)
     AutoProcessor.from_pretrained(run / "policy").save_pretrained(POLICY_PATH)
     MMPRMModel.from_pretrained(run / "prm", dtype="float32").save_pretrained(PRM_PATH)
     MMPRMProcessor.from_pretrained(run / "prm").save_pretrained(PRM_PATH)
