@@ -120,8 +120,3 @@ def test_rerank_as_json_knows_nano_figures(tmp_path):
     assert output["note"] is None and len(output["candidates"]) == 3
 
 
-def test_help_names_every_verb():
-    result = CliRunner().invoke(app, ["--help"])
-    assert result.exit_code == 0
-    for verb in ("demo", "data", "label", "train", "rerank", "evaluate", "report", "card"):
-        assert verb in result.output

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from labelling_bench import labelling_rows
+from rerank_bench import rerank_rows
 from scoring_bench import score_16_candidates
 from training_bench import training_rows
 
@@ -107,7 +108,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("out/bench/results.json"))
     args = parser.parse_args()
-    rows = [*import_seconds(), *demo_rows(), *score_16_candidates(), *labelling_rows(), *training_rows()]
+    rows = [
+        *import_seconds(),
+        *rerank_rows(),
+        *demo_rows(),
+        *score_16_candidates(),
+        *labelling_rows(),
+        *training_rows(),
+    ]
     print(f"{'name':<20}{'ours':>10}{'baseline':>10}{'ratio':>8}  unit  detail")
     for row in rows:
         baseline = "-" if row["baseline"] is None else f"{row['baseline']:.3f}"
