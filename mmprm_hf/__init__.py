@@ -12,6 +12,7 @@ from . import _registration
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AnswerReward": ".rerank.reward",
     "Candidate": ".data",
     "ChatClient": ".engines",
     "EndpointEngine": ".engines",
@@ -24,12 +25,16 @@ _PUBLIC = {
     "PRMScorer": ".scoring",
     "PRMTrainer": ".training.prm_trainer",
     "Problem": ".data",
+    "ProcessReward": ".rerank.reward",
+    "RerankConfig": ".rerank.solving",
     "RuleVerifier": ".answers",
     "ScoreStore": ".score_store",
+    "ServedPolicy": ".rerank.served_policy",
     "TransformersEngine": ".engines",
     "Verdict": ".data",
     "aggregate": ".selection",
     "parse_response": ".steps",
+    "solve": ".rerank.solving",
 }
 
 __all__ = ["__version__", *_PUBLIC]
