@@ -118,5 +118,3 @@ def test_rerank_as_json_knows_nano_figures(tmp_path):
     result = CliRunner().invoke(app, ["rerank", *options])
     output = json.loads(result.stdout)
     assert output["note"] is None and len(output["candidates"]) == 3
-
-

@@ -33,7 +33,7 @@ def render_scale() -> str:
     """The colours of step scores from 0 to 1, with what they mean."""
     stops = ", ".join(score_color(index / 8) for index in range(9))
     bar = f"display:inline-block;width:120px;height:10px;border-radius:5px;background:linear-gradient(90deg, {stops})"
-    style = f"display:flex;gap:8px;align-items:center;margin:0 0 10px;font-size:13px"
+    style = "display:flex;gap:8px;align-items:center;margin:0 0 10px;font-size:13px"
     return _div(f'step score = P(step right): 0 <span style="{bar}"></span> 1', style)
 
 

@@ -4,9 +4,9 @@ The three share one loop: draw one more step behind every kept prefix, score wha
 group. They differ in a `SearchPlan` alone. All problems of a call move in step, so that the engine joins their
 requests, and generation and scoring never run at the same time (a policy and a PRM may share one base).
 
-A complete solution is a candidate from the moment it is drawn. It competes with the open prefixes: each one that is
-among the best takes a place that no prefix is continued in, and the search of a problem ends where all places are
-taken.
+A complete solution is a candidate from the moment it is drawn. It goes on competing with the open prefixes: as long as
+it is among the best it takes a place that no prefix is continued in, and the search of a problem ends where complete
+solutions have all places.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class _Limits:
 
 @dataclasses.dataclass
 class _Group:
-    """Prefixes that compete: those kept, best first, and what this round drew behind them."""
+    """Prefixes that compete: those kept, best first, what this round drew behind them, and all complete solutions."""
 
     kept: list[Steps]
     num_open_places: int
@@ -177,6 +177,7 @@ class _Search:
         self.seed, self.depth, self.num_tokens = seed, 0, 0
         self.groups = [_Group(kept=[()], num_open_places=1) for _ in range(plan.num_groups)]
         self.path_tokens: dict[Steps, int] = {(): 0}  # of the first draw that wrote a prefix
+        self.scores: dict[Steps, tuple[float, ...]] = {}
         self.complete: list[Candidate] = []
         self.incomplete: list[Candidate] = []
 
@@ -231,19 +232,17 @@ class _Search:
                 text = render_prefix(steps, self.limits.step_format)
                 self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
         known = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))
-        wanted = [steps for steps in known if scorer.can_score(steps)]
-        scores = dict(zip(wanted, self.session.score(wanted), strict=True))
-        self.complete = [
-            dataclasses.replace(c, step_scores=scores[c.steps]) if c.steps in scores else c for c in self.complete
-        ]
+        wanted = [steps for steps in known if steps not in self.scores and scorer.can_score(steps)]
+        self.scores.update(zip(wanted, self.session.score(wanted), strict=True))
         for group in self.groups:
             if not group.kept:
                 continue
-            pool = dict.fromkeys(steps for steps in (*group.drawn, *group.complete) if steps in scores)
-            best = sorted(pool, key=lambda steps: self._rank(scores[steps]), reverse=True)[:num_places]
-            group.kept = [steps for steps in best if steps in group.drawn]
-            group.num_open_places = num_places - sum(steps not in group.drawn for steps in best)
-            group.drawn, group.complete = {}, {}
+            pool = [(steps, True) for steps in group.drawn if steps in self.scores]
+            pool += [(steps, False) for steps in group.complete if steps in self.scores]
+            best = sorted(pool, key=lambda entry: self._rank(self.scores[entry[0]]), reverse=True)[:num_places]
+            group.kept = [steps for steps, is_open in best if is_open]
+            group.num_open_places = num_places - sum(not is_open for _, is_open in best)
+            group.drawn = {}
         if self.is_open:
             self.session.keep([steps for group in self.groups for steps in group.kept])
         else:
@@ -253,7 +252,8 @@ class _Search:
         return aggregate(step_scores, self.limits.aggregation), aggregate(step_scores, "mean")
 
     def solutions(self) -> GuidedSolutions:
-        return GuidedSolutions((*self.complete, *self.incomplete), self.num_tokens)
+        complete = [dataclasses.replace(c, step_scores=self.scores.get(c.steps)) for c in self.complete]
+        return GuidedSolutions((*complete, *self.incomplete), self.num_tokens)
 
 
 __all__ = ["ANNEALING_DECAY", "GuidedSolutions", "SearchPlan", "guided_search", "search_plan"]
