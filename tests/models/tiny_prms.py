@@ -60,13 +60,13 @@ def tiny_prm(family: str) -> TinyPRM:
     return TinyPRM(folder, processor, dict(processor(images=images, text=QUESTION, steps=STEPS)))
 
 
-@torch.no_grad()
 def assert_same_scores(scores: torch.Tensor, expected: torch.Tensor) -> None:
     """Equal but for float32's rounding: a product of the same numbers may round otherwise where they lie otherwise
     aligned in memory, and weights read from a file do."""
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
 
 
+@torch.no_grad()
 def scores_of(model: Any, prm: TinyPRM) -> torch.Tensor:
     """(3,) step scores of the one solution, dropout off."""
     return model.eval()(**prm.batch).step_scores()[0]
