@@ -113,7 +113,9 @@ def test_another_base_is_not_shared_and_a_whole_prm_has_none(world, tmp_path):
     alone = MMPRMModel.from_pretrained(adapter)
     inputs = processor(images=NANO.figure(), text=NANO.question, steps=["A=1"])
     with torch.no_grad():
-        torch.testing.assert_close(one.prm(**inputs).step_scores()[0], alone(**inputs).step_scores(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            one.prm(**inputs).step_scores()[0], alone(**inputs).step_scores()[0], atol=1e-6, rtol=0
+        )
     policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
     with pytest.raises(ValueError, match="holds no adapter_config.json"):
         share_base(policy, folder / "base", processor)
