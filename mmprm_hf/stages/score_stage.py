@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,8 +46,9 @@ def read_solution(text: str) -> tuple[str, ...]:
             return _not_empty(tuple(steps))
     if DEFAULT_STEP_FORMAT.step_open in text:
         return _not_empty(parse_response(text).steps)
-    body = text.strip()
-    parts = body.split("\n\n") if "\n\n" in body else body.split("\n")
+    body = text.replace("\r\n", "\n").strip()
+    paragraphs = re.split(r"\n\s*\n", body)
+    parts = paragraphs if len(paragraphs) > 1 else body.split("\n")
     return _not_empty(tuple(part.strip() for part in parts if part.strip()))
 
 
