@@ -73,7 +73,7 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
         SearchPlan(num_draws=4, beam_width=4, num_groups=4, decay=1.0)
     """
     divisors = (m for m in range(1, num_candidates + 1) if num_candidates % m == 0 and m * m >= num_candidates)
-    width = next(divisors) if beam_width is None else beam_width
+    width = next(divisors, 0) if beam_width is None else beam_width
     if not 1 <= width <= num_candidates:
         raise ValueError(
             f"Found beam_width={beam_width} with num_candidates={num_candidates}. Each kept prefix is continued "

@@ -25,6 +25,7 @@ from ..models.images_mm_prm import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..nano.drawing import SIZE
 from ..nano.world import problems as nano_problems
+from ..publish.solution_html import group_candidates
 from .options import Servers
 
 FOREIGN_FIGURE_NOTE = (
@@ -246,10 +247,7 @@ def format_rerank(result: dict[str, Any]) -> str:
     """A `rerank_one` result for the terminal: distinct candidates by score, steps with scores, the winner marked."""
     lines = []
     rows = result["candidates"]
-    distinct: dict[tuple, list[int]] = {}
-    for index, row in enumerate(rows):
-        distinct.setdefault((tuple(row["steps"]), row["answer"], row["complete"]), []).append(index)
-    groups = sorted(distinct.values(), key=lambda found: _rank(rows[found[0]]["score"]))
+    groups = group_candidates(rows)
     for found in groups:
         row = rows[found[0]]
         mark = "->" if result["chosen"] in found else "  "
@@ -264,8 +262,3 @@ def format_rerank(result: dict[str, Any]) -> str:
     if result.get("note"):
         lines.append(f"note: {result['note']}")
     return "\n".join(lines)
-
-
-def _rank(score: float | None) -> tuple[bool, float]:
-    """Sort key: high scores first, candidates without a score last."""
-    return score is None, -(score or 0.0)
