@@ -109,8 +109,8 @@ def solve_nano(
             "answer": problem.answer,
             "figures": [f"figures/{problem.id}.png"],
             "chosen": select(found, "best_of_n", AGGREGATION),
-            "greedy": judged_row(best_guess[0], problem.answer),
-            "candidates": [judged_row(candidate, problem.answer) for candidate in found],
+            "greedy": judged_row(best_guess[0], problem),
+            "candidates": [judged_row(candidate, problem) for candidate in found],
         }
         for problem, found, best_guess in zip(targets, candidates, greedy, strict=True)
     ]

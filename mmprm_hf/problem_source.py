@@ -1,27 +1,33 @@
-"""The train problems of a dataset, or of the nano world, each read when it is asked for.
+"""The problems of a file, of a dataset, or of the nano world, each read when it is asked for.
 
-Figures stay undecoded (`{"bytes", "path"}`): published rows keep a file's own bytes, and a figure that cannot be read
-is the failure of its own problem.
+Figures stay undecoded (`{"bytes", "path"}`, or a path): published rows keep a file's own bytes, and a figure that
+cannot be read is the failure of its own problem.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
 
 from .data import Problem
+from .files import read_jsonl
 from .nano.world import problems as nano_problems
+
+_NANO_SIZES = {"train": 10_000, "test": 500}
 
 
 class ProblemSource(Sequence[Problem]):
-    """The first train problems, as a lazy sequence.
+    """The first problems, as a lazy sequence; a row that is no problem is a ValueError when it is asked for.
 
     Args:
-        data: Dataset in MM-K12's schema, a folder or hub id; None for the nano world.
-        num_problems: The most problems.
+        data: A dataset in MM-K12's schema, a folder or hub id; a ``.jsonl`` file with the same columns, whose figures
+            are paths beside it; None for the nano world.
+        num_problems: The most problems; None takes all.
+        split: Of a dataset or of the nano world.
 
     Example:
         >>> source = ProblemSource(None, 3)
@@ -29,24 +35,37 @@ class ProblemSource(Sequence[Problem]):
         (3, True)
     """
 
-    def __init__(self, data: str | os.PathLike[str] | None, num_problems: int) -> None:
+    def __init__(
+        self, data: str | os.PathLike[str] | None, num_problems: int | None = None, split: str = "train"
+    ) -> None:
+        self._nano, self._folder = None, None
         if data is None:
-            self._nano = nano_problems("train", num_problems)
+            if split not in _NANO_SIZES:
+                raise ValueError(f"Found split={split!r} of the nano world. It has {' and '.join(_NANO_SIZES)}.")
+            self._nano = nano_problems(split, _NANO_SIZES[split] if num_problems is None else num_problems)
             self.ids = [problem.id for problem in self._nano]
             return
-        self._nano = None
-        rows = datasets.load_dataset(str(data), split="train")
+        if str(data).endswith(".jsonl"):
+            self._folder = Path(data).parent
+            self._rows: Any = read_jsonl(Path(data))[:num_problems]
+            self.ids = [str(row.get("id", index)) for index, row in enumerate(self._rows)]
+            return
+        rows = datasets.load_dataset(str(data), split=split)
         for name in ("images", "image"):
             if name in rows.features:
                 rows = rows.cast_column(name, _undecoded(rows.features[name]))
-        self._rows = rows.select(range(min(num_problems, len(rows))))
-        self.ids = list(self._rows.select_columns(["id"])["id"])
+        self._rows = rows.select(range(len(rows) if num_problems is None else min(num_problems, len(rows))))
+        has_ids = "id" in rows.features
+        self.ids = [str(name) for name in (self._rows.select_columns(["id"])["id"] if has_ids else range(len(self)))]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._rows if self._nano is None else self._nano)
 
     def __getitem__(self, index: int) -> Problem:
-        return problem_from_row(self._rows[index]) if self._nano is None else self._nano[index].to_problem()
+        if self._nano is not None:
+            return self._nano[index].to_problem()
+        row = {**self._rows[index], "id": self.ids[index]}
+        return problem_from_row(row, self._folder)
 
 
 def _undecoded(feature: Any) -> Any:
@@ -56,18 +75,32 @@ def _undecoded(feature: Any) -> Any:
     return datasets.List(datasets.Image(decode=False)) if isinstance(feature, datasets.List) else feature
 
 
-def problem_from_row(row: Mapping[str, Any]) -> Problem:
-    """One row of MM-K12's schema (`images`, or one `image`) as a `Problem`."""
+def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Problem:
+    """One row of MM-K12's schema (`images`, or one `image`) as a `Problem`.
+
+    Args:
+        row: The row.
+        folder: Where paths of figures begin; None leaves them as they are.
+
+    Raises:
+        ValueError: if it has no question.
+    """
     meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
-    images = row.get("images")
-    if images is None:
-        images = [] if row.get("image") is None else [row["image"]]
+    images = row.get("images") if row.get("images") is not None else row.get("image")
+    images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
+    answer = row.get("answer")
     return Problem(
         id=row["id"],
-        question=row["question"],
-        images=tuple(images),
-        answer=row.get("answer"),
+        question=row.get("question") or "",
+        images=tuple(image if folder is None else _beside(folder, image) for image in images),
+        answer=None if answer is None else str(answer),
         answer_type=row.get("answer_type") or "text",
         options=tuple(row.get("options") or ()),
         meta=meta,
     )
+
+
+def _beside(folder: Path, image: Any) -> Any:
+    """A path as seen from the file that names it; addresses and figures themselves as they are."""
+    is_path = isinstance(image, str) and not image.startswith(("http://", "https://", "data:"))
+    return str(folder / image) if is_path else image

@@ -6,10 +6,11 @@ from pathlib import Path
 import datasets
 import pytest
 
-from mmprm_hf.data import Candidate
+from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.nano.world import problems
+from mmprm_hf.problem_source import ProblemSource
 from mmprm_hf.stages import format_rerank, format_summary, rerank_one, rerank_problems, rerank_stage
-from mmprm_hf.stages.rerank_stage import OUTCOMES, judged_row, problem_rows, with_options
+from mmprm_hf.stages.rerank_stage import OUTCOMES, judged_row, shown_question
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 OPTIONS = {"num_candidates": 3, "strategy": "best_of_n", "aggregation": "min"}
@@ -107,20 +108,57 @@ def test_a_dataset_folder_is_read_with_its_split(tmp_path):
     assert summary["outcomes"]["answered"] == 2 and summary["num_tokens"] > 0
 
 
-def test_options_that_the_question_does_not_show_stand_below_it(tmp_path):
-    assert with_options("Q?", ["3", "4"]) == "Q?\n(A) 3\n(B) 4"
-    assert with_options("Q?", []) == "Q?" == with_options("Q?", ["A", "B", "C"])
+def test_options_that_the_question_does_not_show_stand_below_it():
+    def shown(question, *options):
+        return shown_question(Problem("p", question, options=options))
+
+    assert shown("Q?", "3", "4") == "Q?\n(A) 3\n(B) 4"
+    assert shown("Q?") == "Q?" == shown("Q?", "A", "B", "C")
+    assert shown("Q? (A) 3 (B) 4", "3", "4") == "Q? (A) 3 (B) 4"
+
+
+def test_choices_are_judged_by_their_options(tmp_path):
     path = tmp_path / "p.jsonl"
-    path.write_text(json.dumps({"id": 7, "question": "Q?", "options": ["x", "y"], "image": "https://h/a.png"}) + "\n")
-    (row,) = problem_rows(str(path), "test")
-    assert row == {"id": "7", "question": "Q?\n(A) x\n(B) y", "images": ["https://h/a.png"], "answer": None}
+    row = {"id": 7, "question": "Q?", "options": ["30", "40"], "image": "https://h/a.png", "answer": "B"}
+    path.write_text(json.dumps(row) + "\n" + json.dumps({"question": "R?", "answer": 5}) + "\n")
+    first, second = ProblemSource(path)
+    assert (first.id, first.images, first.options) == ("7", ("https://h/a.png",), ("30", "40"))
+    assert (second.id, second.images, second.answer) == ("1", (), "5")
+    assert judged_row(Candidate(("40",), "40", True), first)["verdict"] == "correct"
+    assert judged_row(Candidate(("30",), "30", True), first)["verdict"] == "incorrect"
 
 
 def test_verdicts_of_candidates():
-    assert judged_row(Candidate(("1/2",), "1/2", True), "0.5")["verdict"] == "correct"
-    assert judged_row(Candidate(("3",), "3", True), "0.5")["verdict"] == "incorrect"
-    assert judged_row(Candidate(("1/2",), "1/2", False), "0.5")["verdict"] == "incorrect"
-    assert judged_row(Candidate(("1/2",), "1/2", True), None)["verdict"] == "undecided"
+    def verdict(answer, complete, gold):
+        problem = Problem("p", "Q?", answer=gold)
+        return judged_row(Candidate((answer,), answer, complete), problem)["verdict"]
+
+    assert verdict("1/2", True, "0.5") == "correct"
+    assert verdict("3", True, "0.5") == verdict("1/2", False, "0.5") == "incorrect"
+    assert verdict("1/2", True, None) == "undecided"
+
+
+def test_rows_with_one_id_are_all_solved_and_other_data_is_refused(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({"id": "same", "question": f"{i}+1?"}) + "\n" for i in range(3)))
+    options = {"num_candidates": 1, "max_new_tokens": 4}
+    rerank_problems(str(path), tmp_path / "out", options=options, num_problems=2, **MODELS)
+    summary = rerank_problems(str(path), tmp_path / "out", options=options, **MODELS)
+    assert summary["num_problems"] == 3
+    path.write_text(json.dumps({"id": "other", "question": "1?"}) + "\n")
+    with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
+        rerank_problems(str(path), tmp_path / "out", options=options, **MODELS)
+
+
+def test_a_figure_of_a_dataset_that_cannot_be_read_is_its_own_problems_matter(tmp_path):
+    rows = [{"question": "Q?", "images": [{"bytes": b"no image", "path": None}]}]
+    rows += [{"question": "S?", "images": []}]
+    features = datasets.Features({"question": datasets.Value("string"), "images": datasets.List(datasets.Image())})
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data" / "test.parquet")
+    options = {"num_candidates": 1, "max_new_tokens": 4}
+    summary = rerank_problems(str(tmp_path / "data"), tmp_path / "out", options=options, **MODELS)
+    assert summary["outcomes"] == {"answered": 0, "no_complete_candidate": 1, "not_shown": 1}
 
 
 def test_the_note_is_for_figures_that_the_nano_policy_does_not_know(tmp_path):

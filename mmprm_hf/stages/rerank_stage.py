@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 from tqdm.auto import tqdm
 from transformers import pipeline
 
 from ..answers import RuleVerifier
-from ..data import Candidate, Verdict
+from ..data import Candidate, Problem, Verdict
 from ..evaluation.evaluators import best_of_n_report
 from ..files import append_line, drop_torn_line, iter_jsonl, read_jsonl, write_json
 from ..models.images_mm_prm import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..nano.drawing import SIZE
-from ..nano.world import problems as nano_problems
+from ..problem_source import ProblemSource
 from ..publish.solution_html import group_candidates
 from .options import Servers
 
@@ -50,12 +48,13 @@ def open_pipeline(policy: str | None, prm: str | None, servers: Servers = Server
     return pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=prm)
 
 
-def judged_row(candidate: Candidate | Mapping[str, Any], gold: str | None) -> dict[str, Any]:
+def judged_row(candidate: Candidate | Mapping[str, Any], problem: Problem) -> dict[str, Any]:
     """The candidate as a dict with its verdict; an incomplete one has no answer to judge and is wrong as an answer."""
     row = candidate.to_dict() if isinstance(candidate, Candidate) else dict(candidate)
-    answer = row["answer"] if row["complete"] else None
-    verdict = RuleVerifier().verify(answer, gold) if answer is not None else Verdict.INCORRECT
-    return {**row, "verdict": str(verdict)}
+    if not row["complete"]:
+        return {**row, "verdict": str(Verdict.INCORRECT)}
+    kind = {"answer_type": problem.answer_type, "options": problem.options, "precision": problem.meta.get("precision")}
+    return {**row, "verdict": str(RuleVerifier().verify(row["answer"], problem.answer, **kind))}
 
 
 def rerank_one(
@@ -104,8 +103,8 @@ def rerank_problems(
     """Solve the problems of a file or dataset into ``output/candidates.jsonl`` and ``output/summary.json``.
 
     Args:
-        data: A ``.jsonl`` file (``id``, ``question``, ``images``: paths beside the file, ``answer``), or a dataset
-            folder or hub id in MM-K12's schema; None for the nano world's test problems.
+        data: As in `ProblemSource`: a ``.jsonl`` file (``id``, ``question``, ``images``: paths beside the file,
+            ``answer``, ``options``), or a dataset folder or hub id in MM-K12's schema; None for the nano world.
         output: The folder; problems in it are not solved again, and must have been solved with the same options.
         policy, prm, servers: As in `rerank_one`.
         split: Of a dataset.
@@ -120,24 +119,56 @@ def rerank_problems(
         `evaluation.best_of_n_report`, None without gold}``.
 
     Raises:
-        ValueError: if the folder was made with other options.
+        ValueError: if the folder was made with other options or of other problems.
     """
     settings = {"data": data, "split": split, "policy": policy, "prm": prm, "engine": servers.engine, **options}
+    source = ProblemSource(data, num_problems, split)
     _check_same_settings(output / "config.json", settings)
     path = output / "candidates.jsonl"
     drop_torn_line(path)
-    known = {row["problem_id"] for row in iter_jsonl(path)}
-    rows = (row for row in islice(problem_rows(data, split), num_problems) if row["id"] not in known)
+    num_done = _num_done(path, source)
     rerank = open_pipeline(policy, prm, servers)
-    with tqdm(desc="solving", unit="problem", initial=len(known), disable=not progress) as bar:
-        while chunk := list(islice(rows, batch_size)):
-            shown = [{"text": row["question"], "images": row["images"]} for row in chunk]
-            results = rerank(shown, batch_size=batch_size, on_error="return", return_candidates=True, **options)
-            append_line(path, *(_solved_row(row, result) for row, result in zip(chunk, results, strict=True)))
-            bar.update(len(chunk))
+    with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
+        for start in range(num_done, len(source), batch_size):
+            indices = range(start, min(start + batch_size, len(source)))
+            problems = [_read(source, index) for index in indices]
+            shown = [{"text": shown_question(p), "images": list(p.images)} for p in problems if isinstance(p, Problem)]
+            results = iter(rerank(shown, batch_size=batch_size, on_error="return", return_candidates=True, **options))
+            rows = [
+                _solved_row(problem, next(results)) if isinstance(problem, Problem) else {**_ROW, **problem}
+                for problem in problems
+            ]
+            append_line(path, *rows)
+            bar.update(len(rows))
     summary = _summary(read_jsonl(path), options)
     write_json(output / "summary.json", summary)
     return summary
+
+
+_ROW = {"question": None, "answer": None, "figures": [], "outcome": "not_shown", "candidates": []}
+
+
+def _read(source: ProblemSource, index: int) -> Problem | dict[str, Any]:
+    """The problem, or what a row says of one that is none."""
+    try:
+        return source[index]
+    except ValueError as error:
+        return {"problem_id": source.ids[index], "error": str(error)}
+
+
+def _num_done(path: Path, source: ProblemSource) -> int:
+    """Problems that a folder has already: rows stand in the order of the source, whose ids need not be unique.
+
+    Raises:
+        ValueError: if they are those of another source.
+    """
+    known = [row["problem_id"] for row in iter_jsonl(path)] if path.exists() else []
+    if known[: len(source)] != source.ids[: len(known)]:
+        raise ValueError(
+            f"{path} holds other problems than the first {len(known)} of the data. The data has changed since; choose "
+            "another output folder."
+        )
+    return len(known)
 
 
 def _check_same_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -153,55 +184,31 @@ def _check_same_settings(path: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def problem_rows(data: str | None, split: str) -> Iterator[dict[str, Any]]:
-    """Rows ``{"id", "question", "images", "answer"}`` of a source of `rerank_problems`, one at a time.
+def shown_question(problem: Problem) -> str:
+    """The question with its options below, one a line with its letter, unless it shows them already.
 
-    Options of a choice problem that its question does not show are written below it, one a line, with letters.
+    Options that are nothing but their letters (they stand in the figure) add nothing.
     """
-    if data is None:
-        for nano in nano_problems("test", 500):
-            problem = nano.to_problem()
-            row = {"id": problem.id, "question": problem.question, "images": problem.images, "answer": problem.answer}
-            yield row
-        return
-    path = Path(data)
-    is_file = path.suffix in (".jsonl", ".json")
-    rows = iter_jsonl(path) if is_file else datasets.load_dataset(data, split=split)
-    for index, row in enumerate(rows):
-        images = row.get("images") if row.get("images") is not None else row.get("image")
-        images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
-        if is_file:
-            images = [_beside(path, image) for image in images]
-        question = with_options(row.get("question") or row.get("text") or "", row.get("options") or ())
-        yield {"id": str(row.get("id", index)), "question": question, "images": images, "answer": row.get("answer")}
-
-
-def _beside(path: Path, image: Any) -> Any:
-    """A path as seen from the file that names it; addresses and figures themselves as they are."""
-    is_path = isinstance(image, str) and not image.startswith(("http://", "https://", "data:"))
-    return str(path.parent / image) if is_path else image
-
-
-def with_options(question: str, options: Sequence[str]) -> str:
-    """The question with its options below; options that are nothing but their letters add nothing."""
+    options = problem.options
     letters = [chr(ord("A") + index) for index in range(len(options))]
-    if not options or list(options) == letters:
-        return question
-    return "\n".join([question, *(f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))])
+    if not options or list(options) == letters or all(option in problem.question for option in options):
+        return problem.question
+    lines = (f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
+    return "\n".join([problem.question, *lines])
 
 
-def _solved_row(row: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _solved_row(problem: Problem, result: Mapping[str, Any]) -> dict[str, Any]:
     """One line of ``candidates.jsonl``: a row of `best_of_n_report` with its outcome."""
-    shown = {"problem_id": row["id"], "question": row["question"], "answer": row["answer"]}
-    shown["figures"] = [image for image in row["images"] if isinstance(image, str)]
+    shown = {"problem_id": problem.id, "question": shown_question(problem), "answer": problem.answer}
+    shown["figures"] = [image for image in problem.images if isinstance(image, str)]
     if "error" in result:
-        return {**shown, "outcome": "not_shown", "error": result["error"], "candidates": []}
+        return {**_ROW, **shown, "error": result["error"]}
     return {
         **shown,
         "outcome": "no_complete_candidate" if result["chosen"] is None else "answered",
         "chosen": result["chosen"],
         "greedy": None,
-        "candidates": [judged_row(candidate, row["answer"]) for candidate in result["candidates"]],
+        "candidates": [judged_row(candidate, problem) for candidate in result["candidates"]],
         "num_tokens": result["num_tokens"],
         "seconds": result["seconds"],
     }
