@@ -63,8 +63,10 @@ def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
         if task == _TASK:
             kwargs.setdefault("pipeline_class", importlib.import_module(_PIPELINE_MODULE).GenerateAndRerankPipeline)
             served = importlib.import_module(_SERVED_MODULE)
+            names = {"served_model": "model", "api_key": "api_key"}
+            if not served.is_url(model) and any(kwargs.get(name) is not None for name in names):
+                raise ValueError(served.NO_SERVER)  # before the stock function fetches the policy
             if served.is_url(model):
-                names = {"served_model": "model", "api_key": "api_key"}
                 given = {ours: kwargs.pop(name) for name, ours in names.items() if name in kwargs}
                 model = served.ServedPolicy(model, **given)
         return stock(task, model, *args, **kwargs)

@@ -48,7 +48,12 @@ class ProblemSource(Sequence[Problem]):
         if str(data).endswith(".jsonl"):
             self._folder = Path(data).parent
             self._rows: Any = read_jsonl(Path(data))[:num_problems]
-            self.ids = [str(row.get("id", index)) for index, row in enumerate(self._rows)]
+            for index, row in enumerate(self._rows):
+                if not isinstance(row, Mapping):
+                    raise ValueError(
+                        f"Row {index} of {data} is a {type(row).__name__}. A line is one problem's object."
+                    )
+            self.ids = [str(index if row.get("id") is None else row["id"]) for index, row in enumerate(self._rows)]
             return
         rows = datasets.load_dataset(str(data), split=split)
         for name in ("images", "image"):
@@ -88,16 +93,28 @@ def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Prob
     meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
     images = row.get("images") if row.get("images") is not None else row.get("image")
     images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
-    answer = row.get("answer")
+    answer, question = row.get("answer"), row.get("question") or ""
+    if isinstance(row.get("options"), str):  # written out for the reader: they belong to the question
+        question = f"{question}\n{row['options']}".rstrip()
     return Problem(
         id=row["id"],
-        question=row.get("question") or "",
+        question=question,
         images=tuple(image if folder is None else _beside(folder, image) for image in images),
         answer=None if answer is None else str(answer),
         answer_type=row.get("answer_type") or "text",
-        options=tuple(row.get("options") or ()),
+        options=_options(row.get("options")),
         meta=meta,
     )
+
+
+def _options(options: Any) -> tuple[str, ...]:
+    """Choices in letter order, of a list, or of a mapping by letter whose last ones may be None."""
+    if options is None or isinstance(options, str):
+        return ()
+    found = [options[letter] for letter in sorted(options)] if isinstance(options, Mapping) else list(options)
+    while found and found[-1] is None:
+        found.pop()
+    return tuple("" if option is None else str(option) for option in found)
 
 
 def _beside(folder: Path, image: Any) -> Any:

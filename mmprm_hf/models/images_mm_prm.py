@@ -27,16 +27,25 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
     if isinstance(image, dict):
         image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
     if isinstance(image, (str, os.PathLike)) and not os.path.isfile(image):
-        raise ValueError(f"Image {str(image)!r} does not exist. Give a readable image file or a PIL image.")
+        raise ValueError(f"Image {str(image)!r:.300} does not exist. Give a readable image file or a PIL image.")
     if not isinstance(image, (str, os.PathLike, io.BytesIO, Image.Image)):
         raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
     try:
         opened = image if isinstance(image, Image.Image) else Image.open(image)
         opened = upright(opened)
-        return opened.convert("RGB") if decode else opened
+        return _eight_bits(opened).convert("RGB") if decode else opened
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
-        raise ValueError(f"Image {name!r} cannot be read ({error}). Give a whole image file or a PIL image.") from error
+        # Pillow names the object in memory, by another number each time.
+        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"Image {name!r} cannot be read ({why}). Give a whole image file or a PIL image.") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey: `convert` would cut it off at 255, which leaves a white page."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
 
 
 def upright(image: Image.Image) -> Image.Image:

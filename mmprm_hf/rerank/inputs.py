@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-from transformers.image_utils import load_image as load_remote_image
 
 from ..data import Problem
 from ..models.images_mm_prm import load_image
 from ..problem_keys import problem_fingerprint
 
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
-Row = Mapping[str, Any]
+_MIN_BASE64 = 40  # characters: no image is shorter, many a path is
 
 
 def is_message(value: Any) -> bool:
@@ -41,26 +42,40 @@ def rows_of(images: Any, text: Any) -> tuple[Any, bool]:
     """
     if images is None and text is None:
         raise ValueError(f"Found neither images nor text. {_HINT}")
-    if is_chat(text) or (isinstance(text, (list, tuple)) and len(text) > 0 and is_chat(text[0])):
+    if not (text is None or isinstance(text, str) or is_chat(text)):
+        text = list(_entries(text))
+    if is_chat(text) or (isinstance(text, list) and len(text) > 0 and is_chat(text[0])):
         if images is not None:
             raise ValueError("Found a chat as text beside images. A chat holds its images in its messages' content.")
         images, text = text, None
     if text is None:
         if is_chat(images) or isinstance(images, Mapping):
             return images, True
-        if isinstance(images, (str, bytes, os.PathLike)) or not hasattr(images, "__iter__"):
+        if _is_one(images):
             raise ValueError(f"Found no text for {str(images)[:80]!r}. {_HINT}")
-        return images, False
+        return _entries(images), False
     if isinstance(text, str):
         return {"images": images, "text": text}, True
-    texts = list(text)
-    figures = [None] * len(texts) if images is None else list(images)
-    if len(figures) != len(texts):
+    figures = [None] * len(text) if images is None else [images] if _is_one(images) else list(_entries(images))
+    if len(figures) != len(text):
         raise ValueError(
-            f"Found {len(figures)} entries in images for {len(texts)} texts. Give one entry per text: a figure, a list "
+            f"Found {len(figures)} entries in images for {len(text)} texts. Give one entry per text: a figure, a list "
             "of figures, or None."
         )
-    return [{"images": figure, "text": one} for figure, one in zip(figures, texts, strict=True)], False
+    return [{"images": figure, "text": one} for figure, one in zip(figures, text, strict=True)], False
+
+
+def _is_one(value: Any) -> bool:
+    """True for what is no collection: a figure in any form, or nonsense."""
+    is_collection = hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
+    return isinstance(value, (str, bytes, os.PathLike, Mapping)) or not is_collection
+
+
+def _entries(values: Any) -> Iterable[Any]:
+    """A collection as something to iterate over: a dataset may know only its length and its rows by index."""
+    if _is_one(values):
+        raise ValueError(f"Found {values!r:.80} where texts or rows were expected. {_HINT}")
+    return values if hasattr(values, "__iter__") else (values[index] for index in range(len(values)))
 
 
 def problem_of(row: Any) -> tuple[Problem, str | None]:
@@ -74,27 +89,57 @@ def problem_of(row: Any) -> tuple[Problem, str | None]:
     if is_chat(row):
         question, figures, system_prompt = _read_chat(getattr(row, "messages", row))
     elif isinstance(row, Mapping) and ("text" in row or "question" in row):
-        question, system_prompt = row.get("text", row.get("question")), None
+        question, system_prompt = row.get("question") if row.get("text") is None else row["text"], None
         figures = row.get("images") if row.get("images") is not None else row.get("image")
         figures = [] if figures is None else list(figures) if isinstance(figures, (list, tuple)) else [figures]
     else:
         raise ValueError(f"Found the input {row!r:.80}. {_HINT}")
+    if not isinstance(question, str):
+        raise ValueError(f"Found the question {question!r:.80}. It must be one text; of several problems give rows.")
     loaded = tuple(_loaded(figure) for figure in figures)
-    key = problem_fingerprint(str(question), loaded)
+    key = problem_fingerprint(question, loaded)
     return Problem(id=key, question=question, images=loaded), system_prompt
 
 
 def _loaded(figure: Any) -> Any:
-    if isinstance(figure, str) and figure.startswith(("http://", "https://", "data:")):
-        try:
-            figure = load_remote_image(figure, timeout=60.0)
-        except Exception as error:  # whatever the HTTP client or the decoder raises
-            raise ValueError(f"Image {figure[:100]!r} cannot be read ({error}). Give a readable image.") from error
-    return load_image(figure)
+    """An RGB image from whatever `load_image` takes, an address, a data URI, or Base64 alone."""
+    if not isinstance(figure, str) or os.path.isfile(figure):
+        return load_image(figure)
+    if figure.startswith(("http://", "https://")):
+        data = _fetched(figure)
+    elif figure.startswith("data:"):
+        data = _decoded(figure.partition(",")[2]) or b""
+    elif len(figure) < _MIN_BASE64 or (data := _decoded(figure, validate=True)) is None:
+        return load_image(figure)  # says that there is no such file
+    try:
+        return load_image(io.BytesIO(data))
+    except ValueError as error:
+        raise ValueError(f"Image {figure[:100]!r} holds no image: {error}") from error
+
+
+def _fetched(url: str) -> bytes:
+    import httpx2
+
+    try:
+        response = httpx2.get(url, timeout=60.0, follow_redirects=True)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ValueError(f"Image {url[:100]!r} cannot be fetched ({error}). Give a readable image.") from error
+    if not response.is_success:  # the body of an error may be an image too
+        raise ValueError(f"Image {url[:100]!r} cannot be fetched (HTTP {response.status_code}). Correct the address.")
+    return response.content
+
+
+def _decoded(text: str, validate: bool = False) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=validate)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _read_chat(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any], str | None]:
     """Question, figures and system prompt of a chat."""
+    if not all(is_message(message) for message in messages):
+        raise ValueError("Found a chat with an entry that is no message. Each has a role and content.")
     roles = [message["role"] for message in messages]
     if roles not in (["user"], ["system", "user"]):
         raise ValueError(
@@ -102,16 +147,24 @@ def _read_chat(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any], s
             "or none; put earlier turns into the question."
         )
     system_prompt = "\n".join(_texts(messages[0])) if roles[0] == "system" else None
+    if roles[0] == "system" and any(True for _ in _figures(messages[0])):
+        raise ValueError("Found an image in the system turn of a chat. Put it into the user's turn.")
     return "\n".join(_texts(messages[-1])), list(_figures(messages[-1])), system_prompt
 
 
-def _parts(message: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _parts(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     content = message["content"]
-    yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, Mapping) for part in parts):
+        raise ValueError(f"Found the content {content!r:.80} in a chat. It is a text, or a list of parts (dicts).")
+    return parts
 
 
 def _texts(message: Mapping[str, Any]) -> list[str]:
-    return [part["text"] for part in _parts(message) if part.get("type") == "text"]
+    texts = [part.get("text") for part in _parts(message) if part.get("type") == "text"]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"Found a text part without a text in a chat: {message['content']!r:.80}.")
+    return texts
 
 
 def _figures(message: Mapping[str, Any]) -> Iterator[Any]:

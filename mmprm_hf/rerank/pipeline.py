@@ -20,7 +20,7 @@ from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import answer_votes
 from .inputs import problem_of, rows_of
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
-from .served_policy import ServedPolicy, is_url
+from .served_policy import NO_SERVER, ServedPolicy, is_url
 from .shared_base import SharedBase, adapter_config, share_base
 from .solving import RerankConfig, Solved, solve
 
@@ -85,7 +85,7 @@ class GenerateAndRerankPipeline(Pipeline):
         if is_url(model):
             model = ServedPolicy(model, served_model, api_key=api_key)
         elif served_model is not None or api_key is not None:
-            raise ValueError("served_model and api_key are for a policy behind a server: give its address as model.")
+            raise ValueError(NO_SERVER)
         self.step_format = step_format
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
         super().__init__(model, **{**saved, **kwargs})
@@ -138,9 +138,9 @@ class GenerateAndRerankPipeline(Pipeline):
         """Solve one problem, or many. Inputs are those of transformers' image-text-to-text pipeline.
 
         Args:
-            images: A figure or a list of figures (path, URL, data URI, PIL image), None for a text-only problem; with a
-                list of texts, one entry for each. Or, without `text`: a row ``{"images": ..., "text": ...}``, a chat of
-                one user turn, or a list, generator or dataset of rows or chats.
+            images: A figure or a list of figures (path, URL, data URI, Base64, PIL image), None for a text-only
+                problem; with a list of texts, one entry for each. Or, without `text`: a row ``{"images": ..., "text":
+                ...}``, a chat of one user turn, or a list, generator or dataset of rows or chats.
             text: The question, a list of them, a chat or a list of chats.
             batch_size: Problems that are solved together.
             **options: ``num_candidates`` (16), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote",
@@ -161,7 +161,7 @@ class GenerateAndRerankPipeline(Pipeline):
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
         rows, is_one = rows_of(images, text)
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
         if is_one:
             return super().__call__(_Batch((rows,)), **options)[0]

@@ -10,6 +10,9 @@ from transformers import PreTrainedConfig
 from ..engines import ChatClient, EndpointEngine, SamplingConfig
 from ..steps import StepFormat
 
+NO_SERVER = "served_model and api_key are for a policy behind a server: give its address as model."
+"""What a local policy with a server's options is refused with."""
+
 
 def is_url(model: Any) -> bool:
     """True for the address of a server."""
@@ -60,4 +63,4 @@ class ServedPolicy:
         return False
 
 
-__all__ = ["ServedPolicy", "is_url"]
+__all__ = ["NO_SERVER", "ServedPolicy", "is_url"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def rerank_one(
     rerank = open_pipeline(policy, prm, servers)
     result = rerank(images=list(images), text=question, return_candidates=True, **options)
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
-    looks_nano = bool(images) and all(Path(path).is_file() and load_image(path).size == (SIZE, SIZE) for path in images)
+    # Not Path.is_file: it raises on a data URI, a name too long for a file.
+    looks_nano = bool(images) and all(isfile(path) and load_image(path).size == (SIZE, SIZE) for path in images)
     note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
     return {**result, "note": note}
 
@@ -123,10 +125,13 @@ def rerank_problems(
     """
     settings = {"data": data, "split": split, "policy": policy, "prm": prm, "engine": servers.engine, **options}
     source = ProblemSource(data, num_problems, split)
-    _check_same_settings(output / "config.json", settings)
     path = output / "candidates.jsonl"
+    output.mkdir(parents=True, exist_ok=True)
     drop_torn_line(path)
     num_done = _num_done(path, source)
+    if num_done:
+        _check_same_settings(output / "config.json", settings)
+    write_json(output / "config.json", settings)
     rerank = open_pipeline(policy, prm, servers)
     with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
         for start in range(num_done, len(source), batch_size):
@@ -180,8 +185,6 @@ def _check_same_settings(path: Path, settings: dict[str, Any]) -> None:
                 f"{path.parent} was begun with other settings ({', '.join(changed)}). Its rows would not belong "
                 "together; choose another output folder, or the same settings."
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
 
 
 def shown_question(problem: Problem) -> str:
@@ -229,7 +232,7 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
         "seconds": {stage: round(sum(row["seconds"][stage] for row in solved), 3) for stage in ("generate", "score")},
         # A guided search has as many candidates as it finds; best-of-n needs equally many.
         "best_of_n": best_of_n_report(judged, aggregation=options.get("aggregation", "min"))
-        if len(sizes) == 1
+        if len(sizes) == 1 and 0 not in sizes
         else None,
     }
 

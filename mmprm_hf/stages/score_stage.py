@@ -35,6 +35,7 @@ def read_solution(text: str) -> tuple[str, ...]:
         >>> read_solution("A=22\\nB=61\\n")
         ('A=22', 'B=61')
     """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if text.lstrip().startswith("["):
         try:
             steps = json.loads(text)
@@ -46,7 +47,7 @@ def read_solution(text: str) -> tuple[str, ...]:
             return _not_empty(tuple(steps))
     if DEFAULT_STEP_FORMAT.step_open in text:
         return _not_empty(parse_response(text).steps)
-    body = text.replace("\r\n", "\n").strip()
+    body = text.strip()
     paragraphs = re.split(r"\n\s*\n", body)
     parts = paragraphs if len(paragraphs) > 1 else body.split("\n")
     return _not_empty(tuple(part.strip() for part in parts if part.strip()))
