@@ -114,6 +114,8 @@ def _loaded(figure: Any) -> Any:
     try:
         return load_image(io.BytesIO(data))
     except ValueError as error:
+        if not figure.startswith(("http://", "https://", "data:")):
+            return load_image(figure)  # says that there is no such file
         raise ValueError(f"Image {figure[:100]!r} holds no image: {error}") from error
 
 

@@ -1,213 +1,290 @@
-"""What users hand to the pipeline: figures from anywhere, chats, rows, batches, generators, datasets, and bad ones."""
+"""What ``pipeline("generate-and-rerank")`` takes: every form of a problem, in any collection, and what it refuses."""
 
 import base64
-import contextlib
-import functools
 import io
+import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import datasets
 import pytest
-from PIL import Image
 from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+from transformers.utils.chat_template_utils import Chat
 
 import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import make_problem
+from mmprm_hf.rerank.inputs import problem_of
 
-NANO = problems("test", 3)
-TEXTS, FIGURES = [one.question for one in NANO], [one.figure() for one in NANO]
-SHORT = {"num_candidates": 2, "return_candidates": True, "max_new_tokens": 24}
+SHORT = {"num_candidates": 2, "max_new_tokens": 10, "return_candidates": True}
+CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
+FIGURE, QUESTION = CLOCK.figure(), CLOCK.question
 
 
 @pytest.fixture(scope="module")
 def nano():
-    return functools.partial(pipeline("generate-and-rerank", model=str(POLICY_PATH), prm=str(PRM_PATH)), **SHORT)
+    return pipeline("generate-and-rerank", model=str(POLICY_PATH), prm=str(PRM_PATH))
 
 
 @pytest.fixture(scope="module")
-def expected(nano):
-    """What each of the three problems gets by itself."""
-    return [texts(nano(images=figure, text=text)) for figure, text in zip(FIGURES, TEXTS, strict=True)]
+def reference(nano):
+    """Candidates of the clock; their draws hang on a hash of what is shown, so equal texts mean equal problems."""
+    return texts(nano(images=FIGURE, text=QUESTION, **SHORT))
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A server on loopback: a figure, a page, and an error whose body is a figure."""
+    bodies = {"/figure.png": (200, png(FIGURE)), "/page": (200, b"<html>no figure</html>"), "/404": (404, png(FIGURE))}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/moved":
+                self.send_response(302)
+                self.send_header("Location", "/figure.png")
+                self.end_headers()
+                return
+            status, body = bodies[self.path]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def texts(output):
-    """The candidates' texts of one output, or of several."""
-    return [row["text"] for row in output["candidates"]] if isinstance(output, dict) else [texts(one) for one in output]
+    return [candidate["text"] for candidate in output["candidates"]]
 
 
-def png(figure) -> bytes:
-    file = io.BytesIO()
-    figure.save(file, "PNG")
-    return file.getvalue()
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def data_uri(figure) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
+def chat(*parts, system=None):
+    turn = {"role": "user", "content": [*parts, {"type": "text", "text": QUESTION}]}
+    return [turn] if system is None else [{"role": "system", "content": system}, turn]
 
 
-@contextlib.contextmanager
-def image_server(files):
-    """A web server on loopback with these files; everything else is 404."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 (the name that http.server calls)
-            content = files.get(self.path)
-            self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            self.wfile.write(content or b"")
-
-        def log_message(self, *_):
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def chat(text, *figures, system=None):
-    content = [{"type": "image", "image": figure} for figure in figures] + [{"type": "text", "text": text}]
-    turns = [] if system is None else [{"role": "system", "content": system}]
-    return [*turns, {"role": "user", "content": content}]
+ENCODED = base64.b64encode(png(FIGURE)).decode()
+PARTS = {
+    "image": {"type": "image", "image": FIGURE},
+    "base64": {"type": "image", "base64": ENCODED},
+    "openai": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{ENCODED}"}},
+    "data uri": {"type": "image", "url": f"data:image/png;base64,{ENCODED}"},
+}
+FIGURES = {
+    "pil": FIGURE,
+    "list": [FIGURE],
+    "tuple": (FIGURE,),
+    "data uri": f"data:image/png;base64,{ENCODED}",
+    "Base64": ENCODED,
+    "bytes of datasets": {"bytes": png(FIGURE), "path": None},
+}
+ONE = {
+    "row": ({"images": FIGURE, "text": QUESTION},),
+    "row in MM-K12's names": ({"image": FIGURE, "question": QUESTION},),
+    "row with an empty text column": ({"images": [FIGURE], "text": None, "question": QUESTION},),
+    **{f"chat, {name}": (chat(part),) for name, part in PARTS.items()},
+    "chat as text": (None, chat(PARTS["image"])),
+    "transformers' Chat": (Chat(chat(PARTS["image"])),),
+}
+ROWS = [{"images": [FIGURE], "text": QUESTION, "chat": chat(PARTS["image"])}] * 2
+DATASET = datasets.Dataset.from_dict({"images": [[FIGURE]] * 2, "text": [QUESTION] * 2})
 
 
-def test_one_figure_in_every_spelling_gives_the_same_candidates(nano, expected, tmp_path):
-    figure, text = FIGURES[0], TEXTS[0]
+class Indexed:
+    """A dataset that knows its length and its rows by index, as torch's do."""
+
+    def __len__(self):
+        return len(ROWS)
+
+    def __getitem__(self, index):
+        return ROWS[min(index, 1)]  # raises at no index
+
+
+MANY = {
+    "rows": (ROWS,),
+    "chats": ([row["chat"] for row in ROWS],),
+    "chats as text": (None, [row["chat"] for row in ROWS]),
+    "lists of figures and texts": ([FIGURE, FIGURE], [QUESTION, QUESTION]),
+    "lists of lists of figures": ([[FIGURE], [FIGURE]], [QUESTION, QUESTION]),
+    "one figure and a list of one text": (FIGURE, [QUESTION]),
+    "generator": ((row for row in ROWS),),
+    "Dataset": (DATASET,),
+    "IterableDataset": (DATASET.to_iterable_dataset(),),
+    "columns of a Dataset": (DATASET["images"], DATASET["text"]),
+    "KeyDatasets": (KeyDataset(ROWS, "images"), KeyDataset(ROWS, "text")),
+    "KeyDataset of chats": (KeyDataset(ROWS, "chat"),),
+    "KeyDataset of chats as text": (None, KeyDataset(ROWS, "chat")),
+    "torch dataset": (Indexed(),),
+}
+
+
+LAZY = ("generator", "Dataset", "IterableDataset", "KeyDataset of chats", "torch dataset")
+
+
+@pytest.mark.parametrize("form", FIGURES)
+def test_a_figure_in_any_form_is_the_same_problem(form):
+    problem, _ = problem_of({"images": FIGURES[form], "text": QUESTION})
+    assert problem == problem_of({"images": [FIGURE.convert("RGB")], "text": QUESTION})[0]
+
+
+@pytest.mark.parametrize("form", ONE)
+def test_one_problem_in_any_form_gets_the_same_candidates(nano, reference, form):
+    assert texts(nano(*ONE[form], **SHORT)) == reference
+
+
+@pytest.mark.parametrize("form", MANY)
+def test_collections_in_any_form_get_the_same_candidates(nano, reference, form):
+    outputs = nano(*MANY[form], **SHORT)
+    assert isinstance(outputs, list) == (form not in LAZY)
+    found = [texts(output) for output in outputs]
+    assert found == [reference] * (1 if form == "one figure and a list of one text" else 2)
+
+
+def test_paths_and_addresses(nano, reference, address, tmp_path):
     path = tmp_path / "figure.png"
-    figure.save(path)
-    spellings = [figure, [figure], str(path), [str(path)], path, data_uri(figure)]
-    for images in spellings:
-        assert texts(nano(images=images, text=text)) == expected[0]
-    encoded = base64.b64encode(png(figure)).decode()
-    parts = [
-        {"type": "image", "image": figure},
-        {"type": "image", "url": str(path)},
-        {"type": "image", "path": str(path)},
-        {"type": "image", "base64": encoded},
-        {"type": "image_url", "image_url": {"url": data_uri(figure)}},
-    ]
-    for part in parts:
-        assert texts(nano([{"role": "user", "content": [part, {"type": "text", "text": text}]}])) == expected[0]
-    assert texts(nano(text=chat(text, figure))) == expected[0]
-    assert texts(nano({"images": figure, "text": text})) == texts(nano({"image": figure, "question": text}))
+    FIGURE.save(path)
+    sources = [str(path), path, f"{address}/figure.png", f"{address}/moved"]
+    outputs = nano(images=sources, text=[QUESTION] * len(sources), **SHORT)
+    assert [texts(output) for output in outputs] == [reference] * len(sources)
+    part = {"type": "image", "path": str(path)}
+    assert texts(nano(chat(part), **SHORT)) == reference
 
 
-def test_figures_come_from_the_web_and_what_is_none_is_refused(nano, expected):
-    with image_server({"/a.png": png(FIGURES[0]), "/b.html": b"<html>", "/cut.png": png(FIGURES[0])[:60]}) as url:
-        assert texts(nano(images=f"{url}/a.png", text=TEXTS[0])) == expected[0]
-        for name in ("none.png", "b.html", "cut.png"):
-            with pytest.raises(ValueError, match=rf"Image '{url}/{name}' cannot be read"):
-                nano(images=f"{url}/{name}", text=TEXTS[0])
-    with pytest.raises(ValueError, match="Image 'data:image/png;base64,AAAA' cannot be read"):
-        nano(images="data:image/png;base64,AAAA", text=TEXTS[0])
+def test_addresses_that_give_no_figure_are_named(nano, address):
+    with pytest.raises(ValueError, match="/404' cannot be fetched \\(HTTP 404\\)"):
+        nano(images=f"{address}/404", text=QUESTION, **SHORT)
+    with pytest.raises(ValueError, match="/page' holds no image: .*its format is unknown"):
+        nano(images=f"{address}/page", text=QUESTION, **SHORT)
+    with pytest.raises(ValueError, match="127.0.0.1:9/x.png' cannot be fetched"):
+        nano(images="http://127.0.0.1:9/x.png", text=QUESTION, **SHORT)
+    with pytest.raises(ValueError, match="'http://' cannot be fetched"):
+        nano(images="http://", text=QUESTION, **SHORT)
+    with pytest.raises(ValueError, match="^Image 'data:image/png;base64,AAAA.{0,100}' holds no image") as caught:
+        nano(images=f"data:image/png;base64,{'A' * 4000}", text=QUESTION, **SHORT)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(ValueError, match="does not exist"):
+        nano(images="figures/" * 10, text=QUESTION, **SHORT)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8])
-def test_lists_generators_and_datasets_give_what_each_problem_gives_alone(nano, expected, batch_size):
-    rows = [{"images": figure, "text": text} for figure, text in zip(FIGURES, TEXTS, strict=True)]
-    table = datasets.Dataset.from_list([{"images": [row["images"]], "question": row["text"]} for row in rows])
-    assert texts(nano(images=FIGURES, text=TEXTS, batch_size=batch_size)) == expected
-    assert texts(nano(rows, batch_size=batch_size)) == expected
-    assert texts(nano([chat(text, figure) for figure, text in zip(FIGURES, TEXTS, strict=True)])) == expected
-    assert texts(list(nano((row for row in rows), batch_size=batch_size))) == expected
-    assert texts(list(nano(table, batch_size=batch_size))) == expected
-    assert texts(list(nano(table.to_iterable_dataset(), batch_size=batch_size))) == expected
+def test_no_figure_and_several_are_other_problems(nano, reference):
+    figures = [None, [], [FIGURE, FIGURE], [FIGURE, BARS.figure(), FIGURE]]
+    none, empty, two, three = nano(images=figures, text=[QUESTION] * 4, **SHORT)
+    assert texts(none) == texts(empty) == texts(nano(text=QUESTION, **SHORT)) != reference
+    assert texts(two) != reference and texts(two) != texts(three)
 
 
-def test_a_generator_is_read_a_batch_at_a_time(nano):
-    num_read = 0
-
-    def rows():
-        nonlocal num_read
-        for figure, text in zip(FIGURES, TEXTS, strict=True):
-            num_read += 1
-            yield {"images": figure, "text": text}
-
-    outputs = nano(rows(), batch_size=1)
-    assert num_read == 0
-    next(outputs)
-    assert num_read == 1
+def test_a_system_prompt_is_shown_and_belongs_to_its_chat(nano, reference):
+    spoken = chat(PARTS["image"], system="Say B=1 first.")
+    as_parts = [{"role": "system", "content": [{"type": "text", "text": "Say B=1 first."}]}, spoken[1]]
+    with_prompt, again, without = nano([spoken, as_parts, chat(PARTS["image"])], **SHORT)
+    assert texts(with_prompt) == texts(again) and texts(without) == reference
+    assert problem_of(spoken)[1] == "Say B=1 first."
 
 
-def test_more_figures_and_none_are_shown(nano, expected):
-    assert texts(nano(images=[FIGURES[0], FIGURES[1]], text=TEXTS[0])) != expected[0]
-    assert texts(nano(text=TEXTS[0])) != expected[0]
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([*chat(), {"role": "assistant", "content": "A=1"}], "the turns user, assistant"),
+        ([*chat(), {"role": "assistant", "content": "A=1"}, *chat()], "the turns user, assistant, user"),
+        ([{"role": "system", "content": "Be brief."}], "the turns system"),
+        ([{"role": "user", "content": None}], "Found the content None in a chat"),
+        ([{"role": "user", "content": ["What is A?"]}], "It is a text, or a list of parts"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "a text part without a text"),
+        ([*chat(), "What is A?"], "an entry that is no message"),
+        (chat(system=[PARTS["image"]]), "an image in the system turn"),
+        (
+            {"images": FIGURE, "text": ["What is A?", "What is B?"]},
+            "It must be one text; of several problems give rows",
+        ),
+        ({"images": FIGURE, "text": None}, "Found the question None"),
+        ({"images": FIGURE, "text": " \n"}, "empty question"),
+        ({"images": FIGURE, "text": "Is <prm> good?"}, "control token '<prm>'"),
+        ({"images": [FIGURE, None], "text": QUESTION}, "image of type NoneType"),
+        ({"images": b"x", "text": QUESTION}, "image of type bytes"),
+        (None, "Found the input None"),
+    ],
+)
+def test_a_bad_row_raises_or_has_its_error_while_the_others_are_solved(nano, reference, row, message):
+    rows = [ROWS[0], row, ROWS[1]]
+    with pytest.raises(ValueError, match=message):
+        nano(rows, **SHORT)
+    first, bad, last = nano(rows, on_error="return", **SHORT)
+    assert texts(first) == texts(last) == reference
+    assert list(bad) == ["error"] and re.search(message, bad["error"])
 
 
-def test_problems_with_other_system_prompts_share_a_batch(tiny_policy_dir, tiny_prm_dir):
-    tiny = functools.partial(pipeline("generate-and-rerank", model=tiny_policy_dir, prm=tiny_prm_dir), **SHORT)
-    chats = [chat("What is A?", FIGURES[0], system=system) for system in ("Be brief.", None, "Be kind.")]
-    together = texts(tiny(chats))
-    assert together == [texts(tiny(one)) for one in chats]
-    assert len({str(one) for one in together}) == 3
+def test_one_bad_problem_alone_has_its_error(nano):
+    assert "empty question" in nano(images=FIGURE, text="", on_error="return", **SHORT)["error"]
 
 
-@pytest.mark.parametrize("strategy", ["best_of_n", "beam_search"])
-def test_a_problem_that_cannot_be_shown_gets_an_error_of_its_own(nano, strategy):
-    rows = [
-        {"images": FIGURES[0], "text": TEXTS[0]},
-        {"images": "no.png", "text": TEXTS[1]},
-        {"images": FIGURES[1], "text": " "},
-        {"images": FIGURES[1], "text": "Is it <prm>?"},
-        {"images": FIGURES[1], "text": TEXTS[1]},
-    ]
-    first, missing, empty, marker, last = nano(rows, on_error="return", strategy=strategy)
-    assert "Image 'no.png' does not exist" in missing["error"] and set(missing) == {"error"}
-    assert "empty question" in empty["error"] and "control token '<prm>'" in marker["error"]
-    good = nano([rows[0], rows[-1]], strategy=strategy)
-    assert texts([first, last]) == texts(good)
-    with pytest.raises(ValueError, match="no.png"):
-        nano(rows, strategy=strategy)
+@pytest.mark.parametrize("text", [5, {"role": "user", "content": QUESTION}])
+def test_texts_that_are_none_are_refused(nano, text):
+    with pytest.raises(ValueError, match="where texts or rows were expected"):
+        nano(images=FIGURE, text=text)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "4", None])
+def test_bad_batch_sizes_are_refused_before_anything_is_read(nano, batch_size):
+    rows = iter(ROWS)
+    with pytest.raises(ValueError, match="Found batch_size=.*It must be a whole number, at least 1"):
+        nano(rows, batch_size=batch_size)
+    assert len(list(rows)) == 2
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "Found batch_size=0"),
-        ({"on_error": "skip"}, "Found on_error='skip'; it is 'raise' or 'return'"),
-        ({"temperature": -1.0}, "Found temperature=-1.0"),
-        ({"strategy": "beam_serach"}, "Did you mean 'beam_search'"),
-        ({"beam_width": 5, "strategy": "dvts"}, "Found beam_width=5 with num_candidates=2"),
-        ({"num_beams": 5}, "Unknown option 'num_beams'"),
+        ({"num_candidate": 2}, "Unknown option 'num_candidate'.*Did you mean 'num_candidates'"),
+        ({"temprature": 2}, "Did you mean 'temperature'"),
+        ({"generate_kwargs": {}}, "Unknown option 'generate_kwargs'.*It takes strategy"),
+        ({"strategy": "beem_search"}, "Unknown strategy 'beem_search'. Did you mean 'beam_search'"),
+        ({"aggregation": "avg"}, "'avg'"),
+        ({"on_error": "ignore"}, "it is 'raise' or 'return'"),
+        ({"temperature": -1}, "temperature"),
     ],
 )
-def test_bad_options_fail_before_a_generator_is_read(nano, options, message):
-    rows = iter([{"images": FIGURES[0], "text": TEXTS[0]}])
+def test_bad_options_are_refused_before_a_generator_is_read(nano, options, message):
+    rows = iter(ROWS)
     with pytest.raises(ValueError, match=message):
         nano(rows, **options)
-    assert next(rows)
+    assert len(list(rows)) == 2
 
 
-def odd_figures():
-    """Figures of every size and mode that files have."""
-    figure = FIGURES[0]
-    sideways = Image.Exif()
-    sideways[0x0112] = 6
-    frames = [figure.convert("P"), FIGURES[1].convert("P")]
-    yield "tall", Image.new("RGB", (60, 8000)), "PNG", {}
-    yield "wide", Image.new("RGB", (8000, 60)), "JPEG", {}
-    yield "one pixel", Image.new("RGB", (1, 1)), "PNG", {}
-    yield "RGBA", figure.convert("RGBA"), "PNG", {}
-    yield "palette", figure.convert("P"), "PNG", {}
-    yield "gray and alpha", figure.convert("LA"), "PNG", {}
-    yield "black and white", figure.convert("1"), "PNG", {}
-    yield "16 bits", figure.convert("L").convert("I;16"), "PNG", {}
-    yield "CMYK", figure.convert("CMYK"), "JPEG", {}
-    yield "sideways", figure, "JPEG", {"exif": sideways}
-    yield "animated", frames[0], "GIF", {"save_all": True, "append_images": frames[1:]}
-    yield "webp", figure, "WEBP", {}
+def test_a_generator_is_read_a_batch_at_a_time(nano):
+    read = []
+
+    def rows():
+        for index in range(5):
+            read.append(index)
+            yield {"images": FIGURE, "text": f"{QUESTION} {index}"}
+
+    outputs = nano(rows(), batch_size=2, **SHORT)
+    assert read == []
+    seen = []
+    for _ in outputs:
+        seen.append(len(read))
+    assert seen == [2, 2, 4, 4, 5]
 
 
-def test_figures_of_every_size_and_mode_are_shown(nano, tmp_path):
-    names = []
-    for name, figure, kind, options in odd_figures():
-        figure.save(tmp_path / f"{name}.{kind.lower()}", kind, **options)
-        names.append(tmp_path / f"{name}.{kind.lower()}")
-    outputs = nano(images=[str(path) for path in names], text=["What is A?"] * len(names))
-    assert len(outputs) == len(names) and all(len(output["candidates"]) == 2 for output in outputs)
+@pytest.mark.parametrize("strategy", ["best_of_n", "beam_search"])
+def test_the_batch_size_changes_no_candidate(nano, strategy):
+    rows = [{"images": problem.figure(), "text": problem.question} for problem in (CLOCK, BARS)]
+    rows += [{"text": "What is A?"}, rows[0]]
+    call = {**SHORT, "num_candidates": 4, "max_new_tokens": 12, "strategy": strategy, "max_steps": 2}
+    one, three = (nano(rows, batch_size=size, **call) for size in (1, 3))
+    assert [texts(output) for output in one] == [texts(output) for output in three]
+    assert [output["chosen"] for output in one] == [output["chosen"] for output in three]
+    assert texts(one[0]) == texts(one[-1]) and any(texts(output) != texts(one[0]) for output in one)
