@@ -4,8 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import transformers
 
 import mmprm_hf
+from mmprm_hf import _registration
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+
+TASK = "generate-and-rerank"
 
 
 def run(code: str) -> str:
@@ -40,6 +45,41 @@ def test_auto_classes_and_pipeline_know_us_whatever_is_imported_first(first):
         "PROCESSOR_MAPPING[type(config)].__name__, task.__name__)\n"
     )
     assert run(code) == "MMPRMConfig MMPRMModel MMPRMProcessor GenerateAndRerankPipeline"
+
+
+def test_a_pipeline_function_taken_before_us_works_for_paths_and_a_new_one_for_all(tmp_path):
+    """``from transformers import pipeline; import mmprm_hf`` leaves the stock function in the user's hands."""
+    taken, ours = transformers.pipeline.__wrapped__, transformers.pipeline
+    call = {"text": "What is A?", "num_candidates": 2, "max_new_tokens": 6, "return_candidates": True}
+    rerank = taken(TASK, model=str(POLICY_PATH), prm=str(PRM_PATH))
+    before = [row["text"] for row in rerank(**call)["candidates"]]
+    rerank.save_pretrained(tmp_path)
+    assert [row["text"] for row in ours(TASK, model=str(tmp_path))(**call)["candidates"]] == before
+    assert type(ours(TASK, model="http://127.0.0.1:9", prm=rerank.prm).model).__name__ == "ServedPolicy"
+    # What only ours can do fails by name; the remedy for both is to import mmprm_hf first.
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        taken(TASK, model=str(tmp_path))
+    with pytest.raises(OSError, match="http://127.0.0.1:9"):
+        taken(TASK, model="http://127.0.0.1:9", prm=rerank.prm)
+
+
+def test_registering_again_changes_nothing():
+    before, finders = transformers.pipeline, list(sys.meta_path)
+    _registration.install()
+    assert transformers.pipeline is before and transformers.pipelines.pipeline is before
+    assert sys.meta_path == finders and not hasattr(before.__wrapped__, "__wrapped__")
+
+
+def test_other_tasks_go_to_the_stock_function_as_they_came():
+    seen = []
+    wrapped = _registration._with_our_task(lambda *args, **kwargs: seen.append((args, kwargs)))
+    wrapped("text-generation", "org/policy", None, device=0, api_key="k")
+    wrapped(model="http://127.0.0.1:9")
+    assert seen == [
+        (("text-generation", "org/policy", None), {"device": 0, "api_key": "k"}),
+        ((None, "http://127.0.0.1:9"), {}),
+    ]
+    assert transformers.pipeline.__name__ == "pipeline" and "task" in transformers.pipeline.__doc__
 
 
 def test_public_names_resolve_and_unknown_ones_are_refused():
