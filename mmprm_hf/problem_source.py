@@ -88,23 +88,33 @@ def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Prob
         folder: Where paths of figures begin; None leaves them as they are.
 
     Raises:
-        ValueError: if it has no question.
+        ValueError: if it has no question, or something else than text where text belongs.
     """
     meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
     images = row.get("images") if row.get("images") is not None else row.get("image")
     images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
-    answer, question = row.get("answer"), row.get("question") or ""
+    question = _text(row, "question" if row.get("question") else "text") or ""
     if isinstance(row.get("options"), str):  # written out for the reader: they belong to the question
         question = f"{question}\n{row['options']}".rstrip()
     return Problem(
         id=row["id"],
         question=question,
         images=tuple(image if folder is None else _beside(folder, image) for image in images),
-        answer=None if answer is None else str(answer),
+        answer=_text(row, "answer"),
         answer_type=row.get("answer_type") or "text",
         options=_options(row.get("options")),
         meta=meta,
     )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    """A column of a row, a number in it as text."""
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. It must be a text or a number.")
+    return str(value)
 
 
 def _options(options: Any) -> tuple[str, ...]:

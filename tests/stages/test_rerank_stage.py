@@ -1,0 +1,265 @@
+"""`rerank_problems` and `rerank_one`: a row with an outcome for every problem, whatever it is, and folders resumed."""
+
+import base64
+import json
+
+import datasets
+import pytest
+from PIL import Image
+
+from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano.world import make_problem
+from mmprm_hf.problem_source import problem_from_row
+from mmprm_hf.stages import build_nano_data, format_summary, rerank_one, rerank_problems, rerank_stage
+from mmprm_hf.stages.rerank_stage import FOREIGN_FIGURE_NOTE, judged_row, open_pipeline, shown_question
+
+SHORT = {"num_candidates": 2, "max_new_tokens": 12}
+CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return open_pipeline(None, None)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(nano, monkeypatch):
+    monkeypatch.setattr(rerank_stage, "open_pipeline", lambda policy, prm, servers: nano)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Nine problems, of which four cannot be shown."""
+    CLOCK.figure().save(tmp_path / "clock.png")
+    BARS.figure().save(tmp_path / "bars.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "bars.png").read_bytes()[:60])
+    rows = [
+        {"id": "a", "question": CLOCK.question, "images": ["clock.png"], "answer": CLOCK.answer},
+        {"id": "b", "question": BARS.question, "images": ["broken.png"], "answer": BARS.answer},
+        {"id": "c", "question": BARS.question, "images": ["bars.png"], "answer": 75},
+        {"id": "d", "question": "", "images": ["clock.png"], "answer": "1"},
+        {"id": "a", "question": BARS.question, "images": ["bars.png"], "answer": BARS.answer},
+        {"id": None, "text": "Is <prm> good?", "answer": "no"},
+        {"text": "What is A?", "image": "clock.png"},
+        {"id": 7, "question": "Which?", "images": ["clock.png", "bars.png"], "options": ["x", "y"], "answer": "B"},
+        {"id": "h", "question": "What is A?", "images": ["absent.png"], "answer": "2"},
+    ]
+    write_jsonl(tmp_path / "problems.jsonl", rows)
+    return tmp_path / "problems.jsonl"
+
+
+def run(source, output, **options):
+    call = {"policy": None, "prm": None, "progress": False, "batch_size": 2, "options": SHORT}
+    return rerank_problems(None if source is None else str(source), output, **{**call, **options})
+
+
+def without_seconds(output):
+    """Bytes of the rows but for the wall times, which no two runs share."""
+    rows = read_jsonl(output / "candidates.jsonl")
+    return json.dumps([{name: value for name, value in row.items() if name != "seconds"} for row in rows])
+
+
+def test_every_problem_has_a_row_with_its_outcome(source, tmp_path):
+    summary = run(source, tmp_path / "out", options={**SHORT, "max_new_tokens": 40})
+    rows = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert [row["problem_id"] for row in rows] == ["a", "b", "c", "d", "a", "5", "6", "7", "h"]
+    names = ["a", "b", "c", "d", "second a", "5", "6", "7", "h"]
+    shown = {name: row for name, row in zip(names, rows, strict=True) if row["outcome"] != "not_shown"}
+    assert list(shown) == ["a", "c", "second a", "6", "7"]
+    errors = {name: row["error"] for name, row in zip(names, rows, strict=True) if row["outcome"] == "not_shown"}
+    assert "broken.png" in errors["b"] and "absent.png" in errors["h"]
+    assert "empty question" in errors["d"] and "control token '<prm>'" in errors["5"]
+    assert shown["7"]["question"] == "Which?\n(A) x\n(B) y" and len(shown["7"]["figures"]) == 2
+    assert shown["c"]["answer"] == "75" and shown["6"]["answer"] is None
+    for row in shown.values():
+        assert len(row["candidates"]) == 2 and row["num_tokens"] > 0
+        assert (row["chosen"] is None) == (row["outcome"] == "no_complete_candidate")
+        assert {c["verdict"] for c in row["candidates"]} <= {"correct", "incorrect", "undecided"}
+    assert (shown["a"]["outcome"], shown["second a"]["outcome"]) == ("no_complete_candidate", "answered")
+    assert shown["second a"]["candidates"][0]["text"] == shown["c"]["candidates"][0]["text"], "the same problem"
+    outcomes = summary["outcomes"]
+    assert sum(outcomes.values()) == summary["num_problems"] == 9 and outcomes["not_shown"] == 4
+    assert len(summary["errors"]) == 4 and summary["num_tokens"] == sum(row["num_tokens"] for row in shown.values())
+    assert sum(summary["verdicts"].values()) == sum(
+        row["chosen"] is not None and row["answer"] is not None for row in shown.values()
+    )
+    assert summary["best_of_n"]["num_problems"] == 4 and summary["best_of_n"]["num_candidates"] == 2
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+
+
+def test_an_interrupted_run_goes_on_to_the_same_rows(source, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = run(source, whole)
+    appended = rerank_stage.append_line
+    calls = []
+
+    def append(path, *rows):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(rows))
+        return appended(path, *rows)
+
+    monkeypatch.setattr(rerank_stage, "append_line", append)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, cut)
+    monkeypatch.setattr(rerank_stage, "append_line", appended)
+    assert len(read_jsonl(cut / "candidates.jsonl")) == 4 and not (cut / "summary.json").exists()
+    with (cut / "candidates.jsonl").open("a") as file:
+        file.write('{"problem_id": "a", "question": "torn')
+    resumed = run(source, cut, batch_size=3)
+    assert without_seconds(cut) == without_seconds(whole)
+    assert {**resumed, "seconds": 0} == {**expected, "seconds": 0}
+    size = (cut / "candidates.jsonl").stat().st_size
+    assert run(source, cut) == resumed, "a finished folder is summed up again and solves nothing"
+    assert (cut / "candidates.jsonl").stat().st_size == size
+
+
+def test_a_folder_is_extended_by_more_problems(source, tmp_path):
+    assert run(source, tmp_path / "out", num_problems=2)["num_problems"] == 2
+    first = (tmp_path / "out" / "candidates.jsonl").read_bytes()
+    assert run(source, tmp_path / "out", num_problems=4)["num_problems"] == 4
+    assert (tmp_path / "out" / "candidates.jsonl").read_bytes().startswith(first)
+
+
+def test_other_settings_are_refused_and_a_failed_start_is_none(source, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(ValueError, match="Did you mean 'beam_search'"):
+        run(source, output, options={**SHORT, "strategy": "beem_search"})
+    run(source, output, num_problems=1)
+    for changed in ({"options": {**SHORT, "seed": 1}}, {"prm": str(PRM_PATH)}, {"split": "train"}):
+        with pytest.raises(ValueError, match=f"begun with other settings \\({'seed' if 'options' in changed else ''}"):
+            run(source, output, **changed)
+    assert len(read_jsonl(output / "candidates.jsonl")) == 1
+    assert json.loads((output / "config.json").read_text())["num_candidates"] == 2
+
+
+def test_a_dataset_folder_and_its_broken_figure(tmp_path):
+    build_nano_data(tmp_path / "nano", 3, 2)
+    summary = run(tmp_path / "nano", tmp_path / "out", split="train")
+    rows = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert [row["problem_id"] for row in rows] == datasets.load_dataset(str(tmp_path / "nano"), split="train")["id"]
+    assert summary["outcomes"]["not_shown"] == 0 and rows[0]["figures"] == []
+    features = datasets.Features({"question": datasets.Value("string"), "image": datasets.Image()})
+    figures = [{"bytes": b"no figure", "path": None}, None, CLOCK.figure()]
+    broken = datasets.Dataset.from_dict({"question": [CLOCK.question] * 3, "image": figures}, features)
+    (tmp_path / "broken").mkdir()
+    broken.to_parquet(tmp_path / "broken" / "test.parquet")
+    summary = run(tmp_path / "broken", tmp_path / "out2")
+    assert summary["num_problems"] == 3 and summary["outcomes"]["not_shown"] == 1
+    (reason,) = summary["errors"]
+    assert "its format is unknown" in reason and " at 0x" not in reason, "equal failures count as one reason"
+
+
+def test_nano_problems_are_the_default_and_an_empty_file_is_none(tmp_path):
+    assert run(None, tmp_path / "nano", num_problems=2)["outcomes"]["not_shown"] == 0
+    (tmp_path / "none.jsonl").write_text("")
+    summary = run(tmp_path / "none.jsonl", tmp_path / "out")
+    assert summary["num_problems"] == 0 and summary["best_of_n"] is None
+    assert format_summary(summary).startswith("0 problems")
+
+
+def test_rows_of_another_schema_are_named(tmp_path):
+    rows = [{"question": "q"}, {"question": ["a", "b"]}, {"question": "q", "answer": True}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    summary = run(tmp_path / "a.jsonl", tmp_path / "out")
+    assert summary["outcomes"]["not_shown"] == 2
+    assert any("Problem '1' has the question ['a', 'b']" in reason for reason in summary["errors"])
+    assert any("Problem '2' has the answer True" in reason for reason in summary["errors"])
+    write_jsonl(tmp_path / "b.jsonl", [{"question": "q"}, [1]])
+    with pytest.raises(ValueError, match="Row 1 of .* is a list"):
+        run(tmp_path / "b.jsonl", tmp_path / "out2")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), "q"),
+        (["A", "B", "C"], "q"),
+        (["1", "2"], "q\n(A) 1\n(B) 2"),
+        (["B", "A"], "q\n(A) B\n(B) A"),
+        ({"A": "1", "B": "2", "C": None}, "q\n(A) 1\n(B) 2"),
+        ({"A": "A", "B": "B"}, "q"),
+        ("A. 1; B. 2", "q\nA. 1; B. 2"),
+        ("", "q"),
+    ],
+)
+def test_options_are_written_below_the_question(options, shown):
+    assert shown_question(problem_from_row({"id": "p", "question": "q", "options": options})) == shown
+
+
+def test_options_that_the_question_shows_are_not_written_again():
+    assert shown_question(Problem("p", "Is it (A) 3 or (B) 4?", options=("3", "4"))) == "Is it (A) 3 or (B) 4?"
+
+
+def test_choices_are_judged_by_their_options():
+    problem = problem_from_row({"id": "p", "question": "q", "options": {"A": "30", "B": "40"}, "answer": "B"})
+    assert judged_row(Candidate(("40",), "40", True), problem)["verdict"] == "correct"
+    assert judged_row(Candidate(("30",), "30", True), problem)["verdict"] == "incorrect"
+
+
+def test_other_data_in_the_same_folder_is_refused(source, tmp_path):
+    run(source, tmp_path / "out", num_problems=3)
+    rows = read_jsonl(source)
+    write_jsonl(source, rows[1:])
+    with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
+        run(source, tmp_path / "out")
+
+
+def test_the_summary_for_the_terminal():
+    summary = {
+        "num_problems": 3,
+        "outcomes": {"answered": 1, "no_complete_candidate": 0, "not_shown": 2},
+        "errors": {f"reason {i} {'x' * 200}": 2 for i in range(7)},
+        "verdicts": {"incorrect": 1, "correct": 4},
+        "seconds": {"generate": 1.25, "score": 0.5},
+        "num_tokens": 34,
+    }
+    lines = format_summary(summary).split("\n")
+    assert lines[0] == "3 problems" and lines[1].split()[:2] == ["1", "answered:"]
+    assert sum("reason" in line for line in lines) == 5 and max(map(len, lines)) < 180
+    assert lines[-2:] == [
+        "chosen answers against gold: 4 correct, 1 incorrect",
+        "generate 1.2 s, score 0.5 s; 34 tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "complete", "gold", "verdict"),
+    [
+        ("75", True, "75", "correct"),
+        ("\\frac{1}{2}", True, "0.5", "correct"),
+        ("75", False, "75", "incorrect"),
+        (None, True, "75", "incorrect"),
+        ("74", True, "75", "incorrect"),
+        ("75", True, None, "undecided"),
+    ],
+)
+def test_a_candidate_is_judged_by_its_answer(answer, complete, gold, verdict):
+    candidate = Candidate(("A=1",), answer, complete)
+    problem = Problem("p", "q", answer=gold)
+    assert judged_row(candidate, problem) == {**candidate.to_dict(), "verdict": verdict}
+    assert judged_row(candidate.to_dict(), problem)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("figures", "policy", "is_noted"),
+    [
+        (["clock.png"], None, False),
+        (["clock.png"], str(POLICY_PATH), False),
+        (["wide.png"], None, True),
+        (["clock.png", "wide.png"], None, True),
+        (["wide.png"], "another/policy", False),
+        (["data:"], None, True),
+        ([], None, True),
+    ],
+)
+def test_a_note_where_the_nano_policy_is_shown_foreign_figures(tmp_path, figures, policy, is_noted):
+    CLOCK.figure().save(tmp_path / "clock.png")
+    Image.new("RGB", (300, 100)).save(tmp_path / "wide.png")
+    addresses = {"data:": f"data:image/png;base64,{base64.b64encode((tmp_path / 'wide.png').read_bytes()).decode()}"}
+    images = [addresses.get(name, str(tmp_path / name)) for name in figures]
+    result = rerank_one(images, CLOCK.question, policy=policy, prm=None, options=SHORT)
+    assert result["note"] == (FOREIGN_FIGURE_NOTE if is_noted else None)
+    assert len(result["candidates"]) == 2
