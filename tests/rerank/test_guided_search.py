@@ -1,223 +1,320 @@
-"""Guided searches: plans, what is kept, what is counted, and that incremental scores are the scorer's own."""
+"""Guided search on trees by hand: plans, what is kept and drawn, what ends a search, and that nothing is lost."""
+
+from __future__ import annotations
 
 import dataclasses
+import itertools
+import random
+from collections import Counter
 
 import pytest
-import torch
-from step_world import DEPTH, DigitScorer, StepEngine, answer_rollout, problem, step_rollout
+from scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, WritingEngine, at_random, from_table
 
-from mmprm_hf import demo
-from mmprm_hf.engines import SamplingConfig, TransformersEngine
-from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, select, with_scores
 from mmprm_hf.rerank.guided_search import SearchPlan, guided_search, search_plan
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.selection import aggregate
+from mmprm_hf.steps import render_prefix
 
 
-def search(plan, engine=None, scorer=None, targets=None, **options):
-    engine, scorer = engine or StepEngine(), scorer or DigitScorer()
-    found, _, _ = guided_search(engine, scorer, targets or [problem()], plan, **options)
-    return found
+def run(write, value, plan, problems=(PROBLEM,), **options):
+    """The solutions of each problem, the engine and the scorer."""
+    engine, scorer = WritingEngine(write), TableScorer(value)
+    found, generate_seconds, score_seconds = guided_search(engine, scorer, list(problems), plan, **options)
+    assert generate_seconds > 0 and score_seconds > 0
+    return found, engine, scorer
 
 
-def winner(solutions):
-    scored = with_scores(solutions.candidates, "min")
-    return scored[select(scored, "beam_search", "min")]
+def winner(solutions, aggregation="min"):
+    """The candidate that wins."""
+    scored = with_scores(solutions.candidates, aggregation)
+    return scored[select(scored, "beam_search", aggregation)]
+
+
+def drawn_per_round(engine):
+    return [sum(request.num_samples for request in requests) for requests in engine.rounds]
+
+
+def hashed_score(steps):
+    """A score that looks random and depends on the whole prefix."""
+    return random.Random(repr(steps)).uniform(0.05, 0.95)
+
+
+# --- Plans ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("num_candidates", "width"), [(1, 1), (2, 2), (3, 3), (4, 2), (6, 3), (7, 7), (8, 4), (12, 4), (16, 4)]
+    ("num_candidates", "beam_width"), [(1, 1), (2, 2), (4, 2), (7, 7), (8, 4), (12, 4), (16, 4), (64, 8)]
 )
-def test_the_beam_width_divides_the_number_of_draws(num_candidates, width):
-    beam, dvts = (search_plan(name, num_candidates) for name in ("beam_search", "dvts"))
-    assert beam == SearchPlan(num_candidates, width) and beam.places(0) == num_candidates // width
-    assert dvts == SearchPlan(width, width, num_groups=num_candidates // width) and dvts.places(0) == 1
-    assert all(plan.num_groups * plan.draws(depth) == num_candidates for plan in (beam, dvts) for depth in range(5))
+def test_the_width_is_the_smallest_divisor_from_the_square_root_on(num_candidates, beam_width):
+    num_kept = num_candidates // beam_width
+    beam = search_plan("beam_search", num_candidates)
+    assert beam == SearchPlan(num_candidates, beam_width)
+    assert {(beam.draws(depth), beam.places(depth)) for depth in range(9)} == {(num_candidates, num_kept)}
+    dvts = search_plan("dvts", num_candidates)
+    assert dvts == SearchPlan(beam_width, beam_width, num_groups=num_kept)
+    assert {(dvts.draws(depth), dvts.places(depth)) for depth in range(9)} == {(beam_width, 1)}
+    annealing = search_plan("beam_annealing", num_candidates)
+    assert (annealing.num_draws, annealing.beam_width, annealing.num_groups) == (2 * num_candidates, beam_width, 1)
 
 
-def test_annealing_begins_wide_and_narrows_down_to_one_prefix():
+def test_annealing_draws_twice_as_much_first_and_narrows_to_one_prefix():
     plan = search_plan("beam_annealing", 16)
-    draws = [plan.draws(depth) for depth in range(12)]
-    assert draws[0] == 32 and draws == sorted(draws, reverse=True) and draws[-1] == plan.beam_width == 4
-    assert plan.places(0) == 5 and plan.places(11) == 1
-    assert sum(draws[:5]) == pytest.approx(5 * 16, rel=0.15), "a solution of five steps costs about what N costs"
-
-
-@pytest.mark.parametrize("width", [0, 9])
-def test_a_beam_width_beyond_the_draws_is_refused(width):
-    with pytest.raises(ValueError, match=f"Found beam_width={width} with num_candidates=8"):
-        search_plan("dvts", 8, width)
-
-
-def test_other_strategies_are_no_search():
-    with pytest.raises(ValueError, match="'best_of_n' is no guided search"):
-        search_plan("best_of_n", 8)
-
-
-def written(table):
-    """A policy that writes the steps of a table after each prefix, in turn; after `DEPTH` steps it answers."""
-
-    def write(request, index):
-        if len(request.prefix) == DEPTH:
-            return answer_rollout("".join(request.prefix))
-        steps = table[request.prefix]
-        return step_rollout(steps[index % len(steps)])
-
-    return write
-
-
-# "5" looks best at first and leads nowhere; "4" is the way to "499".
-TRAP = {
-    (): ["5", "4"], ("5",): ["1", "0"], ("4",): ["9", "2"], ("5", "1"): ["1", "0"], ("5", "0"): ["0"],
-    ("4", "9"): ["9", "3"], ("4", "2"): ["2"],
-}  # fmt: skip
-
-
-def test_a_wide_beam_finds_what_a_narrow_one_gave_up():
-    narrow = search(SearchPlan(2, 2), StepEngine(written(TRAP)))[0]
-    wide = search(SearchPlan(4, 2), StepEngine(written(TRAP)))[0]
-    assert winner(narrow).answer == "511"
-    assert winner(wide).answer == "499"
-
-
-def test_a_beam_that_holds_everything_finds_the_best_of_all():
-    tree = {(): ["3", "7"]} | {(a,): ["2", "8"] for a in "37"} | {(a, b): ["1", "6"] for a in "37" for b in "28"}
-    (found,) = search(SearchPlan(16, 2), StepEngine(written(tree)))
-    answers = {candidate.answer for candidate in found.candidates}
-    assert answers == {a + b + c for a in "37" for b in "28" for c in "16"}
-    assert winner(found).answer == "786"
-
-
-def test_rounds_draw_what_the_plan_says_and_keep_the_best():
-    engine, scorer = StepEngine(), DigitScorer()
-    search(search_plan("beam_search", 8, 2), engine, scorer)
-    for depth, requests in enumerate(engine.requests[: DEPTH + 1]):
-        assert sum(request.num_samples for request in requests) == 8
-        assert all(len(request.prefix) == depth for request in requests)
-    session = scorer.sessions["p"]
-    for scored, kept in zip(session.scored, session.kept, strict=False):
-        ranked = sorted(dict.fromkeys(scored), key=lambda s: (min(map(int, s)), sum(map(int, s))), reverse=True)
-        assert kept == ranked[:4]
-
-
-def test_equal_steps_are_scored_once_and_counted_as_often_as_drawn():
-    always = {(): ["9"], ("9",): ["9"], ("9", "9"): ["9"]}
-    engine, scorer = StepEngine(written(always)), DigitScorer()
-    (found,) = search(search_plan("beam_search", 8), engine, scorer)
-    assert [len(batch) for batch in scorer.sessions["p"].scored] == [1] * DEPTH + [0]
-    assert [candidate.answer for candidate in found.candidates] == ["999"] * 8
-    assert found.num_tokens == DEPTH * 8 * 2 + 8
-    assert {candidate.num_tokens for candidate in found.candidates} == {DEPTH * 2 + 1}
-
-
-def test_a_complete_solution_takes_a_place_and_the_search_ends_when_all_are_taken():
-    """After one step half of the draws answer. Of two places, a good answer takes one: its share is not drawn again."""
-
-    def write(request, index):
-        if not request.prefix:
-            return step_rollout("97"[index % 2])
-        return answer_rollout(request.prefix[0]) if request.prefix == ("9",) else step_rollout("1")
-
-    engine = StepEngine(write)
-    (found,) = search(SearchPlan(4, 2), engine, max_steps=6)
-    assert [candidate.answer for candidate in found.candidates if candidate.complete] == ["9", "9"]
-    assert [sum(r.num_samples for r in requests) for requests in engine.requests] == [4, 4, 2, 2, 2, 2, 2]
-    everything = StepEngine(lambda request, index: step_rollout("9") if not request.prefix else answer_rollout("9"))
-    search(SearchPlan(4, 2), everything)
-    assert len(everything.requests) == 2
-
-
-def test_limits_make_incomplete_candidates_and_nothing_is_lost():
-    endless = StepEngine(lambda request, index: step_rollout(str(index), num_tokens=5))
-    (found,) = search(SearchPlan(2, 2), endless, max_steps=3)
-    assert len(found.candidates) == 2 and not any(candidate.complete for candidate in found.candidates)
-    assert {len(candidate.steps) for candidate in found.candidates} == {4}
-    assert found.num_tokens == 4 * 2 * 5
-    endless.requests.clear()
-    (found,) = search(SearchPlan(2, 2), endless, max_new_tokens=12)
-    assert {candidate.num_tokens for candidate in found.candidates} == {15} and len(endless.requests) == 3
-
-
-def test_an_answer_beyond_the_limit_of_tokens_is_incomplete():
-    (found,) = search(SearchPlan(1, 1), StepEngine(written({(): "9", ("9",): "9", ("9", "9"): "9"})), max_new_tokens=6)
-    (candidate,) = found.candidates
-    assert candidate.answer == "999" and not candidate.complete and candidate.num_tokens == 7
-
-
-@pytest.mark.parametrize("reason", ["length", "control_token"])
-def test_a_cut_step_is_kept_as_an_incomplete_candidate(reason):
-    def write(request, index):
-        step = step_rollout(str(index))
-        return dataclasses.replace(step, finish_reason=reason) if index == 0 else step
-
-    (found,) = search(SearchPlan(2, 2), StepEngine(write), max_steps=2)
-    cut = [candidate for candidate in found.candidates if candidate.text.endswith("<step>0")]
-    assert len(cut) == 3 and not any(candidate.complete for candidate in cut)
-
-
-def test_a_step_that_the_prm_cannot_read_ends_its_branch_as_incomplete():
-    scorer = DigitScorer(unreadable=("5",))
-    (found,) = search(SearchPlan(4, 2), StepEngine(written(TRAP)), scorer)
-    assert winner(found).answer == "499"
-    unread = [candidate for candidate in found.candidates if not candidate.complete]
-    assert [candidate.steps for candidate in unread] == [("5",)]
-    assert all("5" not in steps for batch in scorer.sessions["p"].scored for steps in batch)
-
-
-def test_groups_of_dvts_neither_compete_nor_mix():
-    """All draws of the first group are worse than those of the second; each still keeps its own best prefix."""
-
-    def write(request, index):
-        if len(request.prefix) == DEPTH:
-            return answer_rollout("".join(request.prefix))
-        if not request.prefix:
-            group = seeds.setdefault(request.seed, len(seeds))
-            return step_rollout(("12" if group == 0 else "89")[index % 2])
-        return step_rollout(request.prefix[0])
-
-    seeds = {}
-    (found,) = search(SearchPlan(2, 2, num_groups=2), StepEngine(write))
-    assert {candidate.answer for candidate in found.candidates} == {"222", "999"}
-    seeds.clear()
-    (found,) = search(SearchPlan(4, 2), StepEngine(lambda r, i: write(r, i) if r.prefix else step_rollout("1289"[i])))
-    assert {candidate.answer for candidate in found.candidates} == {"888", "999"}, "one beam search keeps the best two"
+    assert [plan.draws(depth) for depth in range(9)] == [32, 22, 16, 11, 8, 5, 4, 4, 4]
+    assert [plan.places(depth) for depth in range(8)] == [5, 4, 2, 2, 1, 1, 1, 1]
+    five_steps = sum(plan.draws(depth) for depth in range(5))
+    assert five_steps == pytest.approx(5 * 16, rel=0.15), "about the tokens of a beam search"
 
 
 @pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
-def test_a_problem_is_searched_alike_alone_and_among_others(strategy):
+def test_a_given_width_is_taken(strategy):
+    plan = search_plan(strategy, 8, 2)
+    assert plan.beam_width == 2
+    assert plan.num_groups * plan.num_draws == (16 if strategy == "beam_annealing" else 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("beam_search", 4, 0), "Found beam_width=0 with num_candidates=4"),
+        (("dvts", 4, 5), "Found beam_width=5 with num_candidates=4"),
+        (("beam_annealing", 0), "Found beam_width=None with num_candidates=0"),
+        (("best_of_n", 4), "'best_of_n' is no guided search"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        search_plan(*arguments)
+
+
+def one_more_step(request, index):
+    """Steps that are all different; the answer behind the third."""
+    return "<answer>1</answer>" if len(request.prefix) == 3 else f"<step>{index}"
+
+
+@pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
+@pytest.mark.parametrize("num_candidates", [1, 2, 7, 16])
+def test_every_round_draws_what_the_plan_says(strategy, num_candidates):
+    plan = search_plan(strategy, num_candidates)
+    _, engine, scorer = run(one_more_step, hashed_score, plan)
+    assert drawn_per_round(engine) == [plan.num_groups * plan.draws(depth) for depth in range(4)]
+    assert [len(requests) for requests in engine.rounds[1:]] == [
+        plan.num_groups * plan.places(depth) for depth in range(3)
+    ]
+    assert len(scorer.kept) == 3, "nothing is left to be kept once the answers are there"
+    for requests in engine.rounds[1:]:
+        shares = [request.num_samples for request in requests]
+        assert max(shares) - min(shares) <= 1 and shares == sorted(shares, reverse=True)
+
+
+# --- What is found ---------------------------------------------------------------------------------------------------
+
+TRAP = {(): ["bright", "dull"], ("bright",): ["bad"], ("dull",): ["good"]}
+TRAP |= {("bright", "bad"): ["=1"], ("dull", "good"): ["=2"]}
+TRAP_SCORES = {"bright": 0.9, "bad": 0.1, "dull": 0.6, "good": 0.8}
+
+
+@pytest.mark.parametrize(("plan", "answer"), [(SearchPlan(2, 2), "1"), (SearchPlan(4, 2), "2")])
+def test_a_wider_beam_finds_what_looks_worse_at_first(plan, answer):
+    """One kept prefix follows the bright step into the trap; two keep the dull one as well."""
+    (solutions,), _, _ = run(from_table(TRAP), lambda steps: TRAP_SCORES[steps[-1]], plan)
+    best = winner(solutions)
+    assert (best.answer, best.step_scores) == {"1": ("1", (0.9, 0.1)), "2": ("2", (0.6, 0.8))}[answer]
+
+
+def write_ternary(request, index):
+    """Three steps of three choices each, then an answer that names the path."""
+    prefix = request.prefix
+    return f"<answer>{''.join(prefix)}</answer>" if len(prefix) == 3 else f"<step>{'abc'[index % 3]}"
+
+
+def test_a_beam_that_keeps_everything_finds_the_best_of_all_paths():
+    paths = list(itertools.product("abc", repeat=3))
+    num_missed = 0
+    for seed, aggregation in itertools.product(range(4), ("min", "mean", "product", "last")):
+
+        def value(steps, seed=seed):
+            return hashed_score((seed, *steps))
+
+        best = max(aggregate([value(path[: end + 1]) for end in range(3)], aggregation) for path in paths)
+        (wide,), _, _ = run(write_ternary, value, SearchPlan(81, 3), aggregation=aggregation)
+        (narrow,), _, _ = run(write_ternary, value, SearchPlan(3, 3), aggregation=aggregation)
+        assert winner(wide, aggregation).score == best
+        assert {candidate.answer for candidate in wide.candidates} == {"".join(path) for path in paths}
+        num_missed += winner(narrow, aggregation).score < best
+    assert num_missed > 0, "a beam of one prefix finds everything as well: the tree asks for no search"
+
+
+def test_ties_are_kept_by_the_higher_mean_and_then_by_the_order_of_draws():
+    table = {(): ["low"], ("low",): ["b", "a", "c"], ("low", "a"): ["=1"], ("low", "b"): ["=2"], ("low", "c"): ["=3"]}
+    scores = {"low": 0.2, "a": 0.9, "b": 0.5, "c": 0.9}
+    (solutions,), _, _ = run(from_table(table), lambda steps: scores[steps[-1]], SearchPlan(3, 3))
+    assert {candidate.answer for candidate in solutions.candidates} == {"1"}
+
+
+# --- What ends a search --------------------------------------------------------------------------------------------
+
+
+def test_complete_solutions_take_places_of_open_prefixes():
+    """Of four places an early answer takes one: three prefixes share the three quarters that are left."""
+    openings = ["<step>done</step><answer>1</answer>", "<step>a", "<step>b", "<step>c", "<step>d"]
+
+    def write(request, index):
+        return "<answer>2</answer>" if request.prefix else openings[index % 5]
+
+    scores = {"done": 0.8, "a": 0.9, "b": 0.7, "c": 0.6, "d": 0.1}
+    (solutions,), engine, _ = run(write, lambda steps: scores[steps[-1]], SearchPlan(16, 4))
+    assert [[request.prefix for request in requests] for requests in engine.rounds] == [[()], [("a",), ("b",), ("c",)]]
+    assert drawn_per_round(engine) == [16, 12]
+    answers = Counter(candidate.answer for candidate in solutions.candidates)
+    assert answers == {"1": 4, "2": 12}, "an equal solution counts as often as it was drawn"
+
+
+def test_the_search_ends_where_solutions_take_all_places():
+    table = {(): ["open", "x"], ("open",): ["more", "=1"], ("x",): ["=2", "=2"]}
+    scores = {"open": 0.9, "x": 0.8, "more": 0.1}
+    (solutions,), engine, _ = run(from_table(table), lambda steps: scores[steps[-1]], SearchPlan(4, 2))
+    assert len(engine.rounds) == 2, "`more` is worse than both answers and is not continued"
+    assert Counter(candidate.answer for candidate in solutions.candidates) == {"1": 1, "2": 2}
+
+
+def test_a_search_without_a_usable_draw_ends():
+    (solutions,), engine, _ = run(lambda request, index: "no tags at all", hashed_score, SearchPlan(4, 2))
+    assert len(engine.rounds) == 1
+    assert [candidate.complete for candidate in solutions.candidates] == [False] * 4
+    assert winner_or_none(solutions) is None
+
+
+def winner_or_none(solutions):
+    return select(with_scores(solutions.candidates, "min"), "beam_search", "min")
+
+
+def test_equal_draws_are_scored_once_and_kept_as_often_as_drawn():
+    table = {(): ["a", "a", "b", "a"], ("a",): ["=1"], ("b",): ["=2", "=3"]}
+    scores = {"a": 0.9, "b": 0.5}
+    (solutions,), engine, scorer = run(from_table(table), lambda steps: scores[steps[-1]], SearchPlan(8, 4))
+    assert scorer.scored == [[("a",), ("b",)], [("a",), ("b",)]]
+    assert scorer.kept == [[("a",), ("b",)]]
+    assert [request.num_samples for request in engine.rounds[1]] == [4, 4]
+    assert Counter(candidate.answer for candidate in solutions.candidates) == {"1": 4, "2": 2, "3": 2}
+    assert {candidate.step_scores for candidate in solutions.candidates if candidate.answer != "1"} == {(0.5,)}
+
+
+# --- Nothing is lost -------------------------------------------------------------------------------------------------
+
+
+def num_written(prefix):
+    """Tokens that a prefix of `WritingEngine` took."""
+    return sum(len(f"<step>{step}") + 1 for step in prefix)
+
+
+@pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
+@pytest.mark.parametrize(("max_steps", "max_new_tokens"), [(4, 1024), (32, 40)])
+def test_every_draw_is_an_open_prefix_or_a_candidate_and_every_token_counts(strategy, max_steps, max_new_tokens):
+    kinds = Counter()
+    for seed in range(6):
+        limits = {"max_steps": max_steps, "max_new_tokens": max_new_tokens, "seed": seed}
+        (solutions,), engine, _ = run(at_random, hashed_score, search_plan(strategy, 16), **limits)
+        assert solutions.num_tokens == sum(rollout.num_tokens for _, rollout in engine.drawn)
+        expected = Counter()
+        for prefix, rollout in engine.drawn:
+            is_step = rollout.finish_reason == "stop" and rollout.text.startswith("<step>") and not rollout.complete
+            num_steps = len(prefix) + (1 if is_step else len(rollout.steps))
+            num_tokens = num_written(prefix) + rollout.num_tokens
+            is_within = num_steps <= max_steps and num_tokens <= max_new_tokens
+            kind = "open" if is_step and is_within else "complete" if rollout.complete and is_within else "incomplete"
+            kinds[kind] += 1
+            if kind != "open":
+                expected[render_prefix(prefix) + rollout.text, kind, num_tokens] += 1
+        found = Counter()
+        for candidate in solutions.candidates:
+            is_unreadable = candidate.text.endswith("unreadable</step>")  # was an open prefix
+            kind = "complete" if candidate.complete else "incomplete"
+            found[candidate.text, kind, candidate.num_tokens] += not is_unreadable
+            scores = tuple(hashed_score(candidate.steps[: end + 1]) for end in range(len(candidate.steps)))
+            assert candidate.step_scores == (scores if candidate.complete else None)
+        assert +found == expected
+    assert min(kinds[kind] for kind in ("open", "complete", "incomplete")) > 5
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 3}, {"max_new_tokens": 4 * len("<step>a") + 3}])
+def test_a_solution_beyond_a_limit_is_incomplete(limits):
+    """Steps without an end: the fourth is one too many, or begins within the tokens and ends beyond."""
+    (solutions,), engine, _ = run(lambda request, index: "<step>a", hashed_score, SearchPlan(2, 2), **limits)
+    assert [(c.steps, c.complete, c.step_scores, c.answer) for c in solutions.candidates] == [
+        (("a",) * 4, False, None, None)
+    ] * 2
+    assert len(engine.rounds) == 4
+    assert {candidate.num_tokens for candidate in solutions.candidates} == {4 * (len("<step>a") + 1)}
+    assert solutions.num_tokens == 8 * (len("<step>a") + 1)
+
+
+@pytest.mark.parametrize("reason", [LENGTH, CONTROL])
+def test_cut_steps_and_those_with_a_control_token_are_not_continued(reason):
+    def write(request, index):
+        return ("<step>ab", reason) if index else "<step>whole</step><answer>1</answer>"
+
+    (solutions,), engine, scorer = run(write, hashed_score, SearchPlan(3, 3))
+    assert len(engine.rounds) == 1 and scorer.scored == [[("whole",)]]
+    assert [(c.complete, c.text) for c in solutions.candidates] == [
+        (True, "<step>whole</step><answer>1</answer>"),
+        (False, "<step>ab"),
+        (False, "<step>ab"),
+    ]
+
+
+def test_a_step_that_the_prm_cannot_read_is_an_incomplete_candidate():
+    table = {(): ["unreadable", "fine", "unreadable too", "fine"], ("fine",): ["=1"]}
+    (solutions,), engine, scorer = run(from_table(table), hashed_score, SearchPlan(4, 4))
+    assert scorer.scored == [[("fine",)], [("fine",)]]
+    assert [(c.text, c.complete) for c in solutions.candidates[-2:]] == [
+        ("<step>unreadable</step>", False),
+        ("<step>unreadable too</step>", False),
+    ]
+    assert winner(solutions).steps == ("fine",)
+
+
+# --- Groups, seeds, problems -----------------------------------------------------------------------------------------
+
+
+def test_groups_do_not_compete():
+    """Each group's draws say whose they are; those of all but one are scored low, and all are answered."""
+    seeds = []
+
+    def write(request, index):
+        if request.prefix:
+            return f"<answer>{request.prefix[0]}</answer>"
+        seeds.extend([request.seed] * (request.seed not in seeds))
+        return f"<step>group {seeds.index(request.seed)}"
+
+    def value(steps):
+        return 0.9 if steps[0] == "group 1" else 0.1
+
+    (solutions,), engine, _ = run(write, value, search_plan("dvts", 16))
+    assert [[request.prefix for request in requests] for requests in engine.rounds] == [
+        [()] * 4,
+        [(f"group {index}",) for index in range(4)],
+    ]
+    assert Counter(c.answer for c in solutions.candidates) == {f"group {index}": 4 for index in range(4)}
+    assert winner(solutions).answer == "group 1"
+
+
+def test_groups_that_write_the_same_stay_apart_and_are_scored_once():
+    table = {(): ["a"], ("a",): ["b"], ("a", "b"): ["=1"]}
+    (solutions,), engine, scorer = run(from_table(table), hashed_score, search_plan("dvts", 4))
+    assert scorer.scored == [[("a",)], [("a", "b")], [("a", "b")]]
+    for requests in engine.rounds:
+        assert len({request.seed for request in requests}) == 2 and len({r.prefix for r in requests}) == 1
+    assert len(solutions.candidates) == 4
+
+
+@pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
+def test_solutions_depend_on_seed_and_problem_and_not_on_the_company(strategy):
+    problems = [dataclasses.replace(PROBLEM, id=name) for name in ("q", "p", "r")]
     plan = search_plan(strategy, 8)
-    among = search(plan, targets=[problem(name) for name in "abc"], seed=3)
-    assert search(plan, targets=[problem("b")], seed=3) == [among[1]]
-    assert search(plan, targets=[problem("b")], seed=4) != [among[1]]
-    assert among[0].candidates != among[1].candidates
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return demo.load_models()
-
-
-@pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
-def test_scores_of_a_search_are_those_of_whole_solutions_and_cost_less(strategy, nano):
-    targets = [one.to_problem() for one in problems("test", 3)]
-    sampling = SamplingConfig(temperature=1.0, max_new_tokens=128, stop_strings=("</step>",))
-    engine = TransformersEngine(nano.policy, nano.policy_processor, sampling=sampling)
-    scorer = PRMScorer(nano.prm, nano.prm_processor)
-    assert scorer.sharing == "tree"
-    sessions = []
-    make = scorer.session
-    scorer.session = lambda one: sessions.append(make(one)) or sessions[-1]
-    found = search(search_plan(strategy, 8), engine, scorer, targets, max_new_tokens=128)
-    for one, solutions in zip(targets, found, strict=True):
-        complete = [candidate for candidate in solutions.candidates if candidate.complete]
-        assert complete and all(candidate.step_scores for candidate in complete)
-        again = PRMScorer(nano.prm, nano.prm_processor).score(one, complete)
-        for candidate, other in zip(complete, again, strict=True):
-            torch.testing.assert_close(
-                torch.tensor(candidate.step_scores), torch.tensor(other.step_scores), atol=1e-5, rtol=0
-            )
-    # Every distinct token of what was drawn once: far fewer than each round's prefixes in full.
-    for one, solutions, session in zip(targets, found, sessions, strict=True):
-        prompt = len(nano.prm_processor(images=list(one.images), text=one.question, steps=["1"])["input_ids"][0])
-        whole = sum(prompt + 2 * candidate.num_tokens for candidate in solutions.candidates)
-        assert 0 < session.num_computed_tokens < whole / 3
+    together, engine, _ = run(at_random, hashed_score, plan, problems, max_steps=5)
+    for problem, solutions in zip(problems, together, strict=True):
+        (alone,), _, _ = run(at_random, hashed_score, plan, [problem], max_steps=5)
+        assert solutions == alone
+    assert max(len({request.problem.id for request in requests}) for requests in engine.rounds) == 3, "in one call"
+    (other,), _, _ = run(at_random, hashed_score, plan, problems[:1], max_steps=5, seed=1)
+    assert len({tuple(c.text for c in found.candidates) for found in (*together, other)}) == 4
