@@ -113,7 +113,7 @@ def check_strategy(strategy: str) -> None:
         ValueError: with close matches.
     """
     if strategy not in STRATEGIES:
-        matches = difflib.get_close_matches(str(strategy), STRATEGIES, n=2)
+        matches = difflib.get_close_matches(str(strategy), STRATEGIES, n=2, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, matches))}? " if matches else ""
         raise ValueError(f"Unknown strategy {strategy!r}. {hint}Choose one of {', '.join(STRATEGIES)}.")
 

@@ -1,102 +1,168 @@
-"""Solving by every strategy: what is drawn and counted, and who wins."""
+"""From problems to winners by every strategy, with the shipped nano models; and the options that are refused."""
+
+from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf import demo
 from mmprm_hf.data import Candidate
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
-from mmprm_hf.nano.world import problems
-from mmprm_hf.rerank.candidates import STRATEGIES, answer_votes, select, with_scores
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano.world import make_problem
+from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, STRATEGIES, answer_votes, select, with_scores
 from mmprm_hf.rerank.solving import RerankConfig, solve
 from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.selection import aggregate
 
-SAMPLING = SamplingConfig(temperature=1.0, max_new_tokens=96)
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return demo.load_models()
-
-
-@pytest.fixture(scope="module")
-def targets():
-    return [one.to_problem() for one in problems("test", 2)]
-
-
-def run(nano, targets, config, **options):
-    made = []
-
-    def make_engine(sampling):
-        made.append(sampling)
-        return TransformersEngine(nano.policy, nano.policy_processor, sampling=sampling)
-
-    solved = solve(targets, make_engine, PRMScorer(nano.prm, nano.prm_processor), config, SAMPLING, **options)
-    assert len(made) == 1
-    assert ("</step>" in made[0].stop_strings) == config.is_guided
-    return solved
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_scores_counts_and_chooses(strategy, nano, targets):
-    config = RerankConfig(strategy=strategy, num_candidates=4, aggregation="mean", seed=2)
-    solved = run(nano, targets, config)
-    for one in solved:
-        assert set(one.seconds) == {"generate", "score"} and all(value > 0 for value in one.seconds.values())
-        assert one.chosen == select(one.candidates, strategy, "mean") is not None
-        for candidate in one.candidates:
-            assert candidate.complete == (candidate.score != float("-inf"))
-        drawn = sum(candidate.num_tokens for candidate in one.candidates)
-        if config.is_guided:
-            assert one.num_tokens > 0
-        else:
-            assert one.num_tokens == drawn and len(one.candidates) == 4
-    apart = run(nano, targets, config, problems_per_call=1)
-    assert [[c.steps for c in one.candidates] for one in apart] == [[c.steps for c in one.candidates] for one in solved]
-    assert [one.chosen for one in apart] == [one.chosen for one in solved]
-    again = run(nano, targets, dataclasses.replace(config, seed=3))
-    assert [[c.steps for c in one.candidates] for one in again] != [[c.steps for c in one.candidates] for one in solved]
-
-
-def test_best_of_n_and_votes_share_their_candidates(nano, targets):
-    best, majority, weighted = (
-        run(nano, targets, RerankConfig(strategy=strategy, num_candidates=4))
-        for strategy in ("best_of_n", "majority_vote", "weighted_vote")
-    )
-    for ones in zip(best, majority, weighted, strict=True):
-        assert len({tuple(c.steps for c in one.candidates) for one in ones}) == 1
+PROBLEMS = [make_problem(family, 1).to_problem() for family in ("rectangle", "triangle_angle")]
+SAMPLING = SamplingConfig(max_new_tokens=96)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "best"}, "Unknown strategy 'best'. Did you mean 'best_of_n'|Unknown strategy 'best'"),
-        ({"strategy": "beam-search"}, "Unknown strategy 'beam-search'. Did you mean 'beam_search'"),
-        ({"aggregation": "average"}, "Unknown aggregation 'average'"),
-        ({"num_candidates": 0}, "Found num_candidates=0. It must be a whole number, at least 1"),
-        ({"max_steps": 2.5}, "Found max_steps=2.5"),
-        ({"beam_width": 0, "strategy": "dvts"}, "Found beam_width=0"),
-        ({"beam_width": 17, "strategy": "dvts"}, "Found beam_width=17 with num_candidates=16"),
+        ({"strategy": "beam"}, "Unknown strategy 'beam'. Did you mean 'beam_search'"),
+        ({"strategy": "best-of-n"}, "Did you mean 'best_of_n'"),
+        ({"strategy": "zzz"}, "Unknown strategy 'zzz'. Choose one of best_of_n, .*beam_annealing"),
+        ({"strategy": None}, "Unknown strategy None"),
+        ({"aggregation": "mean_odd"}, "Did you mean 'mean_odds'"),
+        ({"num_candidates": 0}, "Found num_candidates=0"),
+        ({"num_candidates": 2.0}, "Found num_candidates=2.0. It must be a whole number"),
+        ({"max_steps": 0}, "Found max_steps=0"),
+        ({"max_steps": None}, "Found max_steps=None"),
+        ({"beam_width": 0}, "Found beam_width=0"),
+        ({"beam_width": True}, "Found beam_width=True"),
+        ({"strategy": "dvts", "num_candidates": 4, "beam_width": 5}, "Found beam_width=5 with num_candidates=4"),
     ],
 )
-def test_bad_settings_are_refused(options, message):
+def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         RerankConfig(**options)
 
 
-def scored(*rows):
-    """Candidates of one step with these answers and scores; None is incomplete."""
-    return with_scores(
-        [Candidate((f"{answer}!",), answer, answer is not None, step_scores=(score,)) for answer, score in rows], "min"
+def test_a_guided_strategy_is_told_from_the_others():
+    assert [name for name in STRATEGIES if RerankConfig(strategy=name).is_guided] == list(GUIDED_SEARCHES)
+
+
+class Engines:
+    """Makes engines of one policy, and keeps the settings that it was asked for."""
+
+    def __init__(self) -> None:
+        self.policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
+        self.processor = AutoProcessor.from_pretrained(POLICY_PATH)
+        self.asked: list[SamplingConfig] = []
+
+    def __call__(self, sampling: SamplingConfig) -> TransformersEngine:
+        self.asked.append(sampling)
+        return TransformersEngine(self.policy, self.processor, sampling=sampling)
+
+
+@pytest.fixture(scope="module")
+def engines():
+    return Engines()
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
+
+
+def results(solved):
+    """All but the times; texts and tokens are exact, scores are not where the batch is another one."""
+    return [
+        (found.chosen, found.num_tokens, [(c.text, c.answer, c.complete, c.num_tokens) for c in found.candidates])
+        for found in solved
+    ]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_solves_and_the_winner_is_the_selected_one(engines, scorer, strategy):
+    config = RerankConfig(strategy=strategy, num_candidates=4, aggregation="mean")
+    engines.asked.clear()
+    solved = solve(PROBLEMS, engines, scorer, config, SAMPLING)
+    stops = ("</step>",) if config.is_guided else ()
+    assert engines.asked == [dataclasses.replace(SAMPLING, stop_strings=stops)], "one engine, made once"
+    for found in solved:
+        assert found.chosen == select(found.candidates, strategy, "mean")
+        assert found.candidates[found.chosen].complete
+        assert set(found.seconds) == {"generate", "score"} and min(found.seconds.values()) > 0
+        num_written = sum(candidate.num_tokens for candidate in found.candidates)
+        if config.is_guided:  # candidates share prefixes, and some prefixes were dropped
+            assert max(candidate.num_tokens for candidate in found.candidates) < found.num_tokens
+        else:
+            assert len(found.candidates) == 4
+            assert found.num_tokens == num_written
+        for candidate in found.candidates:
+            expected = aggregate(candidate.step_scores, "mean") if candidate.complete else -math.inf
+            assert candidate.score == expected
+
+
+@pytest.mark.parametrize("strategy", ["weighted_vote", "beam_annealing"])
+def test_results_do_not_depend_on_the_problems_per_call(engines, scorer, strategy):
+    config = RerankConfig(strategy=strategy, num_candidates=3)
+    together = solve(PROBLEMS, engines, scorer, config, SAMPLING)
+    one_by_one = solve(PROBLEMS, engines, scorer, config, SAMPLING, problems_per_call=1)
+    assert results(one_by_one) == results(together)
+    for one, other in zip(one_by_one, together, strict=True):
+        for first, second in zip(one.candidates, other.candidates, strict=True):
+            assert first.step_scores == (second.step_scores and pytest.approx(second.step_scores, abs=1e-5))
+
+
+def test_the_seed_and_the_stop_strings_of_the_caller_are_kept(engines, scorer):
+    sampling = dataclasses.replace(SAMPLING, stop_strings=("</answer>", "</step>"))
+    config = RerankConfig(strategy="beam_search", num_candidates=2, max_steps=1)
+    engines.asked.clear()
+    (found,) = solve(PROBLEMS[:1], engines, scorer, config, sampling)
+    assert engines.asked == [sampling], "the closing tag is not added twice"
+    assert found.chosen is None, "no answer is ever closed"
+    assert {candidate.complete for candidate in found.candidates} == {False}
+    first, again, other = (
+        results(solve(PROBLEMS[:1], engines, scorer, RerankConfig(num_candidates=3, seed=seed), SAMPLING))
+        for seed in (0, 0, 1)
     )
+    assert first == again != other
 
 
-def test_votes_are_for_answers_and_not_for_strings():
-    candidates = scored(("7", 0.9), ("0.5", 0.2), ("1/2", 0.3), ("\\frac{1}{2}", 0.25), (None, 0.99))
-    assert answer_votes(candidates) == [1, 3, 3, 3, 0]
-    assert select(candidates, "best_of_n", "min") == 0
-    assert candidates[select(candidates, "majority_vote", "min")].answer in ("0.5", "1/2", "\\frac{1}{2}")
-    assert candidates[select(candidates, "weighted_vote", "min")].answer == "7"
-    heavier = scored(("7", 0.7), ("0.5", 0.3), ("1/2", 0.3), ("\\frac{1}{2}", 0.25))
-    assert heavier[select(heavier, "weighted_vote", "min")].answer != "7", "0.85 of three equal answers outweighs 0.7"
+def test_no_problems_no_solutions(engines, scorer):
+    for strategy in ("best_of_n", "dvts"):
+        assert solve([], engines, scorer, RerankConfig(strategy=strategy)) == []
+
+
+# --- Votes ---------------------------------------------------------------------------------------------------------
+
+
+def candidate(answer, score, complete=True):
+    return Candidate(("a step",), answer, complete, step_scores=(score,) if complete else None)
+
+
+POOL = [
+    candidate("7", 0.9),
+    candidate("0.5", 0.4),
+    candidate("7", 0.3, complete=False),
+    candidate("1/2", 0.5),
+    candidate("\\frac{1}{2}", 0.3),
+    candidate(None, 0.2, complete=False),
+]
+
+
+def test_votes_count_equal_answers_as_one():
+    assert answer_votes(POOL) == [1, 3, 0, 3, 3, 0]
+    assert answer_votes([]) == []
+    scored = with_scores(POOL, "min")
+    assert select(scored, "best_of_n", "min") == 0
+    assert select(scored, "majority_vote", "min") == 1
+    assert select(scored, "weighted_vote", "min") == 3, "0.4 + 0.5 + 0.3 against 0.9, and the best of the three"
+    without_half = with_scores([c for c in POOL if c.answer != "1/2"], "min")
+    assert select(without_half, "weighted_vote", "min") == 0, "0.4 + 0.3 against 0.9"
+
+
+@pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
+def test_of_a_guided_search_the_best_scored_solution_wins(strategy):
+    assert select(with_scores(POOL, "min"), strategy, "min") == 0
+    tied = [Candidate(("a", "b"), "1", True, step_scores=scores) for scores in ((0.5, 0.6), (0.9, 0.5), (0.5, 0.9))]
+    assert select(with_scores(tied, "min"), strategy, "min") == 1, "ties go to the higher mean, then to the first"
+    assert select(with_scores([candidate("1", 0.9, complete=False)], "min"), strategy, "min") is None
