@@ -83,6 +83,33 @@ def test_empty_candidates_never_win_where_published_ones_do(pools):
     assert num_published_wins == 35
 
 
+@pytest.mark.parametrize("method", ["min", "last", "product", "mean", "max"])
+def test_choices_equal_published_ones_beside_empty_candidates(pools, method):
+    """Zero, which an empty candidate scores there, is below every score in (0, 1]: the winner is the same."""
+    name = PUBLISHED_NAMES.get(method, method)
+    num_compared = 0
+    for pool in pools:
+        values = pool["values"][name]
+        if all(pool["prm_scores"]) or max(values) <= 1e-9:
+            continue
+        chosen = best_of_n([aggregate(step_scores, method) for step_scores in pool["prm_scores"]])
+        assert values[chosen] == pytest.approx(max(values), rel=1e-12)
+        num_compared += 1
+    assert num_compared >= 30
+
+
+def test_a_zero_aborts_published_evaluation_and_is_the_worst_step_here(pools):
+    # Differs from MM-PRM: logit(0) raises there, in 60 golden pools.
+    aborted = [pool["prm_scores"] for pool in pools if pool["values"]["sum_logit"] is None]
+    assert len(aborted) == 60
+    for prm_scores in aborted:
+        assert any(0.0 in step_scores for step_scores in prm_scores)
+        scores = [aggregate(step_scores, "sum_logit") for step_scores in prm_scores]
+        assert all(math.isfinite(score) == bool(steps) for score, steps in zip(scores, prm_scores, strict=True))
+        worse = [aggregate([*step_scores, 0.0], "sum_logit") for step_scores in prm_scores]
+        assert all(low < high for low, high in zip(worse, scores, strict=True) if high != -math.inf)
+
+
 @pytest.mark.parametrize("method", AGGREGATIONS)
 def test_ends_are_ordinary_values_and_empty_is_the_lowest(method):
     values = [aggregate([score] * 3, method) for score in (0.0, 1e-6, 0.5, 0.999, 1.0)]
