@@ -133,6 +133,28 @@ def test_the_search_ends_where_solutions_take_all_places():
     assert Counter(candidate.answer for candidate in solutions.candidates) == {"1": 1, "2": 2}
 
 
+def test_an_answer_keeps_its_place_as_long_as_it_is_among_the_best():
+    """Of two places the answer behind `good` takes one for good; `slow` goes on in the other one alone."""
+    table = {(): ["good", "slow"], ("good",): ["=1"]} | {("slow",) * n: ["slow"] for n in range(1, 6)}
+    _, engine, _ = run(
+        from_table(table), lambda steps: {"good": 0.9, "slow": 0.5}[steps[0]], SearchPlan(4, 2), max_steps=5
+    )
+    assert drawn_per_round(engine) == [4, 4, 2, 2, 2, 2]
+    assert len(engine.rounds[1]) == 2 and all(len(requests) == 1 for requests in engine.rounds[2:])
+
+
+def test_better_prefixes_take_the_place_of_an_answer():
+    """Under "last" a prefix may overtake: two of them leave the answer no place, and all draws are theirs again."""
+    table = {(): ["answered", "late"], ("answered",): ["=1"], ("late",): ["x", "y"]}
+    table |= {("late", step): ["=2"] for step in "xy"}
+    scores = {"answered": 0.6, "late": 0.5, "x": 0.9, "y": 0.8}
+    (solutions,), engine, _ = run(
+        from_table(table), lambda steps: scores[steps[-1]], SearchPlan(4, 2), aggregation="last"
+    )
+    assert drawn_per_round(engine) == [4, 4, 4]
+    assert Counter(candidate.answer for candidate in solutions.candidates) == {"1": 2, "2": 4}
+
+
 def test_a_search_without_a_usable_draw_ends():
     (solutions,), engine, _ = run(lambda request, index: "no tags at all", hashed_score, SearchPlan(4, 2))
     assert len(engine.rounds) == 1
@@ -148,7 +170,7 @@ def test_equal_draws_are_scored_once_and_kept_as_often_as_drawn():
     table = {(): ["a", "a", "b", "a"], ("a",): ["=1"], ("b",): ["=2", "=3"]}
     scores = {"a": 0.9, "b": 0.5}
     (solutions,), engine, scorer = run(from_table(table), lambda steps: scores[steps[-1]], SearchPlan(8, 4))
-    assert scorer.scored == [[("a",), ("b",)], [("a",), ("b",)]]
+    assert scorer.scored == [[("a",), ("b",)], []], "an answer adds no step that was not scored before"
     assert scorer.kept == [[("a",), ("b",)]]
     assert [request.num_samples for request in engine.rounds[1]] == [4, 4]
     assert Counter(candidate.answer for candidate in solutions.candidates) == {"1": 4, "2": 2, "3": 2}
@@ -221,7 +243,7 @@ def test_cut_steps_and_those_with_a_control_token_are_not_continued(reason):
 def test_a_step_that_the_prm_cannot_read_is_an_incomplete_candidate():
     table = {(): ["unreadable", "fine", "unreadable too", "fine"], ("fine",): ["=1"]}
     (solutions,), engine, scorer = run(from_table(table), hashed_score, SearchPlan(4, 4))
-    assert scorer.scored == [[("fine",)], [("fine",)]]
+    assert scorer.scored == [[("fine",)], []]
     assert [(c.text, c.complete) for c in solutions.candidates[-2:]] == [
         ("<step>unreadable</step>", False),
         ("<step>unreadable too</step>", False),
@@ -257,7 +279,7 @@ def test_groups_do_not_compete():
 def test_groups_that_write_the_same_stay_apart_and_are_scored_once():
     table = {(): ["a"], ("a",): ["b"], ("a", "b"): ["=1"]}
     (solutions,), engine, scorer = run(from_table(table), hashed_score, search_plan("dvts", 4))
-    assert scorer.scored == [[("a",)], [("a", "b")], [("a", "b")]]
+    assert scorer.scored == [[("a",)], [("a", "b")], []]
     for requests in engine.rounds:
         assert len({request.seed for request in requests}) == 2 and len({r.prefix for r in requests}) == 1
     assert len(solutions.candidates) == 4
