@@ -72,8 +72,8 @@ def score_solutions(
         aggregation: One of `selection.AGGREGATIONS`.
 
     Returns:
-        ``{"steps", "step_scores", "score"}`` for each, in order; scores are None where a solution writes the PRM's
-        marker.
+        ``{"steps", "step_scores", "score"}`` for each, in order; scores are None where a solution writes a marker
+        that is an ordinary word of the PRM's vocabulary; any other marker in it is read as plain text.
 
     Raises:
         ValueError: for an unknown aggregation, a PRM that is none, or a problem that cannot be shown to it.
