@@ -17,7 +17,7 @@ from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.inputs import problem_of
 
-SHORT = {"num_candidates": 2, "max_new_tokens": 10, "return_candidates": True}
+SHORT = {"num_candidates": 2, "max_new_tokens": 6, "return_candidates": True}
 CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
 FIGURE, QUESTION = CLOCK.figure(), CLOCK.question
 

@@ -53,7 +53,8 @@ def solved(rows, folder):
 def test_mathvision(tmp_path):
     rows = rows_of("mathvision", MATHVISION)
     flawed = {row["id"]: row for row in rows}
-    assert Image.open(flawed["2935"]["images"][0]).height == 8526
+    with Image.open(flawed["2935"]["images"][0]) as figure:
+        assert figure.height == 8526
     assert flawed["110"]["question"].count("<image") > 2 and "<image" in str(flawed["2673"]["options"])
     assert "\f" in flawed["2830"]["answer"] and flawed["2503"]["question"].startswith("\ufeff")
     summary, found = solved(rows, tmp_path)

@@ -257,7 +257,7 @@ def test_a_candidate_is_judged_by_its_answer(answer, complete, gold, verdict):
 )
 def test_a_note_where_the_nano_policy_is_shown_foreign_figures(tmp_path, figures, policy, is_noted):
     CLOCK.figure().save(tmp_path / "clock.png")
-    Image.new("RGB", (300, 100)).save(tmp_path / "wide.png")
+    Image.effect_noise((300, 100), 80).save(tmp_path / "wide.png")  # as a data URI too long for a name of a file
     addresses = {"data:": f"data:image/png;base64,{base64.b64encode((tmp_path / 'wide.png').read_bytes()).decode()}"}
     images = [addresses.get(name, str(tmp_path / name)) for name in figures]
     result = rerank_one(images, CLOCK.question, policy=policy, prm=None, options=SHORT)
