@@ -219,3 +219,12 @@ def tiny_prm_dir(tmp_path_factory, tiny_policy_dir) -> str:
 def figures() -> list[Image.Image]:
     """Four different figures."""
     return [make_figure(seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer(tiny_prm_dir):
+    """Scorer of the tiny PRM. Do not change it; it has no store."""
+    from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+    from mmprm_hf.scoring import PRMScorer
+
+    return PRMScorer(MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir))

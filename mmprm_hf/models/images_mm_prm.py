@@ -33,7 +33,7 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
     try:
         opened = image if isinstance(image, Image.Image) else Image.open(image)
         opened = upright(opened)
-        return _eight_bits(opened).convert("RGB") if decode else opened
+        return _opaque(_eight_bits(opened)).convert("RGB") if decode else opened
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
         # Pillow names the object in memory, by another number each time.
@@ -46,6 +46,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I;16"):
         return image
     return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Transparent parts on white paper, as they are drawn for: `convert` would make them black under black lines."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image)
+    return paper
 
 
 def upright(image: Image.Image) -> Image.Image:
