@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import cached_file
@@ -37,12 +38,18 @@ class SharedBase:
     """
 
     def __init__(
-        self, policy: PreTrainedModel, prm: MMPRMModel, num_embeddings: int, adapter: str | os.PathLike
+        self,
+        policy: PreTrainedModel,
+        prm: MMPRMModel,
+        num_embeddings: int,
+        marker_row: torch.Tensor | None,
+        adapter: str | os.PathLike,
     ) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
-        self.policy, self.prm, self._num_embeddings, self._adapter = policy, prm, num_embeddings, adapter
+        self.policy, self.prm, self._adapter = policy, prm, adapter
+        self._num_embeddings, self._marker_row = num_embeddings, marker_row  # what the policy had
         wrapped = (BaseTunerLayer, AuxiliaryTrainingWrapper)
         self._adapted = [module for module in backbone_of(policy).modules() if isinstance(module, wrapped)]
         self._is_prm_turn = True
@@ -57,7 +64,7 @@ class SharedBase:
             self._is_prm_turn = is_prm
 
     def save_policy(self, folder: str | os.PathLike) -> None:
-        """The policy as it was before: its own weights under their own names, without the marker's row."""
+        """The policy as it was before: its own weights under their own names, with its own marker row or none."""
         rows = _unwrapped(self.policy.get_input_embeddings()).weight
         weights: dict[str, torch.Tensor] = {}
         for name, tensor in self.policy.state_dict().items():
@@ -65,6 +72,8 @@ class SharedBase:
                 continue
             if tensor.data_ptr() == rows.data_ptr():
                 tensor = tensor[: self._num_embeddings].clone()
+                if self._marker_row is not None:
+                    tensor[self.prm.config.marker_token_id] = self._marker_row
             for part in (".token_adapter.base_layer.", ".base_layer.", ".original_module."):
                 name = name.replace(part, ".")
             weights[name] = tensor
@@ -79,8 +88,7 @@ class SharedBase:
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             shutil.copyfile(cached_file(self._adapter, name), folder / name)
         config = adapter_config(folder)
-        rows = [row for found in (config.get("trainable_token_indices") or {}).values() for row in found]
-        if "score" in (config.get("modules_to_save") or ()) and self.prm.config.marker_token_id in rows:
+        if "score" in (config.get("modules_to_save") or ()) and _has_row(config, self.prm.config.marker_token_id):
             write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": None})
 
 
@@ -104,10 +112,13 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     if config is None:
         raise ValueError(f"{str(adapter)!r} holds no adapter_config.json. Only an adapter can share the policy's base.")
     base = config.get("base_model_name_or_path") or None
-    text_config = policy.config.get_text_config()
-    num_embeddings, vocab_size = policy.get_input_embeddings().weight.shape[0], text_config.vocab_size
+    text_config, marker = policy.config.get_text_config(), processor.marker_token_id
+    rows, vocab_size = policy.get_input_embeddings().weight, text_config.vocab_size
+    num_embeddings = len(rows)
+    marker_row = rows[marker].detach().clone() if marker < num_embeddings else None
+    is_tied = policy.get_output_embeddings().weight.data_ptr() == rows.data_ptr()
     if base is None:
-        prm = MMPRMModel.from_policy(policy, processor, share_backbone=True)
+        prm = MMPRMModel.from_policy(policy, processor, _head_type(adapter), share_backbone=True)
     else:
         if AutoConfig.from_pretrained(base).model_type != MMPRMModel.config_class.model_type:
             return None
@@ -119,7 +130,42 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     from peft import PeftModel
 
     PeftModel.from_pretrained(prm, adapter)  # puts the adapter into the modules of `prm`, which stays the model to call
-    return SharedBase(policy, prm.eval(), num_embeddings, adapter)
+    if is_tied:
+        _keep_output_rows(policy, num_embeddings, marker, marker_row, _has_row(config, marker))
+    return SharedBase(policy, prm.eval(), num_embeddings, marker_row, adapter)
+
+
+def _has_row(config: dict[str, Any], row: int) -> bool:
+    """True if an adapter of this configuration brings its own row of the token embeddings."""
+    return any(row in rows for rows in (config.get("trainable_token_indices") or {}).values())
+
+
+def _head_type(adapter: str | os.PathLike) -> str:
+    """The type of the head that is saved with an adapter; that of a new PRM where none is."""
+    file = cached_file(adapter, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        return "two_token"
+    with safe_open(file, "pt") as weights:
+        names = [name for name in weights.keys() if ".score." in name]  # noqa: SIM118 (no dict)
+        shapes = {name.partition(".score.")[2]: weights.get_slice(name).get_shape() for name in names}
+    if "weight" not in shapes:
+        return "mlp" if shapes else "two_token"
+    return "sigmoid" if shapes["weight"][0] == 1 else "two_token"
+
+
+@torch.no_grad()
+def _keep_output_rows(
+    policy: PreTrainedModel, num_embeddings: int, marker: int, marker_row: torch.Tensor | None, adapter_has_row: bool
+) -> None:
+    """Give a head that is tied to the token embeddings the rows that it had: the PRM's marker is no word to write.
+
+    They are copied only where the PRM reads a marker's row in place of the policy's.
+    """
+    rows = _unwrapped(policy.get_input_embeddings()).weight[:num_embeddings]
+    if marker_row is not None and not torch.equal(rows[marker], marker_row):
+        rows = rows if adapter_has_row else rows.clone()
+        rows[marker] = marker_row
+    policy.get_output_embeddings().weight = nn.Parameter(rows, requires_grad=False)
 
 
 @torch.no_grad()

@@ -1,157 +1,251 @@
-"""One base, two roles: the outputs of two models, out of one set of weights, also after saving."""
+"""One base, two roles: policy and PRM out of one set of weights give what two separate models give."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 
-import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rerank.shared_base import share_base
+from mmprm_hf.rerank.shared_base import adapter_config, share_base
 from mmprm_hf.training.starting import with_adapter
 
 peft = pytest.importorskip("peft")
+
 TASK = "generate-and-rerank"
-NANO = make_problem("clock", 2)
-CALL = {"images": NANO.figure(), "text": NANO.question, "num_candidates": 4, "return_candidates": True}
+# Of the tiny policy: the marker gets a row of its own, or one of those that its embeddings have to spare; and the head
+# is its own, or the embeddings.
+KINDS = ("added", "spare", "added tied", "spare tied")
 
 
-def write_adapter(prm: MMPRMModel, processor: MMPRMProcessor, folder: Path) -> str:
-    """A PRM adapter as the trainer writes it, with weights that change every score."""
-    torch.manual_seed(0)
-    adapted = with_adapter(prm, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.05)
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A policy's folder, and an adapter on it as `PRMTrainer` saves one, with the processor beside it."""
+
+    policy_dir: str
+    adapter: str
+
+    def policy(self) -> Any:
+        return AutoModelForImageTextToText.from_pretrained(self.policy_dir)
+
+    @property
+    def processor(self) -> MMPRMProcessor:
+        return MMPRMProcessor.from_pretrained(self.adapter)
+
+    def separate_prm(self, head_type: str = "two_token") -> MMPRMModel:
+        """The PRM on a base of its own."""
+        prm = MMPRMModel.from_policy(self.policy_dir, self.processor, head_type)
+        peft.PeftModel.from_pretrained(prm, self.adapter)
+        return prm.eval()
+
+
+def save_adapter(folder: Path, prm: MMPRMModel, processor: MMPRMProcessor, *, with_row: bool = True) -> str:
+    """An adapter with head and marker row, all of it moved; returns its path."""
+    settings = peft.LoraConfig(target_modules=r".*language_model.*\.(q_proj|v_proj)", r=2, modules_to_save=["score"])
+    adapted = with_adapter(prm, settings) if with_row else peft.get_peft_model(prm, settings)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.2 * torch.randn_like(parameter))
     adapted.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The nano policy; adapters on it, one that names no base and one that names a PRM; the PRM they make."""
-    folder = tmp_path_factory.mktemp("shared")
-    processor = MMPRMProcessor.from_policy(POLICY_PATH)
-    MMPRMModel.from_policy(POLICY_PATH, processor).save_pretrained(folder / "base")
-    processor.save_pretrained(folder / "base")
-    prm = MMPRMModel.from_policy(POLICY_PATH, processor)
-    write_adapter(prm, processor, folder / "bare")
-    write_adapter(MMPRMModel.from_pretrained(folder / "base"), processor, folder / "named")
-    return folder, prm, processor
+def train(policy_dir: str, folder: Path, head_type: str = "two_token") -> Trained:
+    processor = MMPRMProcessor.from_policy(policy_dir)
+    prm = MMPRMModel.from_policy(policy_dir, processor, head_type)
+    return Trained(policy_dir, save_adapter(folder, prm, processor))
 
 
 @pytest.fixture(scope="module")
-def two_models(world):
-    _, prm, processor = world
-    return pipeline(TASK, model=str(POLICY_PATH), prm=prm, prm_processor=processor)
+def trained(tmp_path_factory, tiny_policy, tiny_processor):
+    """A trained adapter by kind, made once."""
+    made = {}
+
+    def get(kind: str) -> Trained:
+        if kind not in made:
+            folder, config = tmp_path_factory.mktemp("shared"), copy.deepcopy(tiny_policy.config)
+            config.text_config.vocab_size += 8 if "spare" in kind else 0
+            config.tie_word_embeddings = config.text_config.tie_word_embeddings = "tied" in kind
+            torch.manual_seed(0)
+            policy = type(tiny_policy)(config)
+            with torch.no_grad():
+                for parameter in policy.parameters():
+                    parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
+            policy.save_pretrained(folder / "policy")
+            tiny_processor.save_pretrained(folder / "policy")
+            made[kind] = train(str(folder / "policy"), folder / "adapter")
+        return made[kind]
+
+    return get
 
 
-def assert_same_output(output, expected):
-    assert [c["text"] for c in output["candidates"]] == [c["text"] for c in expected["candidates"]]
-    assert output["chosen"] == expected["chosen"]
-    for ours, theirs in zip(output["candidates"], expected["candidates"], strict=True):
-        assert (ours["step_scores"] is None) == (theirs["step_scores"] is None)
-        assert ours["step_scores"] == pytest.approx(theirs["step_scores"], abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["bare", "named"])
-def test_the_outputs_of_two_models_with_any_strategy_and_again(kind, world, two_models):
-    one = pipeline(TASK, model=str(POLICY_PATH), prm=str(world[0] / kind))
-    assert one.shared is not None and two_models.shared is None
-    for strategy in ("best_of_n", "beam_search", "best_of_n"):
-        assert_same_output(one(strategy=strategy, **CALL), two_models(strategy=strategy, **CALL))
-
-
-def test_both_models_take_their_turn_by_themselves(world):
-    """The policy's logits are those without the adapter, the PRM's scores those with it, in any order."""
-    folder, prm, processor = world
-    policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
-    inputs = AutoProcessor.from_pretrained(POLICY_PATH)(
-        images=NANO.figure(), text="<image>" + NANO.question, return_tensors="pt"
+def rows_of(processor: MMPRMProcessor) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A solution for the PRM; and for the policy a text without markers."""
+    solution = dict(
+        processor(images=Image.new("RGB", (32, 32), (200, 40, 90)), text="What is x?", steps=["x = 2 + 3", "so x = 5"])
     )
-    scored = processor(images=NANO.figure(), text=NANO.question, steps=["A=1", "B=2"])
+    ids = solution["input_ids"]
+    return solution, {**solution, "input_ids": ids.masked_fill(ids == processor.marker_token_id, 9)}
+
+
+def num_bytes(*models: Any) -> int:
+    """Of all weights, each piece of memory once."""
+    tensors = [tensor for model in models for tensor in (*model.parameters(), *model.buffers())]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+@torch.no_grad()
+def assert_like_separate(shared, policy, prm, processor) -> None:
+    """Turn about, each role gives what a model of its own gives."""
+    solution, text = rows_of(processor)
+    scores, logits = prm(**solution).step_scores()[0], policy(**text).logits
+    for role in "policy", "prm", "prm", "policy", "policy", "prm":
+        if role == "policy":
+            torch.testing.assert_close(shared.policy(**text).logits, logits, atol=1e-6, rtol=0)
+        else:
+            torch.testing.assert_close(shared.prm(**solution).step_scores()[0], scores, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_role_gives_what_a_model_of_its_own_gives(trained, kind, tmp_path):
+    one = trained(kind)
+    policy, prm = one.policy(), one.separate_prm()
+    shared = share_base(one.policy(), one.adapter, one.processor)
+    assert_like_separate(shared, policy, prm, one.processor)
+    unadapted = MMPRMModel.from_policy(one.policy_dir, one.processor)
+    solution, _ = rows_of(one.processor)
     with torch.no_grad():
-        logits = policy(**inputs).logits
-        scores = prm(**scored).step_scores()[0]
-        base_scores = MMPRMModel.from_pretrained(folder / "base")(**scored).step_scores()[0]
-        shared = share_base(policy, folder / "bare", processor)
-        for _ in range(2):
-            torch.testing.assert_close(policy(**inputs).logits, logits, atol=1e-5, rtol=0)
-            torch.testing.assert_close(shared.prm(**scored).step_scores()[0], scores, atol=1e-6, rtol=0)
-    assert (scores - base_scores).abs().max() > 0.01, "the adapter must matter for this test to say anything"
+        moved = (unadapted(**solution).step_scores()[0] - prm(**solution).step_scores()[0]).abs().max()
+    assert moved > 0.01, "the adapter changes nothing"
+    shared.save_policy(tmp_path)
+    saved = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert saved.config.text_config.vocab_size == policy.config.text_config.vocab_size
+    weights = saved.state_dict()
+    assert weights.keys() == policy.state_dict().keys()
+    for name, tensor in policy.state_dict().items():
+        assert torch.equal(weights[name], tensor), name
 
 
-def test_the_base_is_held_once(world):
-    one = pipeline(TASK, model=str(POLICY_PATH), prm=str(world[0] / "bare"))
-
-    def num_bytes(*models):
-        return sum({p.data_ptr(): p.nbytes for model in models for p in model.parameters()}.values())
-
-    policy, both = num_bytes(AutoModelForImageTextToText.from_pretrained(POLICY_PATH)), num_bytes(one.model, one.prm)
-    separate = policy + num_bytes(MMPRMModel.from_pretrained(world[0] / "named"))
-    assert both < 1.1 * policy and both < 0.56 * separate
-    assert not any(p.requires_grad for name, p in one.prm.named_parameters() if "lora" in name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_those_of_one_model(trained, kind):
+    one = trained(kind)
+    shared = share_base(one.policy(), one.adapter, one.processor)
+    together, policy, prm = num_bytes(shared.policy, shared.prm), num_bytes(one.policy()), num_bytes(one.separate_prm())
+    assert together < 0.6 * (policy + prm)
+    head = 0 if "tied" in kind else policy - num_bytes(one.policy().model)
+    assert together <= prm + head, "a part of the base is there twice"
 
 
-def test_another_base_is_not_shared_and_a_whole_prm_has_none(world, tmp_path):
-    folder, _, processor = world
-    other = MMPRMModel.from_pretrained(folder / "base")
+@pytest.mark.parametrize("head_type", ["sigmoid", "mlp"])
+def test_a_head_of_another_type_comes_with_the_adapter(trained, head_type, tmp_path):
+    one = train(trained("added").policy_dir, tmp_path / "adapter", head_type)
+    shared = share_base(one.policy(), one.adapter, one.processor)
+    assert shared.prm.config.head_type == head_type
+    assert_like_separate(shared, one.policy(), one.separate_prm(head_type), one.processor)
+
+
+@pytest.mark.parametrize(("kind", "with_row"), [("added", True), ("spare tied", True), ("spare tied", False)])
+def test_an_adapter_on_a_prm_with_the_policys_weights_is_shared(trained, kind, with_row, tmp_path):
+    """The PRM's own head and marker row may differ."""
+    one = trained(kind)
+    prm = MMPRMModel.from_policy(one.policy_dir, one.processor)
     with torch.no_grad():
-        next(other.vlm.parameters()).add_(0.01)
-    other.save_pretrained(tmp_path / "other")
-    processor.save_pretrained(tmp_path / "other")
-    adapter = write_adapter(MMPRMModel.from_pretrained(tmp_path / "other"), processor, tmp_path / "adapter")
-    one = pipeline(TASK, model=str(POLICY_PATH), prm=adapter)
-    assert one.shared is None
-    alone = MMPRMModel.from_pretrained(adapter)
-    inputs = processor(images=NANO.figure(), text=NANO.question, steps=["A=1"])
+        prm.get_input_embeddings().weight[prm.config.marker_token_id] += 0.3
+        prm.score.weight.add_(0.2)
+    prm.save_pretrained(tmp_path / "prm")
+    base = MMPRMModel.from_pretrained(tmp_path / "prm")
+    adapter = save_adapter(tmp_path / "adapter", base, one.processor, with_row=with_row)
+    assert adapter_config(adapter)["base_model_name_or_path"] == str(tmp_path / "prm")
+    shared = share_base(one.policy(), adapter, one.processor)
+    separate = MMPRMModel.from_pretrained(adapter)
+    assert_like_separate(shared, one.policy(), separate, one.processor)
+    assert num_bytes(shared.policy, shared.prm) < 0.6 * (num_bytes(one.policy()) + num_bytes(separate))
+    shared.save_adapter(tmp_path / "saved")
+    named = adapter_config(tmp_path / "saved")["base_model_name_or_path"]
+    assert named == (None if with_row else str(tmp_path / "prm")), "what the adapter lacks, its own base has"
+
+
+def test_an_adapter_on_another_model_is_loaded_by_itself(trained, tmp_path):
+    one = trained("added")
+    prm = MMPRMModel.from_policy(one.policy_dir, one.processor)
     with torch.no_grad():
-        torch.testing.assert_close(
-            one.prm(**inputs).step_scores()[0], alone(**inputs).step_scores()[0], atol=1e-6, rtol=0
-        )
-    policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
+        prm.vlm.language_model.layers[0].mlp.up_proj.weight[0, 0] += 1e-3
+    prm.save_pretrained(tmp_path / "prm")
+    adapter = save_adapter(tmp_path / "adapter", MMPRMModel.from_pretrained(tmp_path / "prm"), one.processor)
+    policy = one.policy()
+    assert share_base(policy, adapter, one.processor) is None
+    assert not any("lora" in name for name in policy.state_dict()), "the policy was touched"
+    rerank = pipeline(TASK, model=one.policy_dir, prm=adapter)
+    assert rerank.shared is None
+    solution, _ = rows_of(one.processor)
+    with torch.no_grad():
+        scores = rerank.prm(**solution).step_scores()[0]
+        expected = MMPRMModel.from_pretrained(adapter)(**solution).step_scores()[0]
+    torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_no_adapter_of_a_prm_is_refused(trained, tmp_path):
+    one = trained("added")
     with pytest.raises(ValueError, match="holds no adapter_config.json"):
-        share_base(policy, folder / "base", processor)
+        share_base(one.policy(), one.policy_dir, one.processor)
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": one.policy_dir})
+    )
+    one.processor.save_pretrained(tmp_path)
+    assert share_base(one.policy(), tmp_path, one.processor) is None
+    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llava'"):
+        pipeline(TASK, model=one.policy_dir, prm=str(tmp_path))
 
 
-def test_a_marker_that_the_policy_did_not_know_stays_out_of_it(tiny_policy_dir, tmp_path, figures):
-    """The tiny policy's vocabulary has no marker: the shared base gets a row, the policy's outputs and files do not."""
-    processor = MMPRMProcessor.from_policy(tiny_policy_dir)
-    prm = MMPRMModel.from_policy(tiny_policy_dir, processor)
-    adapter = write_adapter(prm, processor, tmp_path / "adapter")
-    call = {"images": figures[0], "text": "What is A?", "num_candidates": 2, "max_new_tokens": 6}
-    call["return_candidates"] = True
-    one = pipeline(TASK, model=tiny_policy_dir, prm=adapter)
-    assert one.shared is not None
-    two = pipeline(TASK, model=tiny_policy_dir, prm=prm, prm_processor=processor)
-    assert_same_output(one(**call), two(**call))
-    one.save_pretrained(tmp_path / "saved")
-    before = AutoModelForImageTextToText.from_pretrained(tiny_policy_dir).state_dict()
-    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "saved").state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    again = pipeline(TASK, model=str(tmp_path / "saved"))
+# --- The pipeline, with a policy whose text is no noise --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory) -> Trained:
+    return train(str(POLICY_PATH), tmp_path_factory.mktemp("nano_shared") / "adapter")
+
+
+def solve(rerank, **options):
+    """All about the candidates of one problem, but for the times."""
+    problem = make_problem("triangle_angle", 1)
+    settings = {"num_candidates": 4, "max_new_tokens": 96, "return_candidates": True, **options}
+    output = rerank(images=problem.figure(), text=problem.question, **settings)
+    scores = [score for row in output["candidates"] for score in row.pop("step_scores") or ()]
+    rows = [{name: row[name] for name in ("text", "answer", "complete", "num_tokens")} for row in output["candidates"]]
+    return (rows, output["num_tokens"], output["chosen"]), scores
+
+
+def test_the_pipeline_shares_saves_and_loads_again(nano, tmp_path):
+    shared = pipeline(TASK, model=nano.policy_dir, prm=nano.adapter)
+    separate = pipeline(TASK, model=nano.policy_dir, prm=nano.separate_prm(), prm_processor=nano.processor)
+    assert shared.shared is not None and separate.shared is None
+    assert num_bytes(shared.model, shared.prm) < 0.6 * num_bytes(separate.model, separate.prm)
+    for strategy in ("best_of_n", "beam_search"):
+        found, scores = solve(shared, strategy=strategy)
+        expected, expected_scores = solve(separate, strategy=strategy)
+        assert found == expected
+        assert scores == pytest.approx(expected_scores, abs=1e-6) and len(scores) >= 8
+    shared.save_pretrained(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "prm").glob("*.safetensors")) == ["adapter_model.safetensors"]
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    again = pipeline(TASK, model=str(moved))
     assert again.shared is not None
-    inputs = processor(images=figures[0], text="What is A?", steps=["A=1"])
-    with torch.no_grad():
-        expected = two.prm(**inputs).step_scores()[0]
-        torch.testing.assert_close(again.prm(**inputs).step_scores()[0], expected, atol=1e-6, rtol=0)
-
-
-def test_saved_and_loaded_it_is_shared_again(world, two_models, tmp_path):
-    one = pipeline(TASK, model=str(POLICY_PATH), prm=str(world[0] / "bare"), num_candidates=3)
-    one.save_pretrained(tmp_path)
-    assert not list((tmp_path / "prm").glob("model*.safetensors")), "the base is saved once, too"
-    assert json.loads((tmp_path / "prm" / "adapter_config.json").read_text())["base_model_name_or_path"] is None
-    again = pipeline(TASK, model=str(tmp_path))
-    assert again.shared is not None
-    assert_same_output(again(**CALL), two_models(**CALL))
-    assert len(again(**{**CALL, "num_candidates": 2})["candidates"]) == 2
-    call = {name: value for name, value in CALL.items() if name != "num_candidates"}
-    assert len(again(**call)["candidates"]) == 3, "options are saved"
+    found, scores = solve(again, strategy="beam_search")
+    assert found == expected
+    assert scores == pytest.approx(expected_scores, abs=1e-6)
+    original = AutoModelForImageTextToText.from_pretrained(nano.policy_dir).state_dict()
+    saved = AutoModelForImageTextToText.from_pretrained(moved).state_dict()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
+    assert AutoProcessor.from_pretrained(moved).tokenizer.get_vocab() == shared.processor.tokenizer.get_vocab()
