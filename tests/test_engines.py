@@ -109,6 +109,37 @@ def test_finish_reason_and_token_count(tiny_policy, tiny_processor, problems):
             assert rollout.num_tokens == 20
 
 
+@pytest.mark.parametrize(
+    ("written", "stop_strings", "reason", "complete"),
+    [
+        ("<step>ab</step><answer>1</answer></s>", (), "stop", True),
+        ("<step>a<image>b</step><answer>1</answer></s>", (), "control_token", False),
+        ("<step>ab</step><answer>1</answer><|user|></s>", (), "control_token", False),
+        ("<step>a<image>b", (), "control_token", False),
+        ("<step>ab", (), "length", False),
+        ("<step>ab</step>", ("</step>",), "stop", False),
+        ("<step>a<image>b</step>", ("</step>",), "control_token", False),
+    ],
+)
+def test_a_rollout_with_a_control_token_is_not_complete_and_says_why(
+    tiny_policy, tiny_processor, problems, monkeypatch, written, stop_strings, reason, complete
+):
+    ids = tiny_processor.tokenizer(written, add_special_tokens=False)["input_ids"]
+    drawn = iter(ids)
+    monkeypatch.setattr(
+        "mmprm_hf.engines.decoding.draw", lambda logits, draws, sampling: torch.tensor([[next(drawn)] * 2])
+    )
+    sampling = SamplingConfig(max_new_tokens=len(ids), stop_strings=stop_strings)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=sampling)
+    (rollouts,) = run(engine, [RolloutRequest(problems[0], (), 2)])
+    text = written.removesuffix("</s>")
+    for stop in stop_strings:
+        text = text.removesuffix(stop)
+    for rollout in rollouts:
+        assert (rollout.finish_reason, rollout.complete, rollout.num_tokens) == (reason, complete, len(ids))
+        assert rollout.text == text, "what was drawn stands in the text, control tokens too"
+
+
 def test_draw_follows_the_distribution():
     probs = torch.tensor([0.5, 0.0, 0.3, 0.2])
     logits = probs.log().expand(1, 1000, -1)

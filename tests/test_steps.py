@@ -8,6 +8,7 @@ from mmprm_hf.steps import (
     DEFAULT_STEP_FORMAT,
     ParsedResponse,
     StepFormat,
+    parse_open_step,
     parse_response,
     render_prefix,
     render_solution,
@@ -73,6 +74,43 @@ def test_only_a_stopped_response_is_complete(finish_reason):
 def test_a_continuation_may_hold_the_answer_alone():
     assert not parse_response("<answer>7</answer>").complete
     assert parse_response("<answer>7</answer>", has_prefix=True) == ParsedResponse((), "7", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("<step>A=47", "A=47"),
+        ("<step> A=47\n", " A=47\n"),
+        ("\n <step>a < b > c", "a < b > c"),
+        ("<step>ends like <st", "ends like <st"),
+        ("", None),
+        ("A=47", None),
+        ("<step>", None),
+        ("<step> \n", None),
+        ("so: <step>A=47", None),
+        ("<step>A=47</step>", None),
+        ("<step>A=47</step><step>B=58", None),
+        ("<step>A=<step>47", None),
+        ("<step>A=47<answer>75", None),
+        ("<answer>75</answer>", None),
+        ("</step><step>A=47", None),
+        ("</answer><step>A=47", None),
+    ],
+)
+def test_an_open_step_is_one_step_and_nothing_else(text, step):
+    assert parse_open_step(text) == step
+    other = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    for tag, other_tag in zip(DEFAULT_STEP_FORMAT.tags, other.tags, strict=True):
+        text = text.replace(tag, other_tag)
+    assert parse_open_step(text, other) == step
+
+
+def test_an_open_step_is_what_the_closing_tag_ends():
+    """Engines stop there: with the tag it is the step that `parse_response` reads, and a prefix can show it again."""
+    for text in ("<step>A=47", " <step>\nx"):
+        step = parse_open_step(text)
+        assert parse_response(text + "</step>").steps == (step,)
+        assert render_prefix((step,)) == text.strip(" ") + "</step>"
 
 
 def test_render_prefix_of_no_steps_is_empty():
