@@ -9,6 +9,7 @@ from backbones import enable_torchvision
 
 enable_torchvision(os.environ.get("MMPRM_EXTRAS"))  # before transformers is imported
 
+import mmprm_hf  # noqa: F401  # isort: skip (first, as users do: `from transformers import pipeline` is then ours)
 import pytest
 import torch
 from PIL import Image

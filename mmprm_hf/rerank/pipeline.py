@@ -58,6 +58,9 @@ class GenerateAndRerankPipeline(Pipeline):
     Raises:
         ValueError: if no PRM is given or the checkpoint is none.
 
+    Import this package before ``from transformers import pipeline``: the function as it was before knows the task, but
+    takes a server's address for a hub id, and asks saved folders for ``trust_remote_code=True``.
+
     Example:
         >>> from transformers import pipeline  # doctest: +SKIP
         >>> rerank = pipeline("generate-and-rerank", model="path/to/policy", prm="path/to/prm")  # doctest: +SKIP
