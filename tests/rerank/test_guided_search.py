@@ -294,5 +294,6 @@ def test_solutions_depend_on_seed_and_problem_and_not_on_the_company(strategy):
         (alone,), _, _ = run(at_random, hashed_score, plan, [problem], max_steps=5)
         assert solutions == alone
     assert max(len({request.problem.id for request in requests}) for requests in engine.rounds) == 3, "in one call"
+    assert len({request.seed for request in engine.rounds[0]}) == 3 * plan.num_groups
     (other,), _, _ = run(at_random, hashed_score, plan, problems[:1], max_steps=5, seed=1)
     assert len({tuple(c.text for c in found.candidates) for found in (*together, other)}) == 4

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, pipeline
 
-from mmprm_hf.models import MMPRMModel
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.saving import custom_pipelines, saved_options, saved_prm
@@ -88,8 +88,7 @@ def test_another_prm_can_be_given_to_a_saved_folder(saved, tmp_path):
     with torch.no_grad():
         prm.score.weight.mul_(0.5)
     prm.save_pretrained(tmp_path)
-    saved_processor = pipeline(TASK, model=str(folder)).scorer.processor
-    saved_processor.save_pretrained(tmp_path)
+    MMPRMProcessor.from_pretrained(PRM_PATH).save_pretrained(tmp_path)
     found = pipeline(TASK, model=str(folder), prm=str(tmp_path))
     assert torch.equal(found.prm.score.weight, prm.score.weight)
 

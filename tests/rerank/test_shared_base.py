@@ -232,11 +232,10 @@ def test_the_pipeline_shares_saves_and_loads_again(nano, tmp_path):
     separate = pipeline(TASK, model=nano.policy_dir, prm=nano.separate_prm(), prm_processor=nano.processor)
     assert shared.shared is not None and separate.shared is None
     assert num_bytes(shared.model, shared.prm) < 0.6 * num_bytes(separate.model, separate.prm)
-    for strategy in ("best_of_n", "beam_search"):
-        found, scores = solve(shared, strategy=strategy)
-        expected, expected_scores = solve(separate, strategy=strategy)
-        assert found == expected
-        assert scores == pytest.approx(expected_scores, abs=1e-6) and len(scores) >= 8
+    found, scores = solve(shared, strategy="beam_search")
+    expected, expected_scores = solve(separate, strategy="beam_search")
+    assert found == expected
+    assert scores == pytest.approx(expected_scores, abs=1e-6) and len(scores) >= 8
     shared.save_pretrained(tmp_path)
     assert sorted(path.name for path in (tmp_path / "prm").glob("*.safetensors")) == ["adapter_model.safetensors"]
     moved = tmp_path.rename(tmp_path.with_name("moved"))

@@ -19,7 +19,7 @@ from mmprm_hf.scoring import PRMScorer
 from mmprm_hf.selection import aggregate
 
 PROBLEMS = [make_problem(family, 1).to_problem() for family in ("rectangle", "triangle_angle")]
-SAMPLING = SamplingConfig(max_new_tokens=96)
+SAMPLING = SamplingConfig(max_new_tokens=64)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_every_strategy_solves_and_the_winner_is_the_selected_one(engines, score
 
 @pytest.mark.parametrize("strategy", ["weighted_vote", "beam_annealing"])
 def test_results_do_not_depend_on_the_problems_per_call(engines, scorer, strategy):
-    config = RerankConfig(strategy=strategy, num_candidates=3)
+    config = RerankConfig(strategy=strategy, num_candidates=2)
     together = solve(PROBLEMS, engines, scorer, config, SAMPLING)
     one_by_one = solve(PROBLEMS, engines, scorer, config, SAMPLING, problems_per_call=1)
     assert results(one_by_one) == results(together)
@@ -121,7 +121,7 @@ def test_the_seed_and_the_stop_strings_of_the_caller_are_kept(engines, scorer):
     assert found.chosen is None, "no answer is ever closed"
     assert {candidate.complete for candidate in found.candidates} == {False}
     first, again, other = (
-        results(solve(PROBLEMS[:1], engines, scorer, RerankConfig(num_candidates=3, seed=seed), SAMPLING))
+        results(solve(PROBLEMS[:1], engines, scorer, RerankConfig(num_candidates=2, seed=seed), SAMPLING))
         for seed in (0, 0, 1)
     )
     assert first == again != other
