@@ -51,6 +51,10 @@ def _checked(key: str, value: Any, parameter: Any) -> Any:
     several = getattr(parameter, "multiple", False) or parameter.nargs == -1
     if isinstance(value, dict) or (isinstance(value, list) and not several):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
+    if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
+        raise typer.BadParameter(
+            f"{key} is {value} in the configuration; the flag takes a value. Quote it if it is one."
+        )
     if several:
         return [str(one) for one in value] if isinstance(value, list) else [str(value)]
     return value if isinstance(value, bool) else str(value)

@@ -97,6 +97,9 @@ BAD_CONFIGS = [
     ("rerank", "- a list", "a configuration is a mapping"),
     ("rerank", "strategy: [a, b]", "strategy is a list in the configuration; the flag takes one value"),
     ("rerank", "num_candidates: {a: 1}", "num_candidates is a dict"),
+    ("rerank", "num_candidates: true", "num_candidates is True in the configuration; the flag takes a value"),
+    ("rerank", "json: perhaps", "Invalid value"),
+    ("rerank", "seed: 1.5", "Invalid value"),
     ("rerank", "num_candidates: many", "Invalid value"),
     ("rerank", "a: [", "is no readable YAML"),
 ]
