@@ -45,13 +45,9 @@ class SharedBase:
         marker_row: torch.Tensor | None,
         adapter: str | os.PathLike,
     ) -> None:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-        from peft.utils.other import AuxiliaryTrainingWrapper
-
         self.policy, self.prm, self._adapter = policy, prm, adapter
         self._num_embeddings, self._marker_row = num_embeddings, marker_row  # what the policy had
-        wrapped = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-        self._adapted = [module for module in backbone_of(policy).modules() if isinstance(module, wrapped)]
+        self._adapted = _adapter_layers(policy)
         self._is_prm_turn = True
         policy.register_forward_pre_hook(lambda *_: self._take_turn(False))
         prm.register_forward_pre_hook(lambda *_: self._take_turn(True))
@@ -101,17 +97,24 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
         processor: The PRM's processor.
 
     Returns:
-        None if the adapter's base is another one than the policy: it is the policy if the adapter names none
+        None if the policy carries an adapter already, or the adapter's base is another one than the policy: it is the policy if the adapter names none
         (`PRMTrainer` started from a policy), or a PRM whose backbone equals the policy's number by number, but for the
         marker's row (it is loaded for that, and let go).
 
     Raises:
-        ValueError: if `adapter` holds no adapter.
+        ValueError: if `adapter` holds no adapter, or names no base and the policy carries an adapter already.
     """
     config = adapter_config(adapter)
     if config is None:
         raise ValueError(f"{str(adapter)!r} holds no adapter_config.json. Only an adapter can share the policy's base.")
     base = config.get("base_model_name_or_path") or None
+    if _adapter_layers(policy):
+        if base is not None:
+            return None
+        raise ValueError(
+            "The policy carries an adapter already, such as that of another pipeline, and cannot be shared once more. "
+            "Load the policy again: give its path instead of the model."
+        )
     text_config, marker = policy.config.get_text_config(), processor.marker_token_id
     rows, vocab_size = policy.get_input_embeddings().weight, text_config.vocab_size
     num_embeddings = len(rows)
@@ -133,6 +136,15 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     if is_tied:
         _keep_output_rows(policy, num_embeddings, marker, marker_row, _has_row(config, marker))
     return SharedBase(policy, prm.eval(), num_embeddings, marker_row, adapter)
+
+
+def _adapter_layers(policy: PreTrainedModel) -> list[nn.Module]:
+    """What peft has put into a policy's backbone."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    wrapped = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    return [module for module in backbone_of(policy).modules() if isinstance(module, wrapped)]
 
 
 def _has_row(config: dict[str, Any], row: int) -> bool:

@@ -248,3 +248,13 @@ def test_the_pipeline_shares_saves_and_loads_again(nano, tmp_path):
     saved = AutoModelForImageTextToText.from_pretrained(moved).state_dict()
     assert all(torch.equal(saved[name], tensor) for name, tensor in original.items())
     assert AutoProcessor.from_pretrained(moved).tokenizer.get_vocab() == shared.processor.tokenizer.get_vocab()
+
+
+def test_a_policy_is_shared_once(nano):
+    """A second pipeline would put its adapter into the first one's."""
+    policy, processor = nano.policy(), AutoProcessor.from_pretrained(nano.policy_dir)
+    first = pipeline(TASK, model=policy, processor=processor, prm=nano.adapter)
+    found = solve(first)
+    with pytest.raises(ValueError, match="The policy carries an adapter already.*give its path instead"):
+        pipeline(TASK, model=policy, processor=processor, prm=nano.adapter)
+    assert solve(first) == found
