@@ -97,9 +97,9 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
         processor: The PRM's processor.
 
     Returns:
-        None if the policy carries an adapter already, or the adapter's base is another one than the policy: it is the policy if the adapter names none
-        (`PRMTrainer` started from a policy), or a PRM whose backbone equals the policy's number by number, but for the
-        marker's row (it is loaded for that, and let go).
+        None if the policy carries an adapter already, or the adapter's base is another one than the policy: it is the
+        policy if the adapter names none (`PRMTrainer` started from a policy), or a PRM whose backbone equals the
+        policy's number by number, but for the marker's row (it is loaded for that, and let go).
 
     Raises:
         ValueError: if `adapter` holds no adapter, or names no base and the policy carries an adapter already.
