@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mmprm_hf import stages
+from mmprm_hf import PRMConfig, stages
 from mmprm_hf.data import SearchTree
 from mmprm_hf.engines import ProblemInputError, SamplingConfig
 from mmprm_hf.engines.images import load_problem_image
@@ -20,6 +20,7 @@ from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.stages import read_config
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,17 @@ def test_figures_of_a_dataset_keep_their_bytes(tmp_path):
     assert first.images[0]["bytes"] == figure.read_bytes()
     with pytest.raises(ProblemInputError, match="'b': its figure cannot be used: Image 'given as bytes' cannot be"):
         load_problem_image(second.id, second.images[0])
+
+
+def test_numbers_of_a_yaml_file_are_numbers(tmp_path):
+    """PyYAML reads 1e-4 as a text."""
+    path = tmp_path / "options.yaml"
+    path.write_text("learning_rate: 1e-4\nweight_decay: -2.5E+3\noutput_dir: 1e\nmax_steps: 12\n")
+    (options,) = read_config(path, PRMConfig)
+    assert options == {"learning_rate": 1e-4, "weight_decay": -2500.0, "output_dir": "1e", "max_steps": 12}
+    path.write_text("max_steps: many\n")
+    with pytest.raises(ValueError, match="Found max_steps='many' in the configuration. It is a number, such as -1"):
+        read_config(path, PRMConfig)
+    path.write_text("bf16: 'yes'\n")
+    with pytest.raises(ValueError, match="Found bf16='yes' in the configuration. It is yes or no"):
+        read_config(path, PRMConfig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,15 @@ class UnknownOptionError(ValueError):
         return f"Unknown option {self.key!r}{self.source}: {hint}"
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, but 1e-4 is a number, as in YAML 1.2: in YAML 1.1 it is a text without a point."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Options of a YAML file.
 
@@ -67,7 +77,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ValueError: if it cannot be read, or holds something else than a mapping.
     """
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        options = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable YAML: {error}. Correct it, or give the options as flags.") from error
     if not isinstance(options, Mapping):
@@ -80,6 +90,7 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
 
     Raises:
         UnknownOptionError: for a key that none of them knows.
+        ValueError: for a text where the default is a number or a switch.
     """
     options = config if isinstance(config, Mapping) else {} if config is None else read_yaml(config)
     names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
@@ -88,4 +99,9 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
         if not any(key in fields for fields in names):
             source = "" if isinstance(config, Mapping) else f" in {config}"
             raise UnknownOptionError(key, everything, source)
+    defaults = {field.name: field.default for cls in known for field in dataclasses.fields(cls)}
+    for key, value in options.items():
+        if isinstance(value, str) and isinstance(defaults[key], (bool, int, float)):
+            kind = "yes or no" if isinstance(defaults[key], bool) else "a number"
+            raise ValueError(f"Found {key}={value!r} in the configuration. It is {kind}, such as {defaults[key]!r}.")
     return [{key: value for key, value in options.items() if key in fields} for fields in names]
