@@ -155,16 +155,17 @@ def build_app(policy: str | Path | None = None, prm: str | Path | None = None) -
     """The page, ready to be launched.
 
     Args:
-        policy, prm: Paths or hub ids; None takes the shipped nano models.
+        policy, prm: Paths or hub ids; None takes the shipped nano models, or the PRM saved with the policy.
 
     Raises:
         ImportError: if Gradio is not installed.
         ValueError: if a checkpoint is none.
     """
     gr = _gradio()
-    policy, prm = str(policy or POLICY_PATH), str(prm or PRM_PATH)
-    rerank = pipeline("generate-and-rerank", model=policy, prm=prm)
-    callbacks = Callbacks(rerank, policy == str(POLICY_PATH), prm == str(PRM_PATH))
+    prm = PRM_PATH if policy is None and prm is None else prm  # another policy brings its own, or has none
+    policy = str(policy or POLICY_PATH)
+    rerank = pipeline("generate-and-rerank", model=policy, prm=None if prm is None else str(prm))
+    callbacks = Callbacks(rerank, policy == str(POLICY_PATH), str(prm) == str(PRM_PATH))
     first = callbacks.example(0) if callbacks.is_shipped_prm else (None, "", "", 0)
     with gr.Blocks(title="mmprm", analytics_enabled=False) as page:
         gr.Markdown(_INTRODUCTION)

@@ -72,11 +72,13 @@ def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path)
     config = tmp_path / "prm.yaml"
     options = {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
     config.write_text(yaml.safe_dump({**options, "save_strategy": "no", "disable_tqdm": True}))
-    for folder in (output / "paths", output):  # the rows alone, or the dataset whose default config they are
-        metrics = stages.train(str(POLICY_PATH), folder, tmp_path / "prm", config=config, eval_share=0.0)
-        resolved = json.loads((tmp_path / "prm" / "train_config.json").read_text())
+    for name, folder in (("rows", output / "paths"), ("dataset", output)):  # whose default config the rows are
+        metrics = stages.train(str(POLICY_PATH), folder, tmp_path / name, config=config, eval_share=0.0)
+        resolved = json.loads((tmp_path / name / "train_config.json").read_text())
         found = {"train": resolved["num_train_rows"], "validation": resolved["num_eval_rows"]}
         assert found == statistics["num_rows_by_split"] and metrics["eval_num_steps"] > 0
+    with pytest.raises(ValueError, match=r"holds a finished run with other settings \(data\)"):
+        stages.train(str(POLICY_PATH), output, tmp_path / "rows", config=config, eval_share=0.0)
 
 
 def test_a_prm_trains_on_them_and_moves(labels, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,7 +42,7 @@ def card(
 def push(
     folder: Annotated[Path, typer.Argument(help="What to upload.")],
     repo_id: Annotated[str, typer.Argument(help="owner/name.")],
-    kind: Annotated[str, typer.Option(help="What the repository is: model, dataset or space.")],
+    kind: Annotated[Literal["model", "dataset", "space"], typer.Option(help="What the repository is.")],
     revision: Annotated[str | None, typer.Option(help="Branch, made if it is not there. Default: main.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the files; send nothing.")] = False,

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -118,8 +118,7 @@ ConfigOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed.")]
 CandidatesOption = Annotated[int, typer.Option(help="Candidates per problem.")]
-AggregationOption = Annotated[
-    str,
-    typer.Option(help="Step scores to one number: min, last, product, mean, max, sum_logprob, sum_logit, mean_odds."),
-]
+Strategy = Literal["best_of_n", "majority_vote", "weighted_vote", "beam_search", "dvts", "beam_annealing"]
+Aggregation = Literal["min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds"]
+AggregationOption = Annotated[Aggregation, typer.Option(help="Step scores to one number.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

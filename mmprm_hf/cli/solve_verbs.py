@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import (
+    Aggregation,
     AggregationOption,
     CandidatesOption,
     ConfigOption,
@@ -20,6 +21,7 @@ from .options import (
     PRMOption,
     SeedOption,
     ServedPolicyOption,
+    Strategy,
     nothing_left,
     quiet,
     show,
@@ -74,25 +76,30 @@ def rerank(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="With --data: folder to write.")] = None,
     split: Annotated[str, typer.Option(help="Of a dataset.")] = "test",
-    num_problems: Annotated[int | None, typer.Option(help="With --data: the first so many. Default: all.")] = None,
-    strategy: Annotated[
-        str, typer.Option(help="best_of_n, majority_vote, weighted_vote, beam_search, dvts or beam_annealing.")
-    ] = "best_of_n",
-    num_candidates: CandidatesOption = 16,
-    aggregation: AggregationOption = "min",
+    num_problems: Annotated[
+        int | None, typer.Option(min=1, help="With --data: the first so many. Default: all.")
+    ] = None,
+    strategy: Annotated[Strategy | None, typer.Option(help="Default: best_of_n, or as saved with the policy.")] = None,
+    num_candidates: Annotated[int | None, typer.Option(min=1, help="Default: 16, or as saved.")] = None,
+    aggregation: Annotated[
+        Aggregation | None, typer.Option(help="Step scores to one number. Default: min, or as saved.")
+    ] = None,
     beam_width: Annotated[int | None, typer.Option(help="Searches: continuations of a kept prefix.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Searches: the most steps of a solution.")] = None,
-    temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling. Default: 1.0, or as saved.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Of sampling. Default: 1.0, or as saved.")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Most tokens of a solution. Default: the policy's own limit, else 1024.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="With --data: problems solved together.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="With --data: problems solved together.")] = 8,
     policy: ServedPolicyOption = None,
-    prm: PRMOption = None,
+    prm: Annotated[
+        str | None,
+        typer.Option(help="PRM: path or hub id. Default: the one saved with the policy; the shipped nano PRM for its."),
+    ] = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
-    seed: SeedOption = 0,
+    seed: Annotated[int | None, typer.Option(help="Default: 0, or as saved.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,6 +113,10 @@ def rerank(
         raise typer.BadParameter("give either --question (one problem) or --data (many).")
     if data is not None and output is None:
         raise typer.BadParameter("--data needs --output, the folder to write.")
+    if data is not None and image:
+        raise typer.BadParameter("--image belongs to --question; the problems of --data bring their figures.")
+    if question is not None and (output is not None or num_problems is not None):
+        raise typer.BadParameter("--output and --num-problems belong to --data.")
     from .. import stages
 
     options = {

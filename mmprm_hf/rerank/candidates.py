@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ..answers import group_answers
 from ..data import Candidate, Problem, Rollout, content_hash
 from ..engines import RolloutEngine, RolloutRequest
+from ..files import RunStoppedError
 from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
 
 SELECTIONS: tuple[str, ...] = ("best_of_n", "majority_vote", "weighted_vote")
@@ -106,6 +107,16 @@ def with_scores(candidates: Sequence[Candidate], aggregation: str) -> list[Candi
     ]
 
 
+def check_step_scores(step_scores: Iterable[Sequence[float]]) -> None:
+    """Stops at scores that are none: they are the PRM's fault, whatever problem it was shown.
+
+    Raises:
+        RunStoppedError: for a NaN.
+    """
+    if any(math.isnan(score) for scores in step_scores for score in scores):
+        raise RunStoppedError("The PRM gives NaN as a step score. Check its weights, or load it in float32.")
+
+
 def check_strategy(strategy: str) -> None:
     """Refuses an unknown strategy.
 
@@ -140,12 +151,14 @@ def select(candidates: Sequence[Candidate], strategy: str, aggregation: str) -> 
     check_strategy(strategy)
     if not candidates:
         raise ValueError("Found 0 candidates. Selection needs at least one; check num_candidates.")
-    if not any(candidate.complete and candidate.steps for candidate in candidates):
+    eligible = [index for index, candidate in enumerate(candidates) if candidate.complete and candidate.steps]
+    if not eligible:
         return None
     scores = [-math.inf if candidate.score is None else candidate.score for candidate in candidates]
     if strategy == "best_of_n" or strategy in GUIDED_SEARCHES:
         means = [sum(c.step_scores) / len(c.step_scores) if c.step_scores else 0.0 for c in candidates]
-        return best_of_n(scores, tie_breakers=means)
+        best = best_of_n([scores[index] for index in eligible], tie_breakers=[means[index] for index in eligible])
+        return eligible[best]
     groups = group_answers([candidate.answer if candidate.complete else None for candidate in candidates])
     if strategy == "majority_vote":
         return majority_vote(groups)

@@ -20,7 +20,7 @@ from ..engines import RolloutEngine, RolloutRequest
 from ..scoring import PRMScorer, ScoringSession
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_open_step, render_prefix
-from .candidates import run_async
+from .candidates import check_step_scores, run_async
 
 Steps = tuple[str, ...]
 
@@ -233,7 +233,9 @@ class _Search:
                 self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
         known = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))
         wanted = [steps for steps in known if steps not in self.scores and scorer.can_score(steps)]
-        self.scores.update(zip(wanted, self.session.score(wanted), strict=True))
+        scored = self.session.score(wanted)
+        check_step_scores(scored)
+        self.scores.update(zip(wanted, scored, strict=True))
         for group in self.groups:
             if not group.kept:
                 continue

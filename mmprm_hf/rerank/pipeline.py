@@ -129,8 +129,9 @@ class GenerateAndRerankPipeline(Pipeline):
                 hint = f"Did you mean {' or '.join(map(repr, matches))}? " if matches else ""
                 raise ValueError(f"Unknown option {name!r} of {TASK}. {hint}It takes {', '.join(OPTIONS)}.")
         # Made once here, so that a wrong value fails before any work is done.
-        RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
-        self._sampling(options)
+        known = {**getattr(self, "options", {}), **options}
+        RerankConfig(**{name: known[name] for name in _SOLVING if name in known})
+        self._sampling(known)
         if options.get("on_error", "raise") not in ("raise", "return"):
             raise ValueError(f"Found on_error={options['on_error']!r}; it is 'raise' or 'return'.")
         forward = {name: options[name] for name in (*_SOLVING, *_SAMPLING, "on_error") if name in options}
@@ -198,7 +199,10 @@ class GenerateAndRerankPipeline(Pipeline):
         if "max_new_tokens" not in given:
             generation_config = getattr(self.model, "generation_config", None)
             given["max_new_tokens"] = getattr(generation_config, "max_new_tokens", None) or DEFAULT_MAX_NEW_TOKENS
-        return SamplingConfig(**given)
+        try:
+            return SamplingConfig(**given)
+        except TypeError as error:
+            raise ValueError(f"Found {given} as options of sampling ({error}). They are numbers.") from error
 
     def engine(self, sampling: SamplingConfig, system_prompt: str | None = None) -> RolloutEngine:
         """The policy's engine with these settings, made once."""
@@ -280,6 +284,10 @@ class GenerateAndRerankPipeline(Pipeline):
             raise ValueError(f"A {type(self.scorer).__name__} has no checkpoint to be saved. Save the policy alone.")
         folder = Path(save_directory)
         self.model.config.custom_pipelines = custom_pipelines(TASK)
+        prm_folder = folder / PRM_FOLDER  # what an earlier pipeline left there must not be read in place of this PRM
+        for pattern in ("model*.safetensors*", "config.json") if self.shared is not None else ("adapter_*",):
+            for path in prm_folder.glob(pattern):
+                path.unlink()
         if self.shared is not None:
             self.shared.save_policy(folder)
             self.shared.save_adapter(folder / PRM_FOLDER)

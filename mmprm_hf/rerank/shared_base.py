@@ -82,7 +82,9 @@ class SharedBase:
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("adapter_model.safetensors", "adapter_config.json"):
-            shutil.copyfile(cached_file(self._adapter, name), folder / name)
+            source = cached_file(self._adapter, name)
+            if not (folder / name).exists() or not os.path.samefile(source, folder / name):
+                shutil.copyfile(source, folder / name)
         config = adapter_config(folder)
         if "score" in (config.get("modules_to_save") or ()) and _has_row(config, self.prm.config.marker_token_id):
             write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": None})
@@ -92,7 +94,8 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     """The PRM of an adapter on the policy's own weights, none of them copied.
 
     Args:
-        policy: The policy in memory. A marker that it did not know gets a row in its token embeddings.
+        policy: The policy in memory, which from then on carries the adapter: save it by `SharedBase.save_policy`. A
+            marker that it did not know gets a row in its token embeddings.
         adapter: Folder or hub id of the adapter.
         processor: The PRM's processor.
 
@@ -120,6 +123,7 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     num_embeddings = len(rows)
     marker_row = rows[marker].detach().clone() if marker < num_embeddings else None
     is_tied = policy.get_output_embeddings().weight.data_ptr() == rows.data_ptr()
+    is_trained = {parameter: parameter.requires_grad for parameter in policy.parameters()}
     if base is None:
         prm = MMPRMModel.from_policy(policy, processor, _head_type(adapter), share_backbone=True)
     else:
@@ -133,6 +137,8 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     from peft import PeftModel
 
     PeftModel.from_pretrained(prm, adapter)  # puts the adapter into the modules of `prm`, which stays the model to call
+    for parameter, requires_grad in is_trained.items():  # peft froze them
+        parameter.requires_grad_(requires_grad)
     if is_tied:
         _keep_output_rows(policy, num_embeddings, marker, marker_row, _has_row(config, marker))
     return SharedBase(policy, prm.eval(), num_embeddings, marker_row, adapter)

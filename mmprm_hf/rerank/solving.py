@@ -13,7 +13,7 @@ from ..engines import RolloutEngine, SamplingConfig
 from ..scoring import PRMScorer
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
-from .candidates import GUIDED_SEARCHES, check_strategy, generate_candidates, select, with_scores
+from .candidates import GUIDED_SEARCHES, check_step_scores, check_strategy, generate_candidates, select, with_scores
 from .guided_search import guided_search, search_plan
 
 
@@ -50,6 +50,8 @@ class RerankConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"Found {name}={value!r}. It must be a whole number, at least 1.")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise ValueError(f"Found seed={self.seed!r}. It must be a whole number.")
         if self.is_guided:
             search_plan(self.strategy, self.num_candidates, self.beam_width)
 
@@ -102,6 +104,7 @@ def solve(
     Raises:
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
+        RunStoppedError: if the PRM gives NaN.
     """
     find = _searched if config.is_guided else _drawn
     found: list[_Found] = []
@@ -114,6 +117,7 @@ def solve(
             bar.update(len(chunk))
     solved = []
     for candidates, num_tokens, seconds in found:
+        check_step_scores(candidate.step_scores or () for candidate in candidates)
         scored = tuple(with_scores(candidates, config.aggregation))
         chosen = select(scored, config.strategy, config.aggregation) if scored else None
         solved.append(Solved(scored, chosen, num_tokens, seconds))

@@ -7,6 +7,7 @@ silence: each has a row with its outcome, also one that could not be shown to th
 from __future__ import annotations
 
 import json
+import urllib.parse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from os.path import isfile
@@ -25,6 +26,7 @@ from ..nano import POLICY_PATH, PRM_PATH
 from ..nano.drawing import SIZE
 from ..problem_source import ProblemSource
 from ..publish.solution_html import group_candidates
+from ..rerank.candidates import GUIDED_SEARCHES
 from .options import Servers
 
 FOREIGN_FIGURE_NOTE = (
@@ -40,8 +42,12 @@ OUTCOMES: dict[str, str] = {
 
 
 def open_pipeline(policy: str | None, prm: str | None, servers: Servers = Servers()) -> Any:  # noqa: B008 (frozen)
-    """``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL; None takes the shipped nano models."""
-    prm = str(prm or PRM_PATH)
+    """``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL.
+
+    No policy and no PRM are the shipped nano models; a policy alone brings the PRM that was saved with it.
+    """
+    if prm is None and policy is None and servers.engine is None:
+        prm = str(PRM_PATH)  # another policy brings its own, or has none
     if servers.engine is not None:
         return pipeline(
             "generate-and-rerank", model=servers.engine, prm=prm, served_model=policy, api_key=servers.api_key
@@ -72,7 +78,7 @@ def rerank_one(
     Args:
         images: Paths or URLs of the figures.
         question: The question.
-        policy, prm: Paths or hub ids; None takes the shipped nano models.
+        policy, prm: Paths or hub ids, see `open_pipeline`.
         servers: With `engine`, the policy runs there, and `policy` is its name.
         options: Options of the pipeline's call.
 
@@ -123,7 +129,8 @@ def rerank_problems(
     Raises:
         ValueError: if the folder was made with other options or of other problems.
     """
-    settings = {"data": data, "split": split, "policy": policy, "prm": prm, "engine": servers.engine, **options}
+    engine = None if servers.engine is None else _without_credentials(servers.engine)
+    settings = {"data": data, "split": split, "policy": policy, "prm": prm, "engine": engine, **options}
     source = ProblemSource(data, num_problems, split)
     path = output / "candidates.jsonl"
     output.mkdir(parents=True, exist_ok=True)
@@ -145,7 +152,7 @@ def rerank_problems(
             ]
             append_line(path, *rows)
             bar.update(len(rows))
-    summary = _summary(read_jsonl(path), options)
+    summary = _summary(read_jsonl(path), {**rerank.options, **options})
     write_json(output / "summary.json", summary)
     return summary
 
@@ -161,14 +168,27 @@ def _read(source: ProblemSource, index: int) -> Problem | dict[str, Any]:
         return {"problem_id": source.ids[index], "error": str(error)}
 
 
+def _question(source: ProblemSource, index: int) -> str | None:
+    """What a row of ``candidates.jsonl`` says of the question."""
+    problem = _read(source, index)
+    return shown_question(problem) if isinstance(problem, Problem) else None
+
+
+def _without_credentials(url: str) -> str:
+    """The address of a server as it may be written down."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def _num_done(path: Path, source: ProblemSource) -> int:
     """Problems that a folder has already: rows stand in the order of the source, whose ids need not be unique.
 
     Raises:
         ValueError: if they are those of another source.
     """
-    known = [row["problem_id"] for row in iter_jsonl(path)] if path.exists() else []
-    if known[: len(source)] != source.ids[: len(known)]:
+    known = [(row["problem_id"], row["question"]) for row in iter_jsonl(path)] if path.exists() else []
+    shown = [(source.ids[index], _question(source, index)) for index in range(min(len(known), len(source)))]
+    if known[: len(shown)] != shown:
         raise ValueError(
             f"{path} holds other problems than the first {len(known)} of the data. The data has changed since; choose "
             "another output folder."
@@ -232,7 +252,7 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
         "seconds": {stage: round(sum(row["seconds"][stage] for row in solved), 3) for stage in ("generate", "score")},
         # A guided search has as many candidates as it finds; best-of-n needs equally many.
         "best_of_n": best_of_n_report(judged, aggregation=options.get("aggregation", "min"))
-        if len(sizes) == 1 and 0 not in sizes
+        if len(sizes) == 1 and 0 not in sizes and options.get("strategy") not in GUIDED_SEARCHES
         else None,
     }
 

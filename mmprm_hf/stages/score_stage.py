@@ -45,7 +45,10 @@ def read_solution(text: str) -> tuple[str, ...]:
             if not all(isinstance(step, str) and step.strip() for step in steps):
                 raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
             return _not_empty(tuple(steps))
-    if DEFAULT_STEP_FORMAT.step_open in text:
+    opened, closed = (text.count(tag) for tag in (DEFAULT_STEP_FORMAT.step_open, DEFAULT_STEP_FORMAT.step_close))
+    if opened != closed:
+        raise ValueError(f"Found {opened} opening and {closed} closing tags of steps. Close every step, or use none.")
+    if opened:
         return _not_empty(parse_response(text).steps)
     body = text.strip()
     paragraphs = re.split(r"\n\s*\n", body)

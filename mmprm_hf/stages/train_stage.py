@@ -60,6 +60,7 @@ def train(
         if trainer.is_world_process_zero():
             write_json(output / "dry_run.json", report)
         return report
+    _check_same_run(output / "train_config.json", {"model": model, "data": str(data), "eval_share": eval_share})
     states = output / "trainer"
     trainer = _trainer(model, data, states, options, **shared)
     trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
@@ -74,6 +75,23 @@ def train(
     resolved |= json.loads(trainer.args.to_json_string())
     write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
     return metrics
+
+
+def _check_same_run(path: Path, settings: Mapping[str, Any]) -> None:
+    """Refuses to name another start or other data beside a model that was trained with these.
+
+    Raises:
+        ValueError: if the folder holds a finished run with others.
+    """
+    if not path.exists():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name, value in settings.items() if before.get(name) != value]
+    if changed:
+        raise ValueError(
+            f"{path.parent} holds a finished run with other settings ({', '.join(sorted(changed))}). Choose "
+            "another output folder."
+        )
 
 
 def _trainer(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import typing
 
 import pytest
 import typer
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from mmprm_hf.cli import app, options, program, solve_verbs
 from mmprm_hf.files import RunStoppedError
 from mmprm_hf.nano.world import problems
+from mmprm_hf.rerank.candidates import STRATEGIES
+from mmprm_hf.selection import AGGREGATIONS
 
 VERBS = [
     *("demo", "rerank", "score", "evaluate", "app"),
@@ -185,6 +188,34 @@ def test_rerank_wants_one_problem_or_many():
         result = run("rerank", *arguments)
         assert result.exit_code == 2 and "give either --question (one problem) or --data (many)" in result.stderr
     assert "--data needs --output" in run("rerank", "--data", "nano").stderr
+
+
+def test_what_belongs_to_one_problem_or_to_many_is_not_ignored(tmp_path):
+    for arguments in (["--question", "?", "--output", tmp_path], ["--question", "?", "--num-problems", 2]):
+        assert "--output and --num-problems belong to --data" in run("rerank", *arguments).stderr
+    result = run("rerank", "--data", "nano", "--output", tmp_path / "out", "--image", "a.png")
+    assert result.exit_code == 2 and "--image belongs to --question" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--strategy", "beam"],
+        ["--aggregation", "average"],
+        ["--num-candidates", "0"],
+        ["--batch-size", "0"],
+        ["--num-problems", "-1"],
+    ],
+)
+def test_wrong_values_are_usage_errors_before_any_model_is_loaded(flags):
+    result = run("rerank", "--data", "nano", "--output", "never", *flags)
+    assert result.exit_code == 2 and "Invalid value" in result.stderr
+
+
+def test_the_choices_are_those_of_the_library():
+    assert typing.get_args(options.Strategy) == STRATEGIES
+    assert sorted(typing.get_args(options.Aggregation)) == sorted(AGGREGATIONS)
 
 
 def test_rerank_over_a_dataset_counts_outcomes(tmp_path):

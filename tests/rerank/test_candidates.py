@@ -88,3 +88,10 @@ def test_unknown_strategy_and_empty_pool_are_refused():
         select([candidate([0.5])], "best", "min")
     with pytest.raises(ValueError, match="Found 0 candidates"):
         select([], "best_of_n", "min")
+
+
+def test_an_incomplete_candidate_never_wins_over_one_that_could_not_be_scored():
+    scored = with_scores([candidate([0.9], complete=False), candidate([])], "min")
+    scored[1] = dataclasses.replace(scored[1], steps=("<prm>",))
+    for strategy in ("best_of_n", "majority_vote", "weighted_vote", "beam_search"):
+        assert select(scored, strategy, "min") == 1

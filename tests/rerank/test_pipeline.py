@@ -1,10 +1,12 @@
 """``pipeline("generate-and-rerank")`` with tiny models (their text is noise) and with the shipped nano models."""
 
 import pytest
+import torch
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 
 import mmprm_hf  # noqa: F401 - registers the task
+from mmprm_hf.files import RunStoppedError
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
@@ -146,3 +148,27 @@ def test_a_huge_image_is_refused(tiny, figures, monkeypatch, tmp_path):
 def test_inputs_that_are_no_problem_are_refused(tiny, inputs, message):
     with pytest.raises(ValueError, match=message):
         tiny(*inputs)
+
+
+def test_a_prm_that_gives_nan_stops_the_run_and_is_no_problems_error(tiny_policy_dir, tiny_prm_dir):
+    """Also where errors of problems are returned: nothing is wrong with the problem."""
+    broken = pipeline(TASK, model=str(POLICY_PATH), prm=str(PRM_PATH))
+    with torch.no_grad():
+        for parameter in broken.prm.score.parameters():
+            parameter.fill_(float("nan"))
+    problem = make_problem("bar_chart", 1)
+    for strategy in ("best_of_n", "beam_search"):
+        with pytest.raises(RunStoppedError, match="The PRM gives NaN as a step score"):
+            broken([{"images": problem.figure(), "text": problem.question}], strategy=strategy, on_error="return")
+
+
+def test_options_of_the_call_are_checked_together_with_those_of_the_pipeline(nano):
+    wide = pipeline(TASK, model=str(POLICY_PATH), prm=str(PRM_PATH), num_candidates=4, strategy="dvts")
+    problem = make_problem("bar_chart", 1)
+    call = {"images": problem.figure(), "text": problem.question}
+    assert wide(**call, beam_width=4)["answer"] is not None
+    with pytest.raises(ValueError, match="Found beam_width=5 with num_candidates=4"):
+        wide(**call, beam_width=5)
+    for option, message in (({"temperature": "1"}, "They are numbers"), ({"seed": "abc"}, "Found seed='abc'")):
+        with pytest.raises(ValueError, match=message):
+            nano(**call, **option)

@@ -12,7 +12,7 @@ from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.problem_source import problem_from_row
-from mmprm_hf.stages import build_nano_data, format_summary, rerank_one, rerank_problems, rerank_stage
+from mmprm_hf.stages import Servers, build_nano_data, format_summary, rerank_one, rerank_problems, rerank_stage
 from mmprm_hf.stages.rerank_stage import FOREIGN_FIGURE_NOTE, judged_row, open_pipeline, shown_question
 
 SHORT = {"num_candidates": 2, "max_new_tokens": 12}
@@ -205,6 +205,26 @@ def test_other_data_in_the_same_folder_is_refused(source, tmp_path):
     write_jsonl(source, rows[1:])
     with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
         run(source, tmp_path / "out")
+    write_jsonl(source, [{**rows[0], "question": "Another?"}, *rows[1:]])
+    with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
+        run(source, tmp_path / "out")
+
+
+def test_a_policy_brings_its_own_prm_and_options(nano, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    saved = open_pipeline(None, None)
+    saved.options = {"num_candidates": 3}
+    saved.save_pretrained(tmp_path / "saved")
+    found = rerank_one([], CLOCK.question, policy=str(tmp_path / "saved"), prm=None, options={"max_new_tokens": 4})
+    assert len(found["candidates"]) == 3
+    with pytest.raises(ValueError, match="needs prm="):
+        open_pipeline(str(POLICY_PATH), None)
+
+
+def test_credentials_of_a_server_are_not_written_down(source, tmp_path):
+    servers = Servers("http://user:secret@127.0.0.1:9/v1", api_key="secret")
+    run(source, tmp_path / "out", num_problems=1, servers=servers)
+    assert all("secret" not in path.read_text() for path in (tmp_path / "out").iterdir())
 
 
 def test_the_summary_for_the_terminal():

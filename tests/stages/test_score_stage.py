@@ -144,3 +144,8 @@ def test_a_bar_is_always_as_wide(score):
 def test_ends_and_middle_of_a_bar():
     assert score_bar(0.0, False) == "·" * BAR_WIDTH and score_bar(1.0, False) == "█" * BAR_WIDTH
     assert score_bar(0.5, False) == "█" * 10 + "·" * 10
+
+
+def test_a_step_that_is_not_closed_is_not_lost():
+    with pytest.raises(ValueError, match="Found 2 opening and 1 closing tags of steps"):
+        read_solution("<step>a</step><step>b")
