@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.shared_base import adapter_config, share_base
 from mmprm_hf.training.starting import with_adapter
@@ -258,3 +258,22 @@ def test_a_policy_is_shared_once(nano):
     with pytest.raises(ValueError, match="The policy carries an adapter already.*give its path instead"):
         pipeline(TASK, model=policy, processor=processor, prm=nano.adapter)
     assert solve(first) == found
+
+
+def test_a_whole_prm_saved_over_an_adapter_is_the_one_that_is_loaded(nano, tmp_path):
+    shared = pipeline(TASK, model=nano.policy_dir, prm=nano.adapter)
+    shared.save_pretrained(tmp_path)
+    separate = pipeline(TASK, model=nano.policy_dir, prm=str(PRM_PATH))
+    separate.save_pretrained(tmp_path)
+    again = pipeline(TASK, model=str(tmp_path))
+    assert again.shared is None and solve(again) == solve(separate)
+    shared.save_pretrained(tmp_path)
+    assert pipeline(TASK, model=str(tmp_path)).shared is not None
+
+
+def test_what_was_trainable_of_the_policy_stays_so(nano):
+    policy = nano.policy()
+    policy.requires_grad_(True)
+    trainable = {id(parameter) for parameter in policy.parameters()}
+    share_base(policy, nano.adapter, nano.processor)
+    assert trainable == {id(parameter) for parameter in policy.parameters() if parameter.requires_grad}
