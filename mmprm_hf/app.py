@@ -91,15 +91,19 @@ class Callbacks:
         self,
         figures: Sequence[Any] | None,
         question: str,
-        num_candidates: int,
+        num_candidates: int | None,
         strategy: str,
         aggregation: str,
-        seed: int,
+        seed: int | None,
     ) -> tuple[str, dict[str, Any]]:
         """HTML and the pipeline's output for one problem; of bad input a message and ``{"error": ...}``."""
         try:
             images = _figures(figures)
             _check_length(question)
+            if num_candidates is None or seed is None:
+                raise ValueError(
+                    "Found an empty field where a number belongs. Give the number of candidates and a seed."
+                )
             if num_candidates > MAX_CANDIDATES:
                 raise ValueError(f"Found {num_candidates} candidates. This page writes at most {MAX_CANDIDATES}.")
             options = {"num_candidates": num_candidates, "strategy": strategy, "aggregation": aggregation}

@@ -87,6 +87,7 @@ BAD_PROBLEMS = [
     (["no.png"], "Q?", 4, "best_of_n", "min", "Image 'no.png' does not exist"),
     (None, None, 4, "best_of_n", "min", "empty question"),
     (None, "Q?", 0, "best_of_n", "min", "Found num_candidates=0"),
+    (None, "Q?", None, "best_of_n", "min", "Found an empty field where a number belongs"),
     (None, "Q?", 10**9, "best_of_n", "min", "Found 1000000000 candidates. This page writes at most 64."),
     (None, "Q?", 4, "worst_of_n", "min", "Unknown strategy 'worst_of_n'"),
     (None, "Q?", 4, "best_of_n", "mim", "Unknown aggregation 'mim'"),

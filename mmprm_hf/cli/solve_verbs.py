@@ -75,7 +75,7 @@ def rerank(
         typer.Option(help="Many problems: .jsonl file, dataset folder or hub id (question, images, answer); or nano."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="With --data: folder to write.")] = None,
-    split: Annotated[str, typer.Option(help="Of a dataset.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Of a dataset. Default: test.")] = None,
     num_problems: Annotated[
         int | None, typer.Option(min=1, help="With --data: the first so many. Default: all.")
     ] = None,
@@ -115,8 +115,8 @@ def rerank(
         raise typer.BadParameter("--data needs --output, the folder to write.")
     if data is not None and image:
         raise typer.BadParameter("--image belongs to --question; the problems of --data bring their figures.")
-    if question is not None and (output is not None or num_problems is not None):
-        raise typer.BadParameter("--output and --num-problems belong to --data.")
+    if question is not None and not (output is None and num_problems is None and split is None):
+        raise typer.BadParameter("--output, --num-problems and --split belong to --data.")
     from .. import stages
 
     options = {
@@ -136,7 +136,7 @@ def rerank(
         if data is None:
             found = stages.rerank_one(image or [], question, **models)
         else:
-            which = {"split": split, "num_problems": num_problems, "batch_size": batch_size}
+            which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size}
             found = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
     if data is None:
         show(found, as_json, stages.format_rerank)

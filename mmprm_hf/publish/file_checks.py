@@ -7,6 +7,7 @@ never shown whole. Standard library only; PyArrow is imported where a Parquet fi
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import os
@@ -174,7 +175,12 @@ def check_file(path: Path, name: str) -> Iterator[Finding]:
         yield from _check_parquet(path, name)
     elif what := _pickle_in(path, start):
         yield Finding(name, PICKLE, what, _REMEDIES[PICKLE])
-    elif b"\0" not in start:
+    elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield from _check_text(name, path.read_bytes().decode("utf-16", "replace"), "its UTF-16 text")
+    elif b"\0" in start:  # a figure, say; a text with a NUL in it is none the less read for secrets
+        secrets = [rule for rule in text_rules(with_paths=False) if rule[0] == SECRET]
+        yield from _gathered(name, _matches(_blocks(path), secrets), has_lines=False)
+    else:
         yield from _gathered(name, _matches(_blocks(path), text_rules(with_paths=path.name not in VOCABULARIES)))
 
 

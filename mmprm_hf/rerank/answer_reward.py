@@ -63,7 +63,7 @@ class AnswerReward:
 
         async def judge(index: int) -> float | None:
             try:
-                problem = problem_of(prompts[index], columns, index)
+                problem = problem_of(prompts[index], columns, index, with_images=False)
             except ValueError as error:
                 logger.warning("A completion gets no answer reward: %s", error)
                 return None

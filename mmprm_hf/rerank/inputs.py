@@ -85,6 +85,7 @@ def problem_of(row: Any) -> tuple[Problem, str | None]:
 
     Raises:
         ValueError: if the row has no question, a figure cannot be read, or a chat has other than one turn.
+        ConnectionError: if a figure's server cannot be reached: no fault of the row, so that a run had better stop.
     """
     if is_chat(row):
         question, figures, system_prompt = _read_chat(getattr(row, "messages", row))
@@ -124,8 +125,12 @@ def _fetched(url: str) -> bytes:
 
     try:
         response = httpx2.get(url, timeout=60.0, follow_redirects=True)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise ValueError(f"Image {url[:100]!r} cannot be fetched ({error}). Give a readable image.") from error
+    except httpx2.HTTPError as error:
+        raise ConnectionError(f"Image {url[:100]!r} cannot be reached ({error}). Try again later.") from error
+    if response.status_code >= 500 or response.status_code == 429:
+        raise ConnectionError(f"Image {url[:100]!r}: its server answers HTTP {response.status_code}. Try again later.")
     if not response.is_success:  # the body of an error may be an image too
         raise ValueError(f"Image {url[:100]!r} cannot be fetched (HTTP {response.status_code}). Correct the address.")
     return response.content

@@ -52,7 +52,7 @@ class GenerateAndRerankPipeline(Pipeline):
         prm_processor: Processor of the PRM; None loads it from the checkpoint that `prm` is or came from.
         prm_kwargs: For the PRM's `from_pretrained` (`trust_remote_code` and `device_map` are not handed on).
         served_model, api_key: Of a policy given by address: its name there (None: the only one), and a bearer token.
-        step_format: The policy's tags.
+        step_format: The policy's tags; None takes those saved with it, else `<step>` and `<answer>`.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`.
 
     Raises:
@@ -82,15 +82,16 @@ class GenerateAndRerankPipeline(Pipeline):
         prm_kwargs: Mapping[str, Any] | None = None,
         served_model: str | None = None,
         api_key: str | None = None,
-        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        step_format: StepFormat | None = None,
         **kwargs: Any,
     ) -> None:
         if is_url(model):
             model = ServedPolicy(model, served_model, api_key=api_key)
         elif served_model is not None or api_key is not None:
             raise ValueError(NO_SERVER)
-        self.step_format = step_format
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
+        tags = saved.pop("step_format", None)
+        self.step_format = step_format or (DEFAULT_STEP_FORMAT if tags is None else StepFormat(**tags))
         super().__init__(model, **{**saved, **kwargs})
         self.options = {name: value for name, value in {**saved, **kwargs}.items() if name in OPTIONS}
         if self.processor is None and not isinstance(model, ServedPolicy):
@@ -296,7 +297,8 @@ class GenerateAndRerankPipeline(Pipeline):
             self.prm.save_pretrained(folder / PRM_FOLDER)
         self.processor.save_pretrained(folder)
         self.scorer.processor.save_pretrained(folder / PRM_FOLDER)
-        write_beside_policy(folder, self.options)
+        tags = {} if self.step_format == DEFAULT_STEP_FORMAT else {"step_format": dataclasses.asdict(self.step_format)}
+        write_beside_policy(folder, {**self.options, **tags})
 
 
 def _output(solved: Solved, return_candidates: bool) -> dict[str, Any]:

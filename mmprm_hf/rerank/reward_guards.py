@@ -13,10 +13,21 @@ import unicodedata
 
 from ..steps import ParsedResponse
 
-_INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
-_ENUMERATION = re.compile(r"\A\s*(?:[-\u2013\u2022]\s+|(?:step\s*)?\d+\s*[.):]\s+)")
-# Punctuation that carries no meaning; not that between digits (1.5, 3:2), nor operators and brackets.
-_SILENT = re.compile(rf"[\s{_INVISIBLE}]+|(?<!\d)[.,:;?\"`\u2026\u3001\u3002]|[.,:;?\"`\u2026\u3001\u3002](?!\d)")
+# Soft hyphen, zero-width characters, blank Hangul letters, variation selectors: nothing of them is seen.
+_HIDDEN = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]+"
+)
+# "- ", "2. ", "(2) ", "a) ", "**Step 2:** ", "1.A": what numbers a step; not the beginning of 1.5 or of (2)(3).
+_ENUMERATION = re.compile(
+    r"\A[\s*_#]*(?:[-\u2013\u2022]\s+|step\s*\d+\s*[.):\u3001]?|\(\s*(?:\d+|[a-z])\s*\)(?=[\s*_]*[^\W_])"
+    r"|(?:\d+|[a-z])\s*\)|\d+\s*[.:\u3001](?!\s*\d|\d)|\d+\s*[.:\u3001]\s+)[\s*_]*"
+)
+# Punctuation that carries no meaning; not that before a digit (1.5, .5, 3:2) unless a word ends there, nor operators
+# and brackets.
+_SILENT = re.compile(r"\s+|(?<=[^\W\d_])[.,:;?\"`\u2026\u3001\u3002]|[.,:;?\"`\u2026\u3001\u3002](?!\d)")
+_THOUSANDS = re.compile(r"(?<=\d)(?<!\d{4}),(?=\d{3}(?!\d))")
+_SIGN = re.compile(r"(?:\A|[^\w)\]}\s]|[^\w)\]}\s-]\s|\b(?:is|be|equals|=)\s)-\s?\Z")  # a minus that is no difference
 _EDGES = ".,:;!?'\"()[]{}*_#~"
 
 
@@ -29,7 +40,7 @@ def normalise_step(step: str) -> str:
         >>> normalise_step("A-B=1.5") == normalise_step("A+B=15")
         False
     """
-    text = _ENUMERATION.sub("", unicodedata.normalize("NFKC", step).casefold(), count=1)
+    text = _ENUMERATION.sub("", _plain(step), count=1)
     return _SILENT.sub("", text).strip(_EDGES)
 
 
@@ -111,15 +122,22 @@ class SolutionGuards:
 
 
 def _names(step: str, answer: str) -> bool:
-    """Whether a step names an answer, as a word or number of its own: 5 is not named in 75 or 1.5."""
-    step, answer = (" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in (step, answer))
-    before = r"(?<!\d)(?<!\d[.,])" if answer[0].isdigit() else r"(?<![^\W\d_])" if answer[0].isalpha() else ""
-    after = r"(?!\d)(?![.,]\d)" if answer[-1].isdigit() else r"(?![^\W\d_])" if answer[-1].isalpha() else ""
-    return re.search(before + re.escape(answer) + after, step) is not None
+    """Whether a step names an answer, as a word or number of its own: 5 is not named in 75, 1.5 or x = -5."""
+    step, answer = (_THOUSANDS.sub("", " ".join(_plain(text).split())) for text in (step, answer))
+    before = r"(?<!\d)(?<!\d[.,])" if answer[:1].isdigit() else r"(?<![^\W\d_])" if answer[:1].isalpha() else ""
+    after = r"(?!\d)(?![.,]\d)" if answer[-1:].isdigit() else r"(?![^\W\d_])" if answer[-1:].isalpha() else ""
+    found = re.finditer(before + re.escape(answer) + after, step)
+    return any(not (answer[:1].isdigit() and _SIGN.search(step, 0, match.start())) for match in found)
+
+
+def _plain(text: str) -> str:
+    """Compatibility forms and case folded, one minus, nothing invisible."""
+    text = unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).casefold()
+    return _HIDDEN.sub("", text).replace("\u2212", "-")
 
 
 def _says_something(step: str) -> bool:
-    return any(character.isalnum() for character in step)
+    return any(character.isalnum() for character in _plain(step))
 
 
 __all__ = ["GuardedSolution", "SolutionGuards", "normalise_step"]

@@ -7,6 +7,7 @@ Nothing is guessed: what cannot be read is a ValueError that says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def response_of(completion: Any) -> str:
     return "".join(_text_of(message) for message in completion if message.get("role", "assistant") == "assistant")
 
 
-def problem_of(prompt: Any, columns: Mapping[str, Any], index: int) -> Problem:
+def problem_of(prompt: Any, columns: Mapping[str, Any], index: int, *, with_images: bool = True) -> Problem:
     """The problem of completion `index`.
 
     Args:
@@ -30,6 +31,7 @@ def problem_of(prompt: Any, columns: Mapping[str, Any], index: int) -> Problem:
             figure or a list) are the figures; without them those inside the prompt. ``answer``, ``answer_type``,
             ``options`` and ``precision`` are kept for verifiers.
         index: The row.
+        with_images: False leaves the figures out: who judges answers alone needs none.
 
     Raises:
         ValueError: if the question is empty, or the prompt has the place of a figure but there is no figure.
@@ -37,8 +39,10 @@ def problem_of(prompt: Any, columns: Mapping[str, Any], index: int) -> Problem:
     question = _cell(columns, "question", index)
     if not question:
         question = prompt if isinstance(prompt, str) else _last_user_text(prompt)
-    figures = _listed(_cell(columns, "images", index)) or _listed(_cell(columns, "image", index))
-    if not figures and not isinstance(prompt, str):
+    figures: tuple[Any, ...] = ()
+    if with_images:
+        figures = _listed(_cell(columns, "images", index)) or _listed(_cell(columns, "image", index))
+    if with_images and not figures and not isinstance(prompt, str):
         parts = [part for message in prompt for part in _parts(message) if part.get("type") == "image"]
         figures = tuple(part["image"] for part in parts if part.get("image") is not None)
         if len(figures) < len(parts):
@@ -60,9 +64,10 @@ def problem_of(prompt: Any, columns: Mapping[str, Any], index: int) -> Problem:
 
 
 def _cell(columns: Mapping[str, Any], name: str, index: int) -> Any:
-    """One row's entry of a column, None without the column."""
+    """One row's entry of a column; None without the column, and for NaN, which tables have in empty cells."""
     column = columns.get(name)
-    return None if column is None else column[index]
+    cell = None if column is None else column[index]
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
 def _listed(entry: Any) -> tuple[Any, ...]:

@@ -191,8 +191,9 @@ def test_rerank_wants_one_problem_or_many():
 
 
 def test_what_belongs_to_one_problem_or_to_many_is_not_ignored(tmp_path):
-    for arguments in (["--question", "?", "--output", tmp_path], ["--question", "?", "--num-problems", 2]):
-        assert "--output and --num-problems belong to --data" in run("rerank", *arguments).stderr
+    for flags in (["--output", tmp_path], ["--num-problems", 2], ["--split", "train"]):
+        arguments = ["--question", "?", *flags]
+        assert "--output, --num-problems and --split belong to --data" in run("rerank", *arguments).stderr
     result = run("rerank", "--data", "nano", "--output", tmp_path / "out", "--image", "a.png")
     assert result.exit_code == 2 and "--image belongs to --question" in result.stderr
     assert not (tmp_path / "out").exists()

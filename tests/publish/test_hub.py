@@ -217,6 +217,21 @@ def test_secrets(words, tmp_path):
     assert finding.startswith(f"notes.md, line 2: secret: {words} (")
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\0" + text.encode(),
+        lambda text: b"\x89PNG\r\n\0" + text.encode(),
+    ],
+)
+def test_secrets_in_what_is_no_plain_text(written, tmp_path):
+    folder = write_model(tmp_path / "model")
+    (folder / "notes.md").write_bytes(written(SECRETS["a Hugging Face token"]))
+    (finding,) = findings_of(folder)
+    assert finding.startswith("notes.md: secret: a Hugging Face token (hf_a")
+
+
 @pytest.mark.parametrize("name", [".env", ".netrc", "id_rsa", "server.pem", "deploy.key", ".git-credentials"])
 def test_files_that_hold_credentials(name, tmp_path):
     folder = write_model(tmp_path / "model")

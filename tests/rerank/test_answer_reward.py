@@ -21,6 +21,11 @@ def test_right_wrong_malformed_and_unknown():
     assert rewards == [1.0, 0.0, 0.0, 0.0, None, None, None]
 
 
+def test_a_missing_figure_and_an_empty_cell():
+    prompt = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is x?"}]}]
+    assert AnswerReward()([prompt] * 2, [say("5")] * 2, answer=["5", float("nan")]) == [1.0, None]
+
+
 def test_choices_other_columns_and_other_tags():
     columns = {"options": [["4", "5"], ["4", "5"]], "answer_type": ["choice"] * 2, "gold": ["B", "B"]}
     reward = AnswerReward(answer_column="gold", name="right")

@@ -168,7 +168,7 @@ def test_addresses_that_give_no_figure_are_named(nano, address):
         nano(images=f"{address}/404", text=QUESTION, **SHORT)
     with pytest.raises(ValueError, match="/page' holds no image: .*its format is unknown"):
         nano(images=f"{address}/page", text=QUESTION, **SHORT)
-    with pytest.raises(ValueError, match="127.0.0.1:9/x.png' cannot be fetched"):
+    with pytest.raises(ConnectionError, match="127.0.0.1:9/x.png' cannot be reached .*Try again later"):
         nano(images="http://127.0.0.1:9/x.png", text=QUESTION, **SHORT)
     with pytest.raises(ValueError, match="'http://' cannot be fetched"):
         nano(images="http://", text=QUESTION, **SHORT)

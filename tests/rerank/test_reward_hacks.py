@@ -45,7 +45,7 @@ def test_empty_steps(reward_of, method):
     assert gains == (method in GAINS_BY_GOOD_STEPS)
 
 
-@pytest.mark.parametrize("step", ["...", "-", " = ", "\u200b.", "**"])
+@pytest.mark.parametrize("step", ["...", "-", " = ", "\u200b.", "**", "\u3164"])
 def test_a_step_that_says_nothing_earns_nothing(reward_of, step):
     assert reward_of(padded(step)) == 0.0
     assert reward_of(padded(step), allow_empty_steps=True) > 0.0
@@ -63,7 +63,8 @@ REPEATS = {
     "in a cycle": ("A=47", "B=58") * 4,
     "other case and spaces": ("a = 47", " A  =47\n", "A=\u200b47"),
     "other punctuation": ("A=47.", "**A=47**", "(A=47)!", "A=47;", "( a=47 ) ."),
-    "numbered": ("1. A=47", "Step 2: A=47", "- A=47"),
+    "numbered": ("1. A=47", "Step 2: A=47", "- A=47", "**Step 1:** A=47", "(1) A=47", "a) A=47", "1.A=47", "2) A=47"),
+    "unseen characters": ("A=47\u3164", "A\ufe0f=47", "A=47\u2060\u115f"),
 }
 
 
@@ -97,6 +98,11 @@ DIFFERENT = [
     ("(a+b)*c", "a+b*c"),
     ("-5", "5"),
     ("A=21. B=3", "A=7. B=3"),
+    ("x=.5", "x=5"),
+    ("(2)(3)=6", "(3)=6"),
+    ("1.5 apples", "5 apples"),
+    ("(2) + 3 = 5", "+ 3 = 5"),
+    ("10:2=5", "2=5"),
 ]
 
 
@@ -154,6 +160,12 @@ def test_a_few_safe_steps_and_a_guess(reward_of):
         ("x = \\frac{1}{2}", "\\frac{1}{2}", True),
         ("It is  Isosceles.", "isosceles", True),
         ("It is scalene.", "a", False),
+        ("x = -5", "5", False),
+        ("x is -5.", "5", False),
+        ("x = \u22125", "-5", True),
+        ("10 - 5 is what is left", "5", True),
+        ("it costs 1,000", "1000", True),
+        ("it costs 1000", "1,000", True),
     ],
 )
 def test_what_names_an_answer(step, answer, names):
