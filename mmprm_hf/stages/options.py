@@ -90,7 +90,7 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
 
     Raises:
         UnknownOptionError: for a key that none of them knows.
-        ValueError: where the default is a number or a switch and the value is none.
+        ValueError: where the default is a number or a switch and the value is neither that nor null.
     """
     options = config if isinstance(config, Mapping) else {} if config is None else read_yaml(config)
     names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
@@ -101,7 +101,7 @@ def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[d
             raise UnknownOptionError(key, everything, source)
     defaults = {field.name: field.default for cls in known for field in dataclasses.fields(cls)}
     for key, value in options.items():
-        if isinstance(defaults[key], (bool, int, float)) and not _is_like(value, defaults[key]):
+        if value is not None and isinstance(defaults[key], (bool, int, float)) and not _is_like(value, defaults[key]):
             kind = "yes or no" if isinstance(defaults[key], bool) else "a number"
             raise ValueError(f"Found {key}={value!r} in the configuration. It is {kind}, such as {defaults[key]!r}.")
     return [{key: value for key, value in options.items() if key in fields} for fields in names]
