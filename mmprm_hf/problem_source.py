@@ -16,6 +16,7 @@ import datasets
 from .data import Problem
 from .files import read_jsonl
 from .nano.world import problems as nano_problems
+from .problem_rows import problem_from_row
 
 _NANO_SIZES = {"train": 10_000, "test": 500}
 
@@ -80,54 +81,4 @@ def _undecoded(feature: Any) -> Any:
     return datasets.List(datasets.Image(decode=False)) if isinstance(feature, datasets.List) else feature
 
 
-def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Problem:
-    """One row of MM-K12's schema (`images`, or one `image`) as a `Problem`.
-
-    Args:
-        row: The row.
-        folder: Where paths of figures begin; None leaves them as they are.
-
-    Raises:
-        ValueError: if it has no question, or something else than text where text belongs.
-    """
-    meta = {name: row[name] for name in ("subject", "grade", "source", "license", "split_group") if name in row}
-    images = row.get("images") if row.get("images") is not None else row.get("image")
-    images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
-    question = _text(row, "question" if row.get("question") else "text") or ""
-    if isinstance(row.get("options"), str):  # written out for the reader: they belong to the question
-        question = f"{question}\n{row['options']}".rstrip()
-    return Problem(
-        id=row["id"],
-        question=question,
-        images=tuple(image if folder is None else _beside(folder, image) for image in images),
-        answer=_text(row, "answer"),
-        answer_type=row.get("answer_type") or "text",
-        options=_options(row.get("options")),
-        meta=meta,
-    )
-
-
-def _text(row: Mapping[str, Any], name: str) -> str | None:
-    """A column of a row, a number in it as text."""
-    value = row.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. It must be a text or a number.")
-    return str(value)
-
-
-def _options(options: Any) -> tuple[str, ...]:
-    """Choices in letter order, of a list, or of a mapping by letter whose last ones may be None."""
-    if options is None or isinstance(options, str):
-        return ()
-    found = [options[letter] for letter in sorted(options)] if isinstance(options, Mapping) else list(options)
-    while found and found[-1] is None:
-        found.pop()
-    return tuple("" if option is None else str(option) for option in found)
-
-
-def _beside(folder: Path, image: Any) -> Any:
-    """A path as seen from the file that names it; addresses and figures themselves as they are."""
-    is_path = isinstance(image, str) and not image.startswith(("http://", "https://", "data:"))
-    return str(folder / image) if is_path else image
+__all__ = ["ProblemSource"]

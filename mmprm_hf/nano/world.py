@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from ..data import Problem, content_hash
+from ..problem_rows import problem_features, problem_to_row
 from .families import FAMILIES, Blueprint
 from .solver import Noise, StepTruth, check_step, step_text, true_facts, write_solution
 
@@ -164,34 +165,5 @@ def load_nano(split: Split, num_problems: int | None = None, seed: int = 0) -> D
     import datasets
 
     count = num_problems if num_problems is not None else {"train": 10_000, "test": 500}[split]
-
-    def rows() -> Iterator[dict]:
-        for nano in problems(split, count, seed):
-            problem = nano.to_problem()
-            yield {
-                "id": problem.id,
-                "images": list(problem.images),
-                "question": problem.question,
-                "options": list(problem.options),
-                "answer": problem.answer,
-                "answer_type": problem.answer_type,
-                **{name: problem.meta[name] for name in ("subject", "grade", "source", "license", "split_group")},
-            }
-
-    text = datasets.Value("string")
-    features = datasets.Features(
-        {
-            "id": text,
-            "images": datasets.List(datasets.Image()),
-            "question": text,
-            "options": datasets.List(text),
-            "answer": text,
-            "answer_type": text,
-            "subject": text,
-            "grade": datasets.Value("int32"),
-            "source": text,
-            "license": text,
-            "split_group": text,
-        }
-    )
-    return datasets.Dataset.from_list(list(rows()), features=features)
+    rows = [problem_to_row(nano.to_problem()) for nano in problems(split, count, seed)]
+    return datasets.Dataset.from_list(rows, features=problem_features())
