@@ -7,7 +7,6 @@ always in this order. ``datasets`` is imported only where features are asked for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .data import Problem
@@ -59,12 +58,11 @@ def problem_to_row(problem: Problem) -> dict[str, Any]:
     }
 
 
-def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Problem:
+def problem_from_row(row: Mapping[str, Any]) -> Problem:
     """Return one row (`images`, or one `image`) as a `Problem`.
 
     Args:
         row: The row.
-        folder: Where paths of figures begin; None leaves them as they are.
 
     Raises:
         ValueError: if it has no question, or something else than text where text belongs.
@@ -78,7 +76,7 @@ def problem_from_row(row: Mapping[str, Any], folder: Path | None = None) -> Prob
     return Problem(
         id=row["id"],
         question=question,
-        images=tuple(image if folder is None else _beside(folder, image) for image in images),
+        images=tuple(images),
         answer=_text(row, "answer"),
         answer_type=row.get("answer_type") or "text",
         options=_options(row.get("options")),
@@ -104,12 +102,6 @@ def _options(options: Any) -> tuple[str, ...]:
     while found and found[-1] is None:
         found.pop()
     return tuple("" if option is None else str(option) for option in found)
-
-
-def _beside(folder: Path, image: Any) -> Any:
-    """A path as seen from the file that names it; addresses and figures themselves as they are."""
-    is_path = isinstance(image, str) and not image.startswith(("http://", "https://", "data:"))
-    return str(folder / image) if is_path else image
 
 
 __all__ = ["META_COLUMNS", "problem_features", "problem_from_row", "problem_to_row"]

@@ -13,9 +13,10 @@ LEVELS = {
     "answer_arithmetic": 0, "answer_cleaning": 0, "answer_extraction": 0, "answer_numerals": 0, "answer_regions": 0,
     "answer_units": 0, "formula_pool": 0, "formula_worker": 0, "score_store": 0, "intervals": 0,
     "packing": 1, "metrics": 1, "engines": 1, "models": 1, "fingerprints": 1, "problem_keys": 1, "judge_verifier": 1,
-    "problem_rows": 1, "backbones": 1, "prefix_cache": 1, "tree_attention": 1, "row_plan": 1, "sharing": 1,
+    "problem_rows": 1, "raw_rows": 1, "backbones": 1, "prefix_cache": 1, "tree_attention": 1, "row_plan": 1,
+    "sharing": 1,
     "scoring": 2,
-    "labelling": 3, "training": 3, "rerank": 3, "nano": 3, "restructuring": 3,
+    "labelling": 3, "training": 3, "rerank": 3, "nano": 3, "restructuring": 3, "curation": 3,
     "evaluation": 4, "publish": 4,
     "demo": 5, "problem_source": 5, "stages": 5, "app": 5, "cli": 5,
 }  # fmt: skip
