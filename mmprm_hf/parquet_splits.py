@@ -1,0 +1,66 @@
+"""Rows to one parquet file per split, written as they come. ``datasets`` is imported where it is used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def write_splits(
+    folder: Path,
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    features: datasets.Features,
+    splits: Sequence[str],
+    *,
+    rows_in_memory: int | None = None,
+) -> dict[str, int]:
+    """Write rows to ``folder/{split}.parquet`` as they come, figures embedded.
+
+    Args:
+        folder: Made if absent; parquet files of splits without rows are removed from it.
+        rows: Pairs of a split's name and a row.
+        features: Of the rows.
+        splits: All names there may be.
+        rows_in_memory: The most rows of a split held before they are written; None: as many as `datasets` finds right.
+
+    Returns:
+        Rows per split, in the order of `splits`, those without rows left out.
+    """
+    from datasets.arrow_writer import ParquetWriter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drafts = {split: folder / f"{split}.parquet.part" for split in splits}
+    writers: dict[str, ParquetWriter] = {}
+    num_rows = dict.fromkeys(splits, 0)
+    try:
+        with contextlib.ExitStack() as stack:
+            for split, row in rows:
+                if split not in writers:
+                    writer = ParquetWriter(
+                        features=features,
+                        path=str(drafts[split]),
+                        embed_local_files=True,
+                        writer_batch_size=rows_in_memory,
+                    )
+                    writers[split] = stack.enter_context(writer)
+                writers[split].write(features.encode_example(row))
+                num_rows[split] += 1
+            for writer in writers.values():
+                writer.finalize()
+        for split, draft in drafts.items():
+            if split in writers:
+                draft.replace(folder / f"{split}.parquet")
+            else:
+                (folder / f"{split}.parquet").unlink(missing_ok=True)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+    return {split: count for split, count in num_rows.items() if count}
+
+
+__all__ = ["write_splits"]
