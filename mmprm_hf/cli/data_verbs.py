@@ -1,4 +1,4 @@
-"""Verbs that make data: data, restructure, label."""
+"""Verbs that make data: data, curate, restructure, label."""
 
 from __future__ import annotations
 
@@ -38,6 +38,55 @@ def data(
     with quiet(as_json):
         counts = build_nano_data(output, num_train, num_test)
     show({**counts, "output": str(output)}, as_json, lambda _: f"wrote {counts} to {output}")
+
+
+def curate(
+    output: OutputOption = Path("out/curated"),
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Raw problems: .jsonl file, dataset folder, or hub:owner/name[@revision]."),
+    ] = None,
+    adapter: Annotated[
+        str, typer.Option(help="Form of --source: schema, mathvision, gaokao_mm, mm_k12; auto goes by the columns.")
+    ] = "auto",
+    split: Annotated[str, typer.Option(help="Of a --source that is a dataset.")] = "train",
+    benchmark: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Problems that shall stay unseen: what is near them goes.")
+    ] = None,
+    num_train: Annotated[int | None, typer.Option(help="The most train problems. Default: all.")] = None,
+    num_test: Annotated[int | None, typer.Option(help="Test problems, drawn by hash. Default: none.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="URL of an OpenAI-compatible server: what its model solves without the figure is dropped."),
+    ] = None,
+    api_key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Curate problems: criteria, duplicates, splits, a card.
+
+    Every row that is left out is counted under a named reason (rejects.jsonl, curation.json, the card's drop table).
+    The configuration takes the options of CurationConfig: sources and benchmarks as lists of mappings (path, adapter,
+    name, split, license, into, columns, ...), and every limit.
+    """
+    from .. import stages
+
+    options = {"num_train": num_train, "num_test": num_test, "benchmarks": _benchmarks(benchmark, config)}
+    report = {}
+    with quiet(as_json):
+        report = stages.curate_dataset(
+            output,
+            config=config,
+            sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
+            options={name: value for name, value in options.items() if value is not None},
+            servers=stages.Servers(engine, api_key=api_key),
+        )
+    show(report, as_json, lambda found: f"{stages.format_curation(found)}\n\nwrote {output}; look at its README.md")
+
+
+def _benchmarks(paths: list[str] | None, config: dict) -> list | None:
+    """Those of the flags behind those of the configuration."""
+    return [*config.get("benchmarks", ()), *paths] if paths else None
 
 
 def restructure(

@@ -15,7 +15,7 @@ from .options import config_flags
 
 SECTIONS = {
     "Solve and score": (solve_verbs.demo, solve_verbs.rerank, solve_verbs.score, solve_verbs.evaluate, solve_verbs.app),
-    "Data and labels": (data_verbs.data, data_verbs.restructure, data_verbs.label),
+    "Data and labels": (data_verbs.data, data_verbs.curate, data_verbs.restructure, data_verbs.label),
     "Models": (model_verbs.train, model_verbs.convert),
     "Publish": (hub_verbs.report, hub_verbs.card, hub_verbs.push),
 }

@@ -163,9 +163,12 @@ def _same_answer(a: Sketch, b: Sketch) -> bool:
 
 
 def _same_numbers(a: Sketch, b: Sketch) -> bool:
-    """Whether two questions give the same numbers, as far as both give any: a translation may write one as a word."""
+    """Whether two questions give the same numbers, as far as both give any: a translation may write one as a word.
+
+    Where the answers are mere letters, the numbers must be the very same.
+    """
     few, many = sorted((a.numbers, b.numbers), key=len)
-    return not few or 2 * len(few & many) >= len(few)
+    return not few or (few == many if a.is_letter else 2 * len(few & many) >= len(few))
 
 
 def _weights(sketches: Sequence[Sketch]) -> dict[str, float]:

@@ -8,6 +8,8 @@ each stage needs libraries of its own.
 import importlib
 
 _PUBLIC = {
+    "curate_dataset": "curate_stage",
+    "format_curation": "curate_stage",
     "SEARCHES": "label_stage",
     "build_nano_data": "label_stage",
     "estimate": "label_stage",

@@ -1,0 +1,224 @@
+"""The curation stage: from raw sources to a dataset folder with its card, in MM-K12's schema."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..curation import CurationConfig, curate
+from ..curation.repairs import REPAIRS
+from ..curation.text_only import solved_without_figure
+from ..data import Problem
+from ..files import write_json
+from ..publish.cards import write_card
+from .options import Servers, read_config
+
+TEXT_ONLY_FILE = "text_only.jsonl"
+_COLUMNS = {
+    "id": "string; source and the source's own id",
+    "images": "list of images in reading order, each with the bytes of its source's file",
+    "question": "string",
+    "options": "list of strings in letter order; empty where the answer is free, letters where the choices are drawn",
+    "answer": "string; the letter of a choice, else the value",
+    "answer_type": "string: `choice`, `number` or `text`",
+    "subject": "string, as the source has it; null where it tells none",
+    "grade": "int; null where the source tells none",
+    "source": "string",
+    "license": "string, of the source; null where it is not known",
+    "split_group": "string; problems of one group (variants of one another) are never on both sides",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetCardConfig:
+    """What the card says beside what was counted.
+
+    Args:
+        title: Of the card.
+        summary, motivation, collection: Paragraphs of it.
+        license: Of the whole; None: that of the sources if they have one in common.
+    """
+
+    title: str | None = None
+    summary: str | None = None
+    motivation: str | None = None
+    collection: str | None = None
+    license: str | None = None
+
+
+def curate_dataset(
+    output: Path,
+    *,
+    config: Path | Mapping[str, Any] | None,
+    sources: Sequence[Mapping[str, Any]] = (),
+    options: Mapping[str, Any] | None = None,
+    servers: Servers = Servers(),  # noqa: B008 (frozen)
+    num_samples: int = 4,
+) -> dict[str, Any]:
+    """Curate sources into a folder that `load_dataset(folder)` reads.
+
+    Writes what `curation.curate` does, ``facts.json`` and the card ``README.md`` made of it.
+
+    Args:
+        output: The folder.
+        config: YAML file, or a mapping, with options of `CurationConfig` and `DatasetCardConfig`.
+        sources: Sources besides those of the configuration, fields of `SourceConfig`.
+        options: Options of `CurationConfig` that come before the configuration's.
+        servers: Its engine, if there is one, answers the questions without their figures.
+        num_samples: Answers per question that it gives.
+
+    Returns:
+        The report, `curation.json`.
+
+    Raises:
+        ValueError, OSError: As `curation.curate`.
+    """
+    found, card = read_config(config, CurationConfig, DatasetCardConfig)
+    found = {**found, **(options or {})}
+    found["sources"] = (*found.get("sources", ()), *sources)
+    text_only = None if servers.engine is None else _text_only(servers, output / TEXT_ONLY_FILE, num_samples)
+    curation = curate(CurationConfig(**found), output, text_only=text_only)
+    (output / "README.md").unlink(missing_ok=True)
+    write_json(output / "facts.json", dataset_facts(curation.report, DatasetCardConfig(**card), output.name))
+    write_card(output / "facts.json", output / "README.md")
+    return curation.report
+
+
+def _text_only(servers: Servers, path: Path, num_samples: int) -> Any:
+    """Asks the server's model for the problems without their figures."""
+
+    def ask(problems: Sequence[Problem]) -> Mapping[str, tuple[int, int]]:
+        async def ask_all() -> Mapping[str, tuple[int, int]]:
+            chat = servers.chat(servers.engine)
+            try:
+                return await solved_without_figure(problems, chat, path, num_samples=num_samples)
+            finally:
+                await chat.close()
+
+        return asyncio.run(ask_all())
+
+    return ask
+
+
+def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str) -> dict[str, Any]:
+    """The facts of a curated dataset's card, all from the run's report.
+
+    Args:
+        report: `curation.json`.
+        card: What only people know.
+        name: Title where `card` has none.
+    """
+    sources = report["sources"]
+    licenses = sorted({license or "unknown" for license in report["composition"]["license"]} - {"not known"})
+    is_one = len(report["composition"]["license"]) == 1 and len(licenses) == 1
+    unknown = sorted({column for source in sources for column in source["unknown_columns"]})
+    missing = [f"The sources do not tell {', '.join(unknown)} of all rows; those cells are null."] if unknown else []
+    languages = [name for name in report["composition"]["language"] if name != "other"]
+    repairs: dict[str, int] = {}
+    for source in sources:
+        for repair, count in source["repairs"].items():
+            repairs[REPAIRS[repair]] = repairs.get(REPAIRS[repair], 0) + count
+    reasons = {reason for source in sources for reason in source["num_dropped"]}
+    splits = {split: count for split, count in report["splits"].items() if count}
+    return {
+        "kind": "dataset",
+        "name": card.title or name,
+        "summary": card.summary
+        or "Problems with figures and answers that rules can verify, in MM-K12's schema. Every row that was left out "
+        "was left out under a named criterion, and is counted below.",
+        "motivation": card.motivation,
+        "composition": report["composition"],
+        "collection": card.collection,
+        "sources": [
+            {
+                "name": source["name"],
+                "license": source["license"],
+                "num_rows": source["num_kept"],
+                "url": source["url"],
+                "note": source["note"],
+            }
+            for source in sources
+        ],
+        "criteria": {
+            reason: words for reason, words in report["criteria"].items() if _is_asked(reason, report, reasons)
+        },
+        "drops": [
+            {
+                "source": source["name"],
+                "num_read": source["num_read"],
+                "num_kept": source["num_kept"],
+                "num_dropped": source["num_dropped"],
+            }
+            for source in sources
+        ],
+        "repairs": repairs,
+        "statistics": {
+            "pairs of the same text, answer and figure": report["pairs"]["exact"],
+            "pairs of nearly the same text, or like text and figure, and the same answer": report["pairs"]["near"],
+            "pairs of variants (another answer or figure), kept on one side of the split": report["pairs"]["variant"],
+            "split groups of several problems": report["groups_of_several"],
+            "problems in the largest one": report["largest_group"],
+            "benchmarks that were kept out": ", ".join(entry["name"] for entry in report["benchmarks"]) or "none",
+        },
+        "splits": splits,
+        "features": _COLUMNS,
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"{split}.parquet"} for split in splits],
+                "default": True,
+            }
+        ],
+        "command": f"mmprm curate --config curate.yaml --output {name}",
+        "seed": report["config"]["seed"],
+        "how_to_use": f'from datasets import load_dataset\n\ndataset = load_dataset("{name}", split="{next(iter(splits))}")',
+        "limits": [
+            "The criteria are heuristics about texts and pixels; `rejects.jsonl` holds every decision for reading.",
+            "Answers were checked for being verifiable, not for being right.",
+            *missing,
+        ],
+        "license": card.license or (licenses[0] if is_one else "other" if licenses else None),
+        "language": languages,
+        "task_categories": ["visual-question-answering"],
+    }
+
+
+def _is_asked(reason: str, report: Mapping[str, Any], reasons: set[str]) -> bool:
+    """Whether a criterion was in force: those that nothing could fail would only fill the table."""
+    config = report["config"]
+    in_force = {
+        "language": bool(config["languages"]),
+        "in_benchmark": bool(report["benchmarks"]),
+        "solved_without_figure": False,
+        "in_test": False,
+        "over_the_limit": config["num_train"] is not None or config["num_test"] is not None,
+    }
+    return reason in reasons or in_force.get(reason, True)
+
+
+def format_curation(report: Mapping[str, Any]) -> str:
+    """The drop table as text: a line per reason, a column per source."""
+    sources = report["sources"]
+    reasons = [reason for reason in report["criteria"] if any(reason in source["num_dropped"] for source in sources)]
+    rows = [("read", *(source["num_read"] for source in sources))]
+    rows += [(reason, *(source["num_dropped"].get(reason, 0) for source in sources)) for reason in reasons]
+    rows += [("kept", *(source["num_kept"] for source in sources))]
+    titles = [source["name"] for source in sources]
+    width = max(len(row[0]) for row in rows)
+    widths = [max(len(title), 6) for title in titles]
+    lines = [" " * width + "".join(f"  {title:>{w}}" for title, w in zip(titles, widths, strict=True))]
+    for name, *counts in rows:
+        lines.append(f"{name:<{width}}" + "".join(f"  {c:>{w},}" for c, w in zip(counts, widths, strict=True)))
+    splits = ", ".join(f"{split} {count:,}" for split, count in report["splits"].items())
+    unknown = [
+        f"{source['name']} tells no {', '.join(source['unknown_columns'])}"
+        for source in sources
+        if source["unknown_columns"]
+    ]
+    return "\n".join([*lines, "", f"splits: {splits}", *unknown])
+
+
+__all__ = ["DatasetCardConfig", "curate_dataset", "dataset_facts", "format_curation"]
