@@ -1,140 +1,41 @@
 """Hub cards (Markdown with YAML front matter) for models and datasets, made from a facts JSON.
 
 The facts are the one place to edit; a card is always regenerated, byte for byte the same. A fact that is missing or
-null reads "not measured", never blank or guessed; a key that no schema knows is an error.
+null reads "not measured", never blank or guessed; a key that no schema knows is an error. What there is to say is in
+`card_facts.py`, the sections of a dataset card in `card_sections.py`.
 
 Standard library and PyYAML only; must not import torch, a model or another room.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import importlib.resources
 import json
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
-NOT_MEASURED = "not measured"
+from .card_facts import DatasetFacts, ModelFacts, read_facts
+from .card_markdown import NOT_MEASURED, bullets, code, section, table, text
+from .card_sections import (
+    by_config,
+    composition_markdown,
+    drop_table,
+    features_table,
+    ledger_markdown,
+    repairs_table,
+    results_markdown,
+    sources_table,
+    splits_table,
+    statistics_table,
+)
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name; anything else is no link on the Hub
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-
-
-@dataclasses.dataclass(frozen=True)
-class ResultFact:
-    """One measured figure.
-
-    Args:
-        metric: Its name in words, with its unit if it has one.
-        value: The number; None reads "not measured".
-        ci_low, ci_high: Its 95 % confidence interval.
-        split: What it was measured on, with the number of rows.
-        command: What prints it again.
-    """
-
-    metric: str
-    value: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    split: str | None = None
-    command: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelFacts:
-    """Facts of a model card; all but `name` and `kind` may be missing.
-
-    Args:
-        name: Title of the card.
-        kind: "policy" (writes step-by-step solutions) or "prm" (scores their steps).
-        summary: A paragraph of Markdown.
-        num_parameters: All parameters.
-        base_model: Where training started; a Hub id (owner/name) also enters the front matter.
-        trained_on: The training data in words.
-        datasets: Hub ids of the training data, for the front matter.
-        recipe: Commands that make the model again, in order.
-        seed: Of the recipe.
-        hyper_parameters: Option to value; those that differ from defaults.
-        compute: Hardware and time in words.
-        results: Dicts with the fields of `ResultFact`.
-        how_to_use: Python code.
-        limits: One sentence each.
-        license: SPDX id in lower case, as the Hub spells it ("apache-2.0").
-        citation: BibTeX.
-        library_name, pipeline_tag, language, tags: Front matter; `tags` come after those of the kind.
-    """
-
-    name: str
-    kind: str
-    summary: str | None = None
-    num_parameters: int | None = None
-    base_model: str | None = None
-    trained_on: str | None = None
-    datasets: Sequence[str] = ()
-    recipe: Sequence[str] = ()
-    seed: int | None = None
-    hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    compute: str | None = None
-    results: Sequence[Mapping[str, Any]] = ()
-    how_to_use: str | None = None
-    limits: Sequence[str] = ()
-    license: str | None = None
-    citation: str | None = None
-    library_name: str = "transformers"
-    pipeline_tag: str = "image-text-to-text"
-    language: Sequence[str] = ()
-    tags: Sequence[str] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetFacts:
-    """Facts of a dataset card; all but `name` may be missing.
-
-    Args:
-        name: Title of the card.
-        kind: "dataset"; tells `write_card` which card to make.
-        summary: A paragraph of Markdown.
-        splits: Split to number of rows.
-        features: Column to its type and meaning.
-        families: Kind of problem to its description, or a list of names.
-        command: What makes the dataset again.
-        seed: Of that command.
-        how_to_use: Python code.
-        results: Dicts with the fields of `ResultFact`, such as the noise of labels.
-        ledger: What labelling cost: the `summary.json` of a run folder (of its keys those of `ledger_markdown`). A
-            card without it has no such section.
-        limits: One sentence each.
-        license: As in `ModelFacts`.
-        citation: BibTeX.
-        task_categories, language, tags: Front matter; `tags` come after the package's own.
-    """
-
-    name: str
-    kind: str = "dataset"
-    summary: str | None = None
-    splits: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    features: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    families: Mapping[str, str] | Sequence[str] = ()
-    command: str | None = None
-    seed: int | None = None
-    how_to_use: str | None = None
-    results: Sequence[Mapping[str, Any]] = ()
-    ledger: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    limits: Sequence[str] = ()
-    license: str | None = None
-    citation: str | None = None
-    task_categories: Sequence[str] = ()
-    language: Sequence[str] = ()
-    tags: Sequence[str] = ()
-
-
-_Facts = TypeVar("_Facts", ModelFacts, DatasetFacts, ResultFact)
+_SIZE_MARKS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # the Hub's, in tens from 1,000
 
 _KINDS = {
     "policy": ("a policy: it writes step-by-step solutions", ("step-by-step", "multimodal", "math")),
@@ -155,7 +56,7 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         >>> render_model_card({"name": "nano-prm", "kind": "prm"}).splitlines()[1]
         'license: unknown'
     """
-    model = _read(ModelFacts, facts)
+    model = read_facts(ModelFacts, facts)
     if model.kind not in _KINDS:
         raise ValueError(f"A model's kind is {model.kind!r}. Use one of {', '.join(_KINDS)}.")
     words, kind_tags = _KINDS[model.kind]
@@ -182,14 +83,17 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         "model_card.md",
         front_matter=_front_matter(front_matter),
         name=model.name,
-        summary=_text(model.summary),
-        overview=_table(("", ""), [(key, _text(value)) for key, value in overview.items()]),
-        how_to_use=_code(model.how_to_use, "python"),
-        results=_results(model.results),
-        recipe=_code("\n".join(model.recipe), "bash"),
-        hyper_parameters=_table(("option", "value"), [(f"`{k}`", _text(v)) for k, v in model.hyper_parameters.items()]),
-        limits=_bullets(model.limits),
-        citation=_code(model.citation, "bibtex"),
+        status=_status(model.status),
+        summary=text(model.summary),
+        overview=table(("", ""), [(key, text(value)) for key, value in overview.items()]),
+        how_to_use=code(model.how_to_use, "python"),
+        results=results_markdown(model.results),
+        recipe=code("\n".join(model.recipe), "bash"),
+        hyper_parameters=table(("option", "value"), [(f"`{k}`", text(v)) for k, v in model.hyper_parameters.items()]),
+        uses=bullets(model.uses),
+        misuses=bullets(model.misuses),
+        limits=bullets(model.limits),
+        citation=code(model.citation, "bibtex"),
     )
 
 
@@ -200,81 +104,73 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         facts: Plain dict (parsed JSON) with the fields of `DatasetFacts`.
 
     Raises:
-        ValueError: for an unknown or missing key, or a kind other than "dataset".
+        ValueError: for an unknown or missing key, a kind other than "dataset", a license "other" without its name,
+            and as `drop_table` does.
     """
-    dataset = _read(DatasetFacts, facts)
+    dataset = read_facts(DatasetFacts, facts)
     if dataset.kind != "dataset":
         raise ValueError(f"A dataset's kind is {dataset.kind!r}. Write 'dataset', or use render_model_card.")
-    num_rows = sum(dataset.splits.values())
-    size = next((name for limit, name in _SIZES if num_rows < limit), "n>10M")
+    if dataset.license == "other" and not dataset.license_name:
+        raise ValueError("The license is 'other', without a name. The Hub asks for one; give license_name.")
     front_matter = {
         "license": dataset.license or "unknown",
+        "license_name": dataset.license_name,
         "pretty_name": dataset.name,
         "task_categories": list(dataset.task_categories),
         "language": list(dataset.language),
         "tags": [*dict.fromkeys(["mmprm_hf", "multimodal", "math", *dataset.tags])],
-        "size_categories": [size] if dataset.splits else None,
+        "size_categories": _size_categories(dataset.splits),
+        "configs": [dict(config) for config in dataset.configs],
     }
     families = dataset.families
     if isinstance(families, Mapping):
-        families = [f"**{name}**: {_text(words)}" for name, words in families.items()]
+        families = [f"**{name}**: {text(words)}" for name, words in families.items()]
     return _fill(
         "dataset_card.md",
         front_matter=_front_matter(front_matter),
         name=dataset.name,
-        summary=_text(dataset.summary),
-        splits=_table(("split", "rows"), [(f"`{name}`", f"{rows:,}") for name, rows in dataset.splits.items()]),
-        features=_table(("column", "content"), [(f"`{k}`", _text(v)) for k, v in dataset.features.items()]),
-        families=_bullets(families),
-        how_to_use=_code(dataset.how_to_use, "python"),
-        command=_code(dataset.command, "bash"),
-        seed=_text(dataset.seed),
-        results=_results(dataset.results),
-        cost=f"## What it cost\n\n{ledger_markdown(dataset.ledger)}\n\n" if dataset.ledger else "",
-        limits=_bullets(dataset.limits),
-        license=_text(dataset.license),
-        citation=_code(dataset.citation, "bibtex"),
+        status=_status(dataset.status),
+        summary=text(dataset.summary),
+        motivation=text(dataset.motivation),
+        splits=by_config(dataset.splits, splits_table),
+        features=by_config(dataset.features, features_table),
+        composition=composition_markdown(dataset.composition),
+        families=section("Families of problems", bullets(families), shown=bool(families)),
+        collection=text(dataset.collection),
+        sources=sources_table(dataset.sources),
+        command=code(dataset.command, "bash"),
+        seed=text(dataset.seed),
+        drops=drop_table(dataset.criteria, dataset.drops),
+        repairs=repairs_table(dataset.repairs),
+        label_noise=section(
+            "Noise of the labels",
+            results_markdown(dataset.label_noise),
+            shown=bool(dataset.label_noise or dataset.ledger),
+        ),
+        statistics=statistics_table(dataset.statistics),
+        results=section("Measured", results_markdown(dataset.results), shown=bool(dataset.results)),
+        cost=section("What it cost", ledger_markdown(dataset.ledger), shown=bool(dataset.ledger)),
+        how_to_use=code(dataset.how_to_use, "python"),
+        uses=bullets(dataset.uses),
+        misuses=bullets(dataset.misuses),
+        limits=bullets(dataset.limits),
+        license=dataset.license_name or text(dataset.license),
+        citation=code(dataset.citation, "bibtex"),
     )
 
 
-_LEDGER = {
-    "num_trees": "problems with a tree",
-    "num_failed": "problems without one",
-    "num_requests": "requests to the policy",
-    "num_rollouts": "rollouts",
-    "num_incomplete": "incomplete rollouts",
-    "num_undecided": "undecided rollouts",
-    "tokens_in": "prompt tokens",
-    "tokens_out": "generated tokens",
-    "verifier_calls": "questions to the verifier",
-    "judge_calls": "of them to a judge",
-    "judge_cache_hits": "answered from the judge's cache",
-    "judge_tokens_in": "prompt tokens of the judge",
-    "judge_tokens_out": "generated tokens of the judge",
-}
-_COUNTED_WHERE_ABOVE_ZERO = ("tokens_in", "tokens_out")  # an engine that does not count tokens leaves 0
-
-
-def ledger_markdown(summary: Mapping[str, Any]) -> str:
-    """Return the table of what a labelling run cost, in total and per tree.
-
-    Args:
-        summary: `summary.json` of a run folder; other keys than those of the table, `seconds` and `sessions` may be
-            there and are not shown.
-    """
-    num_trees = summary.get("num_trees")
-    rows = []
-    for key, words in _LEDGER.items():
-        value = summary.get(key)
-        if key in _COUNTED_WHERE_ABOVE_ZERO and not value:
-            value = None
-        per_tree = NOT_MEASURED if value is None or not num_trees else f"{value / num_trees:,.1f}"
-        rows.append((words, _number(value), "" if key in ("num_trees", "num_failed") else per_tree))
-    seconds, sessions = summary.get("seconds"), summary.get("sessions", ())
-    hours = NOT_MEASURED if seconds is None else f"{seconds / 3600:,.2f}"
-    where = f" (in {len(sessions)} sessions)" if len(sessions) > 1 else ""
-    rows.append((f"hours{where}", hours, f"{seconds / num_trees:,.2f} s" if seconds and num_trees else NOT_MEASURED))
-    return _table(("", "in total", "per tree"), rows)
+def _size_categories(splits: Mapping[str, Any]) -> list[str] | None:
+    """The Hub's size of a dataset, or of its first config; None where rows are not known."""
+    first = next(iter(splits.values()), None)
+    rows = list((first if isinstance(first, Mapping) else splits).values())
+    if not rows or None in rows:
+        return None
+    marks = [mark for power, mark in enumerate(_SIZE_MARKS, 3) if sum(rows) >= 10**power]
+    if not marks:
+        return [f"n<{_SIZE_MARKS[0]}"]
+    if len(marks) == len(_SIZE_MARKS):
+        return [f"n>{marks[-1]}"]
+    return [f"{marks[-1]}<n<{_SIZE_MARKS[len(marks)]}"]
 
 
 def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
@@ -301,28 +197,9 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
     return Path(output_path)
 
 
-def _read(schema: type[_Facts], facts: Mapping[str, Any]) -> _Facts:
-    """The facts as a dataclass; null is the same as missing."""
-    fields = {field.name: field for field in dataclasses.fields(schema)}
-    for key in facts:
-        if key not in fields:
-            matches = difflib.get_close_matches(key, fields, n=3, cutoff=0.5) or sorted(fields)
-            raise ValueError(f"Unknown key {key!r} in {schema.__name__}. Did you mean {' or '.join(matches)}?")
-    known = {key: value for key, value in facts.items() if value is not None}
-    for key, value in known.items():
-        if fields[key].default == () and isinstance(value, str):
-            raise ValueError(
-                f"{key!r} in {schema.__name__} is the text {value!r}. Expected a list; put it in brackets."
-            )
-    required = [name for name, field in fields.items() if _is_required(field) and name not in known]
-    if required:
-        raise ValueError(f"{schema.__name__} lacks {', '.join(required)}. Only the other facts may be missing.")
-    return schema(**known)
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    """Whether a field has no default."""
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _status(status: str | None) -> str:
+    """The line below the title that nobody shall miss; nothing without a status."""
+    return f"> **Status:** {status}\n\n" if status else ""
 
 
 def _fill(template: str, **values: str) -> str:
@@ -337,63 +214,4 @@ def _front_matter(metadata: Mapping[str, Any]) -> str:
     return yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
 
 
-def _text(value: Any) -> str:
-    """A fact as Markdown."""
-    if value is None or value == "" or value == []:
-        return NOT_MEASURED
-    if isinstance(value, list):
-        return ", ".join(_text(entry) for entry in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_text(entry)}" for key, entry in value.items()) or NOT_MEASURED
-    return str(value)
-
-
-def _number(value: float | None) -> str:
-    """A measured number: integers whole, others with three decimals; with one from 100 on, as 1.0e-04 below 0.001."""
-    if value is None:
-        return NOT_MEASURED
-    if isinstance(value, int):
-        return f"{value:,}"
-    if abs(value) >= 100:
-        return f"{value:,.1f}"
-    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; "not measured" without rows."""
-    if not rows:
-        return NOT_MEASURED
-    lines = [header, ["---"] * len(header), *rows]
-    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
-
-
-def _results(results: Sequence[Mapping[str, Any]]) -> str:
-    """The table of measured figures and, below, the commands that print them."""
-    rows, commands = [], {}
-    for entry in results:
-        fact = _read(ResultFact, entry)
-        is_known = fact.ci_low is not None and fact.ci_high is not None
-        interval = f"{_number(fact.ci_low)} to {_number(fact.ci_high)}" if is_known else NOT_MEASURED
-        rows.append((fact.metric, _number(fact.value), interval, _text(fact.split)))
-        if fact.command:
-            commands.setdefault(fact.command, []).append(fact.metric)
-    table = _table(("metric", "value", "95 % interval", "measured on"), rows)
-    if not commands:
-        return table
-    script = "\n".join(f"{command}  # {', '.join(metrics)}" for command, metrics in commands.items())
-    return f"{table}\n\nMeasured with:\n\n{_code(script, 'bash')}"
-
-
-def _bullets(lines: Sequence[str]) -> str:
-    """A Markdown list; "not measured" where it is empty."""
-    return "\n".join(f"- {line}" for line in lines) or NOT_MEASURED
-
-
-def _code(code: str | None, language: str) -> str:
-    """A fenced block whose fence is longer than any inside; "not measured" for no code."""
-    if not code or not code.strip():
-        return NOT_MEASURED
-    longest = max((len(run) for run in re.findall("`+", code)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+__all__ = ["NOT_MEASURED", "ledger_markdown", "render_dataset_card", "render_model_card", "write_card"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 
@@ -45,6 +47,33 @@ DATASET = {
 }
 
 
+FULL = {
+    **DATASET,
+    "status": "Not shipped.",
+    "motivation": "To learn | from.",
+    "composition": {"answer type": {"number": 6000, "choice | letter": 4500}, "images per problem": {"1": None}},
+    "collection": "Read from two places.",
+    "sources": [
+        {"name": "web", "license": "cc-by-4.0", "num_rows": 10000, "url": "https://example.org", "note": "Scanned."},
+        {"name": "book"},
+    ],
+    "criteria": {"no figure": "It shows nothing.", "no answer": "Nothing to check.", "double": "Seen before."},
+    "drops": [
+        {"source": "web", "num_read": 12000, "num_kept": 10000, "num_dropped": {"no answer": 1500, "no figure": 500}},
+        {"source": "book", "num_read": 501, "num_kept": 500, "num_dropped": {"no figure": 1}},
+    ],
+    "repairs": {"answers freed of their unit": 1200, "figures turned upright": None},
+    "label_noise": [{"metric": "AUROC of labels", "value": 0.9, "split": "15 labels", "command": "noise.py"}],
+    "statistics": {"words a question": 21.25, "problems": 10500, "language": "Chinese | English", "longest": None},
+    "uses": ["Training."],
+    "misuses": ["Grading pupils."],
+    "configs": [
+        {"config_name": "paths", "data_files": [{"split": "train", "path": "paths/train.parquet"}], "default": True},
+        {"config_name": "trees", "data_files": [{"split": "train", "path": "trees/train.parquet"}]},
+    ],
+}
+
+
 def split_card(card: str) -> tuple[dict, str]:
     """Front matter as a dict, and the text below."""
     _, front_matter, text = card.split("---\n", 2)
@@ -75,7 +104,9 @@ def test_dataset_card_prints_the_ledger_of_its_labels():
     assert (
         "| of them to a judge | 10 | 0.2 |" in card and "| undecided rollouts | not measured | not measured |" in card
     )
-    assert "| hours (in 2 sessions) | 2.00 | 180.00 s |\n\n## Limits" in card
+    assert "| hours (in 2 sessions) | 2.00 | 180.00 s |\n\n## How to use" in card
+    assert "## Noise of the labels\n\nnot measured\n\n## Statistics" in card
+    assert "Noise of the labels" not in render_dataset_card(DATASET)
     assert "What it cost" not in render_dataset_card(DATASET)
     assert "| hours | not measured | not measured |" in ledger_markdown({})
 
@@ -113,13 +144,165 @@ def test_dataset_card_holds_every_fact():
     assert "```bash\nmmprm nano --seed 0\n```" in text
 
 
+def section_of(card: str, title: str) -> str:
+    """What stands below a title."""
+    return card.split(f"\n## {title}\n\n", 1)[1].split("\n\n## ", 1)[0]
+
+
+def test_dataset_card_has_its_sections_in_order():
+    card = render_dataset_card(FULL)
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == [
+        "Why it was made",
+        "Splits",
+        "Columns",
+        "Composition",
+        "Families of problems",
+        "How the raw data came about",
+        "Sources and their licenses",
+        "How it was made",
+        "What was dropped",
+        "What was corrected",
+        "Noise of the labels",
+        "Statistics",
+        "How to use",
+        "What it is for",
+        "What it is not for",
+        "Limits",
+        "License",
+        "Citation",
+    ]
+    assert "# tiny\n\n> **Status:** Not shipped.\n\nnot measured\n\n## Why" in card
+    assert section_of(card, "Why it was made") == "To learn | from."
+    assert section_of(card, "How the raw data came about") == "Read from two places."
+    assert section_of(card, "What it is for") == "- Training."
+    assert section_of(card, "What it is not for") == "- Grading pupils."
+    assert "| AUROC of labels | 0.900 | not measured | 15 labels |" in section_of(card, "Noise of the labels")
+
+
+def test_composition_sources_and_statistics_are_tables():
+    card = render_dataset_card(FULL)
+    assert section_of(card, "Composition") == (
+        "| answer type | rows |\n| --- | --- |\n| number | 6,000 |\n| choice \\| letter | 4,500 |\n\n"
+        "| images per problem | rows |\n| --- | --- |\n| 1 | not measured |"
+    )
+    assert section_of(card, "Sources and their licenses") == (
+        "| source | license | rows | note |\n| --- | --- | --- | --- |\n"
+        "| [web](https://example.org) | cc-by-4.0 | 10,000 | Scanned. |\n"
+        "| book | not measured | not measured |  |"
+    )
+    assert section_of(card, "What was corrected").splitlines()[2:] == [
+        "| answers freed of their unit | 1,200 |",
+        "| figures turned upright | not measured |",
+    ]
+    assert section_of(card, "Statistics").splitlines()[2:] == [
+        "| words a question | 21.250 |",
+        "| problems | 10,500 |",
+        "| language | Chinese \\| English |",
+        "| longest | not measured |",
+    ]
+
+
+def test_drop_table_has_a_column_per_source_and_their_total():
+    assert section_of(render_dataset_card(FULL), "What was dropped").splitlines() == [
+        "|  | rule | web | book | total |",
+        "| --- | --- | --- | --- | --- |",
+        "| read |  | 12,000 | 501 | 12,501 |",
+        "| no figure | It shows nothing. | 500 | 1 | 501 |",
+        "| no answer | Nothing to check. | 1,500 | 0 | 1,500 |",
+        "| double | Seen before. | 0 | 0 | 0 |",
+        "| kept |  | 10,000 | 500 | 10,500 |",
+    ]
+    one = section_of(render_dataset_card({**FULL, "drops": FULL["drops"][:1]}), "What was dropped")
+    assert one.startswith("|  | rule | web |\n") and one.endswith("| kept |  | 10,000 |")
+    rules_only = section_of(render_dataset_card({**FULL, "drops": None}), "What was dropped")
+    assert "| no figure | It shows nothing. | not measured |" in rules_only
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_kept": 9999}, "'web' has 12000 rows read, 9999 kept and 2000 dropped. Every row read is either kept or"),
+        ({"num_dropped": {"blurred": 2000}}, "drops rows for 'blurred', which criteria does not name.*add it to crit"),
+        ({"num_dropped": {"no figure": 2001, "no answer": -1}}, "'web' has -1 as no answer. It must be a number of"),
+        ({"num_read": "12000"}, "'web' has '12000' as num_read"),
+        ({"source": "book"}, "The source 'book' comes twice among drops"),
+        ({"kept": 3}, "Unknown key 'kept' in DropFact. Did you mean num_kept"),
+        ({"num_read": None}, "DropFact lacks num_read"),
+    ],
+)
+def test_drops_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        render_dataset_card({**FULL, "drops": [{**FULL["drops"][0], **changes}, FULL["drops"][1]]})
+
+
+def test_dropped_rows_need_rules():
+    with pytest.raises(ValueError, match=r"criteria does not name \(it has none\)"):
+        render_dataset_card({**FULL, "criteria": {}})
+
+
+def test_splits_and_columns_by_config():
+    splits = {"paths": {"train": 3000, "validation": 200}, "trees": {"train": None}}
+    features = {"paths": {"prompt": "string"}, "trees": {"nodes": "list"}}
+    front_matter, text = split_card(render_dataset_card({**FULL, "splits": splits, "features": features}))
+    assert front_matter["size_categories"] == ["1K<n<10K"]  # of the first config
+    assert section_of(text, "Splits") == (
+        "`paths`:\n\n| split | rows |\n| --- | --- |\n| `train` | 3,000 |\n| `validation` | 200 |\n\n"
+        "`trees`:\n\n| split | rows |\n| --- | --- |\n| `train` | not measured |"
+    )
+    assert "`trees`:\n\n| column | content |\n| --- | --- |\n| `nodes` | list |" in text
+    with pytest.raises(ValueError, match="Found paths as configs beside train"):
+        render_dataset_card({**FULL, "splits": {"paths": {"train": 1}, "train": 1}})
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "size"),
+    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**7, "10M<n<100M"), (10**12, "n>1T")],
+)
+def test_sizes_are_those_of_the_hub(num_rows, size):
+    front_matter, _ = split_card(render_dataset_card({"name": "tiny", "splits": {"train": num_rows}}))
+    assert front_matter["size_categories"] == [size]
+
+
+def test_configs_load_as_datasets(tmp_path):
+    front_matter, _ = split_card(render_dataset_card(FULL))
+    assert front_matter["configs"] == FULL["configs"]
+    for name in ("paths", "trees"):
+        (tmp_path / name).mkdir()
+        datasets.Dataset.from_dict({"from": [name]}).to_parquet(tmp_path / name / "train.parquet")
+    (tmp_path / "README.md").write_text(render_dataset_card(FULL), encoding="utf-8")
+    for name, expected in ((None, "paths"), ("paths", "paths"), ("trees", "trees")):
+        rows = datasets.load_dataset(str(tmp_path), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert rows["from"][0] == expected
+
+
+def test_other_licenses_have_a_name():
+    facts = {**DATASET, "license": "other", "license_name": "my-license"}
+    front_matter, text = split_card(render_dataset_card(facts))
+    assert (front_matter["license"], front_matter["license_name"]) == ("other", "my-license")
+    assert section_of(text, "License") == "my-license"
+    with pytest.raises(ValueError, match="The license is 'other', without a name"):
+        render_dataset_card({**DATASET, "license": "other"})
+    front_matter, text = split_card(render_dataset_card({**DATASET, "license": ["mit", "cc-by-4.0"]}))
+    assert front_matter["license"] == ["mit", "cc-by-4.0"]
+    assert section_of(text, "License") == "mit, cc-by-4.0"
+
+
+def test_model_card_says_first_what_it_is_not():
+    card = render_model_card({**MODEL, "status": "recipe only", "uses": ["Ranking."], "misuses": ["Grading pupils."]})
+    assert "# tiny-prm\n\n> **Status:** recipe only\n\nScores steps." in card
+    assert section_of(card, "What it is for") == "- Ranking."
+    assert section_of(card, "What it is not for") == "- Grading pupils."
+    assert "Status" not in render_model_card(MODEL)
+
+
 @pytest.mark.parametrize(
     ("render", "facts", "num_unknown"),
     [
-        # summary, 6 rows of the overview, code, results, recipe, hyper-parameters, limits, citation
-        (render_model_card, {"name": "tiny", "kind": "policy"}, 13),
-        # summary, splits, columns, families, code, command, seed, results, limits, license, citation
-        (render_dataset_card, {"name": "tiny", "seed": None}, 11),
+        # summary, 6 rows of the overview, code, results, recipe, hyper-parameters, uses, misuses, limits, citation
+        (render_model_card, {"name": "tiny", "kind": "policy"}, 15),
+        # summary, motivation, splits, columns, composition, collection, sources, command, seed, drops, repairs,
+        # statistics, code, uses, misuses, limits, license, citation
+        (render_dataset_card, {"name": "tiny", "seed": None}, 18),
     ],
 )
 def test_unknown_facts_read_not_measured(render, facts, num_unknown):
@@ -190,6 +373,14 @@ def test_malformed_facts_are_refused():
         render_model_card({"kind": "prm"})
     with pytest.raises(ValueError, match="'recipe' in ModelFacts is the text 'bash one.sh'"):
         render_model_card({**MODEL, "recipe": "bash one.sh"})
+    with pytest.raises(ValueError, match="Unknown key 'licence' in SourceFact. Did you mean license"):
+        render_dataset_card({**FULL, "sources": [{"name": "web", "licence": "mit"}]})
+    with pytest.raises(ValueError, match="Found 'web' where SourceFact belongs. Write an object"):
+        render_dataset_card({**FULL, "sources": ["web"]})
+    with pytest.raises(ValueError, match="'uses' in DatasetFacts is the text 'Training'"):
+        render_dataset_card({**FULL, "uses": "Training"})
+    with pytest.raises(ValueError, match=r"'repairs' in DatasetFacts is \['units'\]. Expected an object"):
+        render_dataset_card({**FULL, "repairs": ["units"]})
     with pytest.raises(ValueError, match="A model's kind is 'dataset'"):
         render_model_card({**MODEL, "kind": "dataset"})
     with pytest.raises(ValueError, match="A dataset's kind is 'prm'"):
