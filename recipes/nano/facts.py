@@ -1,13 +1,15 @@
-"""Facts of the shipped models and the nano dataset, and their cards, from the results of a run.
+"""Facts of the shipped models, the nano dataset and its step labels, and their cards, from the results of a run.
 
     python recipes/nano/facts.py            # after `mmprm evaluate --output recipes/nano/results/evaluate.json`
 
-Numbers come from `recipes/nano/results/*.json` and the checkpoints' `made_by.json`; none is typed by hand.
+Numbers come from `recipes/nano/results/*.json`, the checkpoints' `made_by.json`, and the problems as they are drawn
+here; none is typed by hand.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mmprm_hf.files import write_json
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIPS
 from mmprm_hf.nano.families import FAMILIES
+from mmprm_hf.nano.world import problems, stream
 from mmprm_hf.publish.cards import write_card
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,6 +44,36 @@ LIMITS = [
     "anything else its output means nothing.",
     "Made to run and measure every stage of the method on a laptop, not to solve real problems.",
 ]
+
+MISUSES = [
+    "Anything outside the nano world: no statement about real problems, pupils or other models follows from it.",
+]
+NUM_PROBLEMS = {"train": 10_000, "test": 500}
+PATH_COLUMNS = {
+    "prompt": "string, the question",
+    "completions": "list of strings, the steps",
+    "labels": "list of floats in [0, 1], the estimate of each step; -100 where there is none",
+    "label_counts": "list of [right, decided] rollouts behind each label",
+    "label_sources": "list of strings: `estimate`, `bound` (settled by another step of the path), `none`",
+    "label_weights": "list of floats: 1 / the number of paths that share the labelled prefix",
+    "images": "list of images",
+    "problem_id": "string",
+    "tree_id": "string, of the tree the path is from",
+    "path_id": "string",
+}
+TREE_COLUMNS = {
+    "problem_id": "string",
+    "problem_key": "string, hash of the problem's content",
+    "tree_id": "string",
+    "schema_version": "int",
+    "config": "string, JSON: options of the search",
+    "engine": "string, JSON: model and sampling",
+    "nodes": "list of prefixes: parent, steps, right and decided rollouts, visits",
+    "num_rollouts": "int",
+    "num_undecided": "int, rollouts whose answer could not be judged",
+    "num_incomplete": "int, rollouts without an answer",
+    "rollouts": "list of rollouts: text, steps, answer, verdict, tokens",
+}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -104,6 +137,10 @@ def policy_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
         "policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)\n"
         "processor = AutoProcessor.from_pretrained(POLICY_PATH)",
+        "uses": [
+            "Running every stage that needs a policy (labelling, reranking, GRPO) on a laptop, in tests and the demo."
+        ],
+        "misuses": MISUSES,
         "limits": [
             *LIMITS,
             *([made_by["note"]] if made_by["note"] else []),
@@ -131,7 +168,10 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         f"{labels['num_rollouts']} rollouts over {labels['num_trees']} train problems.",
         "recipe": list(made_by["commands"].values()),
         "seed": made_by["seed"],
-        "hyper_parameters": yaml.safe_load((Path(__file__).parent / "prm.yaml").read_text(encoding="utf-8")),
+        "hyper_parameters": {
+            **yaml.safe_load((Path(__file__).parent / "prm.yaml").read_text(encoding="utf-8")),
+            "per_device_train_batch_size": 64,  # of the shipped run: rows one by one; the YAML's counts packed problems
+        },
         "compute": made_by["compute"],
         "results": [
             *step_results(evaluation),
@@ -142,11 +182,40 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "prm = AutoModel.from_pretrained(PRM_PATH)\nprocessor = AutoProcessor.from_pretrained(PRM_PATH)\n"
         'inputs = processor(images=figure, text="Find angle C.", steps=["A=47", "B=58"])\n'
         "print(prm(**inputs).step_scores())",
+        "uses": ["Scoring and reranking nano solutions on a laptop, in tests and in the demo."],
+        "misuses": MISUSES,
         "limits": [*LIMITS, *([made_by["note"]] if made_by["note"] else [])],
         "license": "apache-2.0",
         "citation": CITATION,
         "language": ["en"],
     }
+
+
+def num_drawn(split: str) -> int:
+    """How many problems of a split are drawn until there are enough of distinct content."""
+    seen: set[str] = set()
+    for count, problem in enumerate(stream(split), 1):
+        seen.add(problem.content_id)
+        if len(seen) == NUM_PROBLEMS[split]:
+            return count
+    raise AssertionError("the stream never ends")
+
+
+def drop_fact(split: str) -> dict[str, Any]:
+    """What became of the problems drawn for a split."""
+    num_read, num_kept = num_drawn(split), NUM_PROBLEMS[split]
+    return {
+        "source": split,
+        "num_read": num_read,
+        "num_kept": num_kept,
+        "num_dropped": {"same content": num_read - num_kept},
+    }
+
+
+def family_counts(split: str) -> dict[str, int]:
+    """Problems of each family in a split."""
+    counts = Counter(problem.family for problem in problems(split, NUM_PROBLEMS[split]))
+    return {family: counts[family] for family in FAMILIES}
 
 
 def dataset_facts() -> dict[str, Any]:
@@ -157,7 +226,9 @@ def dataset_facts() -> dict[str, Any]:
         "name": "Nano K12 problems",
         "summary": "Procedural problems with a rendered figure, an exact answer and (in `mmprm_hf.nano`) an exact step "
         "checker. The numbers needed stand only in the figure. Same shape as MM-K12.",
-        "splits": {"train": 10_000, "test": 500},
+        "motivation": "To run every stage of the method on a laptop without a download, and to measure what real data "
+        "cannot tell: whether a step is right, and so how noisy step labels are.",
+        "splits": NUM_PROBLEMS,
         "features": {
             "id": "string; `mmprm_hf.nano.world.problem_from_id` rebuilds the problem",
             "images": "list of images, one figure of 144 x 144 pixels",
@@ -171,18 +242,190 @@ def dataset_facts() -> dict[str, Any]:
             "license": "string",
             "split_group": "string, hash of all that is asked and shown (style excluded); the splits share none",
         },
+        "composition": {f"family, {split}": family_counts(split) for split in NUM_PROBLEMS},
         "families": {name: (maker.__doc__ or "").strip() for name, maker in FAMILIES.items()},
+        "collection": "Nothing was collected. A generator draws family, numbers, places and style from a seed; figure, "
+        "question, answer and step checker follow from them. A hash of what is shown and asked gives the split.",
+        "sources": [
+            {
+                "name": "`mmprm_hf.nano`",
+                "license": "apache-2.0",
+                "num_rows": sum(NUM_PROBLEMS.values()),
+                "note": "Drawn by this package.",
+            }
+        ],
         "command": "mmprm data --output out/nano/data",
         "seed": 0,
+        "criteria": {"same content": "Shows and asks the same as an earlier problem of the split."},
+        "drops": [drop_fact(split) for split in NUM_PROBLEMS],
+        "repairs": {"nothing: problems are drawn, not read": 0},
+        "statistics": {
+            "figures a problem": 1,
+            "pixels of a figure": "144 x 144",
+            "test problems with a twin among the train problems": twins,
+        },
         "how_to_use": 'from datasets import load_dataset\n\ndataset = load_dataset("out/nano/data")',
+        "uses": [
+            "Trying, testing and timing labelling, training and reranking.",
+            "Measuring label noise and step scores against exact truth.",
+        ],
+        "misuses": [*MISUSES, "A benchmark of real mathematical ability."],
         "limits": [
             "Synthetic: eleven families, short English questions, no text beyond two characters in figures.",
             f"{twins} of the 500 test problems have a twin among the train problems: another figure (other distractor, "
             "other places) with the same question and the same facts (`python recipes/nano/twins.py`).",
         ],
         "license": "apache-2.0",
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"{split}.parquet"} for split in NUM_PROBLEMS],
+                "default": True,
+            }
+        ],
         "language": ["en"],
         "task_categories": ["visual-question-answering"],
+    }
+
+
+def label_noise_facts(truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """The labels of `run.sh` against exact truth, and estimates of the same search against many rollouts."""
+    first = truth["first_error"]
+    command = "python recipes/nano/label_truth.py --labels out/nano/labels"
+    rows = [
+        ("AUROC of label against truth", truth["auroc"], f"{truth['num_labels']:,} distinct labelled prefixes"),
+        (
+            "percent of right prefixes labelled 0",
+            100 * truth["right_labelled_zero"],
+            f"{truth['num_right']:,} right prefixes",
+        ),
+        (
+            "percent of wrong prefixes labelled above 0",
+            100 * truth["wrong_labelled_above_zero"],
+            f"{truth['num_wrong']:,} wrong prefixes",
+        ),
+        (
+            "percent of paths whose first label of 0 is at the first wrong step",
+            100 * first["error_accuracy"],
+            f"{first['num_error']:,} paths with a wrong step",
+        ),
+        (
+            "percent of paths with no label of 0",
+            100 * first["correct_accuracy"],
+            f"{first['num_correct']:,} paths without a wrong step",
+        ),
+    ]
+    found = [{"metric": name, "value": round(value, 4), "split": on, "command": command} for name, value, on in rows]
+    quality = read(RESULTS / "label_quality.json")
+    row = quality["budgets"]["64"]["OmegaPRM, bounds"]
+    on = (
+        f"{row['num_error_prefixes']} prefixes of other train problems, same search with up to 64 rollouts a problem, "
+        "against 128 fresh rollouts"
+    )
+    command = "python recipes/nano/label_quality.py"
+    for name, key in (("mean absolute error", "mean_absolute_error"), ("mean error", "mean_error")):
+        metric = f"{name} of an estimate"
+        found.append({"metric": metric, "value": round(row[key], 4), "split": on, "command": command})
+    return found
+
+
+def steps_facts() -> dict[str, Any]:
+    """The step labels of `run.sh`, as `label_truth.py` found them."""
+    labels, made_by = read(RESULTS / "labels.json"), read(PRM_PATH / "made_by.json")
+    statistics, summary = labels["statistics"], labels["summary"]
+    steps_by_source = statistics["num_steps_by_source"]
+    num_mixed, num_trees, shipped = summary["num_mixed"], summary["num_trees"], made_by["labels"]
+    return {
+        "kind": "dataset",
+        "name": "Nano K12 step labels",
+        "status": "Not shipped: the command below makes it in minutes.",
+        "summary": "Solutions of the nano policy with a Monte Carlo estimate for every step: how often the answer "
+        "still comes out right from there. Beside them the search trees that the estimates come from.",
+        "motivation": "To train the nano PRM, and to show what Monte Carlo labels are worth where the truth of every "
+        "step is known.",
+        "splits": {"paths": statistics["num_rows_by_split"], "trees": {"train": num_trees}},
+        "features": {"paths": PATH_COLUMNS, "trees": TREE_COLUMNS},
+        "composition": {
+            "steps in a path": statistics["rows_by_num_steps"],
+        },
+        "collection": "For each of 1,000 train problems OmegaPRM draws solutions of the nano policy and looks for the "
+        "first wrong step of the wrong ones by bisection; each estimate is the share of 8 rollouts that end right. "
+        "Answers are checked by rules. At most 40 rollouts and 4 bisections a problem (`recipes/nano/label.yaml`).",
+        "sources": [
+            {
+                "name": "Nano K12 problems, train",
+                "license": "apache-2.0",
+                "num_rows": summary["num_problems"],
+                "note": "Rows are problems. Solutions by the nano policy.",
+            }
+        ],
+        "command": "mmprm label --output out/nano/labels --num-problems 1000 --config recipes/nano/label.yaml",
+        "seed": 0,
+        "criteria": {
+            "no tree": "The search failed.",
+            "never or always solved": "All decided rollouts of the problem are right, or none is: its steps differ in "
+            "nothing.",
+        },
+        "drops": [
+            {
+                "source": "problems",
+                "num_read": summary["num_problems"],
+                "num_kept": num_mixed,
+                "num_dropped": {
+                    "no tree": summary["num_failed"],
+                    "never or always solved": num_trees - num_mixed,
+                },
+            }
+        ],
+        "repairs": {"nothing: solutions stay as the policy wrote them": 0},
+        "label_noise": label_noise_facts(labels["truth"]),
+        "statistics": {
+            "paths": statistics["num_rows"],
+            "problems with a path": statistics["num_problems"],
+            "steps": statistics["num_steps"],
+            "steps with a label": statistics["num_labelled_steps"],
+            "of them with an estimate of their own": steps_by_source["estimate"],
+            "of them settled by another step of the path": steps_by_source["bound"],
+            "steps labelled 0": statistics["num_zero_steps"],
+            **{
+                f"steps labelled {tenth / 10:.1f} to {(tenth + 1) / 10:.1f}": count
+                for tenth, count in enumerate(statistics["labels_by_tenth"])
+            },
+            "mean label": statistics["mean_label"],
+            "steps a path": statistics["mean_steps_per_row"],
+            "distinct labelled prefixes": statistics["num_distinct_labelled_prefixes"],
+            "paths that share one, mean": statistics["copies_per_prefix"],
+            "paths that share one, most": statistics["max_copies_per_prefix"],
+        },
+        "ledger": summary,
+        "how_to_use": "from datasets import load_dataset\n\n"
+        'paths = load_dataset("out/nano/labels", "paths")\ntrees = load_dataset("out/nano/labels", "trees")',
+        "uses": ["Training a PRM with `PRMTrainer`.", "Studying label noise, label mappings and searches."],
+        "misuses": [
+            *MISUSES,
+            "As truth: a label says how often this policy still succeeds, not whether the step is right.",
+        ],
+        "limits": [
+            "Estimates of 8 rollouts: a right step from which the policy seldom succeeds can be labelled 0, a wrong "
+            "one from which it recovers above 0.",
+            "Of a problem's search only: its paths are not a sample of the policy's solutions.",
+            f"Not the rows that the shipped PRM was trained on: those came from an earlier version of the search "
+            f"({shipped['num_rollouts']:,} rollouts, {shipped['num_mixed']} problems solved sometimes).",
+            f"The time is that of one thread beside other work; the earlier run took {shipped['seconds']} s.",
+        ],
+        "license": "apache-2.0",
+        "citation": CITATION,
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [{"split": "train", "path": f"{name}/train.parquet"}],
+                **({"default": True} if name == "paths" else {}),
+            }
+            for name in ("paths", "trees")
+        ],
+        "language": ["en"],
+        "task_categories": ["visual-question-answering"],
+        "tags": ["process-reward-model", "stepwise-supervision"],
     }
 
 
@@ -192,6 +435,7 @@ def main() -> None:
         (ROOT / "model_cards" / "nano-policy", policy_facts(evaluation)),
         (ROOT / "model_cards" / "nano-prm", prm_facts(evaluation)),
         (ROOT / "dataset_cards" / "nano", dataset_facts()),
+        (ROOT / "dataset_cards" / "nano-steps", steps_facts()),
     ):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "facts.json", facts)

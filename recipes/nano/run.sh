@@ -41,4 +41,4 @@ done_once prm "$MMPRM" train --model "$RUN/judge" --data "$RUN/labels/paths" --o
 "$PYTHON" recipes/nano/study.py --run "$RUN" --output "$RUN/stages.json"
 
 # To ship a run: python recipes/nano/ship.py --run out/nano; mmprm evaluate --output recipes/nano/results/evaluate.json;
-# python recipes/nano/facts.py (cards).
+# python recipes/nano/label_truth.py --labels out/nano/labels (labels.json); python recipes/nano/facts.py (cards).
