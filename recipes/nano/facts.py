@@ -363,8 +363,8 @@ def steps_facts() -> dict[str, Any]:
         "seed": 0,
         "criteria": {
             "no tree": "The search failed.",
-            "never or always solved": "All decided rollouts of the problem are right, or none is: its steps differ in "
-            "nothing.",
+            "never or always solved": "All decided rollouts of the problem are right, or none is, so that labels tell "
+            "no step from another.",
         },
         "drops": [
             {
