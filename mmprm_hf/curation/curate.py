@@ -363,7 +363,7 @@ class _Run:
                 }
             )
         return {
-            "config": {**dataclasses.asdict(self.config), "sources": None, "benchmarks": None},
+            "config": _plain(self.config),
             "criteria": criteria_in_words(self.config),
             "sources": sources,
             "benchmarks": [
@@ -384,6 +384,17 @@ class _Run:
                 for name, counts in self.composition.items()
             },
         }
+
+
+def _plain(config: CurationConfig) -> dict[str, Any]:
+    """A configuration as JSON and YAML have it, without paths of this machine."""
+    plain = {**dataclasses.asdict(config), "languages": list(config.languages)}
+    for name in ("sources", "benchmarks"):
+        plain[name] = [
+            {field: value for field, value in {**entry, "path": _public_path(entry["path"])}.items() if value}
+            for entry in plain[name]
+        ]
+    return plain
 
 
 def _published(image: Any) -> Any:

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..curation import CurationConfig, curate
 from ..curation.repairs import REPAIRS
 from ..curation.text_only import solved_without_figure
 from ..data import Problem
-from ..files import write_json
+from ..files import write_atomically, write_json
 from ..publish.cards import write_card
 from .options import Servers, read_config
 
-TEXT_ONLY_FILE = "text_only.jsonl"
+TEXT_ONLY_FILE, CONFIG_FILE = "text_only.jsonl", "curate.yaml"
 _COLUMNS = {
     "id": "string; source and the source's own id",
     "images": "list of images in reading order, each with the bytes of its source's file",
@@ -60,7 +62,8 @@ def curate_dataset(
 ) -> dict[str, Any]:
     """Curate sources into a folder that `load_dataset(folder)` reads.
 
-    Writes what `curation.curate` does, ``facts.json`` and the card ``README.md`` made of it.
+    Writes what `curation.curate` does, ``curate.yaml`` (all options, resolved; `mmprm curate --config` reads it),
+    ``facts.json`` and the card ``README.md`` made of it.
 
     Args:
         output: The folder.
@@ -81,10 +84,16 @@ def curate_dataset(
     found["sources"] = (*found.get("sources", ()), *sources)
     text_only = None if servers.engine is None else _text_only(servers, output / TEXT_ONLY_FILE, num_samples)
     curation = curate(CurationConfig(**found), output, text_only=text_only)
-    (output / "README.md").unlink(missing_ok=True)
+    _write_yaml(output / CONFIG_FILE, curation.report["config"], card)
     write_json(output / "facts.json", dataset_facts(curation.report, DatasetCardConfig(**card), output.name))
     write_card(output / "facts.json", output / "README.md")
     return curation.report
+
+
+def _write_yaml(path: Path, config: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """The options of a run, those left at None left out."""
+    options = {name: value for name, value in {**config, **card}.items() if value is not None}
+    write_atomically(path, yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def _text_only(servers: Servers, path: Path, num_samples: int) -> Any:
@@ -174,7 +183,8 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
         ],
         "command": f"mmprm curate --config curate.yaml --output {name}",
         "seed": report["config"]["seed"],
-        "how_to_use": f'from datasets import load_dataset\n\ndataset = load_dataset("{name}", split="{next(iter(splits))}")',
+        "how_to_use": "from datasets import load_dataset\n\n"
+        f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
         "limits": [
             "The criteria are heuristics about texts and pixels; `rejects.jsonl` holds every decision for reading.",
             "Answers were checked for being verifiable, not for being right.",
