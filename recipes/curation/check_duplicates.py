@@ -1,0 +1,112 @@
+"""How well duplicates are found: recall on a list of near duplicates, precision by pairs that were read.
+
+    python recipes/curation/check_duplicates.py --data problems.jsonl --listed near_duplicates.jsonl
+
+`read_pairs.jsonl` holds what a reader said, figures beside texts, of every pair that is found in 1,000 problems of
+MathVision: "same" (one problem, another translation or scan), "variant" (other numbers or another question about the
+same thing), "other". All problems are compared, whatever the criteria would drop.
+
+Real pairs of one text are rare, so copies are made, too: every problem again in capitals, with other spaces, markup and
+punctuation, and its figure at four fifths of its size as a JPEG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import itertools
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from mmprm_hf.curation import CurationConfig
+from mmprm_hf.curation.adapters import read_mathvision
+from mmprm_hf.curation.duplicates import find_pairs, sketch_of
+from mmprm_hf.curation.figures import Figure, read_figure
+from mmprm_hf.curation.records import RawProblem
+from mmprm_hf.curation.repairs import repair
+from mmprm_hf.files import read_jsonl, write_json
+from mmprm_hf.intervals import share_with_interval
+from mmprm_hf.models.images_mm_prm import load_image
+from mmprm_hf.raw_rows import RawRows
+
+HERE = Path(__file__).parent
+
+
+def copy_of(problem: RawProblem) -> tuple[RawProblem, list[Figure]]:
+    """The same problem in other clothes."""
+    words = problem.question.replace("$", " $ ").replace(",", " ,  ").upper()
+    figures = []
+    for image in map(load_image, problem.images):
+        file = io.BytesIO()
+        image.resize((max(1, image.width * 4 // 5), max(1, image.height * 4 // 5))).save(file, "JPEG", quality=80)
+        figures.append(read_figure({"bytes": file.getvalue(), "path": None}))
+    return dataclasses.replace(problem, question=f"  {words} ."), figures
+
+
+def recall_of_copies(data: Path) -> dict[str, Any]:
+    """Share of copies that are found as duplicates of their originals, both in one set."""
+    rows = RawRows(data)
+    problems = [repair(read_mathvision(rows[index], index)) for index in range(len(rows))]
+    problems = [problem for problem in problems if problem.question]
+    sketches = [sketch_of(problem, [read_figure(image) for image in problem.images]) for problem in problems]
+    copies = [sketch_of(*copy_of(problem)) for problem in problems]
+    pairs = find_pairs([*sketches, *copies], CurationConfig(sources=(str(data),)))
+    found = {(pair.first, pair.second) for pair in pairs if pair.kind != "variant"}
+    num_found = sum((index, index + len(problems)) in found for index in range(len(problems)))
+    return share_with_interval(num_found, len(problems)) | {"num_copies": len(problems)}
+
+
+def found_pairs(data: Path) -> tuple[list[str], list[Any], list[Any]]:
+    """Ids, sketches and pairs of a file of MathVision problems."""
+    rows = RawRows(data)
+    problems = [repair(read_mathvision(rows[index], index)) for index in range(len(rows))]
+    sketches = [sketch_of(problem, [read_figure(image) for image in problem.images]) for problem in problems]
+    return [problem.id for problem in problems], sketches, find_pairs(sketches, CurationConfig(sources=(str(data),)))
+
+
+def check(data: Path, listed: Path) -> dict[str, Any]:
+    """Recall and precision, with 95 % Wilson intervals."""
+    ids, sketches, pairs = found_pairs(data)
+    kinds = {frozenset((ids[pair.first], ids[pair.second])): pair.kind for pair in pairs}
+    near = [frozenset((row["a"], row["b"])) for row in read_jsonl(listed)]
+    texts = defaultdict(list)
+    for name, sketch in zip(ids, sketches, strict=True):
+        texts[sketch.tokens].append(name)
+    same_text = [frozenset(pair) for text, group in texts.items() if text for pair in itertools.combinations(group, 2)]
+    said = {frozenset(row["pair"]): row["said"] for row in read_jsonl(HERE / "read_pairs.jsonl")}
+    right = {"near": ("same",), "exact": ("same",), "variant": ("same", "variant")}
+    precision = {}
+    for kind in ("near", "variant"):
+        read = [pair for pair, found in kinds.items() if found == kind and pair in said]
+        precision[kind] = share_with_interval(sum(said[pair] in right[kind] for pair in read), len(read))
+        precision[kind] |= {"num_found": sum(found == kind for found in kinds.values()), "num_read": len(read)}
+    return {
+        "num_problems": len(ids),
+        "num_pairs": dict(Counter(kinds.values())),
+        "recall_same_text": share_with_interval(sum(pair in kinds for pair in same_text), len(same_text))
+        | {"num_pairs": len(same_text)},
+        "recall_copies": recall_of_copies(data),
+        "recall_listed": share_with_interval(sum(pair in kinds for pair in near), len(near)) | {"num_pairs": len(near)},
+        "listed_but_not_found": [sorted(pair, key=int) for pair in near if pair not in kinds],
+        "precision": precision,
+    }
+
+
+def main() -> None:
+    """Print and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--listed", type=Path, required=True)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    found = check(options.data, options.listed)
+    print(json.dumps(found, indent=2))
+    if options.output is not None:
+        write_json(options.output, found)
+
+
+if __name__ == "__main__":
+    main()
