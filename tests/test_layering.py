@@ -14,7 +14,7 @@ LEVELS = {
     "answer_units": 0, "formula_pool": 0, "formula_worker": 0, "score_store": 0, "intervals": 0,
     "packing": 1, "metrics": 1, "engines": 1, "models": 1, "fingerprints": 1, "problem_keys": 1, "judge_verifier": 1,
     "problem_rows": 1, "raw_rows": 1, "backbones": 1, "prefix_cache": 1, "tree_attention": 1, "row_plan": 1,
-    "sharing": 1,
+    "sharing": 1, "parquet_splits": 1,
     "scoring": 2,
     "labelling": 3, "training": 3, "rerank": 3, "nano": 3, "restructuring": 3, "curation": 3,
     "evaluation": 4, "publish": 4,
