@@ -70,7 +70,8 @@ class CurationConfig:
         variant_similarity: From here on problems whose answers differ are variants: both are kept, on one side.
         max_figure_distance: In [0, 1]: share of differing bits of two perceptual hashes up to which figures are alike;
             variants less alike in text than `variant_similarity` must be alike twice as closely.
-        max_same_text: A text that more problems share is a template: they are told apart by their figures' pixels.
+        max_same_text: A text that more problems share, but for numbers and single letters, is a template: they are told
+            apart by their figures' pixels.
         max_text_only_share: Of a model's answers without the figure: a larger share of right ones drops a problem.
         seed: Of the drawn split.
 

@@ -121,7 +121,8 @@ def find_pairs(sketches: Sequence[Sketch], config: CurationConfig) -> list[Pair]
     texts: dict[tuple[str, ...], list[int]] = collections.defaultdict(list)
     for index, sketch in enumerate(sketches):
         texts[sketch.tokens].append(index)
-    templates = {text for text, members in texts.items() if len(members) > config.max_same_text}
+    num_alike = collections.Counter(_skeleton(sketch.tokens) for sketch in sketches)
+    templates = {text for text in texts if num_alike[_skeleton(text)] > config.max_same_text}
     weights = _weights(sketches)
     token_sets = [frozenset(sketch.tokens) for sketch in sketches]
     pairs = []
@@ -132,6 +133,11 @@ def find_pairs(sketches: Sequence[Sketch], config: CurationConfig) -> list[Pair]
         if kind := _kind(a, b, similarity, is_template, config):
             pairs.append(Pair(first, second, kind, round(similarity, 4), look_distance(a.figures, b.figures)))
     return pairs
+
+
+def _skeleton(tokens: Sequence[str]) -> tuple[str, ...]:
+    """A text without its numbers and single letters: "how much more is C than A", "... B than D"."""
+    return tuple("#" if token[0].isdigit() or (len(token) == 1 and token.isascii()) else token for token in tokens)
 
 
 def _kind(a: Sketch, b: Sketch, similarity: float, is_template: bool, config: CurationConfig) -> Kind | None:

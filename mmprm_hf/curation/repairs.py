@@ -139,7 +139,7 @@ def _without_stray_dollar(option: str) -> str:
     return re.sub(r"\s*\\\$\Z", "$", option) if is_open else option
 
 
-_MARKS = (r"(?<![A-Za-z\\])([A-F])\s*[.．、:：)）]\s*", r"[(（]\s*([A-F])\s*[)）]\s*")
+_MARKS = (r"[(（]\s*([A-F])\s*[)）]\s*", r"(?<![A-Za-z\\(（])([A-F])\s*[.．、:：)）]\s*")
 
 
 def _inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
@@ -170,9 +170,19 @@ def _unwrapped(answer: str) -> str:
     while True:
         answer = answer.strip()
         found = next((m.group(1) for pattern in _WRAPPED if (m := pattern.fullmatch(answer))), None)
-        if found is None or found.count("{") != found.count("}") or "$" in found:
+        if found is None or "$" in found or not _is_balanced(found):
             return answer
         answer = found
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether every brace that closes was opened in the text, and none stays open."""
+    depth = 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 __all__ = ["REPAIRS", "repair"]

@@ -1,0 +1,99 @@
+"""Repairs: what is mended, what is left alone, and that mending twice changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmprm_hf.curation.records import RawProblem
+from mmprm_hf.curation.repairs import REPAIRS, repair
+
+
+def problem(question="What is x in the figure?", answer="5", num_images=1, options=()):
+    return RawProblem("1", question, answer, tuple(f"{n}.png" for n in range(num_images)), options)
+
+
+QUESTIONS = [
+    # as it came, as it should be, the repairs
+    ("What is x?\n<image1>", "What is x?", ["placeholder_removed"]),
+    ("What is <image1> x?", "What is x?", ["placeholder_removed"]),
+    ("<image>\nWhat is x?", "What is x?", ["placeholder_removed"]),
+    (
+        "One piece:\n<image1>\nThe other?\n<image2>",
+        "One piece:\n(image 1)\nThe other?\n(image 2)",
+        ["placeholders_named"],
+    ),
+    ("Here <image1>. There <image2>.", "Here (image 1). There (image 2).", ["placeholders_named"]),
+    ("\ufeffA lampshade", "A lampshade", ["invisible_characters"]),
+    ("Leonie\u00a0has\u200b hidden", "Leonie has hidden", ["invisible_characters"]),
+    ("Find x.\\n<image1>", "Find x.", ["line_breaks", "placeholder_removed"]),
+    ("a \\neq b, \\nabla f", "a \\neq b, \\nabla f", []),
+    ("have\tequal\tsides", "have equal sides", ["line_breaks"]),
+    ("3 \times 4 \text{cm} \theta", "3 \\times 4 \\text{cm} \\theta", ["control_characters"]),
+    ("\x0crac{1}{2} \x07lpha \x08eta \right)", "\\frac{1}{2} \\alpha \\beta \\right)", ["control_characters"]),
+    ("one\r\ntwo", "one\ntwo", ["line_breaks"]),
+    ("one\n\n\n\ntwo  \n", "one\n\ntwo", ["line_breaks"]),
+    ("Prices of $5 and \\$6", "Prices of $5 and \\$6", []),
+]
+
+
+@pytest.mark.parametrize(("came", "mended", "names"), QUESTIONS)
+def test_questions(came, mended, names):
+    found = repair(problem(came))
+    assert found.question == mended
+    assert list(found.repairs) == names
+
+
+ANSWERS = [
+    ("$4 \\pi$", "4 \\pi"),
+    ("$$12$$", "12"),
+    ("$\\boxed{\\frac{16}{7}}$", "\\frac{16}{7}"),
+    ("\\(x\\)", "x"),
+    (" 5 ", "5"),
+    ("\x0crac{36}{13} ", "\\frac{36}{13}"),
+    ("$3$ and $4$", "$3$ and $4$"),
+    ("\\boxed{1} + \\boxed{2}", "\\boxed{1} + \\boxed{2}"),
+    ("$5", "$5"),
+]
+
+
+@pytest.mark.parametrize(("came", "mended"), ANSWERS)
+def test_answers(came, mended):
+    assert repair(problem(answer=came)).answer == mended
+
+
+def test_options_are_read_from_the_question():
+    found = repair(problem("输出的数等于 ( )A. $\\frac{5}{4}$B. $\\frac{4}{5}$C. 6D. 7", "D"))
+    assert found.question == "输出的数等于 ( )"
+    assert found.options == ("$\\frac{5}{4}$", "$\\frac{4}{5}$", "6", "7")
+    assert repair(problem("Is it (A) 1 (B) 2 (C) 3?", "(b)")).options == ("1", "2", "3?")
+    lettered = "In triangle A. B. C. all angles"
+    for question, answer in [(lettered, "60"), ("Points A, B and C lie on a line.", "A"), ("A. 1 B. 2", "A")]:
+        assert repair(problem(question, answer)).options == ()
+
+
+def test_options_as_letters_and_a_stray_dollar():
+    found = repair(problem(options=("(A)", "B)", "C"), answer="(b)"))
+    assert found.options == ("A", "B", "C") and found.answer == "B"
+    assert found.repairs == ("option_letters", "answer_letter")
+    found = repair(problem(options=("$\\frac{6}{5} \\$", "$5 \\$", "costs \\$"), answer="A"))
+    assert found.options == ("$\\frac{6}{5}$", "$5$", "costs \\$")
+    found = repair(problem(options=("<image2>", "<image3>"), answer="A"))
+    assert found.options == ("(image 2)", "(image 3)")
+
+
+def test_an_answer_that_is_no_letter_of_the_options_stays():
+    assert repair(problem(options=("5", "6"), answer="g")).answer == "g"
+    assert repair(problem(options=("5", "6"), answer="6")).answer == "6"
+
+
+@pytest.mark.parametrize("came", [row[0] for row in QUESTIONS])
+def test_mending_twice_changes_nothing(came):
+    once = repair(problem(came))
+    assert repair(once) == once
+
+
+def test_every_repair_is_known():
+    texts = [problem(row[0]) for row in QUESTIONS] + [problem(answer=row[0]) for row in ANSWERS]
+    texts += [problem(options=("(A)", "B)", "C"), answer="(b)"), problem(options=("$5 \\$", "6"), answer="A")]
+    texts += [problem("输出 A. 1 B. 2 C. 3", "C")]
+    assert {name for text in texts for name in repair(text).repairs} == set(REPAIRS)
