@@ -106,7 +106,7 @@ def test_nano_problems_are_not_taken_for_one_another():
 def test_minhash_finds_what_a_search_of_all_pairs_finds(monkeypatch):
     """512 random texts in 64 families; of pairs above the thresholds at most one in a hundred may be missed."""
     draw_random = random.Random(0)
-    words = [f"word{n}" for n in range(600)]
+    words = ["w" + a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "abcdefghijklmnopqrstuvwxyz"]
     sketches = []
     base = Figure((10, 10), "", 0)
     for family in range(64):
