@@ -38,7 +38,7 @@ CRITERIA = {
     "{max_answer_words} words.",
     "answer_leaked": "The question states its answer.",
     "figure_not_needed": "Nothing tells that a figure is needed: no word for one or for what is drawn, no drawn "
-    "choices, and the text gives numbers or formulas of its own.",
+    "choices, and the text gives formulas or several numbers of its own.",
     "solved_without_figure": "A model without the figure gets more than {max_text_only_share} of its answers right.",
     "in_benchmark": "A benchmark that shall stay unseen has the problem, or a variant of it.",
     "duplicate": "Another kept problem has the same text, answer and figure.",
@@ -241,19 +241,26 @@ _REFERS = re.compile(
 )
 
 
+_NUMBERS = re.compile(
+    r"\d+(?:[.,]\d+)*|[零一二两三四五六七八九十百千]+"
+    r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twice|double|triple|half|thirds?|quarters?)\b",
+    re.IGNORECASE,
+)
+
+
 def refers_to_figure(problem: RawProblem) -> bool:
-    """Whether the text leans on a figure: a word for one or what is drawn, drawn choices, or nothing to reckon with.
+    """Whether the text leans on a figure: a word for one or what is drawn, drawn choices, or too little to reckon with.
 
     Example:
-        >>> [refers_to_figure(RawProblem("1", text, "3")) for text in ("What is the shaded area?", "Is 1 + 1 = 2?")]
+        >>> [refers_to_figure(RawProblem("1", text, "3")) for text in ("What is the shaded area?", "Is 1 + 1 = 3?")]
         [True, False]
     """
     letters = tuple(string.ascii_uppercase[: len(problem.options)])
     is_drawn = bool(problem.options) and (
         problem.options == letters or all(re.fullmatch(r"\(image \d+\)", option) for option in problem.options)
     )
-    gives_nothing = not re.search(r"[\d$\\]", problem.question)
-    return is_drawn or gives_nothing or _REFERS.search(problem.question) is not None
+    gives_little = not re.search(r"[$\\]", problem.question) and len(_NUMBERS.findall(problem.question)) < 2
+    return is_drawn or gives_little or _REFERS.search(problem.question) is not None
 
 
 def _needs_figure(problem: RawProblem, figures: Sequence[Figure], config: CurationConfig) -> Found:

@@ -171,8 +171,6 @@ class _Run:
                 seen.add(name)
                 sketch = sketch_of(problem, figures)
                 self.entries.append(_Entry(name, source, row, sketch, problem.split_group, refers_to_figure(problem)))
-                if is_own:
-                    self.repairs[source.config.title].update(problem.repairs)
             if is_own:
                 self.num_own = len(self.entries)
 
@@ -236,7 +234,7 @@ class _Run:
         indices = [index for index in range(self.num_own) if index not in self.dropped]
         problems = []
         for index in indices:
-            problem = self._problem(self.entries[index], None)
+            problem = self._problem(self.entries[index], self.entries[index].source.read(self.entries[index].row), None)
             problems.append(dataclasses.replace(problem, images=()))
         solved = text_only(problems)
         for index in indices:
@@ -302,8 +300,7 @@ class _Run:
 
     # Results
 
-    def _problem(self, entry: _Entry, group: str | None) -> Problem:
-        raw = entry.source.read(entry.row)
+    def _problem(self, entry: _Entry, raw: RawProblem, group: str | None) -> Problem:
         source = entry.source.config
         meta = {
             "subject": raw.subject,
@@ -318,7 +315,9 @@ class _Run:
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Split and row of every kept problem."""
         for entry in self.kept():
-            problem = self._problem(entry, self.group[entry.id])
+            raw = entry.source.read(entry.row)
+            self.repairs[entry.source.config.title].update(raw.repairs)
+            problem = self._problem(entry, raw, self.group[entry.id])
             found = {
                 "answer type": problem.answer_type,
                 "language": language_of(problem.question),

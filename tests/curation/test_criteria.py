@@ -172,6 +172,8 @@ def test_no_leaks(question, answer):
         ("What is the area of the shaded part?", (), True),
         ("如图, 求 $x$ 的值 $y=2$", (), True),
         ("Into how many pieces will the string be cut?", (), True),
+        ("How many minutes after 12 is the later time?", (), True),
+        ("Which beetle has to fly away so that 20 dots remain?", (), True),
         ("Which one weighs 30 grams?", ("A", "B", "C"), True),
         ("Which one weighs 30 grams?", ("(image 2)", "(image 3)"), True),
         ("Eve has 2 bananas and swaps each for 4 apples. How many apples?", (), False),

@@ -94,7 +94,7 @@ def test_templates_are_told_apart_by_their_pixels():
 
 
 def test_nano_problems_are_not_taken_for_one_another():
-    """Their texts are templates: "How much more is C than A?" and "... is B than D?" over two bar charts of one look."""
+    """Their texts are templates: "How much more is C than A?" and "... B than D?" over two charts of one look."""
     sketches = []
     for nano in problems("train", 400):
         problem = nano.to_problem()
