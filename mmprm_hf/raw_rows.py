@@ -14,6 +14,7 @@ from typing import Any
 from .files import read_jsonl
 
 HUB_PREFIX = "hub:"
+_LONGEST_PATH = 300  # a longer text that names no file is a figure in Base64
 _FIGURE_COLUMNS = ("images", "image", "decoded_image")
 
 
@@ -96,11 +97,13 @@ def _undecoded(feature: Any) -> Any:
 
 
 def _beside(folder: Path, figures: Any) -> Any:
-    """Paths as seen from the file that names them; addresses and figures themselves as they are."""
+    """Paths as seen from the file that names them; addresses, Base64 and figures themselves as they are."""
     if isinstance(figures, (list, tuple)):
         return [_beside(folder, figure) for figure in figures]
-    is_path = isinstance(figures, str) and not figures.startswith(("http://", "https://", "data:"))
-    return str(folder / figures) if is_path else figures
+    if not isinstance(figures, str) or figures.startswith(("http://", "https://", "data:")):
+        return figures
+    path = os.path.join(folder, figures)
+    return figures if len(figures) > _LONGEST_PATH and not os.path.isfile(path) else path
 
 
 __all__ = ["HUB_PREFIX", "RawRows"]

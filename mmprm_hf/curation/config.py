@@ -92,7 +92,7 @@ class CurationConfig:
     max_answer_words: int = 8
     near_similarity: float = 0.35
     near_similarity_with_figure: float = 0.26
-    variant_similarity: float = 0.55
+    variant_similarity: float = 0.6
     max_figure_distance: float = 0.2
     max_same_text: int = 4
     max_text_only_share: float = 0.5
