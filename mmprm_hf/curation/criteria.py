@@ -259,7 +259,8 @@ def refers_to_figure(problem: RawProblem) -> bool:
     is_drawn = bool(problem.options) and (
         problem.options == letters or all(re.fullmatch(r"\(image \d+\)", option) for option in problem.options)
     )
-    gives_little = not re.search(r"[$\\]", problem.question) and len(_NUMBERS.findall(problem.question)) < 2
+    num_numbers = len(_NUMBERS.findall(problem.question))
+    gives_little = num_numbers == 0 or (num_numbers == 1 and not re.search(r"[$\\]", problem.question))
     return is_drawn or gives_little or _REFERS.search(problem.question) is not None
 
 

@@ -16,7 +16,7 @@ REPAIRS = {
     "control_characters": "a backslash that had become a control character was restored, or the character taken out",
     "invisible_characters": "byte order marks, zero-width and no-break spaces",
     "line_breaks": "line breaks written as backslash and n; spaces at line ends; more than one blank line",
-    "placeholder_removed": "the place of the one figure (<image1>) was taken out of the text",
+    "placeholder_removed": "the place of the one figure (`<image1>`) was taken out of the text",
     "placeholders_named": "places of several figures became (image 1), (image 2): the names drawn in a composite "
     "figure, or the reading order",
     "stray_dollar": "an escaped dollar sign at the end of an option",

@@ -41,7 +41,8 @@ class DatasetCardConfig:
     Args:
         title: Of the card.
         summary, motivation, collection: Paragraphs of it.
-        license: Of the whole; None: that of the sources if they have one in common.
+        license: Of the whole; None: those of the sources, if all are known.
+        license_name: Where `license` is "other".
     """
 
     title: str | None = None
@@ -49,6 +50,7 @@ class DatasetCardConfig:
     motivation: str | None = None
     collection: str | None = None
     license: str | None = None
+    license_name: str | None = None
 
 
 def curate_dataset(
@@ -121,8 +123,8 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
         name: Title where `card` has none.
     """
     sources = report["sources"]
-    licenses = sorted({license or "unknown" for license in report["composition"]["license"]} - {"not known"})
-    is_one = len(report["composition"]["license"]) == 1 and len(licenses) == 1
+    licenses = list(report["composition"]["license"])
+    known = None if "not known" in licenses else licenses[0] if len(licenses) == 1 else licenses
     unknown = sorted({column for source in sources for column in source["unknown_columns"]})
     missing = [f"The sources do not tell {', '.join(unknown)} of all rows; those cells are null."] if unknown else []
     languages = [name for name in report["composition"]["language"] if name != "other"]
@@ -185,12 +187,20 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
         "seed": report["config"]["seed"],
         "how_to_use": "from datasets import load_dataset\n\n"
         f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
+        "uses": [
+            "Labelling steps (`mmprm label --data`); reranking and evaluation with answers that rules check.",
+        ],
+        "misuses": [
+            "Training on the test split, or on anything that shares a `split_group` with it.",
+            "Redistribution against the licenses of the sources, which stay what they were.",
+        ],
         "limits": [
             "The criteria are heuristics about texts and pixels; `rejects.jsonl` holds every decision for reading.",
             "Answers were checked for being verifiable, not for being right.",
             *missing,
         ],
-        "license": card.license or (licenses[0] if is_one else "other" if licenses else None),
+        "license": card.license or known,
+        "license_name": card.license_name,
         "language": languages,
         "task_categories": ["visual-question-answering"],
     }

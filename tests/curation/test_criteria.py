@@ -173,6 +173,7 @@ def test_no_leaks(question, answer):
         ("如图, 求 $x$ 的值 $y=2$", (), True),
         ("Into how many pieces will the string be cut?", (), True),
         ("How many minutes after 12 is the later time?", (), True),
+        ("What is the perimeter of trapezoid $ABCD$?", (), True),
         ("Which beetle has to fly away so that 20 dots remain?", (), True),
         ("Which one weighs 30 grams?", ("A", "B", "C"), True),
         ("Which one weighs 30 grams?", ("(image 2)", "(image 3)"), True),

@@ -1,6 +1,6 @@
-"""How well duplicates are found: recall on a list of near duplicates, precision by pairs that were read.
+"""How well rules do: recall of a list of near duplicates, precision by pairs and problems that were read.
 
-    python recipes/curation/check_duplicates.py --data problems.jsonl --listed near_duplicates.jsonl
+    python recipes/curation/check_rules.py --data problems.jsonl --listed near_duplicates.jsonl
 
 `read_pairs.jsonl` holds what a reader said, figures beside texts, of every pair that is found in 1,000 problems of
 MathVision: "same" (one problem, another translation or scan), "variant" (other numbers or another question about the
@@ -8,6 +8,8 @@ same thing), "other". All problems are compared, whatever the criteria would dro
 
 Real pairs of one text are rare, so copies are made, too: every problem again in capitals, with other spaces, markup and
 punctuation, and its figure at four fifths of its size as a JPEG.
+
+`read_needs.jsonl`: whether 50 problems need their figure that an earlier form of the rule dropped as not needing it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 from mmprm_hf.curation import CurationConfig
 from mmprm_hf.curation.adapters import read_mathvision
+from mmprm_hf.curation.criteria import refers_to_figure
 from mmprm_hf.curation.duplicates import find_pairs, sketch_of
 from mmprm_hf.curation.figures import Figure, read_figure
 from mmprm_hf.curation.records import RawProblem
@@ -59,6 +62,15 @@ def recall_of_copies(data: Path) -> dict[str, Any]:
     return share_with_interval(num_found, len(problems)) | {"num_copies": len(problems)}
 
 
+def precision_of_not_needed(data: Path) -> dict[str, Any]:
+    """Of the problems that were read and are dropped as not needing their figure, the share that does not."""
+    needs = {row["id"]: row["needs_figure"] for row in read_jsonl(HERE / "read_needs.jsonl")}
+    rows = RawRows(data)
+    problems = [repair(read_mathvision(rows[index], index)) for index in range(len(rows))]
+    dropped = [problem.id for problem in problems if problem.id in needs and not refers_to_figure(problem)]
+    return share_with_interval(sum(not needs[name] for name in dropped), len(dropped)) | {"num_read": len(dropped)}
+
+
 def found_pairs(data: Path) -> tuple[list[str], list[Any], list[Any]]:
     """Ids, sketches and pairs of a file of MathVision problems."""
     rows = RawRows(data)
@@ -92,6 +104,7 @@ def check(data: Path, listed: Path) -> dict[str, Any]:
         "recall_listed": share_with_interval(sum(pair in kinds for pair in near), len(near)) | {"num_pairs": len(near)},
         "listed_but_not_found": [sorted(pair, key=int) for pair in near if pair not in kinds],
         "precision": precision,
+        "precision_figure_not_needed": precision_of_not_needed(data),
     }
 
 
