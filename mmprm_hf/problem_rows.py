@@ -46,7 +46,8 @@ def problem_features() -> datasets.Features:
 
 
 def problem_to_row(problem: Problem) -> dict[str, Any]:
-    """Return a problem as a row of `problem_features`; what its `meta` does not tell is None."""
+    """Return a problem as a row of `problem_features`; what its `meta` does not tell, or a grade in words, is None."""
+    grade = str(problem.meta.get("grade") or "")
     return {
         "id": problem.id,
         "images": list(problem.images),
@@ -55,6 +56,7 @@ def problem_to_row(problem: Problem) -> dict[str, Any]:
         "answer": problem.answer,
         "answer_type": problem.answer_type,
         **{name: problem.meta.get(name) for name in META_COLUMNS},
+        "grade": int(grade) if grade.isdecimal() else None,
     }
 
 

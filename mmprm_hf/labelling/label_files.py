@@ -1,12 +1,11 @@
-"""The label dataset on disk: ``paths/{split}.parquet``, ``trees/{split}.parquet`` and the README that names them.
+"""The label dataset on disk: ``paths``, ``trees`` and ``problems``, a parquet file per split each, and a README.
 
-`load_dataset(folder)` gives the paths, `load_dataset(folder, "trees")` the trees. Files appear whole or not at all,
-and a split that has no rows any more leaves no file behind.
+`load_dataset(folder)` gives the paths, `load_dataset(folder, "trees")` the trees, "problems" what was labelled. Files
+appear whole or not at all, and a split that has no rows any more leaves no file behind.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -14,7 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmprm_hf.data import Problem, SearchTree
 from mmprm_hf.files import write_json
@@ -23,14 +22,13 @@ from mmprm_hf.labelling.label_selection import DROP_RULES, LabelRowsConfig, iter
 from mmprm_hf.labelling.label_statistics import JudgeCounts, LabelCounts
 from mmprm_hf.labelling.label_trees import tree_features, tree_to_row
 from mmprm_hf.labelling.labelled_problems import LabelledProblems
-
-if TYPE_CHECKING:
-    import datasets
+from mmprm_hf.parquet_splits import write_splits
+from mmprm_hf.problem_rows import problem_features, problem_to_row
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation")
-CONFIGS = ("paths", "trees")  # the first one is the default
+CONFIGS = ("paths", "trees", "problems")  # the first one is the default
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 _README = """# Step labels
@@ -38,6 +36,7 @@ _README = """# Step labels
 - `paths`: one solution path a row, a label for each step (`prompt`, `completions`, `labels`; MC estimates in [0, 1],
   -100 where there is none), the counts behind it, where they come from, and a weight for each distinct prefix.
 - `trees`: one search tree a row, as the paths were made from.
+- `problems`: what was labelled, one row a problem; `problem_id` of the other two is its `id`.
 
 `run.json` and `rows.json` say how they were made, `statistics.json` describes the paths.
 """
@@ -46,10 +45,11 @@ _README = """# Step labels
 def write_label_dataset(
     problems: Sequence[Problem], trees: Iterable[SearchTree], folder: Path, config: LabelRowsConfig | None = None
 ) -> dict[str, Any]:
-    """Write trees and the rows made of them as a dataset, and return the rows' statistics.
+    """Write trees, the rows made of them and their problems as a dataset, and return the rows' statistics.
 
-    Writes ``paths/`` and ``trees/`` (both by split, both split by problem), ``README.md``, ``statistics.json`` and
-    ``rows.json`` (the resolved configuration). Made again with other options, all of them are replaced.
+    Writes ``paths/``, ``trees/`` and ``problems/`` (by split, all split by problem), ``README.md``,
+    ``statistics.json`` and ``rows.json`` (the resolved configuration). Made again with other options, all of them are
+    replaced.
 
     A tree whose problem is not given, or has another content by now (its gold answer was corrected, say), is left out
     and counted (`num_trees_left_out`). Figures keep their bytes: files and the undecoded form of `datasets` are copied,
@@ -72,7 +72,8 @@ def write_label_dataset(
     # Paths first: trees that give none leave the folder as it was.
     counts, num_dropped = LabelCounts(), Counter()
     path_rows = _path_rows(labelled, _Trees(found, labelled), folder, config, counts, num_dropped)
-    num_rows = write_splits(folder / "paths", path_rows, label_features())
+    num_rows = write_splits(folder / "paths", path_rows, label_features(), SPLITS)
+    split_by_id: dict[str, str] = {}
 
     def tree_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         nonlocal num_left_out
@@ -82,9 +83,20 @@ def write_label_dataset(
                 continue
             judge.add(tree)
             split = split_of(labelled.of(tree), config.validation_share, config.seed)
+            split_by_id[tree.problem_id] = split
             yield split, tree_to_row(tree, rollouts=config.tree_rollouts)
 
-    write_splits(folder / "trees", tree_rows(), tree_features(rollouts=config.tree_rollouts), rows_in_memory=16)
+    sources: Counter[tuple[str | None, str | None]] = Counter()
+
+    def problem_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        for problem_id, split in split_by_id.items():
+            problem = labelled.problem(problem_id)
+            sources[problem.meta.get("source"), problem.meta.get("license")] += 1
+            yield split, {**problem_to_row(problem), "images": [_figure(image) for image in problem.images]}
+
+    features = tree_features(rollouts=config.tree_rollouts)
+    num_trees = write_splits(folder / "trees", tree_rows(), features, SPLITS, rows_in_memory=16)
+    num_problems = write_splits(folder / "problems", problem_rows(), problem_features(), SPLITS, rows_in_memory=64)
     if num_left_out:
         logger.warning(
             "%d trees in %s belong to no problem given, or to an earlier version of one; they give no rows.",
@@ -95,6 +107,12 @@ def write_label_dataset(
     statistics = {
         **counts.statistics(),
         "num_rows_by_split": num_rows,
+        "num_trees_by_split": num_trees,
+        "num_problems_by_split": num_problems,
+        "sources": [
+            {"name": source, "license": license, "num_problems": count}
+            for (source, license), count in sorted(sources.items(), key=str)
+        ],
         "num_dropped_rows": {rule: num_dropped[rule] for rule in DROP_RULES},
         "num_trees_left_out": num_left_out,
         "judge": judge.statistics(),
@@ -162,67 +180,28 @@ def _check_rows(num_train: int, num_validation: int, folder: Path, config: Label
     )
 
 
-def write_splits(
-    folder: Path,
-    rows: Iterable[tuple[str, dict[str, Any]]],
-    features: datasets.Features,
-    *,
-    rows_in_memory: int | None = None,
-) -> dict[str, int]:
-    """Write rows to ``folder/{split}.parquet`` as they come, figures embedded.
-
-    Args:
-        folder: Made if absent; parquet files of splits without rows are removed from it.
-        rows: Pairs of a split's name ("train" or "validation") and a row.
-        features: Of the rows.
-        rows_in_memory: The most rows of a split held before they are written; None: as many as `datasets` finds right.
-
-    Returns:
-        Rows per split, splits without rows left out.
-    """
-    from datasets.arrow_writer import ParquetWriter
-
-    folder.mkdir(parents=True, exist_ok=True)
-    drafts = {split: folder / f"{split}.parquet.part" for split in SPLITS}
-    writers: dict[str, ParquetWriter] = {}
-    num_rows = dict.fromkeys(SPLITS, 0)
-    try:
-        with contextlib.ExitStack() as stack:
-            for split, row in rows:
-                if split not in writers:
-                    writer = ParquetWriter(
-                        features=features,
-                        path=str(drafts[split]),
-                        embed_local_files=True,
-                        writer_batch_size=rows_in_memory,
-                    )
-                    writers[split] = stack.enter_context(writer)
-                writers[split].write(features.encode_example(row))
-                num_rows[split] += 1
-            for writer in writers.values():
-                writer.finalize()
-        for split, draft in drafts.items():
-            if split in writers:
-                draft.replace(folder / f"{split}.parquet")
-            else:
-                (folder / f"{split}.parquet").unlink(missing_ok=True)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
-    return {split: count for split, count in num_rows.items() if count}
-
-
 def write_readme(folder: Path) -> None:
     """Write (or correct) the ``configs`` metadata in the README.md of a folder; the rest of an existing card stays."""
     from huggingface_hub import DatasetCard
 
     path = folder / "README.md"
     card = DatasetCard.load(path) if path.exists() else DatasetCard(f"---\nconfigs: []\n---\n{_README}")
-    card.data.configs = _configs(folder)
+    card.data.configs = dataset_configs(folder)
     card.save(path)
 
 
-def _configs(folder: Path) -> list[dict[str, Any]]:
+def has_card_of_its_own(folder: Path) -> bool:
+    """Whether somebody wrote the README.md of a folder: it is neither `write_readme`'s nor made from facts."""
+    from huggingface_hub import DatasetCard
+
+    path = folder / "README.md"
+    if not path.exists():
+        return False
+    text = DatasetCard.load(path).text.strip()
+    return text != _README.strip() and "<!-- Made from facts.json" not in text
+
+
+def dataset_configs(folder: Path) -> list[dict[str, Any]]:
     """What is on disk, as the Hub's dataset metadata has it.
 
     The description holds a hash of the files: where a README names the configs, `load_dataset` (datasets 5.2) keys its

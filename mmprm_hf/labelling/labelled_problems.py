@@ -56,6 +56,10 @@ class LabelledProblems:
             )
         return self._problems[self._index[tree.problem_id]]
 
+    def problem(self, problem_id: str) -> Problem:
+        """The problem with an id that is here."""
+        return self._problems[self._index[problem_id]]
+
     def groups(self, trees: Iterable[SearchTree]) -> Iterator[tuple[Problem, list[SearchTree]]]:
         """Each problem with its trees, in the order of the trees.
 

@@ -16,22 +16,10 @@ from ..curation.text_only import solved_without_figure
 from ..data import Problem
 from ..files import write_atomically, write_json
 from ..publish.cards import write_card
+from ..publish.columns import PROBLEM_COLUMNS
 from .options import Servers, read_config
 
 TEXT_ONLY_FILE, CONFIG_FILE = "text_only.jsonl", "curate.yaml"
-_COLUMNS = {
-    "id": "string; source and the source's own id",
-    "images": "list of images in reading order, each with the bytes of its source's file",
-    "question": "string",
-    "options": "list of strings in letter order; empty where the answer is free, letters where the choices are drawn",
-    "answer": "string; the letter of a choice, else the value",
-    "answer_type": "string: `choice`, `number` or `text`",
-    "subject": "string, as the source has it; null where it tells none",
-    "grade": "int; null where the source tells none",
-    "source": "string",
-    "license": "string, of the source; null where it is not known",
-    "split_group": "string; problems of one group (variants of one another) are never on both sides",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +111,7 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
         name: Title where `card` has none.
     """
     sources = report["sources"]
-    licenses = list(report["composition"]["license"])
+    licenses = [license.lower() for license in report["composition"]["license"]]  # the Hub's ids are in lower case
     known = None if "not known" in licenses else licenses[0] if len(licenses) == 1 else licenses
     unknown = sorted({column for source in sources for column in source["unknown_columns"]})
     missing = [f"The sources do not tell {', '.join(unknown)} of all rows; those cells are null."] if unknown else []
@@ -175,7 +163,7 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
             "benchmarks that were kept out": ", ".join(entry["name"] for entry in report["benchmarks"]) or "none",
         },
         "splits": splits,
-        "features": _COLUMNS,
+        "features": PROBLEM_COLUMNS,
         "configs": [
             {
                 "config_name": "default",

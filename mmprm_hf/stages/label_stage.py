@@ -16,12 +16,13 @@ from ..labelling.chat_judge import ChatStepJudge
 from ..labelling.consensus import ConsensusSearch, PRMStepJudge, StepJudge
 from ..labelling.driver import LabelSummary, label_problems
 from ..labelling.estimate import Prices, choose_sample, estimate_folder
-from ..labelling.label_files import write_label_dataset
+from ..labelling.label_files import dataset_configs, has_card_of_its_own, write_label_dataset
 from ..labelling.label_selection import LabelRowsConfig
 from ..labelling.run_folder import TreeFile
 from ..labelling.tree_draft import Verifier
 from ..nano.world import load_nano
 from ..problem_source import ProblemSource
+from ..publish.label_card import write_label_card
 from .options import Servers, read_config
 
 SEARCHES = {
@@ -194,5 +195,11 @@ def _step_judge(servers: Servers) -> StepJudge:
 def write_label_rows(
     problems: Sequence[Problem], output: Path, config: LabelRowsConfig | None = None
 ) -> dict[str, Any]:
-    """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics."""
-    return write_label_dataset(problems, TreeFile(output / "trees.jsonl"), output, config)
+    """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics.
+
+    Its card is made of what the run counted; a README that somebody wrote stays, with the names of the files corrected.
+    """
+    statistics = write_label_dataset(problems, TreeFile(output / "trees.jsonl"), output, config)
+    if not has_card_of_its_own(output):
+        write_label_card(output, dataset_configs(output))
+    return statistics

@@ -22,6 +22,8 @@ from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIP
 from mmprm_hf.nano.families import FAMILIES
 from mmprm_hf.nano.world import problems, stream
 from mmprm_hf.publish.cards import write_card
+from mmprm_hf.publish.columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
+from mmprm_hf.publish.label_card import statistics_in_words
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -49,31 +51,6 @@ MISUSES = [
     "Anything outside the nano world: no statement about real problems, pupils or other models follows from it.",
 ]
 NUM_PROBLEMS = {"train": 10_000, "test": 500}
-PATH_COLUMNS = {
-    "prompt": "string, the question",
-    "completions": "list of strings, the steps",
-    "labels": "list of floats in [0, 1], the estimate of each step; -100 where there is none",
-    "label_counts": "list of [right, decided] rollouts behind each label",
-    "label_sources": "list of strings: `estimate`, `bound` (settled by another step of the path), `none`",
-    "label_weights": "list of floats: 1 / the number of paths that share the labelled prefix",
-    "images": "list of images",
-    "problem_id": "string",
-    "tree_id": "string, of the tree the path is from",
-    "path_id": "string",
-}
-TREE_COLUMNS = {
-    "problem_id": "string",
-    "problem_key": "string, hash of the problem's content",
-    "tree_id": "string",
-    "schema_version": "int",
-    "config": "string, JSON: options of the search",
-    "engine": "string, JSON: model and sampling",
-    "nodes": "list of prefixes: parent, steps, right and decided rollouts, visits",
-    "num_rollouts": "int",
-    "num_undecided": "int, rollouts whose answer could not be judged",
-    "num_incomplete": "int, rollouts without an answer",
-    "rollouts": "list of rollouts: text, steps, answer, verdict, tokens",
-}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -333,7 +310,6 @@ def steps_facts() -> dict[str, Any]:
     """The step labels of `run.sh`, as `label_truth.py` found them."""
     labels, made_by = read(RESULTS / "labels.json"), read(PRM_PATH / "made_by.json")
     statistics, summary = labels["statistics"], labels["summary"]
-    steps_by_source = statistics["num_steps_by_source"]
     num_mixed, num_trees, shipped = summary["num_mixed"], summary["num_trees"], made_by["labels"]
     return {
         "kind": "dataset",
@@ -343,8 +319,12 @@ def steps_facts() -> dict[str, Any]:
         "still comes out right from there. Beside them the search trees that the estimates come from.",
         "motivation": "To train the nano PRM, and to show what Monte Carlo labels are worth where the truth of every "
         "step is known.",
-        "splits": {"paths": statistics["num_rows_by_split"], "trees": {"train": num_trees}},
-        "features": {"paths": PATH_COLUMNS, "trees": TREE_COLUMNS},
+        "splits": {
+            "paths": statistics["num_rows_by_split"],
+            "trees": {"train": num_trees},
+            "problems": {"train": num_trees},
+        },
+        "features": {"paths": PATH_COLUMNS, "trees": TREE_COLUMNS, "problems": PROBLEM_COLUMNS},
         "composition": {
             "steps in a path": statistics["rows_by_num_steps"],
         },
@@ -379,27 +359,11 @@ def steps_facts() -> dict[str, Any]:
         ],
         "repairs": {"nothing: solutions stay as the policy wrote them": 0},
         "label_noise": label_noise_facts(labels["truth"]),
-        "statistics": {
-            "paths": statistics["num_rows"],
-            "problems with a path": statistics["num_problems"],
-            "steps": statistics["num_steps"],
-            "steps with a label": statistics["num_labelled_steps"],
-            "of them with an estimate of their own": steps_by_source["estimate"],
-            "of them settled by another step of the path": steps_by_source["bound"],
-            "steps labelled 0": statistics["num_zero_steps"],
-            **{
-                f"steps labelled {tenth / 10:.1f} to {(tenth + 1) / 10:.1f}": count
-                for tenth, count in enumerate(statistics["labels_by_tenth"])
-            },
-            "mean label": statistics["mean_label"],
-            "steps a path": statistics["mean_steps_per_row"],
-            "distinct labelled prefixes": statistics["num_distinct_labelled_prefixes"],
-            "paths that share one, mean": statistics["copies_per_prefix"],
-            "paths that share one, most": statistics["max_copies_per_prefix"],
-        },
+        "statistics": statistics_in_words(statistics),
         "ledger": summary,
         "how_to_use": "from datasets import load_dataset\n\n"
-        'paths = load_dataset("out/nano/labels", "paths")\ntrees = load_dataset("out/nano/labels", "trees")',
+        'paths = load_dataset("out/nano/labels", "paths")\ntrees = load_dataset("out/nano/labels", "trees")\n'
+        'problems = load_dataset("out/nano/labels", "problems")',
         "uses": ["Training a PRM with `PRMTrainer`.", "Studying label noise, label mappings and searches."],
         "misuses": [
             *MISUSES,
@@ -421,7 +385,7 @@ def steps_facts() -> dict[str, Any]:
                 "data_files": [{"split": "train", "path": f"{name}/train.parquet"}],
                 **({"default": True} if name == "paths" else {}),
             }
-            for name in ("paths", "trees")
+            for name in ("paths", "trees", "problems")
         ],
         "language": ["en"],
         "task_categories": ["visual-question-answering"],

@@ -1,4 +1,4 @@
-"""The label dataset on disk: two configs, two splits, one README; made again, nothing stale stays."""
+"""The label dataset on disk: three configs, two splits, one README; made again, nothing stale stays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from PIL import Image
 from trees_by_hand import NODES, PROBLEM
 
 from mmprm_hf.data import Node, Rollout, SearchTree
-from mmprm_hf.labelling.label_files import write_label_dataset, write_splits
+from mmprm_hf.labelling.label_files import write_label_dataset
 from mmprm_hf.labelling.label_rows import paths_to_rows
 from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows, make_label_rows
 from mmprm_hf.labelling.label_trees import tree_from_row
 from mmprm_hf.labelling.labelled_problems import LabelledProblems
 from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.problem_keys import problem_key
+from mmprm_hf.problem_rows import problem_features
 
 
 def many(count=20):
@@ -37,15 +38,17 @@ def load(folder, name=None):
     return datasets.load_dataset(str(folder), name, cache_dir=str(folder / "cache"))
 
 
-def test_both_configs_and_splits_load(tmp_path):
+def test_all_configs_and_splits_load(tmp_path):
     problems, trees = many()
     statistics = write_label_dataset(problems, trees, tmp_path, LabelRowsConfig(validation_share=0.3))
-    paths, stored = load(tmp_path), load(tmp_path, "trees")
+    paths, stored, labelled = load(tmp_path), load(tmp_path, "trees"), load(tmp_path, "problems")
     assert {split: len(rows) for split, rows in paths.items()} == statistics["num_rows_by_split"]
     assert set(paths) == set(stored) == {"train", "validation"}
     assert sum(map(len, paths.values())) == 57 == statistics["num_rows"]
     for split in paths:  # one problem, one side, whatever it is asked for as
         assert set(paths[split]["problem_id"]) == set(stored[split]["problem_id"]) - {"p0"}
+        assert labelled[split]["id"][:] == stored[split]["problem_id"][:]
+        assert labelled[split].features == problem_features()
     assert not set(stored["train"]["problem_id"]) & set(stored["validation"]["problem_id"])
     found = {row["problem_id"]: tree_from_row(row) for rows in stored.values() for row in rows}
     assert found == {tree.problem_id: tree for tree in trees}
@@ -86,11 +89,13 @@ def test_made_again_nothing_stale_stays_and_a_card_is_kept(tmp_path):
                 "default": True,
             },
             {"config_name": "trees", "data_files": [{"split": "train", "path": "trees/train.parquet"}]},
+            {"config_name": "problems", "data_files": [{"split": "train", "path": "problems/train.parquet"}]},
         ],
     }
     assert text.strip().startswith("# Step labels") and text.strip().endswith("A line of mine.")
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*") if "cache" not in p.parts}
-    assert files == {"README.md", "rows.json", "statistics.json", "paths/train.parquet", "trees/train.parquet"}
+    parquet = {f"{name}/train.parquet" for name in ("paths", "trees", "problems")}
+    assert files == {"README.md", "rows.json", "statistics.json", *parquet}
 
 
 def test_written_again_with_other_rows_the_cache_gives_the_new_ones(tmp_path):
@@ -117,20 +122,6 @@ def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
     with pytest.raises(ValueError, match="All 3 label rows of .* are held out by validation_share=0.999"):
         write_label_dataset(problems, trees, tmp_path, LabelRowsConfig(validation_share=0.999))
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    features = datasets.Features({"x": datasets.Value("int32")})
-    assert write_splits(tmp_path, [("train", {"x": 1})], features) == {"train": 1}
-
-    def broken():
-        yield "train", {"x": 2}
-        raise KeyError("cut")
-
-    with pytest.raises(KeyError, match="cut"):
-        write_splits(tmp_path, broken(), features)
-    loaded = datasets.Dataset.from_parquet(str(tmp_path / "train.parquet"), cache_dir=str(tmp_path / "cache"))
-    assert loaded["x"][:] == [1] and not list(tmp_path.glob("*.part"))
 
 
 def test_figures_by_path_are_embedded(tmp_path):

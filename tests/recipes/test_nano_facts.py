@@ -49,8 +49,7 @@ def test_cards_name_the_columns_of_the_code():
         assert list(committed(f"dataset_cards/{card}")["features"]) == problems
     for card in ("nano-steps", "mm-prm-steps"):
         columns = {name: list(found) for name, found in committed(f"dataset_cards/{card}")["features"].items()}
-        assert columns["paths"] == paths and columns["trees"] == trees
-    assert columns["problems"] == problems
+        assert columns == {"paths": paths, "trees": trees, "problems": problems}
 
 
 def test_the_8b_card_has_the_options_of_its_recipe():

@@ -1,0 +1,96 @@
+"""Every row of a label dataset traces back to its tree and its problem, or is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+
+import datasets
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from trees_by_hand import NODES, PROBLEM
+
+from mmprm_hf.data import SearchTree
+from mmprm_hf.labelling.label_check import check_label_dataset
+from mmprm_hf.labelling.label_files import write_label_dataset
+from mmprm_hf.labelling.label_selection import LabelRowsConfig
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    problems = [dataclasses.replace(PROBLEM, id=f"p{i}", question=f"Q{i}?") for i in range(12)]
+    trees = [SearchTree(problem.id, NODES) for problem in problems[:10]]
+    write_label_dataset(problems, trees, folder, LabelRowsConfig(validation_share=0.3))
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    shutil.copytree(written, tmp_path / "labels")
+    return tmp_path / "labels"
+
+
+def change(folder, config, rows_of):
+    """Write the train split of a config again, its rows changed."""
+    path = folder / config / "train.parquet"
+    table = pyarrow.parquet.read_table(path)
+    changed = pyarrow.Table.from_pylist(rows_of(table.to_pylist()), schema=table.schema)
+    pyarrow.parquet.write_table(changed, path)
+
+
+def test_what_was_written_fits_together(folder):
+    assert check_label_dataset(folder) == {"paths": 30, "trees": 10, "problems": 10}
+
+
+def with_first(**changes):
+    return lambda rows: [{**rows[0], **changes}, *rows[1:]]
+
+
+def other_figure():
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(file, "PNG")
+    return [{"bytes": file.getvalue(), "path": None}]
+
+
+TAMPERED = [
+    ("paths", with_first(tree_id="x"), "path '.*' has no tree 'x' of problem 'p[0-9]' in train"),
+    ("paths", with_first(problem_id="x"), "path '.*' has no tree '.*' of problem 'x' in train"),
+    ("paths", with_first(prompt="Q?"), "path '.*' shows another question or figure than problem 'p[0-9]'"),
+    ("paths", with_first(images=other_figure()), "shows another question or figure"),
+    ("trees", with_first(problem_id="x"), "tree '.*' has no problem 'x' in train; path '.*' has no tree"),
+    ("trees", lambda rows: rows[1:], "path '.*' has no tree '.*' of problem '.*' in train; .*Every row traces back"),
+    ("trees", lambda rows: [{**rows[0], "problem_id": rows[1]["problem_id"]}, *rows], "comes twice"),
+    ("problems", lambda rows: rows[1:], "tree '.*' has no problem 'p[0-9]' in train"),
+    ("problems", lambda rows: [*rows, rows[0]], "problem 'p[0-9]' comes twice"),
+    ("problems", with_first(question="Q?"), "; .* and [0-9]+ more|shows another question"),
+]
+
+
+@pytest.mark.parametrize(("config", "rows_of", "words"), TAMPERED)
+def test_what_does_not_trace_back_is_named(folder, config, rows_of, words):
+    change(folder, config, rows_of)
+    with pytest.raises(ValueError, match=words):
+        check_label_dataset(folder)
+
+
+def test_a_row_on_the_wrong_side(folder):
+    (folder / "problems" / "train.parquet").rename(folder / "problems" / "validation.parquet")
+    with pytest.raises(ValueError, match="tree '.*' has no problem 'p[0-9]' in train; .* and [0-9]+ more"):
+        check_label_dataset(folder)
+
+
+def test_a_missing_config(folder):
+    shutil.rmtree(folder / "problems")
+    with pytest.raises(FileNotFoundError, match="problems holds no parquet file"):
+        check_label_dataset(folder)
+
+
+def test_problems_left_out_leave_no_row(folder):
+    ids = [
+        datasets.Dataset.from_parquet(str(path), cache_dir=str(folder / "cache"))["id"][:]
+        for path in sorted((folder / "problems").glob("*.parquet"))
+    ]
+    assert sorted(sum(ids, [])) == [f"p{i}" for i in range(10)]

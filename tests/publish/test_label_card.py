@@ -1,0 +1,82 @@
+"""The card of a label folder, and the folder as a dataset of three configs in a process without this package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub import DatasetCard
+
+from mmprm_hf.labelling.label_check import check_label_dataset
+from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.publish.cards import write_card
+from mmprm_hf.publish.hub import push
+from mmprm_hf.stages import label, write_label_rows
+
+SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_share": 0.3, "max_new_tokens": 96}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "labels"
+    label(POLICY_PATH, folder, data=None, num_problems=10, search="omegaprm", config=SEARCH, seed=0)
+    return folder
+
+
+def test_the_card_says_what_was_made_and_what_it_cost(labelled):
+    text = (labelled / "README.md").read_text()
+    statistics = json.loads((labelled / "statistics.json").read_text())
+    summary = json.loads((labelled / "summary.json").read_text())
+    card = DatasetCard(text)
+    assert card.data.license == "apache-2.0"
+    assert [config["config_name"] for config in card.data.configs] == ["paths", "trees", "problems"]
+    assert f"| paths | {statistics['num_rows']} |" in text and "## What it cost" in text
+    assert f"| rollouts | {summary['num_rollouts']} |" in text.replace(",", "")
+    assert "| never or always solved |" in text and "Noise of the labels" in text
+    assert write_card(labelled / "facts.json", labelled.parent / "again.md").read_text() == text
+    assert check_label_dataset(labelled)["problems"] == 10 == sum(statistics["num_problems_by_split"].values())
+    report = push(labelled, "me/labels", kind="dataset", dry_run=True)
+    assert report["num_files"] >= 8
+
+
+def test_words_of_people_stay(labelled):
+    problems = ProblemSource(None, 10)
+    path = labelled / "facts.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "motivation": "To see.", "license": "mit"}))
+    write_label_rows(problems, labelled, LabelRowsConfig())
+    text = (labelled / "README.md").read_text()
+    assert "To see." in text and DatasetCard(text).data.license == "mit"
+    assert "validation" not in text.split("## Columns")[0]
+    own = text.replace("<!-- Made from facts.json", "<!-- Mine").replace("To see.", "My own words.")
+    (labelled / "README.md").write_text(own)
+    write_label_rows(problems, labelled, LabelRowsConfig(validation_share=0.3))
+    kept = (labelled / "README.md").read_text()
+    assert "My own words." in kept and "validation/" not in kept
+    assert any(file["split"] == "validation" for file in DatasetCard(kept).data.configs[0]["data_files"])
+
+
+def test_three_configs_in_a_process_without_us(labelled, tmp_path):
+    program = """
+import sys, datasets
+folder = sys.argv[1]
+paths, trees, problems = (datasets.load_dataset(folder, name, split="train") for name in ("paths", "trees", "problems"))
+by_id = {row["id"]: row for row in problems}
+tree_of = {row["tree_id"]: row["problem_id"] for row in trees}
+for row in paths:
+    assert tree_of[row["tree_id"]] == row["problem_id"] and by_id[row["problem_id"]]["question"] == row["prompt"]
+streamed = next(iter(datasets.load_dataset(folder, "paths", split="train", streaming=True)))
+assert streamed["path_id"] == paths[0]["path_id"] and streamed["images"][0].size == (144, 144)
+assert next(iter(datasets.load_dataset(folder, "problems", split="train", streaming=True)))["answer"]
+assert "mmprm_hf" not in sys.modules
+print(len(paths), len(trees), len(problems))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(labelled)], capture_output=True, text=True, env={"HF_HOME": str(tmp_path)}
+    )
+    assert run.returncode == 0, run.stderr
+    assert all(int(number) > 0 for number in run.stdout.split())
