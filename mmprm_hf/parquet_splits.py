@@ -1,9 +1,13 @@
-"""Rows to one parquet file per split, written as they come. ``datasets`` is imported where it is used."""
+"""Rows to one parquet file per split, written as they come, and how a card names those files.
+
+``datasets`` is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,4 +67,29 @@ def write_splits(
     return {split: count for split, count in num_rows.items() if count}
 
 
-__all__ = ["write_splits"]
+def hub_configs(folder: Path, configs: Mapping[str, str], splits: Sequence[str]) -> list[dict[str, Any]]:
+    """What is on disk, as the Hub's dataset metadata has it; configs without a file are left out.
+
+    The description holds a hash of the files: where a README names the configs, `load_dataset` (datasets 5.2) keys its
+    cache by this metadata and the folder's name alone, and would give the rows of an older file of the same name.
+
+    Args:
+        folder: Of the dataset.
+        configs: Name of a config to its folder in there ("" for the folder itself); the first one is the default.
+        splits: Names of splits, in order.
+    """
+    found = []
+    for name, place in configs.items():
+        paths = {split: Path(place, f"{split}.parquet").as_posix() for split in splits}
+        files = [{"split": split, "path": path} for split, path in paths.items() if (folder / path).exists()]
+        if files:
+            digest = hashlib.sha256()
+            for file in files:
+                with (folder / file["path"]).open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+            config = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
+            found.append({**config, **({} if found else {"default": True})})
+    return found
+
+
+__all__ = ["hub_configs", "write_splits"]

@@ -5,6 +5,7 @@ import json
 import datasets
 import pytest
 import yaml
+from huggingface_hub import DatasetCard
 from PIL import Image
 
 from mmprm_hf import PRMConfig, stages
@@ -20,6 +21,7 @@ from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.publish.hub import push
 from mmprm_hf.stages import read_config
 
 
@@ -40,6 +42,12 @@ def test_data_loads_as_a_dataset(tmp_path):
     loaded = datasets.load_dataset(str(tmp_path))
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 6, "test": 3}
     assert loaded["test"][0]["images"][0].size == (144, 144)
+    card = DatasetCard.load(tmp_path / "README.md")
+    assert card.data.configs[0]["description"].startswith("sha256:") and "| `train` | 6 |" in card.text
+    assert push(tmp_path, "me/nano", kind="dataset", dry_run=True)["num_files"] == 4
+    stages.build_nano_data(tmp_path, 5, 4)  # again: nothing stale is loaded
+    again = datasets.load_dataset(str(tmp_path))
+    assert {split: len(rows) for split, rows in again.items()} == {"train": 5, "test": 4}
     first = ProblemSource(tmp_path, 2)
     assert [problem.id for problem in first] == loaded["train"]["id"][:2]
     assert first[0].answer_type == "number" and len(first[0].images) == 1

@@ -7,7 +7,6 @@ appear whole or not at all, and a split that has no rows any more leaves no file
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import logging
 from collections import Counter
@@ -22,7 +21,7 @@ from mmprm_hf.labelling.label_selection import DROP_RULES, LabelRowsConfig, iter
 from mmprm_hf.labelling.label_statistics import JudgeCounts, LabelCounts
 from mmprm_hf.labelling.label_trees import tree_features, tree_to_row
 from mmprm_hf.labelling.labelled_problems import LabelledProblems
-from mmprm_hf.parquet_splits import write_splits
+from mmprm_hf.parquet_splits import hub_configs, write_splits
 from mmprm_hf.problem_rows import problem_features, problem_to_row
 
 logger = logging.getLogger(__name__)
@@ -202,23 +201,5 @@ def has_card_of_its_own(folder: Path) -> bool:
 
 
 def dataset_configs(folder: Path) -> list[dict[str, Any]]:
-    """What is on disk, as the Hub's dataset metadata has it.
-
-    The description holds a hash of the files: where a README names the configs, `load_dataset` (datasets 5.2) keys its
-    cache by this metadata and the folder's name alone, and would give the rows of an older file of the same name.
-    """
-    configs = []
-    for name in CONFIGS:
-        files = [
-            {"split": split, "path": f"{name}/{split}.parquet"}
-            for split in SPLITS
-            if (folder / name / f"{split}.parquet").exists()
-        ]
-        if files:
-            digest = hashlib.sha256()
-            for file in files:
-                with (folder / file["path"]).open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
-            config = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
-            configs.append({**config, **({"default": True} if not configs else {})})
-    return configs
+    """Hub configs of the files that are there."""
+    return hub_configs(folder, {name: name for name in CONFIGS}, SPLITS)

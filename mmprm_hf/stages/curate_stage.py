@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from ..curation import CurationConfig, curate
+from ..curation.curate import SPLITS
 from ..curation.repairs import REPAIRS
 from ..curation.text_only import solved_without_figure
 from ..data import Problem
 from ..files import write_atomically, write_json
+from ..parquet_splits import hub_configs
 from ..publish.cards import write_card
 from ..publish.columns import PROBLEM_COLUMNS
 from .options import Servers, read_config
@@ -75,7 +77,9 @@ def curate_dataset(
     text_only = None if servers.engine is None else _text_only(servers, output / TEXT_ONLY_FILE, num_samples)
     curation = curate(CurationConfig(**found), output, text_only=text_only)
     _write_yaml(output / CONFIG_FILE, curation.report["config"], card)
-    write_json(output / "facts.json", dataset_facts(curation.report, DatasetCardConfig(**card), output.name))
+    configs = hub_configs(output, {"default": ""}, SPLITS)
+    facts = dataset_facts(curation.report, DatasetCardConfig(**card), output.resolve().name, configs)
+    write_json(output / "facts.json", facts)
     write_card(output / "facts.json", output / "README.md")
     return curation.report
 
@@ -102,13 +106,16 @@ def _text_only(servers: Servers, path: Path, num_samples: int) -> Any:
     return ask
 
 
-def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str) -> dict[str, Any]:
+def dataset_facts(
+    report: Mapping[str, Any], card: DatasetCardConfig, name: str, configs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """The facts of a curated dataset's card, all from the run's report.
 
     Args:
         report: `curation.json`.
         card: What only people know.
-        name: Title where `card` has none.
+        name: Of the folder, and the title where `card` has none.
+        configs: Hub configs of its files.
     """
     sources = report["sources"]
     licenses = [license.lower() for license in report["composition"]["license"]]  # the Hub's ids are in lower case
@@ -164,13 +171,7 @@ def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, name: str)
         },
         "splits": splits,
         "features": PROBLEM_COLUMNS,
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"{split}.parquet"} for split in splits],
-                "default": True,
-            }
-        ],
+        "configs": list(configs),
         "command": f"mmprm curate --config curate.yaml --output {name}",
         "seed": report["config"]["seed"],
         "how_to_use": "from datasets import load_dataset\n\n"

@@ -21,8 +21,11 @@ from ..labelling.label_selection import LabelRowsConfig
 from ..labelling.run_folder import TreeFile
 from ..labelling.tree_draft import Verifier
 from ..nano.world import load_nano
+from ..parquet_splits import hub_configs
 from ..problem_source import ProblemSource
+from ..publish.cards import write_card
 from ..publish.label_card import write_label_card
+from ..publish.nano_card import nano_dataset_facts
 from .options import Servers, read_config
 
 SEARCHES = {
@@ -33,13 +36,16 @@ SEARCHES = {
 
 
 def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
-    """Write the nano dataset as ``train.parquet`` and ``test.parquet``; `load_dataset(folder)` reads it back."""
+    """Write the nano dataset, ``train.parquet`` and ``test.parquet`` with a card; `load_dataset` reads the folder."""
     output.mkdir(parents=True, exist_ok=True)
     counts = {}
     for split, count in (("train", num_train), ("test", num_test)):
         dataset = load_nano(split, count)
         dataset.to_parquet(output / f"{split}.parquet")
         counts[split] = len(dataset)
+    configs = hub_configs(output, {"default": ""}, ("train", "test"))
+    write_json(output / "facts.json", {**nano_dataset_facts(counts), "configs": configs})
+    write_card(output / "facts.json", output / "README.md")
     return counts
 
 

@@ -24,6 +24,7 @@ from mmprm_hf.nano.world import problems, stream
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
 from mmprm_hf.publish.label_card import statistics_in_words
+from mmprm_hf.publish.nano_card import NANO_MISUSE, nano_dataset_facts
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -47,9 +48,7 @@ LIMITS = [
     "Made to run and measure every stage of the method on a laptop, not to solve real problems.",
 ]
 
-MISUSES = [
-    "Anything outside the nano world: no statement about real problems, pupils or other models follows from it.",
-]
+MISUSES = [NANO_MISUSE]
 NUM_PROBLEMS = {"train": 10_000, "test": 500}
 
 
@@ -198,70 +197,18 @@ def family_counts(split: str) -> dict[str, int]:
 def dataset_facts() -> dict[str, Any]:
     """The nano dataset."""
     twins = read(RESULTS / "without_twins.json")["num_twins"]
+    facts = nano_dataset_facts(NUM_PROBLEMS)
     return {
-        "kind": "dataset",
-        "name": "Nano K12 problems",
-        "summary": "Procedural problems with a rendered figure, an exact answer and (in `mmprm_hf.nano`) an exact step "
-        "checker. The numbers needed stand only in the figure. Same shape as MM-K12.",
-        "motivation": "To run every stage of the method on a laptop without a download, and to measure what real data "
-        "cannot tell: whether a step is right, and so how noisy step labels are.",
-        "splits": NUM_PROBLEMS,
-        "features": {
-            "id": "string; `mmprm_hf.nano.world.problem_from_id` rebuilds the problem",
-            "images": "list of images, one figure of 144 x 144 pixels",
-            "question": "string",
-            "options": "list of strings, empty",
-            "answer": "string, a number",
-            "answer_type": "string, `number`",
-            "subject": "string, the family",
-            "grade": "int, 6",
-            "source": "string, `nano`",
-            "license": "string",
-            "split_group": "string, hash of all that is asked and shown (style excluded); the splits share none",
-        },
+        **facts,
         "composition": {f"family, {split}": family_counts(split) for split in NUM_PROBLEMS},
-        "families": {name: (maker.__doc__ or "").strip() for name, maker in FAMILIES.items()},
-        "collection": "Nothing was collected. A generator draws family, numbers, places and style from a seed; figure, "
-        "question, answer and step checker follow from them. A hash of what is shown and asked gives the split.",
-        "sources": [
-            {
-                "name": "`mmprm_hf.nano`",
-                "license": "apache-2.0",
-                "num_rows": sum(NUM_PROBLEMS.values()),
-                "note": "Drawn by this package.",
-            }
-        ],
-        "command": "mmprm data --output out/nano/data",
-        "seed": 0,
         "criteria": {"same content": "Shows and asks the same as an earlier problem of the split."},
         "drops": [drop_fact(split) for split in NUM_PROBLEMS],
-        "repairs": {"nothing: problems are drawn, not read": 0},
-        "statistics": {
-            "figures a problem": 1,
-            "pixels of a figure": "144 x 144",
-            "test problems with a twin among the train problems": twins,
-        },
-        "how_to_use": 'from datasets import load_dataset\n\ndataset = load_dataset("out/nano/data")',
-        "uses": [
-            "Trying, testing and timing labelling, training and reranking.",
-            "Measuring label noise and step scores against exact truth.",
-        ],
-        "misuses": [*MISUSES, "A benchmark of real mathematical ability."],
+        "statistics": {**facts["statistics"], "test problems with a twin among the train problems": twins},
         "limits": [
-            "Synthetic: eleven families, short English questions, no text beyond two characters in figures.",
+            *facts["limits"],
             f"{twins} of the 500 test problems have a twin among the train problems: another figure (other distractor, "
             "other places) with the same question and the same facts (`python recipes/nano/twins.py`).",
         ],
-        "license": "apache-2.0",
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"{split}.parquet"} for split in NUM_PROBLEMS],
-                "default": True,
-            }
-        ],
-        "language": ["en"],
-        "task_categories": ["visual-question-answering"],
     }
 
 

@@ -175,3 +175,12 @@ def test_wrong_configurations(raw, tmp_path, text, code, words):
     result = run("--config", tmp_path / "curate.yaml", "--output", tmp_path / "out")
     assert result.exit_code == code and words in " ".join(result.stderr.split()), result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_made_again_is_not_read_from_a_cache(raw, tmp_path):
+    write_jsonl(raw.parent / "plain.jsonl", [{**row, "question": row["q"]} for row in read_jsonl(raw)])
+    for num_test in (1, 2):
+        arguments = ["--source", raw.parent / "plain.jsonl", "--output", tmp_path / "out", "--num-test", num_test]
+        assert run(*arguments).exit_code == 0
+        rows = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+        assert len(rows["test"]) == num_test
