@@ -24,6 +24,8 @@ from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.hub import push
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "engines"))
+from stub_server import StubServer  # noqa: E402
 
 
 def figure(number: int) -> bytes:
@@ -184,3 +186,28 @@ def test_a_folder_made_again_is_not_read_from_a_cache(raw, tmp_path):
         assert run(*arguments).exit_code == 0
         rows = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
         assert len(rows["test"]) == num_test
+
+
+def test_a_served_model_is_asked_without_the_figures(raw, tmp_path):
+    """What it solves goes; what it fails stays, whatever its words; a server that fails leaves no half-made folder."""
+    write_jsonl(raw.parent / "plain.jsonl", [{**row, "question": row["q"]} for row in read_jsonl(raw)])
+
+    def policy(messages, seed):
+        question = messages[-1]["content"]
+        assert isinstance(question, str) and "not shown" in question
+        return "Answer: 20" if "angle ABC" in question else "Answer: unknown"
+
+    arguments = ["--source", raw.parent / "plain.jsonl", "--output", tmp_path / "out", "--json"]
+    with StubServer(policy) as server:
+        result = run(*arguments, "--engine", server.url)
+        assert result.exit_code == 0, result.output
+        num_asked = len(server.bodies)
+        again = run(*arguments, "--engine", server.url)
+        assert len(server.bodies) == num_asked and json.loads(again.stdout) == json.loads(result.stdout)
+    (source,) = json.loads(result.stdout)["sources"]
+    assert source["num_dropped"] == {"no_answer": 1, "solved_without_figure": 1} and source["num_kept"] == 5
+    kept = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))["question"]
+    assert any("bananas" in question for question in kept)
+    with StubServer(policy, faults=["401"] * 50) as server:
+        refused = run(*arguments[:2], "--output", tmp_path / "none", "--engine", server.url)
+    assert refused.exit_code == 1 and not (tmp_path / "none" / "train.parquet").exists()
