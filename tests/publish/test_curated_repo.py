@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import datasets
 import pytest
 import yaml
-from hub_stub import serve_hub
 from huggingface_hub import DatasetCard
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
@@ -60,16 +58,7 @@ def published_rows(count: int) -> list[dict]:
     ]
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    with serve_hub() as stub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", stub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        yield stub
-
-
-def test_mm_k12_is_republished_in_our_schema(hub, tmp_path):
+def test_mm_k12_is_republished_in_our_schema(hub, hub_environment, tmp_path):
     folder = tmp_path / "published"
     folder.mkdir()
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# MM-K12\n")
@@ -79,11 +68,9 @@ def test_mm_k12_is_republished_in_our_schema(hub, tmp_path):
     rows.to_parquet(folder / "train.parquet")
     push(folder, "Cierra0506/MM-K12", kind="dataset")
 
-    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-    environment = {**os.environ, **settings, "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT)}
     options = ["--adapter", "mm_k12", "--num-test", "2", "--output", str(tmp_path / "mm-k12"), "--json"]
     command = [sys.executable, "-m", "mmprm_hf.cli", "curate", "--source", "hub:Cierra0506/MM-K12", *options]
-    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(command, env=hub_environment, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
     assert report["splits"] == {"train": 6, "test": 2}
@@ -103,7 +90,7 @@ assert row["images"][0].size == (90, 70) and row["answer"].isdigit() and row["id
 streamed = next(iter(datasets.load_dataset("me/mm-k12", split="train", streaming=True)))
 assert streamed["images"][0].size == (90, 70)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", program], check=True, env=hub_environment, cwd=tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from hub_stub import HubStub, serve_hub
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -41,20 +39,6 @@ SECRETS = {
 }
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    with serve_hub() as stub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", stub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        yield stub
-
-
-def child_environment(stub: HubStub, home: Path) -> dict[str, str]:
-    settings = {"HF_ENDPOINT": stub.url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    return {**os.environ, **settings, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT)}
-
-
 def write_model(folder: Path, num_shards: int = 1) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(CARD, encoding="utf-8")
@@ -73,7 +57,7 @@ def write_dataset(folder: Path) -> Path:
     return folder
 
 
-def test_model_and_dataset_load_from_the_hub_in_a_fresh_process(hub, tmp_path):
+def test_model_and_dataset_load_from_the_hub_in_a_fresh_process(hub, hub_environment, tmp_path):
     model = tmp_path / "prm"
     shutil.copytree(PRM_PATH, model)
     shutil.copy(ROOT / "model_cards/nano-prm/README.md", model)
@@ -102,8 +86,7 @@ rows = datasets.load_dataset("me/rows", split="train")
 assert rows["question"][:] == ["What?", "Which?"], rows
 assert rows[1]["images"][0].size == (9, 7) and rows[1]["images"][0].getpixel((0, 0)) == (1, 2, 3)
 """
-    environment = child_environment(hub, tmp_path / "home")
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", program], check=True, env=hub_environment, cwd=tmp_path)
 
 
 def test_dry_run_asks_nothing(hub, tmp_path):
@@ -150,12 +133,13 @@ def test_old_shards_are_named_and_can_be_replaced(hub, tmp_path):
     assert set(hub.files("model", "me/tiny")) == {".gitattributes", *(path.name for path in new.iterdir())}
 
 
-def test_killed_upload_leaves_no_half_and_goes_on(hub, tmp_path):
+def test_killed_upload_leaves_no_half_and_goes_on(hub, hub_environment, tmp_path):
     folder = write_model(tmp_path / "model", 4)
     hub.hold_after = 2
     program = f"from mmprm_hf.publish.hub import push; push({str(folder)!r}, 'me/tiny', kind='model')"
-    environment = child_environment(hub, tmp_path / "home")
-    child = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], env=hub_environment, cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
     assert hub.held.wait(30)
     child.kill()
     child.wait()
