@@ -15,7 +15,7 @@ from .files import read_jsonl
 
 HUB_PREFIX = "hub:"
 _LONGEST_PATH = 300  # a longer text that names no file is a figure in Base64
-_FIGURE_COLUMNS = ("images", "image", "decoded_image")
+FIGURE_COLUMNS = ("images", "image", "decoded_image", "figures", "figure")
 
 
 class RawRows(Sequence[dict[str, Any]]):
@@ -27,6 +27,7 @@ class RawRows(Sequence[dict[str, Any]]):
         split: Of a dataset.
         subset: Name of a dataset's configuration; None for its only or default one.
         num_rows: The first so many; None takes all.
+        figure_columns: Columns of a file that hold figures.
 
     Raises:
         ValueError: if a line of the file is no object.
@@ -40,7 +41,9 @@ class RawRows(Sequence[dict[str, Any]]):
         *,
         subset: str | None = None,
         num_rows: int | None = None,
+        figure_columns: Sequence[str] = FIGURE_COLUMNS,
     ) -> None:
+        self._figure_columns = tuple(figure_columns)
         name = str(data).removeprefix(HUB_PREFIX)
         self._folder = Path(name).parent if name.endswith(".jsonl") else None
         if self._folder is not None:
@@ -62,7 +65,8 @@ class RawRows(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = dict(self._rows[index])
         if self._folder is not None:
-            row |= {name: _beside(self._folder, row[name]) for name in _FIGURE_COLUMNS if row.get(name) is not None}
+            names = [name for name in self._figure_columns if row.get(name) is not None]
+            row |= {name: _beside(self._folder, row[name]) for name in names}
         return row
 
     def column(self, name: str) -> list[Any]:
@@ -80,9 +84,9 @@ def _open_dataset(name: str, split: str, subset: str | None, is_on_hub: bool) ->
     if is_on_hub or not Path(name).exists():
         name, _, revision = name.partition("@")
     rows = datasets.load_dataset(name, subset, split=split, revision=revision or None)
-    for column in _FIGURE_COLUMNS:
-        if column in rows.features:
-            rows = rows.cast_column(column, _undecoded(rows.features[column]))
+    for column, feature in rows.features.items():
+        if (undecoded := _undecoded(feature)) is not feature:
+            rows = rows.cast_column(column, undecoded)
     return rows
 
 
@@ -106,4 +110,4 @@ def _beside(folder: Path, figures: Any) -> Any:
     return figures if len(figures) > _LONGEST_PATH and not os.path.isfile(path) else path
 
 
-__all__ = ["HUB_PREFIX", "RawRows"]
+__all__ = ["FIGURE_COLUMNS", "HUB_PREFIX", "RawRows"]

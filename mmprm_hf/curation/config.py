@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+_PLAIN_NAMES = ("problems", "data", "rows", "train", "test", "validation", "dataset", "questions")
+LANGUAGES = ("en", "zh", "ja", "ko", "ru", "ar", "el", "other")
+"""What `criteria.language_of` tells apart."""
+
 Side = Literal["auto", "train", "test"]
 
 
@@ -24,6 +28,9 @@ class SourceConfig:
         into: "train" or "test" sends all of its problems to that split; "auto" lets the split be drawn.
         num_rows: The first so many rows.
         columns: Names of columns as the adapter expects them to those of the source, where they differ.
+
+    Raises:
+        ValueError: if a value is of another kind.
     """
 
     path: str
@@ -39,16 +46,32 @@ class SourceConfig:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.into not in ("auto", "train", "test"):
-            raise ValueError(f"Found into={self.into!r} for the source {self.path}; choose one of auto, train, test.")
+        is_count = isinstance(self.num_rows, int) and not isinstance(self.num_rows, bool) and self.num_rows >= 1
+        texts = {"path": self.path, "adapter": self.adapter, "split": self.split}
+        are_names = isinstance(self.columns, Mapping) and all(
+            isinstance(name, str) for pair in self.columns.items() for name in pair
+        )
+        rules = {
+            **{name: (isinstance(text, str) and bool(text.strip()), "a text") for name, text in texts.items()},
+            "into": (self.into in ("auto", "train", "test"), "one of auto, train, test"),
+            "num_rows": (self.num_rows is None or is_count, "a whole number, at least 1, or None for all"),
+            "columns": (are_names, "a mapping of the adapter's names of columns to the source's"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ValueError(f"Found {name}={getattr(self, name)!r} for the source {self.path}; it must be {rule}.")
 
     @property
     def title(self) -> str:
-        """`name`, or what the path says: a file's folder or a dataset's own name."""
+        """`name`, or what the path says: a dataset's or file's own name, its folder's where the file's says little."""
         if self.name:
             return self.name
         path = Path(self.path.removeprefix("hub:").partition("@")[0])
-        return (path.parent.name if path.suffix == ".jsonl" else path.name) or path.stem
+        if path.suffix != ".jsonl":
+            return path.resolve().name if path.exists() else path.name
+        folder = path.resolve().parent
+        is_persons = folder.parent.name in ("home", "Users", "")
+        return path.stem if path.stem not in _PLAIN_NAMES or is_persons else folder.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +123,12 @@ class CurationConfig:
 
     def __post_init__(self) -> None:
         for name in ("sources", "benchmarks"):
-            object.__setattr__(self, name, tuple(_source(entry) for entry in getattr(self, name)))
-        object.__setattr__(self, "languages", tuple(self.languages))
+            object.__setattr__(self, name, tuple(_source(entry) for entry in _listed(getattr(self, name))))
+        object.__setattr__(self, "languages", tuple(_listed(self.languages)))
         if not self.sources:
             raise ValueError("Found no source. Name at least one: a path or hub id under `sources`, or --source.")
         titles = [source.title for source in (*self.sources, *self.benchmarks)]
+        counts = ("min_figure_side", "max_figure_side", "min_question_chars", "max_question_chars", "max_answer_words")
         shares = ("near_similarity", "near_similarity_with_figure", "variant_similarity")
         rules = {
             "num_train": (self.num_train is None or self.num_train >= 1, "at least 1, or None for no limit"),
@@ -112,6 +136,9 @@ class CurationConfig:
             "max_figure_distance": (0 <= self.max_figure_distance <= 1, "in [0, 1]"),
             "max_text_only_share": (0 <= self.max_text_only_share <= 1, "in [0, 1]"),
             "max_same_text": (self.max_same_text >= 1, "at least 1"),
+            "max_aspect_ratio": (self.max_aspect_ratio >= 1, "at least 1"),
+            "languages": (set(self.languages) <= set(LANGUAGES), f"some of {', '.join(LANGUAGES)}"),
+            **{name: (getattr(self, name) >= 0, "at least 0") for name in counts},
             **{name: (0 < getattr(self, name) <= 1, "in (0, 1]") for name in shares},
         }
         for name, (holds, rule) in rules.items():
@@ -119,6 +146,13 @@ class CurationConfig:
                 raise ValueError(f"Found {name}={getattr(self, name)!r} in CurationConfig; it must be {rule}.")
         if len(set(titles)) < len(titles):
             raise ValueError(f"Found sources of the same name: {', '.join(titles)}. Give each a name of its own.")
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    """One entry as a list of one, nothing as none."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _source(entry: Any) -> SourceConfig:
@@ -139,4 +173,4 @@ def _source(entry: Any) -> SourceConfig:
     return SourceConfig(**entry)
 
 
-__all__ = ["CurationConfig", "Side", "SourceConfig"]
+__all__ = ["LANGUAGES", "CurationConfig", "Side", "SourceConfig"]

@@ -29,18 +29,19 @@ CRITERIA = {
     "question_too_short": "The question has fewer than {min_question_chars} characters (a Chinese one is three).",
     "question_too_long": "The question has more than {max_question_chars} characters.",
     "language": "The language is none of: {languages}.",
-    "multi_part": "The question has several parts with an answer each.",
+    "multi_part": "The question has several parts with an answer each, or the answer names several options.",
     "choice_without_options": "The answer is the letter of a choice, but there are no options.",
     "answer_not_among_options": "The answer names none of the options.",
-    "options_damaged": "An option is blank, or a number that lost its leading digits (03).",
+    "options_damaged": "An option is blank, or a number that lost its leading digits (03 beside 1006).",
     "options_repeated": "Two options say the same, so that two letters are right.",
-    "answer_unverifiable": "The rules cannot tell that the answer equals itself, or it is prose of more than "
-    "{max_answer_words} words.",
+    "answer_unverifiable": "The rules cannot tell that the answer equals itself, it is prose of more than "
+    "{max_answer_words} words, or none at all (see solution, 略).",
     "answer_leaked": "The question states its answer.",
     "figure_not_needed": "Nothing tells that a figure is needed: no word for one or for what is drawn, no drawn "
     "choices, and the text gives formulas or several numbers of its own.",
     "solved_without_figure": "A model without the figure gets more than {max_text_only_share} of its answers right.",
     "in_benchmark": "A benchmark that shall stay unseen has the problem, or a variant of it.",
+    "conflicting_answers": "Another problem has the same text and figure and another answer.",
     "duplicate": "Another kept problem has the same text, answer and figure.",
     "near_duplicate": "Another kept problem has the same answer and nearly the same text, or like text and figure.",
     "in_test": "The test split has the problem, or a variant of it.",
@@ -154,29 +155,40 @@ _ASKS = re.compile(
     r"|求|计算|证明|写出|判断|多少|何|画出|说明",
     re.IGNORECASE,
 )
+# Not "Figure (1)", "f (1)", "图(1)".
+_BEFORE = r"(?<![A-Za-z图第式])(?<!\b[A-Za-z] )(?<!igure )(?<!ig\. )(?<!tep )"
+_CLAUSE = r"(?:(?m:^)|(?<=[.?!:;。？：；]))\s*"
 _PART_MARKS = (
-    (r"[(（]\s*1\s*[)）]", r"[(（]\s*2\s*[)）]"),
-    (r"[(（]\s*a\s*[)）]", r"[(（]\s*b\s*[)）]"),
-    (r"[(（]\s*(?:i|ⅰ)\s*[)）]", r"[(（]\s*(?:ii|ⅱ)\s*[)）]"),
-    (r"[(（]\s*(?:I|Ⅰ)\s*[)）]", r"[(（]\s*(?:II|Ⅱ)\s*[)）]"),
-    (r"(?m:^)\s*(?:Part\s+)?a\s*[).]", r"(?m:^)\s*(?:Part\s+)?b\s*[).]"),
-    (r"(?m:^)\s*1\s*[).、]", r"(?m:^)\s*2\s*[).、]"),
+    (rf"{_BEFORE}[(（]\s*1\s*[)）]", rf"{_BEFORE}[(（]\s*2\s*[)）]"),
+    (rf"{_BEFORE}[(（]\s*a\s*[)）]", rf"{_BEFORE}[(（]\s*b\s*[)）]"),
+    (rf"{_BEFORE}[(（]\s*(?:i|ⅰ)\s*[)）]", rf"{_BEFORE}[(（]\s*(?:ii|ⅱ)\s*[)）]"),
+    (rf"{_BEFORE}[(（]\s*(?:I|Ⅰ)\s*[)）]", rf"{_BEFORE}[(（]\s*(?:II|Ⅱ)\s*[)）]"),
+    (rf"{_CLAUSE}(?:Part\s+)?a\s*[).:]\s", rf"{_CLAUSE}(?:Part\s+)?b\s*[).:]\s"),
+    (r"\bPart A\b", r"\bPart B\b"),
+    (r"\bQuestion 1\b", r"\bQuestion 2\b"),
+    (rf"{_CLAUSE}1\s*[).、]\s", rf"{_CLAUSE}2\s*[).、]\s"),
+    (r"①\s*(?=[求证计写判画])", r"②\s*(?=[求证计写判画])"),
 )
+_SEVERAL = re.compile(r"\s*[;；]\s*|\s+and\s+|\s*和\s*")
 
 
 def _multi_part(problem: RawProblem, figures: Sequence[Figure], config: CurationConfig) -> Found:
+    if problem.options:  # statements to choose from; one letter answers them all
+        is_several = re.fullmatch(r"[(\[]?[A-H](?:\s*[,，、&和]?\s*(?:and\s+)?[A-H])+[)\]]?", problem.answer)
+        is_option = problem.answer in problem.options
+        return ("multi_part", f"several letters: {problem.answer}") if is_several and not is_option else None
     for text in (problem.question, problem.answer):
-        for first, second in _PART_MARKS:
-            start = re.search(rf"(?:\A|[\s。.;；:：,，?？]){first}", text)
-            then = (
-                re.compile(rf"(?:[\s。.;；:：,，?？)）]|(?<=\w)){second}").search(text, start.end()) if start else None
-            )
+        for first, second in (*_PART_MARKS, ("①", "②")) if text is problem.answer else _PART_MARKS:
+            start = re.search(first, text)
+            then = re.compile(second).search(text, start.end()) if start else None
             if not then:
                 continue
             parts = text[start.end() : then.start()], text[then.end() :]
             if text is problem.answer or all(map(_ASKS.search, parts)):
                 return "multi_part", text[then.start() : then.start() + 60].strip()
-    return None
+    num_asked = max(len(re.findall(r"[?？]", problem.question)), len(re.findall(r"_{2,}", problem.question)))
+    num_answers = len([part for part in _SEVERAL.split(problem.answer) if part.strip()])
+    return ("multi_part", f"{num_asked} questions: {problem.answer}") if min(num_asked, num_answers) > 1 else None
 
 
 def _options(problem: RawProblem, figures: Sequence[Figure], config: CurationConfig) -> Found:
@@ -186,24 +198,44 @@ def _options(problem: RawProblem, figures: Sequence[Figure], config: CurationCon
         return ("choice_without_options", answer) if is_letter else None
     if len(options) < 2:
         return "options_damaged", f"one option: {options[0]}"
-    if damaged := [o for o in options if not o.strip() or re.fullmatch(r"\$?\s*-?0\d+(?:\.\d+)?\s*\$?", o)]:
-        return "options_damaged", repr(damaged[0])
-    cleaned = [clean(option) for option in options]
-    repeated = next((o for i, o in enumerate(cleaned) if o in cleaned[:i]), None)
+    if (damaged := _damaged(options)) is not None:
+        return "options_damaged", repr(damaged)
+    plain = [re.sub(r"[\s$]+", " ", option).strip().casefold() for option in options]
+    repeated = next((option for index, option in enumerate(plain) if option in plain[:index]), None)
     if repeated is not None:
         return "options_repeated", repeated
     letters = string.ascii_uppercase[: len(options)]
-    if answer in letters or any(_is_right(answer, letter, options) for letter in letters):
+    if (len(answer) == 1 and answer in letters) or any(_is_right(answer, letter, options) for letter in letters):
         return None
     return "answer_not_among_options", f"{answer} of {len(options)}"
+
+
+def _damaged(options: Sequence[str]) -> str | None:
+    """An option that is blank, or that begins with 0 though other, longer numbers do not."""
+    numbers = [match.group(1) if (match := re.fullmatch(r"\$?\s*(\d+)\s*\$?", option)) else "" for option in options]
+    for option, number in zip(options, numbers, strict=True):
+        longer = [other for other in numbers if len(other) > len(number)]
+        if not option.strip() or (len(number) > 1 and number[0] == "0" and longer and all(n[0] != "0" for n in longer)):
+            return option
+    return None
 
 
 def _is_right(answer: str, letter: str, options: tuple[str, ...]) -> bool:
     return RuleVerifier().verify(letter, answer, answer_type="choice", options=options) is Verdict.CORRECT
 
 
+_NO_ANSWERS = re.compile(
+    r"\A\W*(?:略|见(?:解析|图|答案|详解).*|证明(?:见.*|略|过程.*)|答案不唯一.*|n/?a|none|null|nan|unknown|proof.*"
+    r"|(?:please )?(?:see|refer to) .*|answers? (?:may|will) vary.*|as shown (?:in|on|above|below).*"
+    r"|open[- ]ended.*)\W*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 def _verifiable(problem: RawProblem, figures: Sequence[Figure], config: CurationConfig) -> Found:
     answer = problem.answer
+    if _NO_ANSWERS.search(answer) or not re.search(r"[^\W_]|\\[A-Za-z]|[<>=≤≥∞∅]", answer):
+        return "answer_unverifiable", answer
     if not problem.options and answer_type_of(problem) == "text":
         num_words = len(re.findall(r"[^\W\d_]{2,}", _FORMULA.sub(" ", answer))) + len(_CHINESE.findall(answer)) // 2
         if num_words > config.max_answer_words:
@@ -213,36 +245,47 @@ def _verifiable(problem: RawProblem, figures: Sequence[Figure], config: Curation
 
 
 _LEAD = (
-    r"(?:\banswer\b\s*(?::|：|is\b|=)|\bans\s*[:.]|答案\s*[是为:：]?|故选\s*[:：]?|\\boxed\s*\{{)"
-    r"[\s$({{\[*]*{answer}(?![\w.,/])"
+    r"(?:\b(?i:answer|ans|solution|correct (?:option|choice|answer))\b\s*(?:(?i:is)\b|[:：.=])|答案\s*[是为:：]?"
+    r"|[答解]\s*[:：]|故选\s*[:：]?|<answer>|\\boxed\s*\{{)[\s$({{\[*（]*(?:\w+\s*=\s*)?{answer}(?![\w/]|[.,]\d)"
 )
-_SOLUTIONS = re.compile(r"【\s*(?:解答|解析|分析|答案)\s*】|\n\s*(?:solution|answer)\s*[:：]", re.IGNORECASE)
+_IN_THE_BLANK = r"[(（]\s*{answer}\s*[)）]\s*[.。]?\s*\Z"  # 则 x 的值是 ( B )
+_SOLUTIONS = re.compile(r"【\s*(?:解答|解析|分析|答案)\s*】")
 
 
 def _leaked(problem: RawProblem, figures: Sequence[Figure], config: CurationConfig) -> Found:
     if found := _SOLUTIONS.search(problem.question):
         return "answer_leaked", problem.question[found.start() : found.start() + 60].strip()
-    values = {problem.answer.strip("$ ")}
-    if problem.options and problem.answer in string.ascii_uppercase[: len(problem.options)]:
-        values.add(problem.options[string.ascii_uppercase.index(problem.answer)].strip("$ "))
-    for value in values - {""}:
-        if found := re.search(_LEAD.format(answer=re.escape(value)), problem.question, re.IGNORECASE):
+    answer, letters = problem.answer.strip("$ "), string.ascii_uppercase[: len(problem.options)]
+    values = [answer]
+    if len(answer) == 1 and answer in letters:
+        if found := re.search(_IN_THE_BLANK.format(answer=answer), problem.question):
+            return "answer_leaked", found.group()
+        option = problem.options[letters.index(answer)].strip("$ ")
+        values += [option] if option not in letters else []
+    for value in filter(None, values):
+        # A letter must stand as one: "the answer is a fraction" does not say A.
+        text = re.escape(value) if len(value) == 1 else f"(?i:{re.escape(value)})"
+        if found := re.search(_LEAD.format(answer=text), problem.question):
             return "answer_leaked", found.group()
     return None
 
 
 _REFERS = re.compile(
-    r"\b(?:figures?|diagrams?|pictures?|pictured|images?|shown|shows?|showing|graphs?|charts?|tables?|grids?|drawings?"
-    r"|drawn|sketch(?:es)?|below|above|illustrat\w*|photos?|maps?|plots?|plotted|depict\w*|displayed|shaded|colou?red"
-    r"|marked|label(?:l?ed)|this|these|here|on the (?:right|left|side)|adjoining|accompanying|beside|opposite|following"
-    r"|look(?:s|ed)? like|dotted|question mark|arrows?|white|black|gr[ae]y|pattern)\b"
-    r"|[图圖表]|如右|如左|如下|所示|阴影|网格",
+    r"\b(?:figures?|diagrams?|pictures?|pictured|images?|shown|shows?|showing|graphs?|charts?|table|grids?|drawings?"
+    r"|drawn|sketch(?:es)?|below(?! (?:zero|sea|ground|freezing))|above(?! (?:zero|sea|ground))|illustrat\w*|photos?"
+    r"|maps?|plots?|plotted|depict\w*|displayed|shaded|colou?red|marked|label(?:l?ed)|boards?|number line"
+    r"|on the (?:right|left|side)|adjoining|accompanying|beside|look(?:s|ed)? like|dotted|question mark|arrows?"
+    r"|(?:this|these|the following) (?:shapes?|objects?|solids?|patterns?|pieces?|tiles?|cards?|dice|die|cubes?|nets?"
+    r"|triangles?|squares?|rectangles?|circles?|polygons?|quadrilaterals?|towers?|buildings?|clocks?|scales?)"
+    r"|(?:black|white|gr[ae]y) (?:areas?|parts?|regions?|squares?|triangles?|circles?|cells?|tiles?|dots?|pieces?"
+    r"|fields?))\b"
+    r"|(?<!地)[图圖](?!书|書|形的性质)|表(?=格|中|所示)|如右|如左|如下|所示|阴影|网格|数轴|方格",
     re.IGNORECASE,
 )
 
 
 _NUMBERS = re.compile(
-    r"\d+(?:[.,]\d+)*|[零一二两三四五六七八九十百千]+"
+    r"\d+(?:[.,]\d+)*"
     r"|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twice|double|triple|half|thirds?|quarters?)\b",
     re.IGNORECASE,
 )

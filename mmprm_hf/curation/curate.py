@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,55 +18,20 @@ from ..data import Problem, content_hash
 from ..files import write_json, write_jsonl
 from ..parquet_splits import write_splits
 from ..problem_rows import problem_features, problem_to_row
-from ..raw_rows import HUB_PREFIX, RawRows
-from .adapters import ADAPTERS, adapter_of, missing_facts, renamed
-from .config import CurationConfig, SourceConfig
+from .config import CurationConfig
 from .criteria import CRITERIA, answer_type_of, criteria_in_words, language_of, refers_to_figure, why_dropped
 from .duplicates import Pair, Sketch, find_pairs, group_of, sketch_of
-from .figures import read_figure
 from .records import RawProblem, RowError
-from .repairs import REPAIRS, repair
+from .repairs import REPAIRS
+from .sources import Source, counts_by_value, plain_config, public_path, published
 
 SPLITS = ("train", "test")
+REJECTS_FILE, REPORT_FILE = "rejects.jsonl", "curation.json"
 SolvedWithoutFigure = Callable[[Sequence[Problem]], Mapping[str, tuple[int, int]]]
 """Problems without their figures to (answers right, answers judged) by id, see `text_only`."""
 
 
-class _Source:
-    """A source that is open: its rows, and the adapter that reads them."""
-
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
-        self.rows = RawRows(config.path, config.split, subset=config.subset, num_rows=config.num_rows)
-        self.columns = tuple(dict.fromkeys((*self.rows.columns, *config.columns)))
-        self.adapter = adapter_of(config, self.columns)
-
-    def read(self, index: int) -> RawProblem:
-        """The repaired problem of a row."""
-        return repair(ADAPTERS[self.adapter](renamed(self.rows[index], self.config.columns), index))
-
-    def id_of(self, problem: RawProblem) -> str:
-        """Ours: the source's name and its id; rows of our own schema have a whole id already."""
-        return problem.id if self.adapter == "schema" else f"{self.config.title}-{problem.id}"
-
-
 @dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A problem that passed its own criteria."""
-
-    id: str
-    source: _Source
-    row: int
-    sketch: Sketch
-    split_group: str | None
-    refers_to_figure: bool
-
-    @property
-    def is_test(self) -> bool:
-        return self.source.config.into == "test"
-
-
-@dataclasses.dataclass
 class Curation:
     """What a run decided.
 
@@ -106,33 +70,60 @@ def curate(config: CurationConfig, folder: Path, *, text_only: SolvedWithoutFigu
     if text_only is not None:
         run.drop_solved(text_only)
     run.split()
-    if not any(run.split_of.values()):
+    if not run.split_of:
         counts = ", ".join(f"{reason}: {count}" for reason, count in run.num_dropped().most_common())
         raise ValueError(f"Of {run.num_read} rows none is kept ({counts}). Nothing was written; look at the criteria.")
+    for name in (REPORT_FILE, REJECTS_FILE, "README.md", "facts.json"):  # they tell of the rows that are replaced now
+        (folder / name).unlink(missing_ok=True)
     rows = tqdm(run.rows(), desc="writing", total=len(run.split_of), unit="row", disable=None)
     write_splits(folder, rows, problem_features(), SPLITS, rows_in_memory=64)
-    write_jsonl(folder / "rejects.jsonl", run.rejects)
+    write_jsonl(folder / REJECTS_FILE, run.rejects)
     report = run.report()
-    write_json(folder / "curation.json", report)
-    ids = {split: [entry.id for entry in run.kept() if run.split_of[entry.id] == split] for split in SPLITS}
+    write_json(folder / REPORT_FILE, report)
+    ids = {split: [run.entries[i].id for i, side in sorted(run.split_of.items()) if side == split] for split in SPLITS}
     return Curation(config, ids, run.rejects, report)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A problem that passed its own criteria.
+
+    Args:
+        id: Unique in the run.
+        source, row: Where it stands.
+        sketch: What it is compared by.
+        split_group: The source's own, as far as it tells one.
+        refers_to_figure: Whether its text leans on a figure.
+    """
+
+    id: str
+    source: Source
+    row: int
+    sketch: Sketch
+    split_group: str | None
+    refers_to_figure: bool
+
+    @property
+    def is_test(self) -> bool:
+        """Whether its source is sent to the test split."""
+        return self.source.config.into == "test"
+
+
 class _Run:
-    """The state of one run: each step drops entries, and tells why."""
+    """The state of one run: each step drops entries (by index), and tells why."""
 
     def __init__(self, config: CurationConfig) -> None:
         self.config = config
-        self.sources = [_Source(source) for source in config.sources]
-        self.benchmarks = [_Source(source) for source in config.benchmarks]
+        self.sources = [Source(source) for source in config.sources]
+        self.benchmarks = [Source(source, is_benchmark=True) for source in config.benchmarks]
         self.entries: list[_Entry] = []  # of the sources, then of the benchmarks
         self.num_own = 0  # of them those of the sources
         self.pairs: list[Pair] = []
         self.rejects: list[dict[str, Any]] = []
         self.dropped: set[int] = set()
-        self.split_of: dict[str, str] = {}
-        self.group: dict[str, str] = {}
-        self.repairs = {source.config.title: collections.Counter[str]() for source in self.sources}
+        self.split_of: dict[int, str] = {}
+        self.group: dict[int, str] = {}
+        self.repairs: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self.num_unreadable = collections.Counter[str]()
         self.composition: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 
@@ -141,54 +132,60 @@ class _Run:
         """Rows of all sources."""
         return sum(len(source.rows) for source in self.sources)
 
-    def kept(self) -> list[_Entry]:
-        """What is in a split, in the order of the sources."""
-        return [entry for entry in self.entries[: self.num_own] if entry.id in self.split_of]
-
     # Reading
 
     def read(self, asks_text_only: bool = False) -> None:
         """Every row through adapter, repairs and its own criteria."""
         seen: set[str] = set()
         for source in (*self.sources, *self.benchmarks):
-            is_own = source in self.sources
-            for row in tqdm(range(len(source.rows)), desc=source.config.title, unit="row", disable=None):
+            for row in tqdm(range(len(source.rows)), desc=source.title, unit="row", disable=None):
+                problem = None
                 try:
-                    problem = source.read(row)
-                    figures = [read_figure(image) for image in problem.images]
+                    problem = source.problem(row)
+                    figures = source.figures(problem)
                 except RowError as error:
-                    if is_own:
-                        self._reject(source, row, None, error.reason, error.detail)
+                    if source.is_benchmark:
+                        self.num_unreadable[source.title] += 1
                     else:
-                        self.num_unreadable[source.config.title] += 1
+                        self._reject(source, row, problem, error.reason, error.detail)
                     continue
-                found = why_dropped(problem, figures, self.config, needs_figure=not asks_text_only) if is_own else None
-                if found:
-                    self._reject(source, row, problem, *found)
-                    continue
-                name = source.id_of(problem)
-                name = f"{name}-{row}" if name in seen else name
-                seen.add(name)
-                sketch = sketch_of(problem, figures)
-                self.entries.append(_Entry(name, source, row, sketch, problem.split_group, refers_to_figure(problem)))
-            if is_own:
+                if not source.is_benchmark:
+                    found = why_dropped(problem, figures, self.config, needs_figure=not asks_text_only)
+                    if found:
+                        self._reject(source, row, problem, *found)
+                        continue
+                sketch = sketch_of(problem, figures, is_benchmark=source.is_benchmark)
+                name = _unique(source.name_of(problem), source.title, row, seen)
+                entry = _Entry(name, source, row, sketch, problem.split_group, refers_to_figure(problem))
+                self.entries.append(entry)
+            if not source.is_benchmark:
                 self.num_own = len(self.entries)
 
     def _reject(
-        self, source: _Source, row: int, problem: RawProblem | None, reason: str, detail: str, of: str | None = None
+        self,
+        source: Source,
+        row: int,
+        problem: RawProblem | None,
+        reason: str,
+        detail: str,
+        *,
+        name: str | None = None,
+        of: str | None = None,
     ) -> None:
         assert reason in CRITERIA, reason
-        question = None if problem is None else problem.question[:200]
-        answer = None if problem is None else problem.answer[:80]
-        known = {"source": source.config.title, "row": row, "id": None if problem is None else source.id_of(problem)}
-        texts = {"question": question, "answer": answer}
-        self.rejects.append({**known, "reason": reason, "detail": detail[:200], "of": of, **texts})
+        if problem is None:
+            texts = source.as_it_is(row)
+        else:
+            texts = {"id": name or source.name_of(problem), "question": problem.question, "answer": problem.answer}
+        shown = {key: None if text is None else text[:200] for key, text in texts.items()}
+        where = {"source": source.title, "row": row, "id": shown.pop("id")}
+        self.rejects.append({**where, "reason": reason, "detail": detail[:200], "of": of, **shown})
 
     def _drop(self, index: int, reason: str, detail: str, of: str | None = None) -> None:
         entry = self.entries[index]
         self.dropped.add(index)
-        self._reject(entry.source, entry.row, entry.source.read(entry.row), reason, detail, of)
-        self.rejects[-1]["id"] = entry.id
+        problem = entry.source.problem(entry.row)
+        self._reject(entry.source, entry.row, problem, reason, detail, name=entry.id, of=of)
 
     # Pairs
 
@@ -200,10 +197,8 @@ class _Run:
             found[pair.first].append((pair.second, pair))
             found[pair.second].append((pair.first, pair))
         kept: set[int] = set()
-        own = range(self.num_own)
-        for index in sorted(own, key=lambda index: (not self.entries[index].is_test, index)):
-            others = found.get(index, [])
-            if reason := self._reason(index, others, kept):
+        for index in sorted(range(self.num_own), key=lambda index: (not self.entries[index].is_test, index)):
+            if reason := self._reason(index, found.get(index, []), kept):
                 self._drop(index, *reason)
             else:
                 kept.add(index)
@@ -211,30 +206,33 @@ class _Run:
     def _reason(self, index: int, others: list[tuple[int, Pair]], kept: set[int]) -> tuple[str, str, str] | None:
         """Why one of several problems that belong together is dropped, and for which other one."""
         is_test = self.entries[index].is_test
-        worst: tuple[int, str, str, str] | None = None
+        reasons = []
         for other, pair in others:
             if other >= self.num_own:
-                rank, reason = 0, "in_benchmark"
+                reason = "in_benchmark"
+            elif pair.kind == "conflict":  # nobody knows which of the two is right
+                reason = "conflicting_answers"
             elif other not in kept:
                 continue
             elif self.entries[other].is_test and not is_test:
-                rank, reason = 1, "in_test"
+                reason = "in_test"
             elif pair.kind != "variant":
-                rank, reason = 2, "duplicate" if pair.kind == "exact" else "near_duplicate"
+                reason = "duplicate" if pair.kind == "exact" else "near_duplicate"
             else:
                 continue
             distance = "" if pair.distance is None else f", figures differ in {pair.distance:.0%} of bits"
             detail = f"{pair.kind}: texts alike to {pair.similarity:.0%}{distance}"
-            if worst is None or rank < worst[0]:
-                worst = (rank, reason, detail, self.entries[other].id)
-        return None if worst is None else worst[1:]
+            reasons.append((reason, detail, self.entries[other].id))
+        order = ("in_benchmark", "conflicting_answers", "in_test", "duplicate", "near_duplicate")
+        return min(reasons, key=lambda reason: order.index(reason[0]), default=None)
 
     def drop_solved(self, text_only: SolvedWithoutFigure) -> None:
         """Problems that a model solves without the figure."""
         indices = [index for index in range(self.num_own) if index not in self.dropped]
         problems = []
         for index in indices:
-            problem = self._problem(self.entries[index], self.entries[index].source.read(self.entries[index].row), None)
+            entry = self.entries[index]
+            problem = self._problem(entry, entry.source.problem(entry.row), None)
             problems.append(dataclasses.replace(problem, images=()))
         solved = text_only(problems)
         for index in indices:
@@ -248,16 +246,15 @@ class _Run:
 
     def split(self) -> None:
         """Groups to splits: where their source says, else drawn by hash; then the limits."""
-        indices = [index for index in range(self.num_own) if index not in self.dropped]
-        groups = self._groups(indices)
+        groups = self._groups()
         drawn = sorted(groups, key=lambda group: content_hash("split", self.config.seed, group))
         num_test = 0
         sides: dict[str, str] = {}
-        for group in groups:
-            into = {self.entries[index].source.config.into for index in groups[group]}
+        for group, members in groups.items():
+            into = {self.entries[index].source.config.into for index in members}
             if into != {"auto"}:
                 sides[group] = "test" if "test" in into else "train"
-                num_test += len(groups[group]) * (sides[group] == "test")
+                num_test += len(members) * (sides[group] == "test")
         for group in drawn:
             if group not in sides:
                 fits = self.config.num_test is not None and num_test + len(groups[group]) <= self.config.num_test
@@ -272,142 +269,126 @@ class _Run:
                     self._drop(index, "over_the_limit", f"{limits[side]} in {side}")
                     continue
                 num_kept[side] += 1
-                self.split_of[self.entries[index].id] = side
-                self.group[self.entries[index].id] = group
+                self.split_of[index] = side
+                self.group[index] = group
 
-    def _groups(self, indices: Sequence[int]) -> dict[str, list[int]]:
-        """Members of each split group: those that pairs join, and those whose source has them in one group."""
-        place = {index: number for number, index in enumerate(indices)}
-        joined = [
-            dataclasses.replace(pair, first=place[pair.first], second=place[pair.second])
-            for pair in self.pairs
-            if pair.first in place and pair.second in place
-        ]
-        first_of: dict[str, int] = {}
-        for index in indices:
-            own = self.entries[index].split_group
-            if own is not None and first_of.setdefault(own, index) != index:
-                joined.append(Pair(place[first_of[own]], place[index], "variant", 1.0, None))
+    def _groups(self) -> dict[str, list[int]]:
+        """Members of each split group: those that pairs join, and those whose source has them in one group.
+
+        What was dropped joins, too: two variants of one dropped problem stay together.
+        """
+        joined = [pair for pair in self.pairs if pair.second < self.num_own]
+        first_of: dict[tuple[str, str], int] = {}
+        titles: dict[str, set[str]] = collections.defaultdict(set)
+        for index, entry in enumerate(self.entries[: self.num_own]):
+            if entry.split_group is not None:
+                titles[entry.split_group].add(entry.source.title)
+                first = first_of.setdefault((entry.source.title, entry.split_group), index)
+                if first != index:
+                    joined.append(Pair(first, index, "variant", 1.0, None))
         members: dict[int, list[int]] = collections.defaultdict(list)
-        for number, root in enumerate(group_of(len(indices), joined)):
-            members[root].append(indices[number])
+        for index, root in enumerate(group_of(self.num_own, joined)):
+            if index not in self.dropped:
+                members[root].append(index)
         named = {}
-        for group in members.values():
+        for root, group in members.items():
             own = {self.entries[index].split_group for index in group}
             only = next(iter(own)) if len(own) == 1 else None
-            named[only or content_hash("split_group", self.entries[group[0]].id)] = group
+            is_unique = only is not None and len(titles[only]) == 1 and only not in named
+            named[only if is_unique else content_hash("split_group", self.entries[root].id)] = group
         return named
 
     # Results
 
     def _problem(self, entry: _Entry, raw: RawProblem, group: str | None) -> Problem:
-        source = entry.source.config
         meta = {
             "subject": raw.subject,
             "grade": raw.grade,
-            "source": source.title,
-            "license": raw.license or source.license,
+            "source": entry.source.title,
+            "license": raw.license or entry.source.config.license,
             "split_group": group,
         }
-        images = tuple(_published(image) for image in raw.images)
+        images = tuple(published(image) for image in raw.images)
         return Problem(entry.id, raw.question, images, raw.answer, answer_type_of(raw), raw.options, meta)
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Split and row of every kept problem."""
-        for entry in self.kept():
-            raw = entry.source.read(entry.row)
-            self.repairs[entry.source.config.title].update(raw.repairs)
-            problem = self._problem(entry, raw, self.group[entry.id])
+        """Split and row of every kept problem, in the order of the sources."""
+        for index, split in sorted(self.split_of.items()):
+            entry = self.entries[index]
+            raw = entry.source.problem(entry.row)
+            self.repairs[entry.source.title].update(raw.repairs)
+            problem = self._problem(entry, raw, self.group[index])
             found = {
                 "answer type": problem.answer_type,
                 "language": language_of(problem.question),
                 "images per problem": str(len(problem.images)),
-                "source": str(problem.meta["source"]),
+                "source": entry.source.title,
                 "license": problem.meta["license"] or "not known",
             }
             for name, value in found.items():
                 self.composition[name][value] += 1
-            yield self.split_of[entry.id], problem_to_row(problem)
+            yield split, problem_to_row(problem)
 
     def num_dropped(self, source: str | None = None) -> collections.Counter[str]:
         """Dropped rows by reason, of all sources or of one."""
         return collections.Counter(row["reason"] for row in self.rejects if source in (None, row["source"]))
 
     def report(self) -> dict[str, Any]:
-        """What `curation.json` holds."""
+        """What `curation.json` holds; of every source rows kept and dropped add up to those read."""
         sizes = collections.Counter(self.group.values())
         kinds = collections.Counter(pair.kind for pair in self.pairs)
-        num_kept = collections.Counter(entry.source.config.title for entry in self.kept())
-        sources = []
-        for source in self.sources:
-            config, title = source.config, source.config.title
-            dropped = self.num_dropped(title)
-            sources.append(
-                {
-                    "name": title,
-                    "path": _public_path(config.path),
-                    "adapter": source.adapter,
-                    "license": config.license,
-                    "url": config.url,
-                    "note": config.note,
-                    "num_read": len(source.rows),
-                    "num_kept": num_kept[title],
-                    "num_dropped": {reason: dropped[reason] for reason in CRITERIA if dropped[reason]},
-                    "repairs": {name: self.repairs[title][name] for name in REPAIRS if self.repairs[title][name]},
-                    "unknown_columns": [
-                        name
-                        for name in missing_facts(source.adapter, source.columns)
-                        if name != "license" or config.license is None
-                    ],
-                }
-            )
+        num_kept = collections.Counter(self.entries[index].source.title for index in self.split_of)
+        sources = [self._source_report(source, num_kept[source.title]) for source in self.sources]
         return {
-            "config": _plain(self.config),
+            "config": plain_config(self.config),
             "criteria": criteria_in_words(self.config),
             "sources": sources,
             "benchmarks": [
                 {
-                    "name": source.config.title,
-                    "path": _public_path(source.config.path),
+                    "name": source.title,
+                    "path": public_path(source.config.path),
                     "num_read": len(source.rows),
-                    "num_unreadable": self.num_unreadable[source.config.title],
+                    "num_unreadable": self.num_unreadable[source.title],
                 }
                 for source in self.benchmarks
             ],
             "splits": {split: list(self.split_of.values()).count(split) for split in SPLITS},
-            "pairs": {kind: kinds[kind] for kind in ("exact", "near", "variant")},
+            "pairs": {kind: kinds[kind] for kind in ("exact", "near", "conflict", "variant")},
             "groups_of_several": sum(size > 1 for size in sizes.values()),
             "largest_group": max(sizes.values(), default=0),
-            "composition": {
-                name: dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
-                for name, counts in self.composition.items()
-            },
+            "composition": {name: counts_by_value(counts) for name, counts in self.composition.items()},
+        }
+
+    def _source_report(self, source: Source, num_kept: int) -> dict[str, Any]:
+        dropped, repairs = self.num_dropped(source.title), self.repairs[source.title]
+        assert len(source.rows) == num_kept + dropped.total(), (source.title, num_kept, dropped)
+        return {
+            "name": source.title,
+            "path": public_path(source.config.path),
+            "adapter": source.adapter,
+            "license": source.config.license,
+            "url": source.config.url,
+            "note": source.config.note,
+            "num_read": len(source.rows),
+            "num_kept": num_kept,
+            "num_dropped": {reason: dropped[reason] for reason in CRITERIA if dropped[reason]},
+            "repairs": {name: repairs[name] for name in REPAIRS if repairs[name]},
+            "unknown_columns": source.unknown_columns(),
         }
 
 
-def _plain(config: CurationConfig) -> dict[str, Any]:
-    """A configuration as JSON and YAML have it, without paths of this machine."""
-    plain = {**dataclasses.asdict(config), "languages": list(config.languages)}
-    for name in ("sources", "benchmarks"):
-        plain[name] = [
-            {field: value for field, value in {**entry, "path": _public_path(entry["path"])}.items() if value}
-            for entry in plain[name]
-        ]
-    return plain
-
-
-def _published(image: Any) -> Any:
-    """A figure without the path of the machine it was read on."""
-    if isinstance(image, dict) and image.get("bytes") is not None:
-        return {"bytes": image["bytes"], "path": os.path.basename(image.get("path") or "") or None}
-    return image
-
-
-def _public_path(path: str) -> str:
-    """A hub id whole; of a path on this machine its end."""
-    if path.startswith(HUB_PREFIX) or not Path(path).exists():
-        return path
-    return "/".join(Path(path).resolve().parts[-2:])
+def _unique(name: str, title: str, row: int, seen: set[str]) -> str:
+    """A name that is not in `seen`, to which it is added: as it is, or with the row, or with the source's name too."""
+    found, number = name, row
+    for candidate in (name, f"{name}-{row}", f"{title}-{name}-{row}"):
+        found = candidate
+        if found not in seen:
+            break
+    while found in seen:
+        number += 1
+        found = f"{title}-{name}-{number}"
+    seen.add(found)
+    return found
 
 
 __all__ = ["SPLITS", "Curation", "SolvedWithoutFigure", "curate"]

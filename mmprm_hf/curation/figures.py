@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,8 +41,11 @@ def read_figure(image: Any) -> Figure:
     """
     try:
         loaded = load_image(image)
-    except ValueError as error:
-        raise RowError("figure_unreadable", str(error)) from error
+    except (ValueError, TypeError) as error:
+        words = str(error)
+        if isinstance(image, (str, os.PathLike)):  # the path of this machine is nobody's business
+            words = words.replace(str(image), os.path.basename(image))
+        raise RowError("figure_unreadable", words) from error
     pixels = hashlib.sha256(repr(loaded.size).encode() + loaded.tobytes()).hexdigest()[:16]
     return Figure(loaded.size, pixels, difference_hash(loaded))
 

@@ -1,12 +1,14 @@
 r"""What can be mended in a raw problem without guessing; every repair is named and counted.
 
 A string of LaTeX that went through an escaping too much has lost its backslashes (``\frac`` became a form feed and
-"rac"); answers come wrapped in ``$$``; places of figures are written ``<image1>``. Standard library only.
+"rac"). They are restored where what is left is no word; after tabs and line breaks, which texts have too, otherwise
+only in formulas. Answers come wrapped in ``$$``; places of figures are written ``<image1>``. Standard library only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import string
 
@@ -33,10 +35,21 @@ _ESCAPES = {
     "\b": ("b", r"(?=eta|inom|oxed|ar|egin|ullet|ecause|ig|mod|ot)"),
     "\v": ("v", r"(?=ec|ert|artriangle|dots|arphi|artheta)"),
     "\a": ("a", r"(?=ngle|lpha|pprox|rc|st)"),
-    "\r": ("r", r"(?=ight|ho|angle|ceil|floor|m\b)"),
-    "\t": ("t", r"(?=imes|heta|riangle|ext\b|extbf|extrm|ext\{|frac|au\b)"),
+    "\r": ("r", r"(?=ight[)\]}|.])"),
+    "\t": ("t", r"(?=imes|heta|riangle|ext\{|extbf|extrm|frac)"),
+}
+_ESCAPES_IN_FORMULAS = {
+    "\r": ("r", r"(?=ight|ho(?![a-z])|angle|ceil|floor|m\b)"),
+    "\t": ("t", r"(?=imes|heta|riangle|ext\b|extbf|extrm|ext\{|frac|au(?![a-z])|(?:an|anh|o|op)(?![a-z]))"),
+    "\n": ("n", r"(?=(?:eq|e|u|abla|ot|otin|mid|i|leq|geq|parallel|exists)(?![a-z]))"),
 }
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_IN_DOLLARS = re.compile(r"\$\$.+?\$\$|(?<!\\)\$[^$]+?(?<!\\)\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
+# "\n" written out before a word, unless it is one of LaTeX's own words.
+_BREAK_WRITTEN_OUT = re.compile(
+    r"(?<!\\)\\n(?!(?:eq|e|u|abla|ot|otin|mid|i|leq|geq|less|gtr|subseteq|parallel|atural|exists|earrow|warrow|ewline"
+    r"|cong|sim|prec|succ|ormalsize|onumber|leftarrow|rightarrow|Leftarrow|Rightarrow)(?![a-zA-Z]))"
+)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u3000]")
 _PLACEHOLDER = re.compile(r"<\s*image[\s_-]*(\d*)\s*>", re.IGNORECASE)
@@ -44,8 +57,8 @@ _LETTER_OPTION = re.compile(r"\s*(?:option\s+)?[(\[]?([A-Z])[)\].:]?\s*", re.IGN
 _WRAPPED = (
     re.compile(r"\$\$(.+)\$\$", re.DOTALL),
     re.compile(r"\$([^$]+)\$", re.DOTALL),
-    re.compile(r"\\\((.+)\\\)", re.DOTALL),
-    re.compile(r"\\\[(.+)\\\]", re.DOTALL),
+    re.compile(r"\\\(((?:(?!\\\().)+)\\\)", re.DOTALL),
+    re.compile(r"\\\[((?:(?!\\\[).)+)\\\]", re.DOTALL),
     re.compile(r"\\(?:boxed|fbox)\s*\{(.+)\}", re.DOTALL),
 )
 
@@ -77,9 +90,7 @@ def repair(problem: RawProblem) -> RawProblem:
         made[name] = None
     question, options = texts[0], texts[1:]
     options = tuple(mended("stray_dollar", option, _without_stray_dollar(option)) for option in options)
-    while options and not options[-1]:
-        options = options[:-1]
-    if not options and (found := _inline_options(question)) and _letter(answer):
+    if not options and (found := inline_options(question)) and _letter(answer):
         question, options = found
         made["options_extracted"] = None
     letters = [_LETTER_OPTION.fullmatch(option) for option in options]
@@ -100,14 +111,24 @@ def repair(problem: RawProblem) -> RawProblem:
 
 def _restored(text: str) -> str:
     for character, (letter, words) in _ESCAPES.items():
-        if character in text:
-            text = re.sub(re.escape(character) + words, rf"\\{letter}", text)
-    return _CONTROLS.sub("", text)
+        text = re.sub(re.escape(character) + words, rf"\\{letter}", text) if character in text else text
+    if any(character in text for character in _ESCAPES_IN_FORMULAS):
+        text = _IN_DOLLARS.sub(lambda match: _restored_formula(match.group()), text)
+    return _CONTROLS.sub(" ", text)
+
+
+def _restored_formula(formula: str) -> str:
+    for character, (letter, words) in _ESCAPES_IN_FORMULAS.items():
+        formula = re.sub(re.escape(character) + words, rf"\\{letter}", formula)
+    return formula
 
 
 def _broken_lines(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
-    text = re.sub(r"(?<!\\)\\n(?![a-zA-Z])", "\n", text)
+    if "\\n" in text:
+        ends = [0, *(place for match in _IN_DOLLARS.finditer(text) for place in match.span()), len(text)]
+        parts = [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        text = "".join(part if index % 2 else _BREAK_WRITTEN_OUT.sub("\n", part) for index, part in enumerate(parts))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ ]+(?=\n|\Z)", "", text))
 
 
@@ -120,10 +141,16 @@ def _without_placeholders(texts: tuple[str, ...], num_images: int) -> tuple[tupl
     found = [match.group(1) for text in texts for match in _PLACEHOLDER.finditer(text)]
     if not found:
         return texts, None
-    if len(set(found)) == 1 and (num_images <= 1 or found[0] == ""):
+    names = set(found)
+    is_one = len(names) == 1 and (num_images <= 1 or names == {""}) and (len(found) == 1 or names != {""})
+    if is_one and all(_PLACEHOLDER.sub("", text).strip() for text in texts[1:]):  # no option is a figure's place
         return tuple(_tidy(_PLACEHOLDER.sub(" ", text)) for text in texts), "placeholder_removed"
-    named = tuple(_tidy(_PLACEHOLDER.sub(lambda m: f" (image {m.group(1)}) ", text)) for text in texts)
-    return named, "placeholders_named"
+    numbers = itertools.count(1)  # of places without a number, in reading order
+
+    def named(match: re.Match[str]) -> str:
+        return f" (image {match.group(1) or next(numbers)}) "
+
+    return tuple(_tidy(_PLACEHOLDER.sub(named, text)) for text in texts), "placeholders_named"
 
 
 def _tidy(text: str) -> str:
@@ -139,11 +166,16 @@ def _without_stray_dollar(option: str) -> str:
     return re.sub(r"\s*\\\$\Z", "$", option) if is_open else option
 
 
-_MARKS = (r"[(（]\s*([A-F])\s*[)）]\s*", r"(?<![A-Za-z\\(（])([A-F])\s*[.．、:：)）]\s*")
+_MARKS = (r"[(（]\s*([A-F])\s*[)）]\s*", r"(?<![A-Za-z\\(（])([A-F])\s*[.．、)）]\s*")
+_ASKS_IN_OPTION = re.compile(r"[?？]\s*\S|\b(?:which|what|how many|find|calculate|determine)\b|求", re.IGNORECASE)
 
 
-def _inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
-    """Question and choices of a text that ends in "A. ... B. ... C. ..."; None if it does not."""
+def inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
+    """Question and choices of a text that ends in "A. ... B. ... C. ..."; None if it does not.
+
+    What asks is the question: letters before or amid a question ("the jars hold A. 3 l, B. 4 l. Which ...?") are none.
+    What stands below the last choice's line goes back to the question.
+    """
     for pattern in _MARKS:
         marks = list(re.finditer(pattern, question))
         # The last "A" from which the letters go on in order to the end of the text.
@@ -154,9 +186,11 @@ def _inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
             if not 3 <= len(letters) <= 6 or letters != list(string.ascii_uppercase[: len(letters)]):
                 break
             ends = [mark.start() for mark in marks[start + 1 :]] + [len(question)]
-            options = tuple(question[m.end() : end].strip() for m, end in zip(marks[start:], ends, strict=True))
-            stem = question[: marks[start].start()].strip()
-            return (stem, options) if stem and all(options) else None
+            options = [question[m.end() : end].strip() for m, end in zip(marks[start:], ends, strict=True)]
+            options[-1], _, below = options[-1].partition("\n")
+            stem = f"{question[: marks[start].start()].strip()}\n{below.strip()}".strip()
+            is_whole = stem and all(options) and not any(map(_ASKS_IN_OPTION.search, options))
+            return (stem, tuple(option.strip() for option in options)) if is_whole else None
     return None
 
 
@@ -185,4 +219,4 @@ def _is_balanced(text: str) -> bool:
     return depth == 0
 
 
-__all__ = ["REPAIRS", "repair"]
+__all__ = ["REPAIRS", "inline_options", "repair"]

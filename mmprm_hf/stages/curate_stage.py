@@ -87,7 +87,8 @@ def curate_dataset(
 def _write_yaml(path: Path, config: Mapping[str, Any], card: Mapping[str, Any]) -> None:
     """The options of a run, those left at None left out."""
     options = {name: value for name, value in {**config, **card}.items() if value is not None}
-    write_atomically(path, yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000))
+    text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000)
+    write_atomically(path, f"# All options of the run. Paths are shortened: put those of your machine.\n{text}")
 
 
 def _text_only(servers: Servers, path: Path, num_samples: int) -> Any:
@@ -167,12 +168,17 @@ def dataset_facts(
             "pairs of variants (another answer or figure), kept on one side of the split": report["pairs"]["variant"],
             "split groups of several problems": report["groups_of_several"],
             "problems in the largest one": report["largest_group"],
-            "benchmarks that were kept out": ", ".join(entry["name"] for entry in report["benchmarks"]) or "none",
+            "pairs of the same text and figure with another answer, both dropped": report["pairs"]["conflict"],
+            "benchmarks that were kept out (rows that could be read)": ", ".join(
+                f"{entry['name']} ({entry['num_read'] - entry['num_unreadable']:,} of {entry['num_read']:,})"
+                for entry in report["benchmarks"]
+            )
+            or "none",
         },
         "splits": splits,
         "features": PROBLEM_COLUMNS,
         "configs": list(configs),
-        "command": f"mmprm curate --config curate.yaml --output {name}",
+        "command": f"mmprm curate --config curate.yaml --output {name}  # with the paths of your machine in curate.yaml",
         "seed": report["config"]["seed"],
         "how_to_use": "from datasets import load_dataset\n\n"
         f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
@@ -227,7 +233,13 @@ def format_curation(report: Mapping[str, Any]) -> str:
         for source in sources
         if source["unknown_columns"]
     ]
-    return "\n".join([*lines, "", f"splits: {splits}", *unknown])
+    unread = [
+        f"{entry['num_unreadable']:,} of {entry['num_read']:,} rows of the benchmark {entry['name']} cannot be read: what "
+        "is near them was not looked for"
+        for entry in report["benchmarks"]
+        if entry["num_unreadable"]
+    ]
+    return "\n".join([*lines, "", f"splits: {splits}", *unknown, *unread])
 
 
 __all__ = ["DatasetCardConfig", "curate_dataset", "dataset_facts", "format_curation"]

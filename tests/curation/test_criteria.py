@@ -73,6 +73,12 @@ MULTI_PART = [
     "See the table.\n1. How many apples are there?\n2. How many pears are there?",
     "a) Determine x in the figure.\nb) Determine y.",
     "In the figure: (i) find AB (ii) find BC",
+    "See the figure. a) What is the area? b) What is the perimeter?",
+    "See the table. 1. How many apples are there? 2. How many pears are there?",
+    "As drawn. Part A: What is x? Part B: What is y?",
+    "Question 1: Find x in the figure. Question 2: Find y.",
+    "如图, ①求角 A 的度数; ②求角 B 的度数.",
+    "如图, AB 是直径(1)求半径;(2)求周长.",
 ]
 ONE_PART = [
     "Which of the statements (1) a is even, (2) b is odd holds in the figure?",
@@ -80,6 +86,8 @@ ONE_PART = [
     "Points are marked 1. and 2. in the figure. How far are they apart?",
     "f(1) = 3 and f(2) = 5. What is the slope of the line shown?",
     "有下列命题: ① a > b; ② c > d, 如图, 其中正确的是",
+    "As shown in Figure (1), how can the square be cut into Figure (2)? Find the length.",
+    "Find f (1) if the graph shows f (2) and what is drawn.",
     "The lines I and II are shown. What is the angle?",
 ]
 
@@ -95,6 +103,14 @@ def test_one_part(question):
 
 
 def test_several_answers():
+    assert reason(question="What is the perimeter shown? What is the area?", answer="14 and 12") == "multi_part"
+    assert reason(question="The perimeter drawn is ____ and the area is ____.", answer="14; 12") == "multi_part"
+    assert reason(question="Which two weigh the same in the picture?", answer="3 and 4") is None
+    assert reason(options=("1", "2", "3"), answer="BC") == "multi_part"
+    assert reason(options=("1", "2", "3"), answer="A and B") == "multi_part"
+    assert reason(options=("AB", "BC", "CD"), answer="BC") is None
+    statements = "有下列说法: (1) 能求出图中 AB; (2) 可计算面积. 正确的有"
+    assert reason(question=statements, options=("1", "2", "3"), answer="B") is None
     assert reason(answer="(1) 5; (2) 6") == "multi_part"
     assert reason(answer="(1, 2)") is None
 
@@ -112,6 +128,10 @@ def test_several_answers():
         (("$03$", "1006", "504"), "C", "options_damaged"),
         (("10", "", "30"), "C", "options_damaged"),
         (("0.3", "0", "0.03"), "C", None),
+        (("0110", "1001", "0101"), "C", None),
+        (("05", "17", "29"), "C", None),
+        (("(1) and (2)", "(1) and (3)", "(2) and (3)"), "C", None),
+        (("5", "5%", "$5\\degree$"), "C", None),
         (("10",), "A", "options_damaged"),
         (("10", "$10$", "30"), "C", "options_repeated"),
         (("A", "B", "C"), "B", None),
@@ -128,6 +148,14 @@ def test_options(options, answer, expected):
         ("\\frac{16}{7}", None),
         ("isosceles triangle", None),
         ("等腰三角形", None),
+        ("=", None),
+        ("略", "answer_unverifiable"),
+        ("见解析", "answer_unverifiable"),
+        ("See solution", "answer_unverifiable"),
+        ("Answers will vary", "answer_unverifiable"),
+        ("N/A", "answer_unverifiable"),
+        ("?", "answer_unverifiable"),
+        ("as shown in the figure", "answer_unverifiable"),
         ("Because the two triangles share a base they must have equal areas", "answer_unverifiable"),
         ("因为这两个三角形的底相同而且高也相同所以它们的面积是一样大的", "answer_unverifiable"),
     ],
@@ -142,12 +170,25 @@ LEAKS = [
     ("如图, 求面积. 故选: C", "C"),
     ("如图, 求面积.【解答】解: 由图", "12"),
     ("The area is \\boxed{12}. What is it?", "12"),
+    ("Find x in the figure. The answer is 12.", "12"),
+    ("Find x in the figure. Answer: x = 12", "12"),
+    ("Find x in the figure. Solution: x=12", "12"),
+    ("Find x in the figure. <answer>12</answer>", "12"),
+    ("如图, 求 x. 解：x=12", "12"),
+    ("如图, 求 x. 答：12", "12"),
+    ("如图, 求面积. 故选 C.", "C"),
+    ("如图, x 的值是（C）", "C"),
+    ("Which is shown? Correct option: C", "C"),
 ]
 NO_LEAKS = [
     ("What is the area shown? The answer is a whole number.", "12"),
     ("What is the area shown? Answer: 120 or 130", "12"),
     ("Side 12 is shown. What is the area?", "12"),
     ("Give your answer as a fraction of the shaded area.", "12"),
+    ("What is the shaded area?\nAnswer: ______ cm^2", "12"),
+    ("What is the shaded area?\nAnswer:", "12"),
+    ("What is shown? If the answer is a fraction, simplify.", "A"),
+    ("The table shows:\nSolution: salt 5 g. What is the rest?", "12"),
 ]
 
 
@@ -163,7 +204,8 @@ def test_a_leaked_option():
 
 @pytest.mark.parametrize(("question", "answer"), NO_LEAKS)
 def test_no_leaks(question, answer):
-    assert reason(question=question, answer=answer) is None
+    options = ("10", "12", "14") if answer == "A" else ()
+    assert reason(question=question, answer=answer, options=options) is None
 
 
 @pytest.mark.parametrize(
@@ -177,6 +219,13 @@ def test_no_leaks(question, answer):
         ("Which beetle has to fly away so that 20 dots remain?", (), True),
         ("Which one weighs 30 grams?", ("A", "B", "C"), True),
         ("Which one weighs 30 grams?", ("(image 2)", "(image 3)"), True),
+        ("On the number line, P is at 3 and Q at 7. Where is R?", (), True),
+        ("已知数轴上 A 表示 3, B 表示 7, 求 AB", (), True),
+        ("正方体的棱长为2，高为3，求它的表面积", (), False),
+        ("用含 $x$ 的代数式表示 $y=3x$ 的值", (), False),
+        ("A train travels 60 km in 2 hours. At this speed, how far in 5 hours?", (), False),
+        ("Solve the following equation: 3x + 5 = 20.", (), False),
+        ("It was 5 degrees below zero and rose by 7 degrees. How warm is it?", (), False),
         ("Eve has 2 bananas and swaps each for 4 apples. How many apples?", (), False),
         ("In $\\triangle ABC$, $AB = AC$ and $\\angle A = 40$. Find $\\angle B$.", (), False),
         ("Eve has 2 bananas and swaps each for 4 apples. How many apples?", ("6", "8"), False),

@@ -57,7 +57,7 @@ def source(tmp_path):
         row(folder, 8, image="cut.png"),
         row(folder, 9, answer="C"),
         {**row(folder, 10), "question": rows[3]["question"].upper(), "answer": rows[3]["answer"], "image": "3.png"},
-        {**row(folder, 11), "question": rows[4]["question"], "answer": "99", "image": "4.png"},
+        {**row(folder, 11), "question": rows[4]["question"], "answer": "99"},
     ]
     write_jsonl(folder / "problems.jsonl", rows)
     return folder / "problems.jsonl"
@@ -70,7 +70,7 @@ def config(source, **options):
 def test_every_row_is_kept_or_has_a_reason(source, tmp_path):
     found = curate(config(source, num_test=3), tmp_path / "out")
     reasons = {reject["id"]: reject["reason"] for reject in found.rejects}
-    assert reasons == {None: "figure_unreadable", "raw-9": "choice_without_options", "raw-10": "duplicate"}
+    assert reasons == {"raw-8": "figure_unreadable", "raw-9": "choice_without_options", "raw-10": "duplicate"}
     assert next(reject for reject in found.rejects if reject["reason"] == "duplicate")["of"] == "raw-3"
     assert read_jsonl(tmp_path / "out" / "rejects.jsonl") == found.rejects
     report = json.loads((tmp_path / "out" / "curation.json").read_text())
@@ -79,7 +79,7 @@ def test_every_row_is_kept_or_has_a_reason(source, tmp_path):
     assert counts["num_read"] == 12 == counts["num_kept"] + sum(counts["num_dropped"].values())
     assert counts["unknown_columns"] == ["subject", "grade"] and counts["repairs"]["placeholder_removed"] == 9
     assert report["splits"] == {"train": 6, "test": 3}
-    assert report["pairs"] == {"exact": 1, "near": 0, "variant": 1}  # 3 and 10; 4 and 11
+    assert report["pairs"] == {"exact": 1, "near": 0, "conflict": 0, "variant": 1}  # 3 and 10; 4 and 11
     assert set(reasons.values()) <= set(CRITERIA)
     assert str(tmp_path) not in (tmp_path / "out" / "curation.json").read_text()
 
@@ -191,11 +191,117 @@ def test_the_nano_dataset_goes_through_whole(tmp_path):
     assert rows[5]["images"][0].tobytes() == source[5]["images"][0].tobytes()
 
 
-def test_equal_ids_of_one_source_are_told_apart(tmp_path):
-    rows = [row(tmp_path, number, id="7") for number in range(3)]
+def test_equal_ids_are_told_apart(tmp_path):
+    rows = [row(tmp_path, number, id=name) for number, name in enumerate(["7-2", "7", "7"])]
     write_jsonl(tmp_path / "problems.jsonl", rows)
     found = curate(CurationConfig(sources=({"path": str(tmp_path / "problems.jsonl"), "name": "s"},)), tmp_path / "out")
-    assert found.splits["train"] == ["s-7", "s-7-1", "s-7-2"]
+    assert found.splits["train"] == ["s-7-2", "s-7", "s-s-7-2"]
+
+
+def test_sources_with_the_same_ids_and_rows(tmp_path):
+    """Three datasets of our schema: ids 0, 1, 2 in each, the third one a copy of the second."""
+    sources = []
+    for number, start in enumerate((0, 3, 3)):
+        folder = tmp_path / f"s{number}"
+        folder.mkdir()
+        rows = [{**row(folder, start + i), "id": str(i), "answer_type": "number"} for i in range(3)]
+        write_jsonl(folder / "problems.jsonl", [{**one, "images": [one.pop("image")]} for one in rows])
+        sources.append({"path": str(folder / "problems.jsonl"), "adapter": "schema"})
+    found = curate(CurationConfig(sources=tuple(sources)), tmp_path / "out")
+    assert [(one["num_read"], one["num_kept"], one["num_dropped"]) for one in found.report["sources"]] == [
+        (3, 3, {}),
+        (3, 3, {}),
+        (3, 0, {"duplicate": 3}),
+    ]
+    kept = datasets.Dataset.from_parquet(str(tmp_path / "out" / "train.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert kept["id"][:] == found.splits["train"] and len(set(kept["id"])) == 6
+
+
+def test_two_answers_to_one_problem_are_both_dropped(tmp_path):
+    rows = [row(tmp_path, number) for number in range(3)]
+    write_jsonl(tmp_path / "problems.jsonl", [*rows, {**rows[1], "id": "other", "answer": "99"}])
+    found = curate(CurationConfig(sources=({"path": str(tmp_path / "problems.jsonl"), "name": "s"},)), tmp_path / "out")
+    reasons = {reject["id"]: (reject["reason"], reject["of"]) for reject in found.rejects}
+    assert reasons == {"s-1": ("conflicting_answers", "s-other"), "s-other": ("conflicting_answers", "s-1")}
+
+
+def test_odd_rows_are_odd_by_themselves(tmp_path):
+    rows = [row(tmp_path, number) for number in range(7)]
+    rows[0]["options"] = 5
+    rows[1]["image"] = {"bytes": "no bytes", "path": None}
+    rows[2]["question"] = ["a", "list"]
+    rows[3]["grade"] = "Grade 7"
+    rows[4]["image"] = [None, "4.png"]
+    rows[5]["image"] = "absent.png"
+    write_jsonl(tmp_path / "problems.jsonl", rows)
+    found = curate(CurationConfig(sources=({"path": str(tmp_path / "problems.jsonl"), "name": "s"},)), tmp_path / "out")
+    reasons = [reject["reason"] for reject in found.rejects]
+    assert reasons == [
+        "unreadable_row",
+        "figure_unreadable",
+        "unreadable_row",
+        "figure_unreadable",
+        "figure_unreadable",
+    ]
+    assert [reject["id"] for reject in found.rejects] == ["s-0", "s-1", "s-2", "s-4", "s-5"]
+    assert found.splits["train"] == ["s-3", "s-6"]
+    assert str(tmp_path) not in (tmp_path / "out" / "rejects.jsonl").read_text()
+
+
+def test_split_groups_of_the_sources(tmp_path):
+    """Rows of one group stay together; groups of two sources that happen to have one name do not."""
+    sources = []
+    for number, into in enumerate(("train", "test")):
+        folder = tmp_path / f"s{number}"
+        folder.mkdir()
+        rows = [row(folder, 10 * number + i, split_group="g" if i < 2 else "") for i in range(4)]
+        write_jsonl(folder / "problems.jsonl", rows)
+        sources.append({"path": str(folder / "problems.jsonl"), "into": into})
+    found = curate(CurationConfig(sources=tuple(sources)), tmp_path / "out")
+    assert found.report["splits"] == {"train": 4, "test": 4}
+    sizes = collections.Counter()
+    for split in ("train", "test"):
+        rows = datasets.Dataset.from_parquet(str(tmp_path / "out" / f"{split}.parquet"), cache_dir=str(tmp_path / "c"))
+        sizes.update(rows["split_group"])
+    assert sorted(sizes.values()) == [1, 1, 1, 1, 2, 2]
+
+
+def test_variants_of_a_dropped_problem_stay_together(tmp_path):
+    """A; B, a copy of A; C, a variant of B that is less like A: C and A are on one side."""
+    rows = [row(tmp_path, number) for number in range(6)]
+    words = rows[1]["question"]
+    write_jsonl(
+        tmp_path / "problems.jsonl", [*rows, {**row(tmp_path, 6), "question": words}, {**rows[1], "id": "copy"}]
+    )
+    for seed in range(6):
+        source = {"path": str(tmp_path / "problems.jsonl"), "name": "s"}
+        found = curate(CurationConfig(sources=(source,), num_test=2, seed=seed), tmp_path / f"out{seed}")
+        sides = {name: split for split, names in found.splits.items() for name in names}
+        assert sides["s-1"] == sides["s-6"] and "s-copy" not in sides
+
+
+def test_benchmarks_without_answers_or_figures(source, tmp_path):
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    shown = [{"id": "a", "question": row(folder, 2)["question"]}, {"id": "b", "question": "", "answer": ""}]
+    write_jsonl(folder / "problems.jsonl", shown)
+    found = curate(config(source, benchmarks=(str(folder / "problems.jsonl"),)), tmp_path / "out")
+    assert [reject["id"] for reject in found.rejects if reject["reason"] == "in_benchmark"] == ["raw-2"]
+    (report,) = found.report["benchmarks"]
+    assert report["num_read"] == 2 and report["num_unreadable"] == 1
+
+
+def test_figures_in_other_columns(tmp_path):
+    rows = [{**row(tmp_path, number), "pic": f"{number}.png"} for number in range(2)]
+    for one in rows:
+        del one["image"]
+    write_jsonl(tmp_path / "problems.jsonl", rows)
+    source = {"path": str(tmp_path / "problems.jsonl"), "name": "s", "columns": {"image": "pic"}}
+    assert curate(CurationConfig(sources=(source,)), tmp_path / "out").rejects == []
+    with pytest.raises(
+        ValueError, match="The source s has no column photo, which `columns` names. It has id, question"
+    ):
+        curate(CurationConfig(sources=({**source, "columns": {"image": "photo"}},)), tmp_path / "out")
 
 
 def test_wrong_configurations():
@@ -207,10 +313,23 @@ def test_wrong_configurations():
         CurationConfig(sources=({"path": "a", "licence": "mit"},))
     with pytest.raises(ValueError, match="Found no path in a source"):
         CurationConfig(sources=({"name": "a"},))
-    with pytest.raises(ValueError, match="Found into='validation' for the source a; choose one of auto, train, test"):
+    with pytest.raises(
+        ValueError, match="Found into='validation' for the source a; it must be one of auto, train, test"
+    ):
         CurationConfig(sources=({"path": "a", "into": "validation"},))
     with pytest.raises(ValueError, match="Found sources of the same name: a, a. Give each a name of its own"):
         CurationConfig(sources=("x/a", "y/a"))
+    assert CurationConfig(sources="a").sources[0].path == "a" and CurationConfig(sources={"path": "a"}).sources
+    assert CurationConfig(sources=("a",), benchmarks=None, languages="en").languages == ("en",)
+    for options, words in {
+        ("languages", ("english",)): "it must be some of en, zh",
+        ("min_figure_side", -1): "it must be at least 0",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            CurationConfig(sources=("a",), **dict([options]))
+    for options in ({"path": 5}, {"num_rows": "2"}, {"num_rows": -1}, {"columns": "question"}, {"split": ""}):
+        with pytest.raises(ValueError, match="it must be a"):
+            CurationConfig(sources=({"path": "a", **options},))
     with pytest.raises(ValueError, match=r"Found near_similarity=2 in CurationConfig; it must be in \(0, 1\]"):
         CurationConfig(sources=("a",), near_similarity=2)
 

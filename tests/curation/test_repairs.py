@@ -33,6 +33,13 @@ QUESTIONS = [
     ("one\r\ntwo", "one\ntwo", ["line_breaks"]),
     ("one\n\n\n\ntwo  \n", "one\n\ntwo", ["line_breaks"]),
     ("Prices of $5 and \\$6", "Prices of $5 and \\$6", []),
+    ("Find $\nu$ if $x \neq 0$ and $\tan x$", "Find $\\nu$ if $x \\neq 0$ and $\\tan x$", ["control_characters"]),
+    ("lines\neq or\nu turn", "lines\neq or\nu turn", []),
+    ("End of page\x0cNext", "End of page Next", ["control_characters"]),
+    ("one\rangle ABC", "one\nangle ABC", ["line_breaks"]),
+    ("represent\\nfriendships of $\\nu$", "represent\nfriendships of $\\nu$", ["line_breaks"]),
+    ("Compare <image> and <image>.", "Compare (image 1) and (image 2).", ["placeholders_named"]),
+    ("First <image 1> then <image>.", "First (image 1) then (image 1).", ["placeholders_named"]),
 ]
 
 
@@ -53,6 +60,7 @@ ANSWERS = [
     ("$3$ and $4$", "$3$ and $4$"),
     ("\\boxed{1} + \\boxed{2}", "\\boxed{1} + \\boxed{2}"),
     ("$5", "$5"),
+    ("\\(5\\) and \\(6\\)", "\\(5\\) and \\(6\\)"),
 ]
 
 
@@ -66,8 +74,16 @@ def test_options_are_read_from_the_question():
     assert found.question == "输出的数等于 ( )"
     assert found.options == ("$\\frac{5}{4}$", "$\\frac{4}{5}$", "6", "7")
     assert repair(problem("Is it (A) 1 (B) 2 (C) 3?", "(b)")).options == ("1", "2", "3?")
+    noted = repair(problem("Which?\\nA. 3\\nB. 4\\nC. 5\nNote: not to scale.", "B"))
+    assert noted.question == "Which?\nNote: not to scale." and noted.options == ("3", "4", "5")
     lettered = "In triangle A. B. C. all angles"
-    for question, answer in [(lettered, "60"), ("Points A, B and C lie on a line.", "A"), ("A. 1 B. 2", "A")]:
+    for question, answer in [
+        (lettered, "60"),
+        ("Points A, B and C lie on a line.", "A"),
+        ("A. 1 B. 2", "A"),
+        ("Points A: (0,0), B: (1,2), C: (3,4) are shown. Which point lies on y=2x?", "B"),
+        ("The jars hold A. 3 l, B. 4 l, C. 5 l. Which jar is the fullest?", "C"),
+    ]:
         assert repair(problem(question, answer)).options == ()
 
 

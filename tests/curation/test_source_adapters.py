@@ -37,6 +37,12 @@ def test_published_mm_k12_in_all_its_forms():
     assert read({**row, "image": None, "images": []}, 0).images == ()
     assert read({**row, "image": {"bytes": None, "path": None}}, 0).images == ()
     assert read({**row, "answer": 0.5, "choices": {"B": "2", "A": "1"}}, 0).options == ("1", "2")
+    assert read({**row, "options": {"a": "1", "B": "2", "C": "3"}}, 0).options == ("1", "2", "3")
+    assert read({**row, "options": ["1", None, "3", None]}, 0).options == ("1", "", "3")  # letters keep their texts
+    assert read({**row, "options": '["1", "2"]'}, 0).options == ("1", "2")
+    assert read({**row, "options": "A. 1 B. 2 C. 3"}, 0).options == ("1", "2", "3")
+    assert read({**row, "split_group": "g"}, 0).split_group == "g" and read(row, 0).split_group is None
+    assert read({**row, "split_group": ""}, 0).split_group is None
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,8 @@ def test_published_mm_k12_in_all_its_forms():
         ({"answer": ""}, "no_answer"),
         ({"answer": None}, "no_answer"),
         ({"answer": {"value": 5}}, "unreadable_row"),
+        ({"answer": float("nan")}, "no_answer"),
+        ({"images": [None, FIGURE]}, "figure_unreadable"),
     ],
 )
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -100,7 +108,24 @@ def test_columns_of_other_names():
     assert renamed({"q": "Find x."}, {}) == {"q": "Find x."}
 
 
+def test_rows_of_benchmarks_may_hide_their_answers():
+    for name, read in ADAPTERS.items():
+        assert read({"id": "1", "question": "Find x.", "answer": "", "images": []}, 0, False).answer == "", name
+    assert adapter_of(SourceConfig("hub:a/b"), ("question",), needs_answer=False) == "mm_k12"
+    with pytest.raises(ValueError, match="none of them is a question"):
+        adapter_of(SourceConfig("hub:a/b"), ("text_of_it",), needs_answer=False)
+
+
+def test_odd_options_are_named():
+    with pytest.raises(RowError, match="the options are a int"):
+        ADAPTERS["mm_k12"]({"question": "q", "answer": "A", "image": FIGURE, "options": 5}, 0)
+    with pytest.raises(RowError, match="the options are a text without letters: one or two"):
+        ADAPTERS["mathvision"]({"question": "q", "answer": "A", "image": FIGURE, "options": "one or two"}, 0)
+
+
 def test_titles():
+    assert SourceConfig("raw/plain.jsonl").title == "plain" and SourceConfig("raw/rows.jsonl").title == "raw"
+    assert SourceConfig("/home/alice/problems.jsonl").title == "problems"
     assert SourceConfig("hub:Cierra0506/MM-K12@main").title == "MM-K12"
     assert SourceConfig("data/mathvision/problems.jsonl").title == "mathvision"
     assert SourceConfig("data/nano").title == "nano" and SourceConfig("data/nano", name="n").title == "n"
