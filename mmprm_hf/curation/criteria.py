@@ -270,15 +270,17 @@ def _leaked(problem: RawProblem, figures: Sequence[Figure], config: CurationConf
     return None
 
 
+_THINGS = (
+    "shapes?|objects?|solids?|patterns?|pieces?|tiles?|cards?|dice|die|cubes?|nets?|triangles?|squares?|rectangles?|circles?"
+    "|quadrangles?|polygons?|quadrilaterals?|towers?|buildings?|clocks?|scales?|blocks?|wheels?|networks?|discs?|disks?|balls?"
+    "|areas?|parts?|regions?|cells?|dots?|fields?|houses?|bars?|rings?|lines?|sums?|calculations?|boxes|numbers?|letters?"
+)
 _REFERS = re.compile(
-    r"\b(?:figures?|diagrams?|pictures?|pictured|images?|shown|shows?|showing|graphs?|charts?|table|grids?|drawings?"
+    r"\b(?:fig(?:ure)?s?|diagrams?|pictures?|pictured|images?|shown|shows?|showing|graphs?|charts?|table|grids?|drawings?"
     r"|drawn|sketch(?:es)?|below(?! (?:zero|sea|ground|freezing))|above(?! (?:zero|sea|ground))|illustrat\w*|photos?"
-    r"|maps?|plots?|plotted|depict\w*|displayed|shaded|colou?red|marked|label(?:l?ed)|boards?|number line"
-    r"|on the (?:right|left|side)|adjoining|accompanying|beside|look(?:s|ed)? like|dotted|question mark|arrows?"
-    r"|(?:this|these|the following) (?:shapes?|objects?|solids?|patterns?|pieces?|tiles?|cards?|dice|die|cubes?|nets?"
-    r"|triangles?|squares?|rectangles?|circles?|polygons?|quadrilaterals?|towers?|buildings?|clocks?|scales?)"
-    r"|(?:black|white|gr[ae]y) (?:areas?|parts?|regions?|squares?|triangles?|circles?|cells?|tiles?|dots?|pieces?"
-    r"|fields?))\b"
+    r"|maps?|plots?|plotted|depict\w*|displayed|shaded|colou?red|marked|label(?:l?ed)|boards?|number line|cross-number"
+    r"|on the (?:right|left|side)|adjoining|accompanying|beside|look(?:s|ed)? like|dotted|question mark|arrows?|hidden"
+    rf"|(?:this|these|the following)(?: \w+){{0,2}} (?:{_THINGS})|(?:black|white|gr[ae]y) (?:{_THINGS}))\b"
     r"|(?<!地)[图圖](?!书|書|形的性质)|表(?=格|中|所示)|如右|如左|如下|所示|阴影|网格|数轴|方格",
     re.IGNORECASE,
 )

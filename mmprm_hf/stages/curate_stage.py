@@ -178,7 +178,7 @@ def dataset_facts(
         "splits": splits,
         "features": PROBLEM_COLUMNS,
         "configs": list(configs),
-        "command": f"mmprm curate --config curate.yaml --output {name}  # with the paths of your machine in curate.yaml",
+        "command": f"mmprm curate --config curate.yaml --output {name}  # with your paths in curate.yaml",
         "seed": report["config"]["seed"],
         "how_to_use": "from datasets import load_dataset\n\n"
         f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
@@ -234,8 +234,8 @@ def format_curation(report: Mapping[str, Any]) -> str:
         if source["unknown_columns"]
     ]
     unread = [
-        f"{entry['num_unreadable']:,} of {entry['num_read']:,} rows of the benchmark {entry['name']} cannot be read: what "
-        "is near them was not looked for"
+        f"{entry['num_unreadable']:,} of {entry['num_read']:,} rows of the benchmark {entry['name']} cannot be read: "
+        "what is near them was not looked for"
         for entry in report["benchmarks"]
         if entry["num_unreadable"]
     ]

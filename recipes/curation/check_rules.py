@@ -9,7 +9,7 @@ same thing), "other". All problems are compared, whatever the criteria would dro
 Real pairs of one text are rare, so copies are made, too: every problem again in capitals, with other spaces, markup and
 punctuation, and its figure at four fifths of its size as a JPEG.
 
-`read_needs.jsonl`: whether 50 problems need their figure that an earlier form of the rule dropped as not needing it.
+`read_needs.jsonl`: whether problems need their figure that the rule, or an earlier form of it, drops as not needing it.
 """
 
 from __future__ import annotations

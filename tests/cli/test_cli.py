@@ -234,10 +234,9 @@ def test_json_of_the_small_verbs_is_all_there_is_on_standard_output(tmp_path):
     (tmp_path / "facts.json").write_text('{"kind": "dataset", "name": "x"}')
     found = json.loads(run("card", tmp_path / "facts.json", "--json").stdout)
     assert found == {"output": str(tmp_path / "README.md")}
-    (tmp_path / "d" / "README.md").write_text("---\nlicense: mit\n---\n# x\n")
     result = run("push", tmp_path / "d", "me/x", "--kind", "dataset", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["num_files"] == 3
+    assert json.loads(result.stdout)["num_files"] == 4  # two splits, the card and its facts
 
 
 def test_push_refuses_in_words(tmp_path):
