@@ -11,57 +11,86 @@ from mmprm_hf.data import content_hash
 from mmprm_hf.labelling.label_files import SPLITS
 
 MAX_SHOWN = 3
+_COLUMNS = {
+    "problems": ("id", "question", "images"),
+    "trees": ("tree_id", "problem_id"),
+    "paths": ("path_id", "tree_id", "problem_id", "prompt", "completions", "images"),
+}
 
 
 def check_label_dataset(folder: Path) -> dict[str, int]:
     """Return how many paths, trees and problems a label folder holds, once all of them fit together.
 
-    Every path names a tree and a problem of its own split, shows that problem's question and figures, byte for byte;
-    every tree names a problem of its own split; no problem or tree comes twice.
+    Every path names a tree and a problem of its own split, shows that problem's question and figures, byte for byte,
+    and has the steps that its id was made from; every tree names a problem of its own split, and every problem has a
+    tree. No problem and no path comes twice, and figures lie in the files. (Trees whose counts alone differ share an
+    id, and labels are not compared with their tree's counts.)
 
     Args:
         folder: As `write_label_dataset` leaves it, also one that was downloaded.
 
     Raises:
-        ValueError: naming the first rows that do not trace back, and how many there are.
+        ValueError: naming the first rows that do not trace back, and how many there are; or if a column is missing.
         OSError: if a file is missing.
 
     Example:
         >>> check_label_dataset(Path("out/nano/labels"))  # doctest: +SKIP
         {'paths': 3542, 'trees': 1000, 'problems': 1000}
     """
-    counts = {"paths": 0, "trees": 0, "problems": 0}
-    faults: list[str] = []
-    problems: dict[str, tuple[str, str]] = {}  # split and hash of what is shown
-    trees: dict[str, tuple[str, str]] = {}  # split and problem
-    for split, row in _rows(folder, "problems", ["id", "question", "images"]):
-        counts["problems"] += 1
-        if row["id"] in problems:
-            faults.append(f"problem {row['id']!r} comes twice")
-        problems[row["id"]] = split, _shown(row["question"], row["images"])
-    for split, row in _rows(folder, "trees", ["tree_id", "problem_id"]):
-        counts["trees"] += 1
-        if problems.get(row["problem_id"], ("", ""))[0] != split:
-            faults.append(f"tree {row['tree_id']!r} has no problem {row['problem_id']!r} in {split}")
-        if trees.setdefault(row["tree_id"], (split, row["problem_id"])) != (split, row["problem_id"]):
-            faults.append(f"tree {row['tree_id']!r} comes twice")
-    for split, row in _rows(folder, "paths", ["path_id", "tree_id", "problem_id", "prompt", "images"]):
-        counts["paths"] += 1
-        where = f"path {row['path_id']!r}"
-        if trees.get(row["tree_id"]) != (split, row["problem_id"]):
-            faults.append(f"{where} has no tree {row['tree_id']!r} of problem {row['problem_id']!r} in {split}")
-        elif problems.get(row["problem_id"], ("", ""))[1] != _shown(row["prompt"], row["images"]):
-            faults.append(f"{where} shows another question or figure than problem {row['problem_id']!r}")
-    if faults:
-        more = f" and {len(faults) - MAX_SHOWN:,} more" if len(faults) > MAX_SHOWN else ""
+    counts = dict.fromkeys(("paths", "trees", "problems"), 0)
+    shown: list[str] = []
+    num_faults = 0
+    for config, fault in _faults(folder):
+        counts[config] += fault is None
+        num_faults += fault is not None
+        if fault is not None and len(shown) < MAX_SHOWN:
+            shown.append(fault)
+    if num_faults:
+        more = f" and {num_faults - MAX_SHOWN:,} more" if num_faults > MAX_SHOWN else ""
         raise ValueError(
-            f"In {folder} {'; '.join(faults[:MAX_SHOWN])}{more}. Every row traces back to its tree and its problem; "
+            f"In {folder} {'; '.join(shown)}{more}. Every row traces back to its tree and its problem; "
             "write the dataset again from its trees."
         )
     return counts
 
 
-def _rows(folder: Path, config: str, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _faults(folder: Path) -> Iterator[tuple[str, str | None]]:
+    """For each row its config and None; for each fault the config and what is wrong."""
+    problems: dict[str, tuple[str, str]] = {}  # split and hash of what is shown
+    trees: dict[str, tuple[str, str]] = {}  # split and problem
+    paths: set[str] = set()
+    for split, row in _rows(folder, "problems"):
+        yield "problems", None
+        where = f"problem {row['id']!r}"
+        if row["id"] in problems:
+            yield "problems", f"{where} comes twice"
+        if not _is_embedded(row["images"]):
+            yield "problems", f"{where} has a figure without its bytes"
+        problems[row["id"]] = split, _shown(row["question"], row["images"])
+    for split, row in _rows(folder, "trees"):
+        yield "trees", None
+        where = f"tree {row['tree_id']!r}"
+        if problems.get(row["problem_id"], ("", ""))[0] != split:
+            yield "trees", f"{where} has no problem {row['problem_id']!r} in {split}"
+        if trees.setdefault(row["tree_id"], (split, row["problem_id"])) != (split, row["problem_id"]):
+            yield "trees", f"{where} comes twice"
+    for split, row in _rows(folder, "paths"):
+        yield "paths", None
+        where = f"path {row['path_id']!r}"
+        if trees.get(row["tree_id"]) != (split, row["problem_id"]):
+            yield "paths", f"{where} has no tree {row['tree_id']!r} of problem {row['problem_id']!r} in {split}"
+        elif problems.get(row["problem_id"], ("", ""))[1] != _shown(row["prompt"], row["images"]):
+            yield "paths", f"{where} shows another question or figure than problem {row['problem_id']!r}"
+        elif row["path_id"] != content_hash(row["problem_id"], row["completions"]):
+            yield "paths", f"{where} has other steps than those that its id was made from"
+        elif row["path_id"] in paths:
+            yield "paths", f"{where} comes twice"
+        paths.add(row["path_id"])
+    searched = {problem_id for _, problem_id in trees.values()}
+    yield from (("problems", f"problem {name!r} has no tree") for name in problems if name not in searched)
+
+
+def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Split and row of one config, figures undecoded."""
     import pyarrow.parquet as parquet
 
@@ -69,15 +98,34 @@ def _rows(folder: Path, config: str, columns: Sequence[str]) -> Iterator[tuple[s
     found = [(split, path) for split, path in files if path.exists()]
     if not found:
         raise FileNotFoundError(f"{folder / config} holds no parquet file. Write the label dataset first.")
+    columns = list(_COLUMNS[config])
     for split, path in found:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=64, columns=list(columns)):
-            for row in batch.to_pylist():
-                yield split, row
+        with parquet.ParquetFile(path) as file:
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if missing:
+                raise ValueError(
+                    f"{path} lacks the column {', '.join(missing)}, without which rows cannot be traced back. Write "
+                    "the dataset again from its trees."
+                )
+            for batch in file.iter_batches(batch_size=64, columns=columns):
+                for row in batch.to_pylist():
+                    yield split, row
 
 
-def _shown(question: str, images: Sequence[Mapping[str, Any]]) -> str:
-    """Hash of a question and the bytes of its figures."""
-    return content_hash(question, [hashlib.sha256(image["bytes"] or b"").hexdigest() for image in images])
+def _is_embedded(images: Sequence[Mapping[str, Any] | None] | None) -> bool:
+    """Whether a row's figures hold their bytes; a path alone means nothing elsewhere."""
+    return images is not None and all(image is not None and image["bytes"] is not None for image in images)
+
+
+def _shown(question: str, images: Sequence[Mapping[str, Any] | None] | None) -> str:
+    """Hash of a question and the bytes of its figures; without bytes, of the path."""
+    return content_hash(question, None if images is None else [_figure_hash(image) for image in images])
+
+
+def _figure_hash(image: Mapping[str, Any] | None) -> Any:
+    if image is None or image["bytes"] is None:
+        return [None if image is None else image["path"]]
+    return hashlib.sha256(image["bytes"]).hexdigest()
 
 
 __all__ = ["check_label_dataset"]

@@ -66,6 +66,12 @@ TAMPERED = [
     ("problems", lambda rows: rows[1:], "tree '.*' has no problem 'p[0-9]' in train"),
     ("problems", lambda rows: [*rows, rows[0]], "problem 'p[0-9]' comes twice"),
     ("problems", with_first(question="Q?"), "; .* and [0-9]+ more|shows another question"),
+    ("paths", with_first(images=None), "path '.*' shows another question or figure than problem"),
+    ("paths", with_first(images=[None]), "path '.*' shows another question or figure than problem"),
+    ("paths", lambda rows: [{**rows[0], "completions": ["x"]}, *rows[1:]], "'.*' has other steps than those that its"),
+    ("paths", lambda rows: [*rows, rows[0]], "path '.*' comes twice"),
+    ("problems", lambda rows: [*rows, {**rows[0], "id": "x"}], "problem 'x' has no tree"),
+    ("problems", with_first(images=[None]), "problem 'p[0-9]' has a figure without its bytes"),
 ]
 
 
@@ -74,6 +80,29 @@ def test_what_does_not_trace_back_is_named(folder, config, rows_of, words):
     change(folder, config, rows_of)
     with pytest.raises(ValueError, match=words):
         check_label_dataset(folder)
+
+
+def test_figures_that_stayed_elsewhere_are_not_taken_for_equal(folder):
+    for config, place in (("problems", "a.png"), ("paths", "b.png")):
+        change(
+            folder, config, lambda rows, at=place: [{**row, "images": [{"bytes": None, "path": at}]} for row in rows]
+        )
+    with pytest.raises(ValueError, match="has a figure without its bytes.* and [0-9]+ more"):
+        check_label_dataset(folder)
+
+
+def test_a_missing_column_is_named(folder):
+    path = folder / "problems" / "train.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns(["images"]), path)
+    with pytest.raises(ValueError, match="lacks the column images, without which rows cannot be traced back"):
+        check_label_dataset(folder)
+
+
+def test_two_trees_of_one_problem_fit_together(tmp_path):
+    """They differ in counts alone, so they share an id."""
+    again = (*NODES[:-1], dataclasses.replace(NODES[-1], num_decided=2))
+    write_label_dataset([PROBLEM], [SearchTree("p", NODES), SearchTree("p", again)], tmp_path)
+    assert check_label_dataset(tmp_path) == {"paths": 3, "trees": 2, "problems": 1}
 
 
 def test_a_row_on_the_wrong_side(folder):
