@@ -47,7 +47,6 @@ def problem_features() -> datasets.Features:
 
 def problem_to_row(problem: Problem) -> dict[str, Any]:
     """Return a problem as a row of `problem_features`; what its `meta` does not tell, or a grade in words, is None."""
-    grade = str(problem.meta.get("grade") or "")
     return {
         "id": problem.id,
         "images": list(problem.images),
@@ -56,7 +55,7 @@ def problem_to_row(problem: Problem) -> dict[str, Any]:
         "answer": problem.answer,
         "answer_type": problem.answer_type,
         **{name: problem.meta.get(name) for name in META_COLUMNS},
-        "grade": int(grade) if grade.isdecimal() else None,
+        "grade": _grade(problem.meta.get("grade")),
     }
 
 
@@ -84,6 +83,15 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
         options=_options(row.get("options")),
         meta=meta,
     )
+
+
+def _grade(value: Any) -> int | None:
+    """A whole number, also as text or float (6.0, as a table with gaps has it); None for anything else."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**31 else None
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:

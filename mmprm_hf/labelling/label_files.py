@@ -90,7 +90,7 @@ def write_label_dataset(
     def problem_rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for problem_id, split in split_by_id.items():
             problem = labelled.problem(problem_id)
-            sources[problem.meta.get("source"), problem.meta.get("license")] += 1
+            sources[_name(problem.meta.get("source")), _name(problem.meta.get("license"))] += 1
             yield split, {**problem_to_row(problem), "images": [_figure(image) for image in problem.images]}
 
     features = tree_features(rollouts=config.tree_rollouts)
@@ -149,6 +149,11 @@ def _path_rows(
         for row in rows:
             yield split, {**row, "images": images}
     _check_rows(num_rows["train"], num_rows["validation"], folder, config)
+
+
+def _name(value: Any) -> str | None:
+    """A source or licence as its row has it: a text, whatever the data holds; None where it is not told."""
+    return None if value is None else str(value)
 
 
 def _figure(image: Any) -> Any:

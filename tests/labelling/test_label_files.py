@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from mmprm_hf.labelling.labelled_problems import LabelledProblems
 from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.problem_keys import problem_key
 from mmprm_hf.problem_rows import problem_features
+from mmprm_hf.problem_source import ProblemSource
 
 
 def many(count=20):
@@ -55,6 +58,60 @@ def test_all_configs_and_splits_load(tmp_path):
     assert paths["train"][0]["images"][0].size == (4, 4)
     alone = datasets.load_dataset(str(tmp_path / "paths"), cache_dir=str(tmp_path / "cache"))
     assert {split: len(rows) for split, rows in alone.items()} == statistics["num_rows_by_split"]
+
+
+WITHOUT_US = """
+import json, sys, datasets
+folder, found = sys.argv[1], {}
+for config, key in (("paths", "problem_id"), ("trees", "problem_id"), ("problems", "id")):
+    for split in ("train", "validation"):
+        rows = datasets.load_dataset(folder, config, split=split)
+        streamed = datasets.load_dataset(folder, config, split=split, streaming=True)
+        assert list(streamed.remove_columns(["images"] if "images" in rows.features else [])) == [
+            {name: row[name] for name in row if name != "images"} for row in rows
+        ]
+        found[f"{config}/{split}"] = sorted(set(rows[key]))
+assert "mmprm_hf" not in sys.modules
+print(json.dumps(found))
+"""
+
+
+def test_a_process_without_us_loads_and_streams_all_configs_and_splits(tmp_path):
+    problems, trees = many()
+    write_label_dataset(problems, trees, tmp_path / "labels", LabelRowsConfig(validation_share=0.3))
+    environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", WITHOUT_US, str(tmp_path / "labels")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for split in ("train", "validation"):
+        assert found[f"problems/{split}"] == found[f"trees/{split}"] != []
+        assert found[f"paths/{split}"] == [name for name in found[f"trees/{split}"] if name != "p0"]
+    assert sorted(found["problems/train"] + found["problems/validation"]) == sorted(p.id for p in problems)
+
+
+def test_problems_are_read_back_as_those_that_were_labelled(tmp_path):
+    """Labelled again, a run would know them: their content has the same key."""
+    problems, trees = many(3)
+    meta = {"subject": "s", "grade": 6, "source": "a", "license": "mit", "split_group": "g"}
+    problems = [dataclasses.replace(problem, meta=meta, options=("1", "2")) for problem in problems]
+    write_label_dataset(problems, trees, tmp_path)
+    read = list(ProblemSource(tmp_path / "problems"))
+    assert [(p.id, problem_key(p), p.meta) for p in read] == [(p.id, problem_key(p), meta) for p in problems]
+
+
+def test_whatever_the_data_holds_as_source_license_or_grade_ends_no_run(tmp_path):
+    problems, trees = many(4)
+    metas = [{"source": ["a", "b"], "license": 4, "grade": 6.0}, {"grade": 0}, {"grade": "K"}, {"grade": 1e12}]
+    problems = [dataclasses.replace(problem, meta=meta) for problem, meta in zip(problems, metas, strict=True)]
+    statistics = write_label_dataset(problems, trees, tmp_path)
+    assert statistics["sources"] == [
+        {"name": "['a', 'b']", "license": "4", "num_problems": 1},
+        {"name": None, "license": None, "num_problems": 3},
+    ]
+    rows = load(tmp_path, "problems")["train"]
+    assert rows["grade"][:] == [6, 0, None, None]
+    assert rows[0]["source"] == "['a', 'b']" and rows[0]["license"] == "4"
 
 
 def test_configuration_and_statistics_lie_beside(tmp_path):
@@ -140,6 +197,7 @@ def test_a_tree_of_an_earlier_version_of_its_problem_gives_no_rows(tmp_path, cap
     assert statistics["num_trees_left_out"] == 1 and "1 trees in" in caplog.text
     assert set(load(tmp_path)["train"]["problem_id"]) == {"p1", "p3"}
     assert set(load(tmp_path, "trees")["train"]["problem_id"]) == {"p0", "p1", "p3"}
+    assert load(tmp_path, "problems")["train"]["id"][:] == ["p0", "p1", "p3"]
     with pytest.raises(ValueError, match="made from another problem 'p2' than the one given: question, figures, gold"):
         paths_to_rows(corrected, keyed)
     strangers = write_label_dataset(problems[:2], keyed, tmp_path)
@@ -202,9 +260,13 @@ def test_figures_are_not_compressed_again(tmp_path):
     }
     problems = [dataclasses.replace(PROBLEM, id=name, images=(figure,)) for name, figure in figures.items()]
     write_label_dataset(problems, [SearchTree(name, NODES) for name in figures], tmp_path / "out")
-    rows = load(tmp_path / "out")["train"].cast_column("images", datasets.List(datasets.Image(decode=False)))
+    rows, labelled = (
+        load(tmp_path / "out", name)["train"].cast_column("images", datasets.List(datasets.Image(decode=False)))
+        for name in ("paths", "problems")
+    )
     stored = {row["problem_id"]: row["images"][0]["bytes"] for row in rows}
     assert stored["path"] == stored["undecoded"] == content
+    assert {row["id"]: row["images"][0]["bytes"] for row in labelled} == stored
     pixels = {name: Image.open(io.BytesIO(found)).convert("RGB").tobytes() for name, found in stored.items()}
     assert len(set(pixels.values())) == 1 and stored["pillow"][:4] == b"\x89PNG"
 
