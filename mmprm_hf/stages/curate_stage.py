@@ -162,19 +162,7 @@ def dataset_facts(
             for source in sources
         ],
         "repairs": repairs,
-        "statistics": {
-            "pairs of the same text, answer and figure": report["pairs"]["exact"],
-            "pairs of nearly the same text, or like text and figure, and the same answer": report["pairs"]["near"],
-            "pairs of variants (another answer or figure), kept on one side of the split": report["pairs"]["variant"],
-            "split groups of several problems": report["groups_of_several"],
-            "problems in the largest one": report["largest_group"],
-            "pairs of the same text and figure with another answer, both dropped": report["pairs"]["conflict"],
-            "benchmarks that were kept out (rows that could be read)": ", ".join(
-                f"{entry['name']} ({entry['num_read'] - entry['num_unreadable']:,} of {entry['num_read']:,})"
-                for entry in report["benchmarks"]
-            )
-            or "none",
-        },
+        "statistics": _pair_statistics(report),
         "splits": splits,
         "features": PROBLEM_COLUMNS,
         "configs": list(configs),
@@ -198,6 +186,23 @@ def dataset_facts(
         "license_name": card.license_name,
         "language": languages,
         "task_categories": ["visual-question-answering"],
+    }
+
+
+def _pair_statistics(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found of problems that belong together, under names for readers."""
+    return {
+        "pairs of the same text, answer and figure": report["pairs"]["exact"],
+        "pairs of nearly the same text, or like text and figure, and the same answer": report["pairs"]["near"],
+        "pairs of variants (another answer or figure), kept on one side of the split": report["pairs"]["variant"],
+        "split groups of several problems": report["groups_of_several"],
+        "problems in the largest one": report["largest_group"],
+        "pairs of the same text and figure with another answer, both dropped": report["pairs"]["conflict"],
+        "benchmarks that were kept out (rows that could be read)": ", ".join(
+            f"{entry['name']} ({entry['num_read'] - entry['num_unreadable']:,} of {entry['num_read']:,})"
+            for entry in report["benchmarks"]
+        )
+        or "none",
     }
 
 
