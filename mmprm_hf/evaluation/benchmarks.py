@@ -1,0 +1,213 @@
+"""Best-of-N benchmarks: rows as published to `Problem`s, in the wording of published MM-PRM's evaluation.
+
+A score depends on every character of what the PRM reads, so each benchmark says which text that is. Answers are kept
+for verifiers and never shown. A row that gives no problem is counted with its reason and named, not dropped in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmprm_hf.data import Problem
+from mmprm_hf.raw_rows import FIGURE_COLUMNS, RawRows
+
+Row = Mapping[str, Any]
+Reader = Callable[[Row, str], Problem]
+MAX_FIGURES = 5
+"""OlympiadBench shows a problem's first five figures (published evaluation)."""
+
+
+def read_mm_k12(row: Row, problem_id: str) -> Problem:
+    """MM-K12: the text is `question`."""
+    return _problem(row, problem_id, _text(row, "question"), _figures(row), options=_list(row.get("options")))
+
+
+def read_mathvision(row: Row, problem_id: str) -> Problem:
+    """MathVision: `question`, a line break, and the options as lines ``(A) ...``; none if they are mere letters."""
+    options = _list(row.get("options"))
+    letters = string.ascii_uppercase[: len(options)]
+    lines = (
+        "" if list(options) == list("ABCDE") else "".join(f"({a}) {b}\n" for a, b in zip(letters, options, strict=True))
+    )
+    return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _figures(row), options=options)
+
+
+def read_mathvista(row: Row, problem_id: str) -> Problem:
+    """MathVista: the text is `query` (hint, question, choices); `precision` is that of the gold answer."""
+    precision = row.get("precision")
+    meta = {} if precision in (None, "") else {"precision": int(float(precision))}
+    return _problem(row, problem_id, _text(row, "query"), _figures(row), options=_list(row.get("choices")), **meta)
+
+
+def read_mathverse(row: Row, problem_id: str) -> Problem:
+    """MathVerse: the text is `query_cot`; the choices stand in it, a line each behind "Choices:"."""
+    query = _text(row, "query_cot")
+    return _problem(row, problem_id, query, _figures(row), options=_choices_in(query))
+
+
+def read_olympiadbench(row: Row, problem_id: str) -> Problem:
+    """OlympiadBench: `context`, if there is one, before `question`; the answer is `final_answer` with its unit."""
+    context = row.get("context")
+    question = "\n".join(part for part in (context, _text(row, "question")) if part)
+    names = [name for name in (f"image_{number}" for number in range(1, 10)) if row.get(name) is not None]
+    figures = tuple(row[name] for name in names) or _figures(row)
+    answers = [str(answer).strip().strip("$") for answer in _list(row.get("final_answer")) or _list(row.get("answer"))]
+    if not answers:
+        raise ValueError("there is no answer")
+    unit = row.get("unit") or ""
+    answer = ", ".join(f"{one} {unit}".strip() for one in answers)
+    return Problem(problem_id, question, figures[:MAX_FIGURES], answer, "text", (), {"num_figures": len(figures)})
+
+
+READERS: dict[str, Reader] = {
+    "mm_k12": read_mm_k12,
+    "olympiadbench": read_olympiadbench,
+    "mathvista": read_mathvista,
+    "mathverse": read_mathverse,
+    "mathvision": read_mathvision,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """The problems of a benchmark, read one at a time.
+
+    Args:
+        name: A name of `READERS`.
+        rows: Its rows.
+
+    Example:
+        >>> for problem in Benchmark("mathvision", RawRows("problems.jsonl")):  # doctest: +SKIP
+        ...     print(problem.question)
+    """
+
+    name: str
+    rows: RawRows
+
+    def __post_init__(self) -> None:
+        if self.name not in READERS:
+            raise ValueError(f"Unknown benchmark {self.name!r}; choose one of {', '.join(READERS)}.")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Problem]:
+        """The problems; rows that give none are left out, see `unusable`."""
+        return (found for found in self._read() if isinstance(found, Problem))
+
+    def unusable(self) -> dict[str, Any]:
+        """Rows that give no problem: ``num_rows``, ``num_unusable``, and per reason a count and the first ids."""
+        counts: Counter[str] = Counter()
+        ids: dict[str, list[str]] = {}
+        for found in self._read():
+            if not isinstance(found, Problem):
+                name, reason = found
+                counts[reason] += 1
+                ids.setdefault(reason, []).append(name)
+        reasons = {reason: {"num_rows": count, "first_ids": ids[reason][:5]} for reason, count in counts.most_common()}
+        return {"num_rows": len(self), "num_unusable": counts.total(), "reasons": reasons}
+
+    def _read(self) -> Iterator[Problem | tuple[str, str]]:
+        seen: set[str] = set()
+        for index in range(len(self.rows)):
+            row = self.rows[index]
+            name = _id(row, index)
+            if name in seen:
+                yield name, "the id comes twice"
+                continue
+            seen.add(name)
+            try:
+                yield READERS[self.name](row, name)
+            except (ValueError, TypeError) as error:
+                yield name, str(error)
+
+
+def load_benchmark(
+    name: str,
+    data: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    subset: str | None = None,
+    num_rows: int | None = None,
+) -> Benchmark:
+    """Open a benchmark.
+
+    Args:
+        name: A name of `READERS`.
+        data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
+        split, subset: Of a dataset.
+        num_rows: The first so many; None takes all.
+
+    Raises:
+        ValueError: for an unknown name.
+        OSError: if there is no such file, and whatever `datasets.load_dataset` raises.
+    """
+    if name not in READERS:
+        raise ValueError(f"Unknown benchmark {name!r}; choose one of {', '.join(READERS)}.")
+    return Benchmark(name, RawRows(data, split, subset=subset, num_rows=num_rows))
+
+
+def _problem(
+    row: Row, problem_id: str, question: str, figures: tuple[Any, ...], *, options: Sequence[str], **meta: Any
+) -> Problem:
+    """A problem with the row's answer; who has options is a choice problem."""
+    answer = _text(row, "answer").strip()
+    kind = "choice" if options else "text"
+    return Problem(problem_id, question, figures, answer, kind, tuple(options), meta)
+
+
+def _id(row: Row, index: int) -> str:
+    names = ("id", "pid", "sample_index", "question_id", "index")
+    return str(next((row[name] for name in names if row.get(name) not in (None, "")), index))
+
+
+def _text(row: Row, name: str) -> str:
+    """A column's text; numbers as text."""
+    value = row.get(name)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(
+            f"{name} is {'empty' if value in (None, '') or isinstance(value, str) else type(value).__name__}"
+        )
+    return value
+
+
+def _list(value: Any) -> list[str]:
+    """A list column; nothing for None."""
+    if value is None:
+        return []
+    return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else [str(value)]
+
+
+def _figures(row: Row) -> tuple[Any, ...]:
+    """The figures, undecoded; a decoded column comes before a path that means nothing here."""
+    for name in ("images", "decoded_image", "image", *FIGURE_COLUMNS):
+        value = row.get(name)
+        found = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _choices_in(query: str) -> list[str]:
+    """The choices of a MathVerse query: the lines behind "Choices:" that begin with A, B, C ... in order."""
+    _, found, lines = query.partition("Choices:")
+    if not found:
+        return []
+    choices: list[str] = []
+    for line in lines.strip().splitlines():
+        match = re.match(r"\s*\(?([A-Z])\)?\s*[:.]\s*(.*)", line)
+        if match is None or match.group(1) != string.ascii_uppercase[len(choices)]:
+            break
+        choices.append(match.group(2).strip())
+    return choices if len(choices) > 1 else []
+
+
+__all__ = ["READERS", "Benchmark", "load_benchmark"]

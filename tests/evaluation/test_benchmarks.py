@@ -1,0 +1,125 @@
+"""Benchmarks: the wording of the published evaluation, answers that verify, rows that give no problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.data import Verdict
+from mmprm_hf.evaluation.benchmarks import READERS, load_benchmark
+from mmprm_hf.files import write_jsonl
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+QUERY = "Hint: Please answer with the letter.\nQuestion: Is it?\nChoices:\n(A) Yes\n(B) No"
+VERSE = "Please answer.\nQuestion: What is angle C?\nChoices:\nA:30°\nB:40°\nC:50°\n"
+ROWS = {
+    "mm_k12": {"id": "k1", "index": 0, "question": "Find the angle.", "answer": "$$75$$", "image": "a.png"},
+    "olympiadbench": {
+        "id": 1606,
+        "question": "How high is it?",
+        "context": "A ball is thrown.",
+        "final_answer": ["$2\\sqrt{3}$"],
+        "unit": "m",
+        **{f"image_{number}": f"{number}.png" for number in range(1, 8)},
+        "image_8": None,
+    },
+    "mathvista": {
+        "pid": "5",
+        "query": QUERY,
+        "question": "Is it?",
+        "answer": "No",
+        "choices": ["Yes", "No"],
+        "precision": None,
+        "image": "images/5.jpg",
+        "decoded_image": {"bytes": b"x", "path": None},
+    },
+    "mathverse": {"sample_index": "1", "query_cot": VERSE, "question": "?", "answer": "C", "image": "a.png"},
+    "mathvision": {"id": "9", "question": "Which?\n<image1>", "options": ["1", "2"], "answer": "B", "image": "a.png"},
+}
+RIGHT = {"mm_k12": "75", "olympiadbench": "2\\sqrt{3} m", "mathvista": "B", "mathverse": "50°", "mathvision": "2"}
+WRONG = {"mm_k12": "76", "olympiadbench": "3 m", "mathvista": "Yes", "mathverse": "B", "mathvision": "1"}
+TEXTS = {
+    "mm_k12": "Find the angle.",
+    "olympiadbench": "A ball is thrown.\nHow high is it?",
+    "mathvista": QUERY,
+    "mathverse": VERSE,
+    "mathvision": "Which?\n<image1>\n(A) 1\n(B) 2\n",
+}
+
+
+def opened(name, rows, folder):
+    plain = [{key: value for key, value in row.items() if key != "decoded_image"} for row in rows]
+    write_jsonl(folder / "rows.jsonl", plain)
+    return load_benchmark(name, folder / "rows.jsonl")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_wording_and_answers(name):
+    problem = READERS[name](ROWS[name], "1")
+    assert problem.question == TEXTS[name]
+    options = {"answer_type": problem.answer_type, "options": problem.options}
+    assert RuleVerifier().verify(RIGHT[name], problem.answer, **options) is Verdict.CORRECT
+    assert RuleVerifier().verify(WRONG[name], problem.answer, **options) is Verdict.INCORRECT
+    answer = str(problem.answer)
+    assert name in ("mathvista", "mathvision", "mathverse") or answer not in problem.question
+
+
+def test_figures():
+    assert READERS["olympiadbench"](ROWS["olympiadbench"], "1").images == tuple(f"{n}.png" for n in range(1, 6))
+    assert READERS["olympiadbench"](ROWS["olympiadbench"], "1").meta == {"num_figures": 7}
+    assert READERS["mathvista"](ROWS["mathvista"], "1").images == ({"bytes": b"x", "path": None},)
+
+
+def test_mathvision_without_options_and_with_mere_letters():
+    row = {**ROWS["mathvision"], "options": list("ABCDE")}
+    assert READERS["mathvision"](row, "1").question == "Which?\n<image1>\n"
+    assert READERS["mathvision"]({**row, "options": []}, "1").question == "Which?\n<image1>\n"
+    assert READERS["mathvision"]({**row, "options": list("ABCD")}, "1").question.endswith("(C) C\n(D) D\n")
+
+
+def test_precision_of_mathvista():
+    row = {**ROWS["mathvista"], "choices": None, "precision": 1.0, "answer": "1.2"}
+    problem = READERS["mathvista"](row, "1")
+    assert problem.meta == {"precision": 1} and problem.options == ()
+
+
+def test_rows_that_give_no_problem_are_named(tmp_path):
+    good = ROWS["mathvision"]
+    rows = [
+        good,
+        {**good, "id": "a", "answer": None},
+        {**good, "id": "b", "question": ["?"]},
+        good,
+        {**good, "id": "c"},
+    ]
+    benchmark = opened("mathvision", [*rows, {**good, "id": "d", "answer": " "}], tmp_path)
+    assert [problem.id for problem in benchmark] == ["9", "c"] and len(benchmark) == 6
+    assert benchmark.unusable() == {
+        "num_rows": 6,
+        "num_unusable": 4,
+        "reasons": {
+            "answer is empty": {"num_rows": 2, "first_ids": ["a", "d"]},
+            "question is list": {"num_rows": 1, "first_ids": ["b"]},
+            "the id comes twice": {"num_rows": 1, "first_ids": ["9"]},
+        },
+    }
+    assert next(iter(benchmark)).images == (str(tmp_path / "a.png"),)
+
+
+def test_unknown_benchmark(tmp_path):
+    with pytest.raises(ValueError, match="Unknown benchmark 'math'; choose one of mm_k12, olympiadbench, mathvista"):
+        load_benchmark("math", tmp_path / "rows.jsonl")
+
+
+def test_mathvision_as_it_is():
+    path = DATA / "mathvision" / "problems.jsonl"
+    if not path.is_file():
+        pytest.skip("mathvision is not there: shared/ is absent beside the repository")
+    benchmark = load_benchmark("mathvision", path)
+    found = {problem.id: problem for problem in benchmark}
+    assert len(found) == 1000 and benchmark.unusable()["num_unusable"] == 0
+    assert found["3"].question == "Which kite has the longest string?\n<image1>\n"
+    assert found["773"].question.endswith("(D) all\n(E) None of these answers\n")
+    assert sum(problem.answer_type == "choice" for problem in found.values()) == 505
