@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from .data import Candidate
 from .engines import SamplingConfig, TransformersEngine
+from .evaluation.diagnosis import diagnose
 from .evaluation.evaluators import best_of_n_report, step_level_report
 from .files import write_json, write_jsonl
 from .nano import POLICY_PATH, PRM_PATH
@@ -178,6 +179,7 @@ def evaluate_nano(
     models: Models | None = None,
     seed: int = 0,
     progress: bool = True,
+    with_diagnosis: bool = False,
 ) -> dict[str, Any]:
     """The best-of-N table on held-out problems, and step scores against the exact step checker.
 
@@ -189,6 +191,7 @@ def evaluate_nano(
         output: File for the results, or None.
         num_problems, num_train_problems: Test problems to report on, train problems to choose thresholds on.
         num_candidates, models, seed, progress: As in `run_demo`.
+        with_diagnosis: Add `diagnose`'s numbers under "diagnosis".
     """
     _check_held_out(num_problems)
     models = models or load_models()
@@ -201,6 +204,8 @@ def evaluate_nano(
         train_labels, train_scores, _ = step_truth(train, solved_train.candidates, prefix)
         report = step_level_report(labels, scores, train_labels=train_labels, train_scores=train_scores)
         results[name] = {**report, "num_unparsable": num_unparsable}
+    if with_diagnosis:
+        results["diagnosis"] = diagnose(solved.rows, aggregation=AGGREGATION)
     if output is not None:
         write_json(output, results)
     return results

@@ -177,6 +177,14 @@ def score(
 
 def evaluate(
     output: OutputOption = Path("out/evaluate/results.json"),
+    candidates: Annotated[
+        Path | None,
+        typer.Option(help="candidates.jsonl of `mmprm rerank --data` or `mmprm demo`: its table, without any model."),
+    ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Say why the PRM does or does not beat the majority vote.")
+    ] = False,
+    aggregation: AggregationOption = "min",
     num_problems: Annotated[int, typer.Option(help="Held-out test problems, 1 to 500.")] = 500,
     num_train_problems: Annotated[int, typer.Option(help="Train problems on which thresholds are chosen.")] = 200,
     num_candidates: CandidatesOption = 16,
@@ -188,17 +196,33 @@ def evaluate(
 ) -> None:
     """Best-of-N table, and step scores against the exact checker.
 
-    On the nano world's held-out problems, whose checker knows which steps are right.
+    On the nano world's held-out problems, whose checker knows which steps are right; or, with --candidates, the
+    best-of-N table of candidates that lie on disk.
     """
     nothing_left(config)
+    if candidates is not None:
+        from .. import stages
+
+        found = stages.evaluate_candidates(candidates, output, aggregation=aggregation, with_diagnosis=diagnose)
+        show(found, as_json, lambda results: f"{stages.format_evaluation(results)}\n\nnumbers in {output}")
+        return
+    if aggregation != "min":
+        raise typer.BadParameter("--aggregation belongs to --candidates; the nano evaluation takes min.")
     from ..demo import evaluate_nano, format_step_level
+    from ..evaluation.diagnosis import format_diagnosis
     from ..evaluation.evaluators import format_table
 
     sizes = {"num_problems": num_problems, "num_train_problems": num_train_problems, "num_candidates": num_candidates}
     models = _models(policy, prm)
     with quiet(as_json):
-        results = evaluate_nano(output, **sizes, models=models, seed=seed)
-    show(results, as_json, lambda r: f"\n{format_table(r)}\n\n{format_step_level(r)}\n\nnumbers in {output}")
+        results = evaluate_nano(output, **sizes, models=models, seed=seed, with_diagnosis=diagnose)
+
+    def text(found: dict[str, Any]) -> str:
+        parts = [format_table(found), format_step_level(found)]
+        parts += [format_diagnosis(found["diagnosis"])] if diagnose else []
+        return "\n" + "\n\n".join([*parts, f"numbers in {output}"])
+
+    show(results, as_json, text)
 
 
 def app(

@@ -38,8 +38,8 @@ def diagnose(rows: Sequence[Row], *, aggregation: str = "min") -> dict[str, Any]
         - ``ranking``: AUROC of a candidate's score for being right: ``pooled`` over all problems, and ``within`` (mean
           over mixed problems). Selection needs the second; a high first and a low second say that the PRM knows hard
           problems from easy ones, not right solutions from wrong ones.
-        - ``saturation``: share of step scores within 0.01 of 0 and of 1; share of mixed problems whose two best scores
-          are equal.
+        - ``saturation``: share of step scores within 0.01 of 0 and of 1; share of mixed problems whose two best
+          different candidates score the same.
         - ``length``: mean over problems of the rank correlation of score and number of steps (``score``), and of being
           right and number of steps (``truth``, mixed problems only): a PRM that likes short solutions more than truth
           does is biased.
@@ -81,6 +81,7 @@ def _problem(row: Row, aggregation: str) -> dict[str, Any]:
         "scores": [aggregate(values, aggregation) if values else -math.inf for values in steps],
         "ties": [aggregate(values, "mean") if values else -math.inf for values in steps],
         "num_steps": [len(c["steps"]) for c in candidates],
+        "texts": [(tuple(c["steps"]), c["answer"]) for c in candidates],
         "groups": group_answers([c["answer"] if c["complete"] else None for c in candidates]),
     }
 
@@ -135,7 +136,8 @@ def _saturation(problems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     steps = [score for problem in problems for values in problem["step_scores"] for score in values]
     ties = []
     for problem in problems:
-        best = sorted((problem["scores"][index] for index in _scored(problem)), reverse=True)[:2]
+        distinct = {problem["texts"][index]: problem["scores"][index] for index in _scored(problem)}
+        best = sorted(distinct.values(), reverse=True)[:2]
         if _is_mixed(problem) and len(best) == 2:
             ties.append(best[0] == best[1])
     return {

@@ -8,6 +8,8 @@ each stage needs libraries of its own.
 import importlib
 
 _PUBLIC = {
+    "evaluate_candidates": "evaluate_stage",
+    "format_evaluation": "evaluate_stage",
     "curate_dataset": "curate_stage",
     "format_curation": "curate_stage",
     "SEARCHES": "label_stage",

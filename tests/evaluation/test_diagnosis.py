@@ -55,6 +55,8 @@ def test_saturation_and_ties():
     assert found["ties_at_the_top"] == 0.0
     tied = [row(candidate("5", True, [0.7]), candidate("6", False, [0.7]))]
     assert diagnose(tied)["saturation"]["ties_at_the_top"] == 1.0
+    copies = [row(candidate("5", True, [0.7]), candidate("5", True, [0.7]), candidate("6", False, [0.1]))]
+    assert diagnose(copies)["saturation"]["ties_at_the_top"] == 0.0  # copies of one candidate are no tie
 
 
 def test_length_bias():

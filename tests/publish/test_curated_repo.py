@@ -12,6 +12,7 @@ from pathlib import Path
 import datasets
 import pytest
 import yaml
+from hub_fixtures import hub, hub_environment  # noqa: F401
 from huggingface_hub import DatasetCard
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from hub_fixtures import hub, hub_environment  # noqa: F401
 from PIL import Image
 from safetensors.torch import save_file
 

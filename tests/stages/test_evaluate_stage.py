@@ -1,0 +1,56 @@
+"""`mmprm evaluate --candidates`: the table of candidates on disk is that of the run that wrote them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mmprm_hf.cli.program import app
+from mmprm_hf.demo import run_demo
+from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.stages import evaluate_candidates
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, run_demo(folder, num_problems=6, num_candidates=4, progress=False)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_the_table_is_that_of_the_run(demo, tmp_path):
+    folder, results = demo
+    found = evaluate_candidates(folder / "candidates.jsonl", tmp_path / "r.json", with_diagnosis=True)
+    assert found["metrics"] == results["metrics"] and found["num_left_out"] == 0
+    assert json.loads((tmp_path / "r.json").read_text()) == found
+    other = evaluate_candidates(folder / "candidates.jsonl", aggregation="last")
+    assert other["aggregation"] == "last" and other["metrics"]["oracle"] == results["metrics"]["oracle"]
+
+
+def test_what_cannot_be_judged_is_counted(demo, tmp_path):
+    rows = read_jsonl(demo[0] / "candidates.jsonl")
+    write_jsonl(tmp_path / "c.jsonl", [*rows, {**rows[0], "answer": None}, {**rows[1], "candidates": []}])
+    assert evaluate_candidates(tmp_path / "c.jsonl")["num_left_out"] == 2
+    write_jsonl(tmp_path / "none.jsonl", [{**rows[0], "answer": None}])
+    with pytest.raises(ValueError, match=r"no problem with candidates and a gold answer in .* \(1 without\)"):
+        evaluate_candidates(tmp_path / "none.jsonl")
+
+
+def test_by_the_program(demo, tmp_path):
+    folder, _ = demo
+    result = run("--candidates", folder / "candidates.jsonl", "--diagnose", "-o", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "PRM best-of-4" in result.stdout and "AUROC within problems" in result.stdout
+    machine = run("--candidates", folder / "candidates.jsonl", "--json", "-o", tmp_path / "r.json")
+    assert "diagnosis" not in json.loads(machine.stdout)
+    refused = run("--aggregation", "last", "-o", tmp_path / "r.json")
+    assert refused.exit_code == 2 and "--aggregation belongs to --candidates" in refused.stderr
+    nano = run(
+        "--num-problems", 4, "--num-train-problems", 4, "--num-candidates", 4, "--diagnose", "-o", tmp_path / "n.json"
+    )
+    assert nano.exit_code == 0 and "AUROC within problems" in nano.stdout and "step scores against" in nano.stdout
