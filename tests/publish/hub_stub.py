@@ -180,15 +180,15 @@ class _Handler(BaseHTTPRequestHandler):
         data = self._body()
         with self.hub.lock:
             must_wait = self.hub.hold_after is not None and len(self.hub.uploaded) >= self.hub.hold_after
-            if not must_wait:
+            if not must_wait:  # both at once: who sees it counted finds it stored
+                assert hashlib.sha256(data).hexdigest() == parts[-1]
+                self.hub.objects[parts[-1]] = data
                 self.hub.uploaded.append(parts[-1])
         if must_wait:
             self.hub.held.set()
             self.hub.release.wait(30)
             self.close_connection = True
             return
-        assert hashlib.sha256(data).hexdigest() == parts[-1]
-        self.hub.objects[parts[-1]] = data
         self._answer({}, ETag='"x"')
 
     def do_GET(self) -> None:

@@ -148,7 +148,7 @@ def test_killed_upload_leaves_no_half_and_goes_on(hub, hub_environment, tmp_path
     assert set(hub.files("model", "me/tiny")) == {".gitattributes"} and len(hub.uploaded) == 2
     hub.hold_after = None
     push(folder, "me/tiny", kind="model")
-    assert len(hub.uploaded) == len(set(hub.uploaded)) == 4, "what had arrived was sent again"
+    assert len(hub.uploaded) == len(set(hub.uploaded)) == 4, f"what had arrived was sent again: {hub.uploaded}"
     for path in folder.iterdir():
         assert hub.files("model", "me/tiny")[path.name] == path.read_bytes()
 
