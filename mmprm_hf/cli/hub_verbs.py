@@ -41,8 +41,9 @@ def card(
 
 def push(
     folder: Annotated[Path, typer.Argument(help="What to upload.")],
-    repo_id: Annotated[str, typer.Argument(help="owner/name.")],
     kind: Annotated[Literal["model", "dataset", "space"], typer.Option(help="What the repository is.")],
+    repo_id: Annotated[str | None, typer.Argument(help="owner/name; or give it as --repo.")] = None,
+    repo: Annotated[str | None, typer.Option(help="owner/name.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, made if it is not there. Default: main.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the files; send nothing.")] = False,
@@ -61,10 +62,12 @@ def push(
     token is the one of `hf auth login`, or HF_TOKEN.
     """
     nothing_left(config)
+    if (repo_id is None) == (repo is None):
+        raise typer.BadParameter("name the repository once, as owner/name behind the folder or as --repo owner/name.")
     from ..publish.hub import format_push
     from ..publish.hub import push as upload
 
     options = {"revision": revision, "private": private, "dry_run": dry_run, "message": message, "replace": replace}
     with quiet(as_json):
-        found = upload(folder, repo_id, kind=kind, allow=allow or (), leave_out=leave_out or (), **options)
+        found = upload(folder, repo_id or repo, kind=kind, allow=allow or (), leave_out=leave_out or (), **options)
     show(found, as_json, format_push)

@@ -239,6 +239,15 @@ def test_json_of_the_small_verbs_is_all_there_is_on_standard_output(tmp_path):
     assert json.loads(result.stdout)["num_files"] == 4  # two splits, the card and its facts
 
 
+def test_push_wants_one_name(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# x\n")
+    for names in ([], ["me/x", "--repo", "me/x"]):
+        result = run("push", tmp_path, *names, "--kind", "dataset", "--dry-run")
+        assert result.exit_code == 2 and "name the repository once" in " ".join(result.stderr.split())
+    result = run("push", "--kind", "dataset", "--repo", "me/x", tmp_path, "--dry-run")
+    assert result.exit_code == 0 and "would go to the dataset me/x" in result.stdout
+
+
 def test_push_refuses_in_words(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\nhf_" + "a" * 34 + "\n")
     result = run("push", tmp_path, "me/x", "--kind", "model", "--dry-run")
