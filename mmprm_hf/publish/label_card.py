@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ CRITERIA = {
 }
 _WORDS = (
     "name", "status", "summary", "motivation", "collection", "label_noise", "results", "uses", "misuses", "limits",
-    "license", "license_name", "citation", "task_categories", "language", "tags",
+    "license_name", "citation", "task_categories", "language", "tags",
 )  # fmt: skip
 """Facts that a run does not know better than whoever edited the file."""
 
@@ -46,6 +47,16 @@ def statistics_in_words(statistics: Mapping[str, Any]) -> dict[str, float | None
     }
 
 
+def hub_license(name: str) -> str:
+    """A license as the Hub spells identifiers: in lower case, with hyphens.
+
+    Example:
+        >>> hub_license("CC BY 4.0"), hub_license("Apache-2.0")
+        ('cc-by-4.0', 'apache-2.0')
+    """
+    return re.sub(r"[\s_]+", "-", name.strip().lower())
+
+
 def label_facts(
     statistics: Mapping[str, Any],
     summary: Mapping[str, Any] | None,
@@ -53,6 +64,7 @@ def label_facts(
     name: str,
     *,
     keeps_all: bool = False,
+    has_rollouts: bool = True,
 ) -> dict[str, Any]:
     """Facts of a label folder's card.
 
@@ -62,9 +74,11 @@ def label_facts(
         configs: Hub configs of its files.
         name: Of the folder.
         keeps_all: Whether problems that are always or never solved give rows, too.
+        has_rollouts: Whether trees have their rollouts.
     """
     licenses = [source["license"] for source in statistics["sources"]]
-    known = list(dict.fromkeys(map(str.lower, licenses))) if licenses and None not in licenses else None
+    known = list(dict.fromkeys(map(hub_license, licenses))) if licenses and None not in licenses else None
+    tree_columns = {name: words for name, words in TREE_COLUMNS.items() if has_rollouts or name != "rollouts"}
     drops = []
     if summary is not None:
         num_left = summary["num_problems"] - summary["num_trees"]
@@ -83,7 +97,7 @@ def label_facts(
             "trees": statistics["num_trees_by_split"],
             "problems": statistics["num_problems_by_split"],
         },
-        "features": {"paths": PATH_COLUMNS, "trees": TREE_COLUMNS, "problems": PROBLEM_COLUMNS},
+        "features": {"paths": PATH_COLUMNS, "trees": tree_columns, "problems": PROBLEM_COLUMNS},
         "composition": {"steps in a path": statistics["rows_by_num_steps"]},
         "collection": "A search draws solutions of a policy and continues them from their prefixes; the estimate of a "
         "step is the share of decided rollouts behind it that end right. `run.json` names policy, search and sampling.",
@@ -117,7 +131,8 @@ def label_facts(
 def write_label_card(folder: Path, configs: Sequence[Mapping[str, Any]]) -> None:
     """Write ``facts.json`` and the card ``README.md`` of a label folder.
 
-    Words in an earlier ``facts.json`` (motivation, license, limits, noise of labels, ...) stay.
+    Words in an earlier ``facts.json`` (motivation, limits, noise of labels, ...) stay; its license where the problems
+    tell none.
 
     Args:
         folder: With `statistics.json` and, of a run, `summary.json`.
@@ -125,10 +140,14 @@ def write_label_card(folder: Path, configs: Sequence[Mapping[str, Any]]) -> None
     """
     path = folder / "facts.json"
     statistics, summary = _read(folder / "statistics.json") or {}, _read(folder / "summary.json")
-    keeps_all = (_read(folder / "rows.json") or {}).get("keep") == "all"
-    facts = label_facts(statistics, summary, configs, folder.resolve().name, keeps_all=keeps_all)
+    rows = _read(folder / "rows.json") or {}
+    how = {"keeps_all": rows.get("keep") == "all", "has_rollouts": rows.get("tree_rollouts", True)}
+    facts = label_facts(statistics, summary, configs, folder.resolve().name, **how)
     before = _read(path) or {}
-    write_json(path, {**facts, **{key: before[key] for key in _WORDS if key in before}})
+    kept = {key: before[key] for key in _WORDS if key in before}
+    if facts["license"] is None:
+        kept["license"] = before.get("license")
+    write_json(path, {**facts, **kept})
     write_card(path, folder / "README.md")
 
 
@@ -136,4 +155,4 @@ def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-__all__ = ["label_facts", "statistics_in_words", "write_label_card"]
+__all__ = ["hub_license", "label_facts", "statistics_in_words", "write_label_card"]

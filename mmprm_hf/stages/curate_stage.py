@@ -19,6 +19,7 @@ from ..files import write_atomically, write_json
 from ..parquet_splits import hub_configs
 from ..publish.cards import write_card
 from ..publish.columns import PROBLEM_COLUMNS
+from ..publish.label_card import hub_license
 from .options import Servers, read_config
 
 TEXT_ONLY_FILE, CONFIG_FILE = "text_only.jsonl", "curate.yaml"
@@ -119,8 +120,8 @@ def dataset_facts(
         configs: Hub configs of its files.
     """
     sources = report["sources"]
-    licenses = [license.lower() for license in report["composition"]["license"]]  # the Hub's ids are in lower case
-    known = None if "not known" in licenses else licenses[0] if len(licenses) == 1 else licenses
+    licenses = list(dict.fromkeys(map(hub_license, report["composition"]["license"])))
+    known = None if "not-known" in licenses else licenses[0] if len(licenses) == 1 else licenses
     unknown = sorted({column for source in sources for column in source["unknown_columns"]})
     missing = [f"The sources do not tell {', '.join(unknown)} of all rows; those cells are null."] if unknown else []
     languages = [name for name in report["composition"]["language"] if name != "other"]

@@ -15,6 +15,7 @@ from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.problem_source import ProblemSource
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.hub import push
+from mmprm_hf.publish.label_card import label_facts
 from mmprm_hf.stages import label, write_label_rows
 
 SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_share": 0.3, "max_new_tokens": 96}
@@ -48,9 +49,12 @@ def test_words_of_people_stay(labelled):
     path = labelled / "facts.json"
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "motivation": "To see.", "license": "mit"}))
-    write_label_rows(problems, labelled, LabelRowsConfig())
+    write_label_rows(problems, labelled, LabelRowsConfig(tree_rollouts=False))
     text = (labelled / "README.md").read_text()
-    assert "To see." in text and DatasetCard(text).data.license == "mit"
+    assert "To see." in text and DatasetCard(text).data.license == "apache-2.0"  # what the problems tell comes first
+    assert "| `rollouts` |" not in text
+    silent = label_facts(json.loads((labelled / "statistics.json").read_text()) | {"sources": []}, None, [], "x")
+    assert silent["license"] is None
     assert "validation" not in text.split("## Columns")[0]
     own = text.replace("<!-- Made from facts.json", "<!-- Mine").replace("To see.", "My own words.")
     (labelled / "README.md").write_text(own)
