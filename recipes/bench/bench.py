@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from evaluate_bench import evaluate_rows
 from labelling_bench import labelling_rows
 from rerank_bench import rerank_rows
 from scoring_bench import score_16_candidates
@@ -110,6 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = [
         *import_seconds(),
+        *evaluate_rows(),
         *rerank_rows(),
         *demo_rows(),
         *score_16_candidates(),
