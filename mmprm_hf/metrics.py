@@ -53,6 +53,23 @@ def macro_f1(labels: Sequence[int], scores: Sequence[float], threshold: float) -
     return float(_macro_f1(true_positive, predicted, int(label_array.sum()), len(label_array))[0])
 
 
+def class_f1s(labels: Sequence[int], scores: Sequence[float], threshold: float) -> tuple[float, float]:
+    """Return ``(F1 of right steps, F1 of wrong steps)`` at ``score >= threshold``; their mean is `macro_f1`.
+
+    A class that is neither present nor predicted has an F1 of 0.
+
+    Example:
+        >>> class_f1s([1, 1, 1, 0], [0.9, 0.8, 0.1, 0.2], 0.5)
+        (0.8, 0.6666666666666666)
+    """
+    label_array, score_array = _check(labels, scores)
+    is_called, is_right = score_array >= threshold, label_array == 1
+    f1s = []
+    for called, true in ((is_called, is_right), (~is_called, ~is_right)):
+        f1s.append(2.0 * float(np.sum(called & true)) / max(int(called.sum() + true.sum()), 1))
+    return f1s[0], f1s[1]
+
+
 def best_threshold(labels: Sequence[int], scores: Sequence[float]) -> tuple[float, float]:
     """Return ``(threshold, macro_f1)`` with the highest macro-F1; choose it on other problems than you report on.
 
