@@ -1,0 +1,299 @@
+"""Samples of step-level benchmarks: VisualProcessBench, ProcessBench and PRMBench as one type, from files or the Hub.
+
+No row is left out or repaired in silence: each problem a row has is counted by its reason. A row with a reason of
+`KEPT_REASONS` is still a sample; any other reason leaves it out. The reference answer is in `meta`, which no PRM sees.
+Imports levels 0 and 1 only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from mmprm_hf.data import Problem
+from mmprm_hf.models.images_mm_prm import load_image
+from mmprm_hf.raw_rows import RawRows
+
+OnBad = Literal["count", "raise"]
+Counts = dict[str, Any]
+
+KEPT_REASONS: dict[str, str] = {
+    "empty_step": "a step is blank; a PRM that cannot score it leaves the sample unscored",
+    "error_step_out_of_range": "some listed errors are no step of the solution; those are ignored, the others count",
+    "repeated_error_step": "an error is listed twice",
+    "unsorted_error_steps": "the errors are not listed in order",
+}
+"""Problems of a row that is a sample all the same."""
+
+LEFT_OUT_REASONS: dict[str, str] = {
+    "no_question": "the question is missing, blank or no text",
+    "no_steps": "the steps are missing, none, or not all texts",
+    "no_image": "no figure is named",
+    "missing_image": "a figure's file does not exist",
+    "unreadable_image": "a figure cannot be opened; one whose pixels are cut may show only when it is scored",
+    "label_count_differs": "steps and labels differ in number",
+    "unknown_label": "a label is none that the benchmark defines",
+    "label_out_of_range": "the first error is no step of the solution",
+    "no_error_steps": "no error is listed, in a category of solutions with errors",
+    "no_error_step_in_range": "errors are listed, but none of them is a step of the solution",
+    "repeated_sample": "an earlier row has the same category and idx",
+}
+"""Problems of a row that is no sample."""
+
+PROCESS_BENCH_SUBSETS = ("gsm8k", "math", "olympiadbench", "omnimath")
+CATEGORIES_WITHOUT_ERRORS = ("multi_solutions", "correct")
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSample:
+    """One solution with the truth of its steps.
+
+    Args:
+        id: Unique within the benchmark.
+        category: Source, subset or kind of error: what figures are reported by.
+        question: The text shown to a PRM.
+        images: Figures in reading order, undecoded.
+        steps: The solution.
+        labels: Per step 1 (right), 0 (wrong) or None (neutral or not told; left out of every figure).
+        first_error: 0-based index of the first wrong step, -1 for none; None where the benchmark does not tell.
+        meta: Everything else, the reference answer included.
+    """
+
+    id: str
+    category: str
+    question: str
+    images: tuple[Any, ...]
+    steps: tuple[str, ...]
+    labels: tuple[int | None, ...]
+    first_error: int | None = None
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.steps) != len(self.labels) or not set(self.labels) <= {0, 1, None}:
+            raise ValueError(
+                f"Sample {self.id!r} has {len(self.steps)} steps and the labels {self.labels!r:.200}. "
+                "Give one label per step: 1, 0 or None."
+            )
+
+    def to_problem(self) -> Problem:
+        """What a PRM is shown: question and figures, without answer and meta."""
+        return Problem(id=self.id, question=self.question, images=self.images)
+
+
+Parsed = tuple[StepSample | None, list[str]]  # and the reasons
+
+
+def load_visual_process_bench(
+    data: str | os.PathLike[str], split: str = "test", *, on_bad: OnBad = "count"
+) -> tuple[list[StepSample], Counts]:
+    """Samples of VisualProcessBench (arXiv 2503.10291); its -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
+
+    Args:
+        data: ``test.jsonl`` with the images unpacked beside it, or a dataset that holds them. The Hub's
+            ``OpenGVLab/VisualProcessBench`` keeps them in a zip: fetch and unpack it, or all are `missing_image`.
+        split: Of a dataset.
+        on_bad: "raise" stops at the first row with any problem.
+
+    Returns:
+        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
+
+    Raises:
+        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
+    """
+    return _load(RawRows(data, split), _visual_process_bench_row, on_bad)
+
+
+def load_process_bench(
+    data: str | os.PathLike[str], splits: Sequence[str] = PROCESS_BENCH_SUBSETS, *, on_bad: OnBad = "count"
+) -> tuple[list[StepSample], Counts]:
+    """Samples of ProcessBench (arXiv 2412.06559); steps behind the first error have no label.
+
+    Args:
+        data: A ``.jsonl`` file (the subset is its column ``subset``, else what stands before the number in ``id``), or
+            a dataset such as ``Qwen/ProcessBench``, whose splits are the subsets.
+        splits: Of a dataset; a file has none.
+        on_bad: "raise" stops at the first row with any problem.
+
+    Returns:
+        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
+
+    Raises:
+        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
+    """
+    if str(data).endswith(".jsonl"):
+        return _load(RawRows(data), _process_bench_row, on_bad)
+    rows = [{"subset": split, **row} for split in splits for row in RawRows(data, split)]
+    return _load(rows, _process_bench_row, on_bad)
+
+
+def load_prm_bench(
+    data: str | os.PathLike[str], split: str = "train", *, on_bad: OnBad = "count"
+) -> tuple[list[StepSample], Counts]:
+    """Samples of PRMBench (arXiv 2501.03124); a step that ``error_steps`` (1-based) does not list is right.
+
+    Reads the official columns (``modified_question``, ``modified_process``, ``classification``) and the short ones
+    (``question``, ``steps``, ``category``). As in the official evaluation, an error outside the solution is ignored,
+    and of rows with the same category and ``idx`` the first counts. Unlike there, a row none of whose errors is inside,
+    or that lists none where one belongs, is left out: it would call a wrong solution right.
+
+    Args:
+        data: A ``.jsonl`` file, a dataset's folder or a hub id.
+        split: Of a dataset.
+        on_bad: "raise" stops at the first row with any problem.
+
+    Returns:
+        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
+
+    Raises:
+        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
+    """
+    seen: set[tuple[Any, Any]] = set()
+
+    def parse(index: int, row: Mapping[str, Any]) -> Parsed:
+        sample, reasons = _prm_bench_row(index, row)
+        key = (row.get("classification") or row.get("category"), row.get("idx"))
+        if sample is None or key[1] is None:
+            return sample, reasons
+        if key in seen:
+            return None, [*reasons, "repeated_sample"]
+        seen.add(key)
+        return sample, reasons
+
+    return _load(RawRows(data, split), parse, on_bad)
+
+
+def _load(
+    rows: Sequence[Mapping[str, Any]], parse: Callable[[int, Mapping[str, Any]], Parsed], on_bad: str
+) -> tuple[list[StepSample], Counts]:
+    """All rows through `parse`; a sample is kept if all its reasons are `KEPT_REASONS`."""
+    if on_bad not in ("count", "raise"):
+        raise ValueError(f"Found on_bad={on_bad!r}. Choose 'count' or 'raise'.")
+    samples, problems = [], Counter()
+    for index in range(len(rows)):
+        sample, reasons = parse(index, rows[index])
+        if reasons and on_bad == "raise":
+            words = "; ".join(f"{name}: {(KEPT_REASONS | LEFT_OUT_REASONS)[name]}" for name in dict.fromkeys(reasons))
+            raise ValueError(f"Row {index} is bad: {words}. Mend the row, or load with on_bad='count'.")
+        problems.update(set(reasons))
+        if sample is not None:
+            samples.append(sample)
+    return samples, {"num_rows": len(rows), "num_kept": len(samples), "problems": dict(sorted(problems.items()))}
+
+
+def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
+    response = row.get("response") if isinstance(row.get("response"), Mapping) else {}
+    question, steps, reasons = _texts(row.get("question"), response.get("steps"))
+    figures = row.get("image") or []
+    images = tuple(figures) if isinstance(figures, (list, tuple)) else (figures,)
+    reasons += [] if images else ["no_image"]
+    reasons += [reason for image in images if (reason := _why_not_shown(image))]
+    labels = _visual_process_bench_labels(response.get("process_correctness"), len(steps), reasons)
+    if not set(reasons) <= set(KEPT_REASONS):
+        return None, reasons
+    return StepSample(
+        id=str(row.get("id", f"visualprocessbench-{index}")),
+        category=str(row.get("data_source")),
+        question=question,
+        images=images,
+        steps=steps,
+        labels=labels,
+        first_error=labels.index(0) if 0 in labels else -1,
+        meta={name: row[name] for name in ("policy_model", "data_source", "answer") if name in row},
+    ), reasons
+
+
+def _visual_process_bench_labels(values: Any, num_steps: int, reasons: list[str]) -> tuple[int | None, ...]:
+    """Labels as a sample has them; what is wrong with them goes to `reasons`."""
+    if not isinstance(values, (list, tuple)) or any(type(value) is not int or abs(value) > 1 for value in values):
+        reasons.append("unknown_label")
+        return ()
+    if len(values) != num_steps and "no_steps" not in reasons:
+        reasons.append("label_count_differs")
+    return tuple({1: 1, 0: None, -1: 0}[value] for value in values)
+
+
+def _process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
+    question, steps, reasons = _texts(row.get("problem"), row.get("steps"))
+    first = row.get("label")
+    if type(first) is not int:
+        reasons.append("unknown_label")
+    elif "no_steps" not in reasons and not -1 <= first < len(steps):
+        reasons.append("label_out_of_range")
+    if not set(reasons) <= set(KEPT_REASONS):
+        return None, reasons
+    name = str(row.get("id", f"processbench-{index}"))
+    num_right = len(steps) if first == -1 else first
+    labels = [1] * num_right + [0] * (first >= 0) + [None] * (len(steps) - num_right - 1)
+    return StepSample(
+        id=name,
+        category=str(row.get("subset") or name.rpartition("-")[0]),
+        question=question,
+        images=(),
+        steps=steps,
+        labels=tuple(labels),
+        first_error=first,
+        meta={name: row[name] for name in ("generator", "final_answer_correct") if name in row},
+    ), reasons
+
+
+def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
+    category = str(row.get("classification") or row.get("category"))
+    question, steps, reasons = _texts(
+        row.get("modified_question") or row.get("question"), row.get("modified_process", row.get("steps"))
+    )
+    errors = row.get("error_steps")
+    if not isinstance(errors, (list, tuple)) or any(type(error) is not int for error in errors):
+        return None, [*reasons, "unknown_label"]
+    wrong = {error - 1 for error in errors if 1 <= error <= len(steps)}
+    if not errors and category not in CATEGORIES_WITHOUT_ERRORS:
+        reasons.append("no_error_steps")
+    if any(not 1 <= error <= len(steps) for error in errors) and "no_steps" not in reasons:
+        reasons += ["error_step_out_of_range", *([] if wrong else ["no_error_step_in_range"])]
+    reasons += ["repeated_error_step"] if len(set(errors)) < len(errors) else []
+    reasons += ["unsorted_error_steps"] if list(errors) != sorted(errors) else []
+    if not set(reasons) <= set(KEPT_REASONS):
+        return None, reasons
+    return StepSample(
+        id=str(row.get("id") or f"{category}_{row.get('idx', index)}"),
+        category=category,
+        question=question,
+        images=(),
+        steps=steps,
+        labels=tuple(int(step not in wrong) for step in range(len(steps))),
+        first_error=min(wrong, default=-1),
+        meta={name: row[name] for name in ("idx", "error_steps", "reason", "ground_truth") if name in row},
+    ), reasons
+
+
+def _texts(question: Any, steps: Any) -> tuple[str, tuple[str, ...], list[str]]:
+    """Question and steps, and what is wrong with them."""
+    reasons = [] if isinstance(question, str) and question.strip() else ["no_question"]
+    if not isinstance(steps, (list, tuple)) or not steps or not all(isinstance(step, str) for step in steps):
+        return question, (), [*reasons, "no_steps"]
+    return question, tuple(steps), reasons + ["empty_step"] * any(not step.strip() for step in steps)
+
+
+def _why_not_shown(image: Any) -> str | None:
+    """The reason why a figure cannot be opened, or None. Its pixels are read only when it is scored."""
+    path = image.get("path") if isinstance(image, Mapping) and image.get("bytes") is None else image
+    if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):
+        return "missing_image"
+    try:
+        load_image(image, decode=False)
+    except ValueError:
+        return "unreadable_image"
+    return None
+
+
+__all__ = [
+    "KEPT_REASONS",
+    "LEFT_OUT_REASONS",
+    "PROCESS_BENCH_SUBSETS",
+    "StepSample",
+    "load_prm_bench",
+    "load_process_bench",
+    "load_visual_process_bench",
+]
