@@ -99,6 +99,8 @@ def evaluate_steps(
         raise ValueError(f"Unknown benchmark {benchmark!r}; choose one of {', '.join(BENCHMARKS)}.")
     if len(samples) != len(scores):
         raise ValueError(f"Found {len(samples)} samples and {len(scores)} lists of scores. Give one list per sample.")
+    for sample, row in zip(samples, scores, strict=True):
+        _check_number(sample, row)
     train_labels = None if train_samples is None else [sample.labels for sample in train_samples]
     threshold, tuned_on = chosen_threshold(threshold, tuned_on, train_labels, train_scores)
     categories, labels = [sample.category for sample in samples], [sample.labels for sample in samples]
@@ -129,12 +131,17 @@ def _batch(scorer: Scorer, samples: Sequence[StepSample]) -> list[StepScores | N
         return [scores for sample in samples for scores in _batch(scorer, [sample])]
     found = [tuple(scores) for (scores,) in rows]
     for sample, scores in zip(samples, found, strict=True):
-        if len(scores) != len(sample.steps):
-            raise ValueError(
-                f"The scorer gave {len(scores)} scores for the {len(sample.steps)} steps of sample {sample.id!r}. "
-                "A scorer gives one score per step."
-            )
+        _check_number(sample, scores)
     return found
+
+
+def _check_number(sample: StepSample, scores: Sequence[float] | None) -> None:
+    """Raises ValueError unless there is one score per step, or none at all."""
+    if scores is not None and len(scores) != len(sample.steps):
+        raise ValueError(
+            f"Found {len(scores)} scores for the {len(sample.steps)} steps of sample {sample.id!r}. "
+            "A scorer gives one score per step; a sample that is not scored has None."
+        )
 
 
 def _first_error(sample: StepSample) -> int:

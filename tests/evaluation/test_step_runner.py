@@ -53,7 +53,7 @@ def test_a_scorer_with_another_number_of_scores_is_an_error():
         def score_solutions(self, problems, solutions):
             return [[(0.5,)] for _ in problems]
 
-    with pytest.raises(ValueError, match=r"gave 1 scores for the 2 steps of sample 'a'"):
+    with pytest.raises(ValueError, match="Found 1 scores for the 2 steps of sample 'a'"):
         score_samples(Short(), [sample("a")])
     with pytest.raises(ValueError, match="at least 1"):
         score_samples(FakeScorer(), [], batch_size=0)
@@ -87,6 +87,8 @@ def test_what_evaluate_steps_refuses():
         evaluate_steps("x", [sample("a")], [None], **given)
     with pytest.raises(ValueError, match="Found 1 samples and 2 lists of scores"):
         evaluate_steps("prmbench", [sample("a")], [None, None], **given)
+    with pytest.raises(ValueError, match="Found 1 scores for the 2 steps of sample 'a'"):
+        evaluate_steps("processbench", [sample("a", first_error=-1)], [(0.9,)], **given)
     with pytest.raises(ValueError, match="'a' has no first_error"):
         evaluate_steps("processbench", [sample("a")], [None], **given)
     with pytest.raises(ValueError, match="the split it was tuned on"):
