@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -185,6 +185,19 @@ def evaluate(
         bool, typer.Option("--diagnose", help="Say why the PRM does or does not beat the majority vote.")
     ] = False,
     aggregation: AggregationOption = "min",
+    steps: Annotated[
+        Literal["visualprocessbench", "processbench", "prmbench"] | None,
+        typer.Option(help="A step-level benchmark, whose rows --data names."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With --steps: .jsonl file, dataset folder or hub id of the benchmark.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="With --steps: a step with a lower score is called wrong.")
+    ] = None,
+    train_data: Annotated[
+        str | None, typer.Option(help="With --steps: rows of other problems, on which the threshold is chosen.")
+    ] = None,
     num_problems: Annotated[int, typer.Option(help="Held-out test problems, 1 to 500.")] = 500,
     num_train_problems: Annotated[int, typer.Option(help="Train problems on which thresholds are chosen.")] = 200,
     num_candidates: CandidatesOption = 16,
@@ -197,9 +210,19 @@ def evaluate(
     """Best-of-N table, and step scores against the exact checker.
 
     On the nano world's held-out problems, whose checker knows which steps are right; or, with --candidates, the
-    best-of-N table of candidates that lie on disk.
+    best-of-N table of candidates that lie on disk; or, with --steps, a PRM on a step-level benchmark.
     """
     nothing_left(config)
+    if (steps is None) != (data is None) or (steps is None and (threshold is not None or train_data is not None)):
+        raise typer.BadParameter("--steps and --data belong together, and --threshold or --train-data to them.")
+    if steps is not None:
+        from .. import stages
+
+        chosen = {"threshold": threshold, "train_data": train_data}
+        with quiet(as_json):
+            found = stages.evaluate_step_benchmark(steps, data, output, prm=prm, **chosen)
+        show(found, as_json, lambda results: f"{stages.format_steps(results)}\n\nnumbers in {output}")
+        return
     if candidates is not None:
         from .. import stages
 

@@ -9,7 +9,9 @@ import importlib
 
 _PUBLIC = {
     "evaluate_candidates": "evaluate_stage",
+    "evaluate_step_benchmark": "evaluate_stage",
     "format_evaluation": "evaluate_stage",
+    "format_steps": "evaluate_stage",
     "curate_dataset": "curate_stage",
     "format_curation": "curate_stage",
     "SEARCHES": "label_stage",

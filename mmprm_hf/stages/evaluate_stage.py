@@ -1,13 +1,25 @@
-"""Evaluation of candidates that lie on disk: the best-of-N table, and why it is as it is."""
+"""Evaluation of what lies on disk: candidates (best-of-N table, diagnosis), and step-level benchmarks with a PRM."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoModel, AutoProcessor
+
 from ..evaluation.diagnosis import diagnose, format_diagnosis
 from ..evaluation.evaluators import best_of_n_report, format_table
+from ..evaluation.step_runner import evaluate_steps, score_samples
+from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_visual_process_bench
 from ..files import iter_jsonl, write_json
+from ..nano import PRM_PATH
+from ..scoring import PRMScorer
+
+LOADERS = {
+    "visualprocessbench": load_visual_process_bench,
+    "processbench": load_process_bench,
+    "prmbench": load_prm_bench,
+}
 
 
 def evaluate_candidates(
@@ -57,4 +69,81 @@ def format_evaluation(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["evaluate_candidates", "format_evaluation"]
+def evaluate_step_benchmark(
+    benchmark: str,
+    data: str,
+    output: Path | None = None,
+    *,
+    prm: str | Path | None = None,
+    threshold: float | None = None,
+    tuned_on: str | None = None,
+    train_data: str | None = None,
+    num_samples: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """A PRM's step scores on VisualProcessBench, ProcessBench or PRMBench.
+
+    Args:
+        benchmark: "visualprocessbench", "processbench" or "prmbench".
+        data: ``.jsonl`` file, dataset folder or hub id.
+        output: File for the results, or None.
+        prm: Path or hub id; None takes the shipped nano PRM.
+        threshold: In [0, 1]; a step with a score below it is called wrong. `tuned_on` says where it was chosen.
+        tuned_on: A split in words; "none" (fixed beforehand) where only a threshold is given.
+        train_data: Rows of the same benchmark on which the threshold is chosen instead.
+        num_samples: The first so many of the samples; None takes all.
+        progress: Show bars.
+
+    Returns:
+        What `evaluation.step_runner.evaluate_steps` does, with ``prm``.
+
+    Raises:
+        ValueError: for an unknown benchmark, no usable sample, or neither or both of threshold and train data.
+    """
+    if benchmark not in LOADERS:
+        raise ValueError(f"Unknown step benchmark {benchmark!r}; choose one of {', '.join(LOADERS)}.")
+    if (threshold is None) == (train_data is None):
+        raise ValueError(
+            f"Found threshold={threshold} and train data {train_data!r}. Give one of them: a threshold that was fixed "
+            "elsewhere, or rows of other problems to choose it on."
+        )
+    samples, counts = LOADERS[benchmark](data)
+    samples = samples[:num_samples]
+    if not samples:
+        raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
+    model = AutoModel.from_pretrained(prm or PRM_PATH)
+    if model.config.model_type != "mm_prm":
+        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
+    scorer = PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
+    chosen: dict[str, Any] = {"threshold": threshold, "tuned_on": tuned_on or "none"}
+    if train_data is not None:
+        train_samples, _ = LOADERS[benchmark](train_data)
+        train_scores = score_samples(scorer, train_samples, progress=progress)
+        chosen = {"tuned_on": tuned_on or Path(train_data).name, "train_samples": train_samples}
+        chosen["train_scores"] = train_scores
+    scores = score_samples(scorer, samples, progress=progress)
+    results = {
+        **evaluate_steps(benchmark, samples, scores, row_counts=counts, **chosen),
+        "prm": "nano PRM (shipped)" if prm is None else str(prm),
+    }
+    if output is not None:
+        write_json(output, results)
+    return results
+
+
+def format_steps(results: dict[str, Any]) -> str:
+    """The figures of a step benchmark as lines: overall first, then each part."""
+    head = f"{results['benchmark']}: {results['num_samples']} samples, {results['num_unscored_samples']} not scored; "
+    lines = [f"{head}threshold {results['threshold']:.3f}, tuned on {results['tuned_on']}"]
+    parts = next((results[key] for key in ("sources", "subsets", "categories") if key in results), {})
+    overall = {key: value for key, value in results.items() if key != "threshold"}
+    for name, found in {"overall": overall, **parts}.items():
+        shown = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if isinstance(value, float))
+        lines.append(f"  {name:<22}{shown}")
+    rows = results.get("rows")
+    if rows and rows["problems"]:
+        lines.append(f"rows: {rows['num_kept']} of {rows['num_rows']} usable; {rows['problems']}")
+    return "\n".join(lines)
+
+
+__all__ = ["evaluate_candidates", "evaluate_step_benchmark", "format_evaluation", "format_steps"]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from mmprm_hf.cli.program import app
 from mmprm_hf.demo import run_demo
 from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.nano.world import make_problem
 from mmprm_hf.stages import evaluate_candidates
 
 
@@ -54,3 +55,46 @@ def test_by_the_program(demo, tmp_path):
         "--num-problems", 4, "--num-train-problems", 4, "--num-candidates", 4, "--diagnose", "-o", tmp_path / "n.json"
     )
     assert nano.exit_code == 0 and "AUROC within problems" in nano.stdout and "step scores against" in nano.stdout
+
+
+# --- Step-level benchmarks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def process_bench(tmp_path):
+    """Nano problems in ProcessBench's form: one right solution and one whose second step is wrong, each."""
+    rows = []
+    for seed in range(6):
+        problem = make_problem("rectangle", seed)
+        steps = list(problem.solve())
+        wrong = [*steps[:1], steps[1] + "0", *steps[2:]]
+        for name, shown, label in (("right", steps, -1), ("wrong", wrong, 1)):
+            common = {"id": f"nano-{seed}-{name}", "subset": "nano", "problem": problem.question, "steps": shown}
+            rows.append({**common, "label": label, "final_answer_correct": label == -1})
+    write_jsonl(tmp_path / "rows.jsonl", rows[:8])
+    write_jsonl(tmp_path / "train.jsonl", rows[8:])
+    return tmp_path
+
+
+def test_a_step_benchmark_by_the_program(process_bench):
+    data, output = process_bench / "rows.jsonl", process_bench / "r.json"
+    result = run("--steps", "processbench", "--data", data, "--threshold", 0.5, "-o", output, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found == json.loads(output.read_text()) and found["num_samples"] == 8 == found["rows"]["num_kept"]
+    assert found["subsets"]["nano"]["num_error"] == 4 == found["subsets"]["nano"]["num_correct"]
+    assert found["tuned_on"] == "none" and found["prm"] == "nano PRM (shipped)"
+    chosen = run("--steps", "processbench", "--data", data, "--train-data", process_bench / "train.jsonl", "-o", output)
+    assert "tuned on train.jsonl" in chosen.stdout and "  nano " in chosen.stdout, chosen.output
+
+
+def test_wrong_flags_of_a_step_benchmark(process_bench):
+    data, output = process_bench / "rows.jsonl", process_bench / "r.json"
+    for flags in (["--steps", "processbench"], ["--data", data], ["--threshold", 0.5]):
+        result = run(*flags, "-o", output)
+        assert result.exit_code == 2 and "--steps and --data belong together" in " ".join(result.stderr.split())
+    neither = run("--steps", "processbench", "--data", data, "-o", output)
+    assert neither.exit_code == 1 and "Give one of them: a threshold that was fixed" in neither.stderr
+    write_jsonl(process_bench / "bad.jsonl", [{"id": "a", "problem": "", "steps": [], "label": 0}])
+    bad = run("--steps", "processbench", "--data", process_bench / "bad.jsonl", "--threshold", 0.5, "-o", output)
+    assert bad.exit_code == 1 and "Found no usable sample" in bad.stderr and not output.exists()
