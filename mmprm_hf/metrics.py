@@ -144,6 +144,46 @@ def bootstrap_ci(
     return float(low), float(high)
 
 
+def sign_flip_p_value(differences: Sequence[float], *, num_flips: int = 9_999, seed: int = 0) -> float:
+    """Return the two-sided p-value of the paired sign-flip permutation test of a mean difference of 0.
+
+    Under no difference each problem's difference is as likely with the other sign. The p-value is the share of sign
+    patterns whose mean is at least as far from 0: over all patterns (exact) where these are at most `num_flips` + 1,
+    else over `num_flips` seeded ones and the one observed. Of differences -1, 0 and 1 it is the sign test.
+
+    Args:
+        differences: One difference per problem, zeros included (they say nothing and change nothing).
+        num_flips: Sign patterns to draw, at least 1.
+        seed: Seed of the patterns.
+
+    Raises:
+        ValueError: for no differences, one that is not finite, or no patterns.
+
+    Example:
+        >>> sign_flip_p_value([1.0, 1.0, 1.0, 0.0])
+        0.25
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or num_flips < 1:
+        raise ValueError(
+            f"Found differences of shape {values.shape}, finite: {bool(np.isfinite(values).all())}, and {num_flips} "
+            "flips. Pass a flat, non-empty list of finite numbers, one per problem, and num_flips >= 1."
+        )
+    values = values[values != 0]
+    size = len(values)
+    threshold = abs(values.sum()) - 1e-9 * np.abs(values).sum()  # equal sums count as equal in any order of addition
+    if 2**size <= num_flips + 1:
+        bits = np.arange(2**size)[:, None] >> np.arange(size) & 1
+        return float(np.mean(np.abs((2 * bits - 1) @ values) >= threshold))
+    rng = np.random.default_rng(seed)
+    chunk = max(1, 4_000_000 // size)
+    num_extreme = 0
+    for start in range(0, num_flips, chunk):
+        bits = rng.integers(0, 2, size=(min(chunk, num_flips - start), size))
+        num_extreme += int(np.sum(np.abs((2 * bits - 1) @ values) >= threshold))
+    return (num_extreme + 1) / (num_flips + 1)
+
+
 def predict_first_error(step_scores: Sequence[float], threshold: float) -> int:
     """Return the 0-based index of the first step with ``score < threshold``; -1 if there is none."""
     return next((step_index for step_index, score in enumerate(step_scores) if score < threshold), -1)

@@ -13,6 +13,7 @@ from mmprm_hf.metrics import (
     first_error_accuracy,
     macro_f1,
     predict_first_error,
+    sign_flip_p_value,
     step_accuracy,
 )
 
@@ -151,3 +152,25 @@ def test_neighbouring_floats_are_told_apart():
     scores = np.array([0.3, np.nextafter(0.3, 1)])
     threshold, value = best_threshold([0, 1], scores)
     assert value == 1.0 and (scores >= threshold).tolist() == [False, True]
+
+
+def test_sign_flips_of_equal_sizes_are_the_sign_test():
+    differences = [1.0] * 7 + [-1.0] * 2 + [0.0] * 5
+    sign_test = 2 * sum(math.comb(9, k) for k in range(3)) / 2**9
+    assert sign_flip_p_value(differences) == pytest.approx(sign_test)
+    drawn = sign_flip_p_value(differences, num_flips=400, seed=1)
+    assert drawn != sign_test
+    assert drawn == pytest.approx(sign_test, abs=0.06)
+
+
+def test_sign_flips_weigh_sizes():
+    assert sign_flip_p_value([3.0, 2.0, -1.0]) == 0.5  # sums of 6, 4, 2 and 0 either way; by signs alone it were 1
+    assert sign_flip_p_value([0.0, 0.0]) == 1.0
+    assert sign_flip_p_value([0.1, 0.2, -0.3]) == 1.0  # a sum of 0, whatever its rounding
+    assert sign_flip_p_value([1.0] * 40) == 1 / 10_000
+
+
+@pytest.mark.parametrize("differences", [[], [math.nan], [[1.0]]])
+def test_sign_flips_need_finite_differences(differences):
+    with pytest.raises(ValueError, match="Pass a flat, non-empty list"):
+        sign_flip_p_value(differences)
