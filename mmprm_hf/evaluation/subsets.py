@@ -1,0 +1,177 @@
+"""One problem's candidates over subsets of them: the expectation of every best-of-N metric, and the subsets.
+
+Subsets are rows of 0.0 and 1.0, one column per candidate, so that votes are counted on all of them at once. Winners
+are those of `selection`, ties and all (`tests/evaluation/test_curves.py` asks it about every subset).
+
+Imports numpy, level 0 and `evaluators`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmprm_hf.answers import group_answers
+from mmprm_hf.evaluation.evaluators import _mean_decided, _outcome
+from mmprm_hf.selection import aggregate, pass_at_k, vote_weight, weighted_vote
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A problem's candidates as the metrics see them; every tuple has one entry per candidate."""
+
+    outcomes: tuple[float | None, ...]
+    order: tuple[int, ...]
+    """Candidate indices from the one that wins over all to the one that wins over none."""
+    groups: tuple[int | None, ...]
+    weights: tuple[float, ...]
+    kinds: tuple[int | None, ...]
+    """Candidates of equal steps and answer share a number; None for incomplete ones."""
+    is_undecided: bool
+
+
+def pool_of(row: Mapping[str, Any], aggregation: str) -> Pool:
+    """What the metrics need of a row, read as `best_of_n_report` reads it."""
+    candidates = row["candidates"]
+    responses = [*candidates, *([row["greedy"]] if row.get("greedy") else [])]
+    complete = [response for response in responses if response["complete"]]
+    step_scores = [tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates]
+    ranks = [(aggregate(scores, aggregation), aggregate(scores, "mean"), -i) for i, scores in enumerate(step_scores)]
+    seen: dict[Any, int] = {}
+    kinds = [
+        seen.setdefault((tuple(c["steps"]), c["answer"]), len(seen)) if c["complete"] else None for c in candidates
+    ]
+    return Pool(
+        outcomes=tuple(_outcome(candidate) for candidate in candidates),
+        order=tuple(sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)),
+        groups=tuple(group_answers([c["answer"] if c["complete"] else None for c in candidates])),
+        weights=tuple(vote_weight(rank[0], aggregation) for rank in ranks),
+        kinds=tuple(kinds),
+        is_undecided=bool(complete) and all(_outcome(response) is None for response in complete),
+    )
+
+
+def expectations(pool: Pool, size: int, subsets: np.ndarray) -> dict[str, tuple[float | None, float]]:
+    """``(value, squared Monte Carlo error were these subsets drawn)`` of every metric on one problem."""
+    majority, weighted = _majority_winners(pool, subsets), _weighted_winners(pool, subsets)
+    outcomes = np.array([np.nan if outcome is None else outcome for outcome in (*pool.outcomes, 0.0)])
+    return {
+        "random_distinct": _mean_and_error(_random_distinct(pool, subsets)),
+        "mean_pass_at_1": (_mean_decided(pool.outcomes), 0.0),
+        "majority_vote": _mean_and_error(outcomes[majority]),  # -1, nobody votes, is the 0.0 at the end
+        "best_of_n": (_expected_best(pool, size), 0.0),
+        "weighted_vote": _mean_and_error(outcomes[weighted]),
+        "oracle": (_expected_oracle(pool, size), 0.0),
+    }
+
+
+def _expected_best(pool: Pool, size: int) -> float | None:
+    """Probability that the best of a random subset is right, given that it is decided.
+
+    A candidate is the best of C(number of those below it, size - 1) subsets.
+    """
+    num_right = num_decided = 0
+    for num_above, index in enumerate(pool.order):
+        if pool.outcomes[index] is not None:
+            num_wins = math.comb(len(pool.order) - 1 - num_above, size - 1)
+            num_decided += num_wins
+            num_right += num_wins * int(pool.outcomes[index])
+    return num_right / num_decided if num_decided else None
+
+
+def _expected_oracle(pool: Pool, size: int) -> float | None:
+    """Probability that a random subset holds a right candidate, given that it holds a decided one."""
+    num_candidates, num_undecided = len(pool.outcomes), pool.outcomes.count(None)
+    if num_undecided == num_candidates:
+        return None
+    num_decided = math.comb(num_candidates, size) - math.comb(num_undecided, size)
+    if not num_undecided:
+        return pass_at_k(pool.outcomes.count(1.0), num_candidates, size)
+    num_without = math.comb(num_candidates - pool.outcomes.count(1.0), size)
+    return (math.comb(num_candidates, size) - num_without) / num_decided
+
+
+def _random_distinct(pool: Pool, subsets: np.ndarray) -> np.ndarray:
+    """Share of right ones among each subset's distinct complete candidates; NaN where none is decided."""
+    outcome_of = {kind: outcome for kind, outcome in zip(pool.kinds, pool.outcomes, strict=True) if kind is not None}
+    if not outcome_of:
+        return np.zeros(len(subsets))
+    is_present = subsets @ _one_hot(pool.kinds) > 0  # (num_subsets, num_kinds)
+    num_decided = is_present @ np.array([outcome is not None for outcome in outcome_of.values()], dtype=float)
+    num_right = is_present @ np.array([outcome or 0.0 for outcome in outcome_of.values()])
+    shares = np.divide(num_right, num_decided, out=np.full(len(subsets), np.nan), where=num_decided > 0)
+    return np.where(is_present.any(axis=1), shares, 0.0)
+
+
+# --- Votes, on all subsets at once --------------------------------------------------------------------------------
+
+
+def _majority_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
+    """Candidate index that `selection.majority_vote` takes of each subset; -1 where nobody votes."""
+    members = _one_hot(pool.groups)
+    if not members.shape[1]:
+        return np.full(len(subsets), -1)
+    counts = subsets @ members  # (num_subsets, num_groups)
+    # The number of votes of each candidate's own group; 0 for candidates that are not in the subset or do not vote.
+    votes = (counts @ members.T) * subsets
+    return np.where(counts.any(axis=1), votes.argmax(axis=1), -1)
+
+
+def _weighted_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
+    """Candidate index that `selection.weighted_vote` takes of each subset; -1 where nobody votes."""
+    members, weights = _one_hot(pool.groups), np.array(pool.weights)
+    num_groups = members.shape[1]
+    if not num_groups:
+        return np.full(len(subsets), -1)
+    is_present = subsets @ members > 0
+    sums = np.where(is_present, subsets @ (members * weights[:, None]), -np.inf)
+    is_of_best = members.T[sums.argmax(axis=1)] * subsets > 0
+    winners = np.where(is_of_best, weights, -np.inf).argmax(axis=1)
+    ranked = np.sort(sums, axis=1)
+    second = ranked[:, -2] if num_groups > 1 else np.full(len(subsets), -np.inf)
+    # Sums this close may be ties, which need exact sums, the sizes of the groups and their order.
+    for row in np.flatnonzero(is_present.any(axis=1) & (second >= ranked[:, -1] * (1.0 - 1e-9))):
+        indices = np.flatnonzero(subsets[row])
+        winner = weighted_vote([pool.groups[i] for i in indices], [pool.weights[i] for i in indices])
+        winners[row] = indices[winner]
+    return np.where(is_present.any(axis=1), winners, -1)
+
+
+def _one_hot(numbers: Sequence[int | None]) -> np.ndarray:
+    """Membership of each entry in the classes 0..max, shape (len(numbers), num_classes); None is in no class."""
+    found = sorted({number for number in numbers if number is not None})
+    return np.array([[float(number == one) for one in found] for number in numbers]).reshape(len(numbers), len(found))
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float | None, float]:
+    """Mean of the values that are decided (not NaN) and its squared standard error; None if none is."""
+    decided = values[~np.isnan(values)]
+    if not len(decided):
+        return None, 0.0
+    return math.fsum(decided) / len(decided), float(decided.var(ddof=1)) / len(decided) if len(decided) > 1 else 0.0
+
+
+# --- Subsets ------------------------------------------------------------------------------------------------------
+
+
+def all_subsets(num_candidates: int, size: int) -> np.ndarray:
+    """All subsets as rows of 0.0 and 1.0, shape (num_subsets, num_candidates)."""
+    chosen = np.array(list(itertools.combinations(range(num_candidates), size)))
+    return _as_membership(chosen, num_candidates)
+
+
+def drawn_subsets(num_candidates: int, size: int, num_subsets: int, seed: Sequence[int]) -> np.ndarray:
+    """`num_subsets` independent uniform subsets, as `all_subsets` gives them."""
+    noise = np.random.default_rng(list(seed)).random((num_subsets, num_candidates))
+    return _as_membership(noise.argsort(axis=1)[:, :size], num_candidates)
+
+
+def _as_membership(chosen: np.ndarray, num_candidates: int) -> np.ndarray:
+    membership = np.zeros((len(chosen), num_candidates))
+    np.put_along_axis(membership, chosen, 1.0, axis=1)
+    return membership
