@@ -184,6 +184,10 @@ def evaluate(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Say why the PRM does or does not beat the majority vote.")
     ] = False,
+    curves: Annotated[
+        bool,
+        typer.Option("--curves", help="With --candidates: every smaller N, and the PRM against the majority vote."),
+    ] = False,
     aggregation: AggregationOption = "min",
     steps: Annotated[
         Literal["visualprocessbench", "processbench", "prmbench"] | None,
@@ -226,11 +230,12 @@ def evaluate(
     if candidates is not None:
         from .. import stages
 
-        found = stages.evaluate_candidates(candidates, output, aggregation=aggregation, with_diagnosis=diagnose)
+        parts = {"aggregation": aggregation, "with_diagnosis": diagnose, "with_curves": curves}
+        found = stages.evaluate_candidates(candidates, output, **parts)
         show(found, as_json, lambda results: f"{stages.format_evaluation(results)}\n\nnumbers in {output}")
         return
-    if aggregation != "min":
-        raise typer.BadParameter("--aggregation belongs to --candidates; the nano evaluation takes min.")
+    if aggregation != "min" or curves:
+        raise typer.BadParameter("--aggregation and --curves belong to --candidates; the nano evaluation takes min.")
     from ..demo import evaluate_nano, format_step_level
     from ..evaluation.diagnosis import format_diagnosis
     from ..evaluation.evaluators import format_table

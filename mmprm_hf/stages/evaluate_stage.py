@@ -7,8 +7,9 @@ from typing import Any
 
 from transformers import AutoModel, AutoProcessor
 
+from ..evaluation.curves import best_of_n_curves
 from ..evaluation.diagnosis import diagnose, format_diagnosis
-from ..evaluation.evaluators import best_of_n_report, format_table
+from ..evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table
 from ..evaluation.step_runner import evaluate_steps, score_samples
 from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_visual_process_bench
 from ..files import iter_jsonl, write_json
@@ -23,7 +24,12 @@ LOADERS = {
 
 
 def evaluate_candidates(
-    path: Path, output: Path | None = None, *, aggregation: str = "min", with_diagnosis: bool = False
+    path: Path,
+    output: Path | None = None,
+    *,
+    aggregation: str = "min",
+    with_diagnosis: bool = False,
+    with_curves: bool = False,
 ) -> dict[str, Any]:
     """The best-of-N table of a ``candidates.jsonl`` that `mmprm rerank --data` or `mmprm demo` wrote.
 
@@ -32,6 +38,7 @@ def evaluate_candidates(
         output: File for the results, or None.
         aggregation: One of `selection.AGGREGATIONS`; step scores are kept, so that any may be tried.
         with_diagnosis: Add `diagnose`'s numbers under "diagnosis".
+        with_curves: Add `best_of_n_curves` under "curves": every smaller N, and each selection against majority vote.
 
     Returns:
         The report, with ``num_left_out``: problems without candidates (they could not be shown) or without a gold
@@ -54,18 +61,46 @@ def evaluate_candidates(
     results = {**best_of_n_report(rows, aggregation=aggregation), "num_left_out": num_left_out}
     if with_diagnosis:
         results["diagnosis"] = diagnose(rows, aggregation=aggregation)
+    if with_curves:
+        results["curves"] = best_of_n_curves(rows, aggregation=aggregation)
     if output is not None:
         write_json(output, results)
     return results
 
 
 def format_evaluation(results: dict[str, Any]) -> str:
-    """The table, and the diagnosis where there is one."""
+    """The table, and curves and diagnosis where there are any."""
     lines = [format_table(results)]
     if results.get("num_left_out"):
         lines.append(f"left out: {results['num_left_out']} problems without candidates or without a gold answer")
+    if "curves" in results:
+        lines += ["", _format_curves(results["curves"])]
     if "diagnosis" in results:
         lines += ["", format_diagnosis(results["diagnosis"])]
+    return "\n".join(lines)
+
+
+def _format_curves(found: dict[str, Any]) -> str:
+    """A line per metric, a column per N, and the comparison with majority vote."""
+
+    def percent(value: float | None) -> str:
+        return f"{'-':>8}" if value is None else f"{100 * value:>8.1f}"
+
+    sizes = [point["n"] for point in found["sizes"]]
+    lines = [f"{'expected over all subsets of N':<32}" + "".join(f"{f'N = {size}':>8}" for size in sizes)]
+    for name, points in found["curves"].items():
+        words = METRIC_NAMES[name].format(n="N")
+        lines.append(f"{words:<32}" + "".join(percent(point["value"]) for point in points))
+    for name, points in found["against_majority_vote"].items():
+        words = f"{METRIC_NAMES[name].format(n='N')} - vote"
+        lines.append(f"{words:<32}" + "".join(percent(point["difference"]) for point in points))
+        lines.append(
+            f"{'  p (paired sign flips)':<32}"
+            + "".join(f"{'-':>8}" if point["p_value"] is None else f"{point['p_value']:>8.3f}" for point in points)
+        )
+    drawn = [point["n"] for point in found["sizes"] if not point["is_exact"]]
+    if drawn:
+        lines.append(f"N = {', '.join(map(str, drawn))}: votes over drawn subsets, see monte_carlo_error")
     return "\n".join(lines)
 
 

@@ -47,10 +47,17 @@ def test_by_the_program(demo, tmp_path):
     result = run("--candidates", folder / "candidates.jsonl", "--diagnose", "-o", tmp_path / "r.json")
     assert result.exit_code == 0, result.output
     assert "PRM best-of-4" in result.stdout and "AUROC within problems" in result.stdout
+    with_curves = run("--candidates", folder / "candidates.jsonl", "--curves", "-o", tmp_path / "r.json")
+    assert "N = 2" in with_curves.stdout and "p (paired sign flips)" in with_curves.stdout
+    found = json.loads((tmp_path / "r.json").read_text())
+    for name in ("best_of_n", "majority_vote", "oracle"):
+        assert found["curves"]["curves"][name][-1]["value"] == pytest.approx(found["metrics"][name]["value"]), name
     machine = run("--candidates", folder / "candidates.jsonl", "--json", "-o", tmp_path / "r.json")
     assert "diagnosis" not in json.loads(machine.stdout)
     refused = run("--aggregation", "last", "-o", tmp_path / "r.json")
-    assert refused.exit_code == 2 and "--aggregation belongs to --candidates" in refused.stderr
+    assert refused.exit_code == 2 and "--aggregation and --curves belong to --candidates" in " ".join(
+        refused.stderr.split()
+    )
     nano = run(
         "--num-problems", 4, "--num-train-problems", 4, "--num-candidates", 4, "--diagnose", "-o", tmp_path / "n.json"
     )
