@@ -18,7 +18,7 @@ import numpy as np
 
 from mmprm_hf.answers import group_answers
 from mmprm_hf.evaluation.evaluators import _mean_decided, _outcome
-from mmprm_hf.selection import aggregate, pass_at_k, vote_weight, weighted_vote
+from mmprm_hf.selection import aggregate, pass_at_k, vote_weight
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,25 @@ def _majority_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
 def _weighted_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
     """Candidate index that `selection.weighted_vote` takes of each subset; -1 where nobody votes."""
     members, weights = _one_hot(pool.groups), np.array(pool.weights)
-    num_groups = members.shape[1]
-    if not num_groups:
+    if not members.shape[1]:
         return np.full(len(subsets), -1)
-    is_present = subsets @ members > 0
-    sums = np.where(is_present, subsets @ (members * weights[:, None]), -np.inf)
-    is_of_best = members.T[sums.argmax(axis=1)] * subsets > 0
-    winners = np.where(is_of_best, weights, -np.inf).argmax(axis=1)
-    ranked = np.sort(sums, axis=1)
-    second = ranked[:, -2] if num_groups > 1 else np.full(len(subsets), -np.inf)
-    # Sums this close may be ties, which need exact sums, the sizes of the groups and their order.
-    for row in np.flatnonzero(is_present.any(axis=1) & (second >= ranked[:, -1] * (1.0 - 1e-9))):
-        indices = np.flatnonzero(subsets[row])
-        winner = weighted_vote([pool.groups[i] for i in indices], [pool.weights[i] for i in indices])
-        winners[row] = indices[winner]
-    return np.where(is_present.any(axis=1), winners, -1)
+    counts = subsets @ members  # (num_subsets, num_groups)
+    sums = np.column_stack([_exact_sums(subsets[:, column > 0], weights[column > 0]) for column in members.T])
+    # Of the groups with the largest sum those of most members; of these the one that the first candidate is of.
+    counts[sums < sums.max(axis=1, keepdims=True)] = 0
+    is_best = (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
+    first = (is_best @ members.T * subsets).argmax(axis=1)
+    is_of_winner = (members @ members.T)[first] * subsets > 0
+    winners = np.where(is_of_winner, weights, -np.inf).argmax(axis=1)
+    return np.where(is_best.any(axis=1), winners, -1)
+
+
+def _exact_sums(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum of each row's chosen weights, rounded once as `math.fsum` does: what ties there must tie here."""
+    codes = np.packbits(chosen > 0, axis=1)
+    codes = np.ascontiguousarray(codes).view(f"S{codes.shape[1]}").ravel()
+    _, rows, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return np.array([math.fsum(weights[chosen[row] > 0]) for row in rows])[inverse]
 
 
 def _one_hot(numbers: Sequence[int | None]) -> np.ndarray:
