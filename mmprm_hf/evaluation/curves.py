@@ -76,6 +76,13 @@ def best_of_n_curves(
 
     Raises:
         ValueError: for rows that `best_of_n_report` refuses, an N outside 1..M, or too few subsets to draw.
+
+    Example:
+        >>> verdicts = ["correct", "incorrect", "incorrect", "incorrect"]
+        >>> candidates = [{"steps": [], "answer": None, "complete": True, "verdict": verdict} for verdict in verdicts]
+        >>> result = best_of_n_curves([{"problem_id": "p", "candidates": candidates}])
+        >>> [(point["n"], point["value"]) for point in result["curves"]["oracle"]]
+        [(1, 0.25), (2, 0.5), (4, 1.0)]
     """
     num_candidates = _check_rows(rows)
     sizes = _check_sizes(sizes, num_candidates, num_drawn)
