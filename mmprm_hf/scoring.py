@@ -54,6 +54,11 @@ class _Job:
     prompt: tuple[int, ...] = ()
 
 
+def _num_characters(problem: Problem, solutions: Sequence[Solution]) -> int:
+    """A rough size of what is read, before it is tokenized."""
+    return len(problem.question) + sum(len(step) for steps in solutions for step in steps)
+
+
 class PRMScorer:
     """Scores candidates with a PRM.
 
@@ -179,8 +184,10 @@ class PRMScorer:
                 if found is not None:
                     known[index][solution] = found
         missing = [tuple(s for s in row if s not in known[i]) for i, row in enumerate(solutions)]
-        # Neighbours of similar length pad little; the order is undone by index.
-        order = sorted((i for i, row in enumerate(missing) if row), key=lambda i: len(problems[i].question))
+        # Neighbours of similar size pad little; the order is undone by index.
+        order = sorted(
+            (i for i, row in enumerate(missing) if row), key=lambda i: _num_characters(problems[i], missing[i])
+        )
         with tqdm(total=len(order), desc="scoring", disable=not progress) as bar:
             for start in range(0, len(order), self.max_batch_problems):
                 indices = order[start : start + self.max_batch_problems]
