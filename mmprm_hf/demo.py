@@ -14,10 +14,13 @@ from typing import Any
 
 from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-from .data import Candidate
+from .data import Candidate, Verdict
 from .engines import SamplingConfig, TransformersEngine
+from .evaluation.curves import best_of_n_curves
 from .evaluation.diagnosis import diagnose
-from .evaluation.evaluators import best_of_n_report, step_level_report
+from .evaluation.evaluators import best_of_n_report
+from .evaluation.exact_truth import false_positive_report, step_level_report
+from .evaluation.results import answer_costs, make_results
 from .files import write_json, write_jsonl
 from .nano import POLICY_PATH, PRM_PATH
 from .nano.solver import StepTruth
@@ -25,7 +28,7 @@ from .nano.world import NanoProblem, problems
 from .publish.reports import write_report
 from .rerank.candidates import generate_candidates, select, with_scores
 from .scoring import PRMScorer
-from .stages.rerank_stage import judged_row
+from .stages.candidate_rows import judged_row
 
 TEMPERATURE = 1.0
 MAX_NEW_TOKENS = 128  # the longest right solution has 89
@@ -154,13 +157,7 @@ def run_demo(
     models = models or load_models()
     nano_problems = problems("test", num_problems)
     solved = solve_nano(nano_problems, models, num_candidates, seed, progress)
-    results = {
-        **best_of_n_report(solved.rows, aggregation=AGGREGATION),
-        **models.paths,
-        "temperature": TEMPERATURE,
-        "seed": seed,
-        "seconds": solved.seconds,
-    }
+    results = _results(solved, models, seed, num_problems)
     (output / "figures").mkdir(parents=True, exist_ok=True)
     for nano in nano_problems:
         nano.figure().save(output / "figures" / f"{nano.id}.png")
@@ -168,6 +165,19 @@ def run_demo(
     write_json(output / "results.json", results)
     write_report(output / "results.json", output / "candidates.jsonl", output / "index.html")
     return results
+
+
+def _results(solved: Solved, models: Models, seed: int, num_problems: int, **sections: Any) -> dict[str, Any]:
+    """The results document of a run on the nano world's test problems."""
+    return make_results(
+        "nano",
+        **models.paths,
+        settings={"split": "test", "temperature": TEMPERATURE, "seed": seed, "aggregation": AGGREGATION},
+        rows={"num_rows": num_problems, "num_used": num_problems, "problems": {}},
+        cost=answer_costs(solved.rows, solved.seconds),
+        best_of_n=best_of_n_report(solved.rows, aggregation=AGGREGATION),
+        **sections,
+    )
 
 
 def evaluate_nano(
@@ -180,6 +190,7 @@ def evaluate_nano(
     seed: int = 0,
     progress: bool = True,
     with_diagnosis: bool = False,
+    with_curves: bool = False,
 ) -> dict[str, Any]:
     """The best-of-N table on held-out problems, and step scores against the exact step checker.
 
@@ -192,23 +203,71 @@ def evaluate_nano(
         num_problems, num_train_problems: Test problems to report on, train problems to choose thresholds on.
         num_candidates, models, seed, progress: As in `run_demo`.
         with_diagnosis: Add `diagnose`'s numbers under "diagnosis".
+        with_curves: Add `best_of_n_curves` under "curves".
+
+    Returns:
+        Results with ``best_of_n`` and ``exact_truth``: the two step-level reports and ``false_positives``, solutions
+        with a right answer and a wrong step.
     """
     _check_held_out(num_problems)
     models = models or load_models()
     test, train = problems("test", num_problems), problems("train", num_train_problems)
     solved = solve_nano(test, models, num_candidates, seed, progress)
     solved_train = solve_nano(train, models, num_candidates, seed + 1, progress)
-    results = {**best_of_n_report(solved.rows, aggregation=AGGREGATION), **models.paths, "seconds": solved.seconds}
+    truth = {}
     for name, prefix in (("step_level", False), ("prefix_level", True)):
         labels, scores, num_unparsable = step_truth(test, solved.candidates, prefix)
         train_labels, train_scores, _ = step_truth(train, solved_train.candidates, prefix)
         report = step_level_report(labels, scores, train_labels=train_labels, train_scores=train_scores)
-        results[name] = {**report, "num_unparsable": num_unparsable}
-    if with_diagnosis:
-        results["diagnosis"] = diagnose(solved.rows, aggregation=AGGREGATION)
+        truth[name] = {**report, "num_unparsable": num_unparsable}
+    solutions, chosen, drawn_from, num_unjudged = right_answers(test, solved.rows)
+    threshold = truth["step_level"]["threshold"]
+    lucky = false_positive_report(solutions, threshold=threshold, chosen=chosen, drawn_from=drawn_from)
+    truth["false_positives"] = {**lucky, "num_unjudged": num_unjudged}
+    results = _results(
+        solved,
+        models,
+        seed,
+        num_problems,
+        exact_truth=truth,
+        curves=best_of_n_curves(solved.rows, aggregation=AGGREGATION) if with_curves else None,
+        diagnosis=diagnose(solved.rows, aggregation=AGGREGATION) if with_diagnosis else None,
+    )
     if output is not None:
         write_json(output, results)
     return results
+
+
+def right_answers(
+    nano_problems: Sequence[NanoProblem], rows: Sequence[dict[str, Any]]
+) -> tuple[list[tuple[list[int], list[float]]], list[list[int]], list[list[list[int]]], int]:
+    """Solutions with a right answer, as `exact_truth.false_positive_report` takes them.
+
+    Returns:
+        Step labels and scores of each distinct one, once per problem; step labels of those that the PRM chose, and for
+        each of these the labels of all candidates of its problem with a right answer; and how many distinct ones were
+        left out because the checker cannot read one of their steps.
+    """
+    solutions, chosen, drawn_from, num_unjudged = [], [], [], 0
+    for nano, row in zip(nano_problems, rows, strict=True):
+        right = [
+            candidate
+            for candidate in row["candidates"]
+            if candidate["complete"] and candidate["verdict"] == Verdict.CORRECT and candidate["step_scores"]
+        ]
+        labels: dict[tuple[str, ...], list[int]] = {}
+        for steps, scores in {tuple(candidate["steps"]): candidate["step_scores"] for candidate in right}.items():
+            truths = nano.check(steps)
+            if StepTruth.UNPARSABLE in truths:
+                num_unjudged += 1
+                continue
+            labels[steps] = [int(truth is StepTruth.RIGHT) for truth in truths]
+            solutions.append((labels[steps], list(scores)))
+        winner = () if row["chosen"] is None else tuple(row["candidates"][row["chosen"]]["steps"])
+        if winner in labels:
+            chosen.append(labels[winner])
+            drawn_from.append([labels[tuple(c["steps"])] for c in right if tuple(c["steps"]) in labels])
+    return solutions, chosen, drawn_from, num_unjudged
 
 
 def step_truth(
@@ -232,17 +291,32 @@ def step_truth(
     return labels, scores, num_unparsable
 
 
+def _percent(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.1f} %"
+
+
 def format_step_level(results: dict[str, Any]) -> str:
     """The step-level part of `evaluate_nano` as a small plain-text table."""
     header = f"{'step scores against exact truth':<34}"
     header += f"{'AUROC':>8}{'macro-F1':>10}{'accuracy':>10}{'threshold':>11}{'steps':>8}"
     lines = [header, "-" * len(header)]
     for key, title in (("step_level", "each step by itself"), ("prefix_level", "step and all before it")):
-        row = results[key]
+        row = results["exact_truth"][key]
         lines.append(
             f"{title:<34}{row['auroc']:>8.3f}{row['macro_f1']:>10.3f}{row['accuracy']:>10.3f}"
             f"{row['threshold']:>11.3f}{row['num_steps']:>8}"
         )
-    num_unparsable = results["step_level"]["num_unparsable"]
+    num_unparsable = results["exact_truth"]["step_level"]["num_unparsable"]
     lines.append(f"thresholds chosen on train problems; {num_unparsable} unparsable steps left out")
+    lucky = results["exact_truth"]["false_positives"]
+    if lucky["num_false_positives"]:
+        lines.append(
+            f"right answer, wrong step: {lucky['num_false_positives']} of {lucky['num_right_answers']} distinct "
+            f"solutions with a right answer; the PRM flags {_percent(lucky['flagged_false_positives'])} of them and "
+            f"{_percent(lucky['flagged_sound'])} of the others"
+        )
+        lines.append(
+            f"  among the right answers it chose {_percent(lucky['share_false_positives_chosen'])}; drawn at random "
+            f"from the right ones of the same problems {_percent(lucky['share_false_positives_random'])}"
+        )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ for verifiers and never shown. A row that gives no problem is counted with its r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import string
@@ -19,6 +20,7 @@ from mmprm_hf.raw_rows import FIGURE_COLUMNS, RawRows
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]
+ID_COLUMNS = ("id", "pid", "sample_index", "question_id", "index")
 MAX_FIGURES = 5
 """OlympiadBench shows a problem's first five figures (published evaluation)."""
 
@@ -76,7 +78,10 @@ READERS: dict[str, Reader] = {
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """The problems of a benchmark, read one at a time.
+    """The problems of a benchmark, each read when it is asked for.
+
+    Iterating leaves out rows that give no problem, see `unusable`; asking for such a row by its index raises
+    ValueError with the reason.
 
     Args:
         name: A name of `READERS`.
@@ -94,8 +99,33 @@ class Benchmark:
         if self.name not in READERS:
             raise ValueError(f"Unknown benchmark {self.name!r}; choose one of {', '.join(READERS)}.")
 
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """The id of every row, from the first of `ID_COLUMNS` that it has, else its number."""
+        columns = {name: self.rows.column(name) for name in ID_COLUMNS if name in self.rows.columns}
+        return [_id({name: column[index] for name, column in columns.items()}, index) for index in range(len(self))]
+
+    @functools.cached_property
+    def _first_of_id(self) -> dict[str, int]:
+        return {name: index for index, name in reversed(list(enumerate(self.ids)))}
+
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, index: int) -> Problem:
+        """The problem of one row.
+
+        Raises:
+            ValueError: if the row gives none.
+            IndexError: beyond the rows.
+        """
+        name = self.ids[index]
+        if self._first_of_id[name] != index % len(self):
+            raise ValueError("the id comes twice")
+        try:
+            return READERS[self.name](self.rows[index], name)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
 
     def __iter__(self) -> Iterator[Problem]:
         """The problems; rows that give none are left out, see `unusable`."""
@@ -114,17 +144,10 @@ class Benchmark:
         return {"num_rows": len(self), "num_unusable": counts.total(), "reasons": reasons}
 
     def _read(self) -> Iterator[Problem | tuple[str, str]]:
-        seen: set[str] = set()
-        for index in range(len(self.rows)):
-            row = self.rows[index]
-            name = _id(row, index)
-            if name in seen:
-                yield name, "the id comes twice"
-                continue
-            seen.add(name)
+        for index, name in enumerate(self.ids):
             try:
-                yield READERS[self.name](row, name)
-            except (ValueError, TypeError) as error:
+                yield self[index]
+            except ValueError as error:
                 yield name, str(error)
 
 
@@ -163,8 +186,7 @@ def _problem(
 
 
 def _id(row: Row, index: int) -> str:
-    names = ("id", "pid", "sample_index", "question_id", "index")
-    return str(next((row[name] for name in names if row.get(name) not in (None, "")), index))
+    return str(next((row[name] for name in ID_COLUMNS if row.get(name) not in (None, "")), index))
 
 
 def _text(row: Row, name: str) -> str:

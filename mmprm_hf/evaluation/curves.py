@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmprm_hf import metrics
-from mmprm_hf.evaluation.evaluators import _check_rows, _mean_with_interval
+from mmprm_hf.evaluation.evaluators import check_rows, mean_with_interval
 from mmprm_hf.evaluation.subsets import all_subsets, drawn_subsets, expectations, pool_of
 
 CURVE_METRICS: tuple[str, ...] = (
@@ -84,7 +84,7 @@ def best_of_n_curves(
         >>> [(point["n"], point["value"]) for point in result["curves"]["oracle"]]
         [(1, 0.25), (2, 0.5), (4, 1.0)]
     """
-    num_candidates = _check_rows(rows)
+    num_candidates = check_rows(rows)
     sizes = _check_sizes(sizes, num_candidates, num_drawn)
     pools = [pool_of(row, aggregation) for row in rows]
     counted = [(index, pool) for index, pool in enumerate(pools) if not pool.is_undecided]
@@ -104,7 +104,7 @@ def best_of_n_curves(
         for name in CURVE_METRICS:
             decided = [value for value in values[name] if value is not None]
             error = math.sqrt(math.fsum(variances[name])) / len(decided) if decided else None
-            point = {"n": size, **_mean_with_interval(decided)}
+            point = {"n": size, **mean_with_interval(decided)}
             curves[name].append(point | {"num_decided": len(decided), "monte_carlo_error": error})
         for name in COMPARED:
             comparisons[name].append({"n": size} | compare(values[name], values["majority_vote"]))
@@ -140,7 +140,7 @@ def compare(values: Sequence[float | None], baseline: Sequence[float | None]) ->
     """
     pairs = zip(values, baseline, strict=True)
     differences = [value - base for value, base in pairs if value is not None and base is not None]
-    mean = _mean_with_interval(differences)
+    mean = mean_with_interval(differences)
     return {
         "difference": mean["value"],
         "ci_low": mean["ci_low"],

@@ -1,12 +1,11 @@
 """Why does a PRM not beat the majority vote? Numbers about its scores, the candidates, and what could be won at all.
 
-Works on the rows of `best_of_n_report`. Imports level 0 and `metrics` only.
+Works on the rows of `best_of_n_report`. Imports level 0, `metrics` and its own room.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,11 +14,11 @@ import numpy as np
 from mmprm_hf import metrics
 from mmprm_hf.answers import group_answers
 from mmprm_hf.data import Verdict
+from mmprm_hf.evaluation.calibration import reliability, score_profile
 from mmprm_hf.selection import aggregate, best_of_n, majority_vote
 
 SATURATED = 0.01
 """A step score this close to 0 or 1 is saturated: it ranks nothing."""
-NUM_BINS = 10
 
 Row = Mapping[str, Any]
 
@@ -46,7 +45,9 @@ def diagnose(rows: Sequence[Row], *, aggregation: str = "min") -> dict[str, Any]
         - ``diversity``: distinct answers per problem, mean; share of candidates with the commonest answer.
         - ``calibration``: ``bins`` (mean score, share right, candidates) and ``ece``, the expected calibration error of
           the aggregated score, where it lies in [0, 1]; None for aggregations beyond.
-        - ``by_step``: mean step score by position among candidates that are right and that are wrong.
+        - ``by_step``: mean step score by position among candidates that are right and that are wrong, see
+          `score_profile`.
+        - ``by_num_steps``: the same of the aggregated score, by the number of steps.
 
         A number is None where nothing is there to be measured. Undecided candidates count nowhere, incomplete ones as
         wrong, as in `best_of_n_report`; candidates without step scores leave all but ``room`` and ``diversity``.
@@ -68,6 +69,7 @@ def diagnose(rows: Sequence[Row], *, aggregation: str = "min") -> dict[str, Any]
         "diversity": _diversity(problems),
         "calibration": _calibration(problems),
         "by_step": _by_step(problems),
+        "by_num_steps": _by_num_steps(problems),
     }
 
 
@@ -196,51 +198,27 @@ def _calibration(problems: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
     return reliability([score for score, _ in pairs], [right for _, right in pairs])
 
 
-def reliability(scores: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
-    """Return the bins of a reliability diagram and the expected calibration error (Guo et al., 2017, eq. 3).
-
-    Args:
-        scores: In [0, 1].
-        right: Whether each was right.
-
-    Returns:
-        ``bins``: for each tenth of [0, 1] that holds scores ``low``, ``high``, ``mean_score``, ``share_right`` and
-        ``num``; ``ece``: mean over scores of the distance of the two in their bin.
-
-    Example:
-        >>> reliability([0.1, 0.9, 0.9], [False, True, False])["ece"]
-        0.3
-    """
-    bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
-    for score, is_right in zip(scores, right, strict=True):
-        bins[min(int(score * NUM_BINS), NUM_BINS - 1)].append((score, is_right))
-    rows, distance = [], 0.0
-    for index in sorted(bins):
-        found = bins[index]
-        mean_score = math.fsum(score for score, _ in found) / len(found)
-        share = sum(is_right for _, is_right in found) / len(found)
-        distance += abs(mean_score - share) * len(found)
-        low, high = index / NUM_BINS, (index + 1) / NUM_BINS
-        rows.append({"low": low, "high": high, "mean_score": mean_score, "share_right": share, "num": len(found)})
-    return {"bins": rows, "ece": round(distance / len(scores), 12)}
-
-
 def _by_step(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    sums: dict[int, dict[bool, list[float]]] = defaultdict(lambda: {True: [], False: []})
-    for problem in problems:
-        for values, is_right in zip(problem["step_scores"], problem["right"], strict=True):
-            for index, score in enumerate(values):
-                sums[index][bool(is_right)].append(score)
-    return [
-        {
-            "step_index": index,
-            "right": _mean(sums[index][True]),
-            "wrong": _mean(sums[index][False]),
-            "num_right": len(sums[index][True]),
-            "num_wrong": len(sums[index][False]),
-        }
-        for index in sorted(sums)
-    ]
+    return score_profile(
+        "step_index",
+        (
+            (index, score, is_right)
+            for problem in problems
+            for values, is_right in zip(problem["step_scores"], problem["right"], strict=True)
+            for index, score in enumerate(values)
+        ),
+    )
+
+
+def _by_num_steps(problems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return score_profile(
+        "num_steps",
+        (
+            (problem["num_steps"][index], problem["scores"][index], problem["right"][index])
+            for problem in problems
+            for index in _scored(problem)
+        ),
+    )
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -281,4 +259,4 @@ def format_diagnosis(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["diagnose", "format_diagnosis", "rank_correlation", "reliability"]
+__all__ = ["diagnose", "format_diagnosis", "rank_correlation"]

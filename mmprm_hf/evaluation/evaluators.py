@@ -62,13 +62,13 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         ValueError: for no rows, rows without or with different numbers of candidates, an unknown verdict or
             aggregation, or step scores that do not match the steps.
     """
-    num_candidates = _check_rows(rows)
+    num_candidates = check_rows(rows)
     values: dict[str, list[float]] = {name: [] for name in METRIC_NAMES}
     num_problems_undecided = 0
     for row in rows:
         responses = [*row["candidates"], *([row["greedy"]] if row.get("greedy") else [])]
         complete = [response for response in responses if response["complete"]]
-        if complete and all(_outcome(response) is None for response in complete):
+        if complete and all(outcome_of_response(response) is None for response in complete):
             num_problems_undecided += 1
             continue
         for name, value in _problem_values(row, aggregation).items():
@@ -78,64 +78,26 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
     return {
         "num_problems": len(rows),
         "num_candidates": num_candidates,
-        "num_undecided": sum(_outcome(candidate) is None for candidate in candidates),
+        "num_undecided": sum(outcome_of_response(candidate) is None for candidate in candidates),
         "num_incomplete": sum(not candidate["complete"] for candidate in candidates),
         "num_problems_undecided": num_problems_undecided,
         "aggregation": aggregation,
-        "metrics": {name: _mean_with_interval(values[name]) for name in METRIC_NAMES},
+        "metrics": {name: mean_with_interval(values[name]) for name in METRIC_NAMES},
         "num_decided": {name: len(values[name]) for name in METRIC_NAMES},
     }
 
 
-def step_level_report(
-    labels: Sequence[int],
-    scores: Sequence[float],
-    *,
-    train_labels: Sequence[int],
-    train_scores: Sequence[float],
-) -> dict[str, Any]:
-    """Return AUROC, macro-F1 and accuracy of step scores against exact step labels.
-
-    The threshold is the one with the best macro-F1 on train problems; it never sees the reported steps.
-
-    Args:
-        labels: 1 (step right) or 0 (wrong) of the reported steps, flat over problems; leave unparsable steps out.
-        scores: P(step right) in [0, 1] of the same steps.
-        train_labels, train_scores: The same for steps of train problems.
-
-    Returns:
-        ``auroc``, ``macro_f1``, ``accuracy``, ``threshold``, ``train_macro_f1``, ``majority_accuracy`` (of always
-        calling the commoner class), ``num_steps``, ``num_positive``, ``num_negative``, ``num_train_steps``.
-
-    Raises:
-        ValueError: if `labels` holds one class only, or lists are malformed.
-    """
-    threshold, train_macro_f1 = metrics.best_threshold(train_labels, train_scores)
-    num_positive = sum(int(label) for label in labels)
-    num_negative = len(labels) - num_positive
-    return {
-        "auroc": metrics.auroc(labels, scores),
-        "macro_f1": metrics.macro_f1(labels, scores, threshold),
-        "accuracy": metrics.step_accuracy(labels, scores, threshold),
-        "threshold": threshold,
-        "train_macro_f1": train_macro_f1,
-        "majority_accuracy": max(num_positive, num_negative) / len(labels),
-        "num_steps": len(labels),
-        "num_positive": num_positive,
-        "num_negative": num_negative,
-        "num_train_steps": len(train_labels),
-    }
-
-
-def format_table(report: Mapping[str, Any]) -> str:
+def format_table(report: Mapping[str, Any], cost: Mapping[str, Any] | None = None) -> str:
     """Return a `best_of_n_report` as an aligned plain-text table: names in words, percent, 95 % intervals.
 
-    Keys other than those of the report are ignored, but for ``seconds`` (a mapping of stage to seconds), which gets
-    a line of its own. A metric without a decided problem reads "not measured".
+    With a `cost` (`results.answer_costs`) two columns say how many tokens and seconds one answer takes, and a line how
+    long the stages took. A metric without a decided problem reads "not measured".
     """
     n = report["num_candidates"]
     width = max(len(name.format(n=n)) for name in METRIC_NAMES.values())
-    header = f"{'':<{width}}  {'value':>7}   95 % interval"
+    header = f"{'':<{width}}  {'value':>7}   {'95 % interval':<15}"
+    header += f"{'tokens':>9}{'seconds':>10}  an answer" if cost else ""
+    header = header.rstrip()
     lines = [
         f"{report['num_problems']} problems, {n} candidates each, step scores aggregated by {report['aggregation']}",
         "",
@@ -148,16 +110,26 @@ def format_table(report: Mapping[str, Any]) -> str:
             lines.append(f"{name.format(n=n):<{width}}  not measured")
             continue
         interval = f"{100 * entry['ci_low']:5.1f} to {100 * entry['ci_high']:5.1f}"
-        lines.append(f"{name.format(n=n):<{width}}  {100 * entry['value']:5.1f} %   {interval}")
+        line = f"{name.format(n=n):<{width}}  {100 * entry['value']:5.1f} %   {interval:<15}"
+        line += _cost_columns(cost["answers"].get(key)) if cost else ""
+        lines.append(line.rstrip())
     lines.append("-" * len(header))
     counts = f"left out as undecided: {report['num_undecided']} candidates, {report['num_problems_undecided']} problems"
     lines.append(f"{counts}; incomplete, counted as wrong: {report['num_incomplete']} candidates")
-    if report.get("seconds"):
-        lines.append(", ".join(f"{stage}: {seconds:.1f} s" for stage, seconds in report["seconds"].items()))
+    if cost and cost["seconds"]:
+        lines.append(", ".join(f"{stage}: {seconds:.1f} s" for stage, seconds in cost["seconds"].items()))
     return "\n".join(lines)
 
 
-def _check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
+def _cost_columns(answer: Mapping[str, float | None] | None) -> str:
+    """Tokens and seconds of one answer; "-" where they are not known."""
+    tokens, seconds = (answer or {}).get("tokens"), (answer or {}).get("seconds")
+    return ("-" if tokens is None else f"{tokens:.0f}").rjust(9) + ("-" if seconds is None else f"{seconds:.3f}").rjust(
+        10
+    )
+
+
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     """Number of candidates per problem, after checking the rows' shape."""
     if not rows:
         raise ValueError("Found 0 rows. A best-of-N report needs at least one problem; check the candidates file.")
@@ -178,7 +150,7 @@ def _check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     return sizes.pop()
 
 
-def _outcome(candidate: Mapping[str, Any]) -> float | None:
+def outcome_of_response(candidate: Mapping[str, Any]) -> float | None:
     """1.0 right, 0.0 wrong or incomplete, None undecided."""
     if not candidate["complete"]:
         return 0.0
@@ -189,7 +161,7 @@ def _outcome(candidate: Mapping[str, Any]) -> float | None:
 def _problem_values(row: Mapping[str, Any], aggregation: str) -> dict[str, float | None]:
     """The value of every metric on one problem; None where it is undecided."""
     candidates = row["candidates"]
-    outcomes = [_outcome(candidate) for candidate in candidates]
+    outcomes = [outcome_of_response(candidate) for candidate in candidates]
     step_scores = [tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates]
     scores = [aggregate(values, aggregation) for values in step_scores]
     tie_breakers = [aggregate(values, "mean") for values in step_scores]
@@ -209,9 +181,9 @@ def _problem_values(row: Mapping[str, Any], aggregation: str) -> dict[str, float
         for outcome in outcomes
     )
     return {
-        "greedy": _outcome(row["greedy"]) if row.get("greedy") else None,
-        "random_distinct": _mean_decided(list(distinct.values())) if distinct else 0.0,
-        "mean_pass_at_1": _mean_decided(outcomes),
+        "greedy": outcome_of_response(row["greedy"]) if row.get("greedy") else None,
+        "random_distinct": mean_decided(list(distinct.values())) if distinct else 0.0,
+        "mean_pass_at_1": mean_decided(outcomes),
         "majority_vote": outcome_of(majority_vote(groups)),
         "best_of_n": outcome_of(best_of_n(scores, tie_breakers=tie_breakers)),
         "weighted_vote": outcome_of(weighted_vote(groups, weights)),
@@ -219,13 +191,13 @@ def _problem_values(row: Mapping[str, Any], aggregation: str) -> dict[str, float
     }
 
 
-def _mean_decided(outcomes: Sequence[float | None]) -> float | None:
+def mean_decided(outcomes: Sequence[float | None]) -> float | None:
     """Mean of the decided outcomes; None if there is none."""
     decided = [outcome for outcome in outcomes if outcome is not None]
     return math.fsum(decided) / len(decided) if decided else None
 
 
-def _mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
+def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
     """Mean with its 95 % bootstrap interval; None three times for no values."""
     if not values:
         return {"value": None, "ci_low": None, "ci_high": None}

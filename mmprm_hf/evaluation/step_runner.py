@@ -6,13 +6,14 @@ A sample that a PRM cannot be shown gets no scores, never zeros, and is counted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
 from mmprm_hf.data import Problem
 
+from .calibration import reliability, score_profile
 from .step_metrics import chosen_threshold, prm_bench_report, process_bench_report, visual_process_bench_report
 from .step_samples import StepSample
 
@@ -56,6 +57,7 @@ def score_samples(
     can_score = getattr(scorer, "can_score", lambda steps: True)
     found: list[StepScores | None] = [None] * len(samples)
     shown = [i for i, s in enumerate(samples) if all(step.strip() for step in s.steps) and can_score(s.steps)]
+    shown.sort(key=lambda i: len(samples[i].question) + sum(map(len, samples[i].steps)))  # so that batches pad little
     for index in sorted(set(range(len(samples))) - set(shown)):
         logger.warning("Sample %r is not scored: a step is blank, or none that this PRM can read.", samples[index].id)
     with tqdm(total=len(shown), desc="scoring", disable=not progress) as bar:
@@ -76,9 +78,8 @@ def evaluate_steps(
     tuned_on: str | None = None,
     train_samples: Sequence[StepSample] | None = None,
     train_scores: Sequence[Sequence[float] | None] | None = None,
-    row_counts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a benchmark's figures as a plain dict for `files.write_json`.
+    """Return a benchmark's figures as a plain dict: the section "steps" of `results.make_results`.
 
     Args:
         benchmark: One of `BENCHMARKS`.
@@ -86,11 +87,10 @@ def evaluate_steps(
         scores: As `score_samples` gives them.
         threshold: Give it with `tuned_on`, the split it was chosen on ("none" for one fixed beforehand); or leave it to
             be chosen (best macro-F1 of steps) on `train_samples` and `train_scores`.
-        row_counts: The loader's counts, to stand beside the figures.
 
     Returns:
-        ``benchmark``, ``num_samples``, ``num_unscored_samples``, ``rows`` (`row_counts`, or None) and the report of
-        `step_metrics`.
+        ``num_samples``, ``num_unscored_samples``, the report of `step_metrics`, and of all labelled steps that are
+        scored ``calibration`` (`calibration.reliability`; None if there are none) and ``by_step`` (`score_profile`).
 
     Raises:
         ValueError: for an unknown benchmark, lists that do not fit, or a threshold without its split.
@@ -111,12 +111,21 @@ def evaluate_steps(
         report = process_bench_report(categories, [_first_error(sample) for sample in samples], scores, **at)
     else:
         report = prm_bench_report(categories, labels, scores, **at)
+    labelled = [
+        (index, score, label == 1)
+        for sample, row in zip(samples, scores, strict=True)
+        if row is not None
+        for index, (score, label) in enumerate(zip(row, sample.labels, strict=True))
+        if label is not None
+    ]
     return {
-        "benchmark": benchmark,
         "num_samples": len(samples),
         "num_unscored_samples": sum(row is None for row in scores),
-        "rows": None if row_counts is None else dict(row_counts),
         **report,
+        "calibration": reliability([score for _, score, _ in labelled], [right for _, _, right in labelled])
+        if labelled
+        else None,
+        "by_step": score_profile("step_index", labelled),
     }
 
 

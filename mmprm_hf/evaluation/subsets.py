@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmprm_hf.answers import group_answers
-from mmprm_hf.evaluation.evaluators import _mean_decided, _outcome
+from mmprm_hf.evaluation.evaluators import mean_decided, outcome_of_response
 from mmprm_hf.selection import aggregate, pass_at_k, vote_weight
 
 
@@ -47,12 +47,12 @@ def pool_of(row: Mapping[str, Any], aggregation: str) -> Pool:
         seen.setdefault((tuple(c["steps"]), c["answer"]), len(seen)) if c["complete"] else None for c in candidates
     ]
     return Pool(
-        outcomes=tuple(_outcome(candidate) for candidate in candidates),
+        outcomes=tuple(outcome_of_response(candidate) for candidate in candidates),
         order=tuple(sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)),
         groups=tuple(group_answers([c["answer"] if c["complete"] else None for c in candidates])),
         weights=tuple(vote_weight(rank[0], aggregation) for rank in ranks),
         kinds=tuple(kinds),
-        is_undecided=bool(complete) and all(_outcome(response) is None for response in complete),
+        is_undecided=bool(complete) and all(outcome_of_response(response) is None for response in complete),
     )
 
 
@@ -62,7 +62,7 @@ def expectations(pool: Pool, size: int, subsets: np.ndarray) -> dict[str, tuple[
     outcomes = np.array([np.nan if outcome is None else outcome for outcome in (*pool.outcomes, 0.0)])
     return {
         "random_distinct": _mean_and_error(_random_distinct(pool, subsets)),
-        "mean_pass_at_1": (_mean_decided(pool.outcomes), 0.0),
+        "mean_pass_at_1": (mean_decided(pool.outcomes), 0.0),
         "majority_vote": _mean_and_error(outcomes[majority]),  # -1, nobody votes, is the 0.0 at the end
         "best_of_n": (_expected_best(pool, size), 0.0),
         "weighted_vote": _mean_and_error(outcomes[weighted]),

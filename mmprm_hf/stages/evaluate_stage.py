@@ -1,7 +1,13 @@
-"""Evaluation of what lies on disk: candidates (best-of-N table, diagnosis), and step-level benchmarks with a PRM."""
+"""Evaluation of what lies on disk: candidates (best-of-N table, diagnosis), and step-level benchmarks with a PRM.
+
+Every result is a document of `evaluation.results`.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +16,7 @@ from transformers import AutoModel, AutoProcessor
 from ..evaluation.curves import best_of_n_curves
 from ..evaluation.diagnosis import diagnose, format_diagnosis
 from ..evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table
+from ..evaluation.results import answer_costs, make_results
 from ..evaluation.step_runner import evaluate_steps, score_samples
 from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_visual_process_bench
 from ..files import iter_jsonl, write_json
@@ -41,38 +48,84 @@ def evaluate_candidates(
         with_curves: Add `best_of_n_curves` under "curves": every smaller N, and each selection against majority vote.
 
     Returns:
-        The report, with ``num_left_out``: problems without candidates (they could not be shown) or without a gold
-        answer.
+        Results; ``rows`` counts problems without candidates (they could not be shown) and without a gold answer. What
+        made the candidates is read from the ``config.json`` beside the file, where there is one.
 
     Raises:
         ValueError: if no problem is left, or as `best_of_n_report` (all need equally many candidates).
     """
-    rows, num_left_out = [], 0
-    for row in iter_jsonl(path):
-        if not row.get("candidates") or row.get("answer") is None:
-            num_left_out += 1
-            continue
-        rows.append(row)
-    if not rows:
-        raise ValueError(
-            f"Found no problem with candidates and a gold answer in {path} ({num_left_out} without). Candidates come "
-            "from `mmprm rerank --data` or `mmprm demo`."
-        )
-    results = {**best_of_n_report(rows, aggregation=aggregation), "num_left_out": num_left_out}
-    if with_diagnosis:
-        results["diagnosis"] = diagnose(rows, aggregation=aggregation)
-    if with_curves:
-        results["curves"] = best_of_n_curves(rows, aggregation=aggregation)
+    config_path = path.with_name("config.json")
+    made_by = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    results = table_of_rows(
+        list(iter_jsonl(path)),
+        made_by.pop("benchmark", None),
+        {"candidates": path.name, **made_by},
+        where=str(path),
+        aggregation=aggregation,
+        with_diagnosis=with_diagnosis,
+        with_curves=with_curves,
+    )
     if output is not None:
         write_json(output, results)
     return results
 
 
+def table_of_rows(
+    rows: Sequence[Mapping[str, Any]],
+    benchmark: str | None,
+    settings: Mapping[str, Any],
+    *,
+    where: str,
+    aggregation: str = "min",
+    with_diagnosis: bool = False,
+    with_curves: bool = False,
+) -> dict[str, Any]:
+    """Results of candidate rows, those that cannot be judged counted by reason.
+
+    Args:
+        rows: Lines of a ``candidates.jsonl``.
+        benchmark: As in `make_results`.
+        settings: What made the rows; ``policy`` and ``prm`` in it become the results' own.
+        where: The rows' place, for errors.
+        aggregation, with_diagnosis, with_curves: As in `evaluate_candidates`.
+
+    Raises:
+        ValueError: as `evaluate_candidates`.
+    """
+    used, problems = [], Counter()
+    for row in rows:
+        if not row.get("candidates"):
+            problems[row.get("error") or "no candidates"] += 1
+        elif row.get("answer") is None:
+            problems["no gold answer"] += 1
+        else:
+            used.append(row)
+    if not used:
+        raise ValueError(
+            f"Found no problem with candidates and a gold answer in {where} ({problems.total()} without). Candidates "
+            "come from `mmprm rerank --data`, `mmprm evaluate --benchmark` or `mmprm demo`."
+        )
+    rest = dict(settings)
+    return make_results(
+        benchmark,
+        policy=rest.pop("policy", None),
+        prm=rest.pop("prm", None),
+        settings={**rest, "aggregation": aggregation},
+        rows={"num_rows": len(rows), "num_used": len(used), "problems": dict(problems.most_common())},
+        cost=answer_costs(used),
+        best_of_n=best_of_n_report(used, aggregation=aggregation),
+        curves=best_of_n_curves(used, aggregation=aggregation) if with_curves else None,
+        diagnosis=diagnose(used, aggregation=aggregation) if with_diagnosis else None,
+    )
+
+
 def format_evaluation(results: dict[str, Any]) -> str:
     """The table, and curves and diagnosis where there are any."""
-    lines = [format_table(results)]
-    if results.get("num_left_out"):
-        lines.append(f"left out: {results['num_left_out']} problems without candidates or without a gold answer")
+    lines = [format_table(results["best_of_n"], results["cost"])]
+    rows = results["rows"]
+    if rows and rows["problems"]:
+        lines.append(f"left out: {rows['num_rows'] - rows['num_used']} of {rows['num_rows']} problems")
+        lines += [f"  {count} x {reason[:150]}" for reason, count in list(rows["problems"].items())[:5]]
     if "curves" in results:
         lines += ["", _format_curves(results["curves"])]
     if "diagnosis" in results:
@@ -94,14 +147,15 @@ def _format_curves(found: dict[str, Any]) -> str:
     for name, points in found["against_majority_vote"].items():
         words = f"{METRIC_NAMES[name].format(n='N')} - vote"
         lines.append(f"{words:<32}" + "".join(percent(point["difference"]) for point in points))
-        lines.append(
-            f"{'  p (paired sign flips)':<32}"
-            + "".join(f"{'-':>8}" if point["p_value"] is None else f"{point['p_value']:>8.3f}" for point in points)
-        )
+        lines.append(f"{'  p (paired sign flips)':<32}" + "".join(_p_value(point["p_value"]) for point in points))
     drawn = [point["n"] for point in found["sizes"] if not point["is_exact"]]
     if drawn:
         lines.append(f"N = {', '.join(map(str, drawn))}: votes over drawn subsets, see monte_carlo_error")
     return "\n".join(lines)
+
+
+def _p_value(value: float | None) -> str:
+    return f"{'-' if value is None else '<0.001' if value < 0.001 else format(value, '.3f'):>8}"
 
 
 def evaluate_step_benchmark(
@@ -109,7 +163,7 @@ def evaluate_step_benchmark(
     data: str,
     output: Path | None = None,
     *,
-    prm: str | Path | None = None,
+    prm: Any = None,
     threshold: float | None = None,
     tuned_on: str | None = None,
     train_data: str | None = None,
@@ -122,7 +176,8 @@ def evaluate_step_benchmark(
         benchmark: "visualprocessbench", "processbench" or "prmbench".
         data: ``.jsonl`` file, dataset folder or hub id.
         output: File for the results, or None.
-        prm: Path or hub id; None takes the shipped nano PRM.
+        prm: Path or hub id; or any scorer with ``score_solutions(problems, solutions)``, see `step_runner.Scorer`,
+            which results name by its class; None takes the shipped nano PRM.
         threshold: In [0, 1]; a step with a score below it is called wrong. `tuned_on` says where it was chosen.
         tuned_on: A split in words; "none" (fixed beforehand) where only a threshold is given.
         train_data: Rows of the same benchmark on which the threshold is chosen instead.
@@ -130,7 +185,7 @@ def evaluate_step_benchmark(
         progress: Show bars.
 
     Returns:
-        What `evaluation.step_runner.evaluate_steps` does, with ``prm``.
+        Results with the section ``steps`` (`evaluation.step_runner.evaluate_steps`); ``rows`` has the loader's counts.
 
     Raises:
         ValueError: for an unknown benchmark, no usable sample, or neither or both of threshold and train data.
@@ -146,10 +201,7 @@ def evaluate_step_benchmark(
     samples = samples[:num_samples]
     if not samples:
         raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
-    model = AutoModel.from_pretrained(prm or PRM_PATH)
-    if model.config.model_type != "mm_prm":
-        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
-    scorer = PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
+    scorer = prm if hasattr(prm, "score_solutions") else open_scorer(prm)
     chosen: dict[str, Any] = {"threshold": threshold, "tuned_on": tuned_on or "none"}
     if train_data is not None:
         train_samples, _ = LOADERS[benchmark](train_data)
@@ -157,10 +209,13 @@ def evaluate_step_benchmark(
         chosen = {"tuned_on": tuned_on or Path(train_data).name, "train_samples": train_samples}
         chosen["train_scores"] = train_scores
     scores = score_samples(scorer, samples, progress=progress)
-    results = {
-        **evaluate_steps(benchmark, samples, scores, row_counts=counts, **chosen),
-        "prm": "nano PRM (shipped)" if prm is None else str(prm),
-    }
+    results = make_results(
+        benchmark,
+        prm=prm_name(prm) or "nano PRM (shipped)",
+        settings={"data": data_name(data)},
+        rows={"num_rows": counts["num_rows"], "num_used": len(samples), "problems": counts["problems"]},
+        steps=evaluate_steps(benchmark, samples, scores, **chosen),
+    )
     if output is not None:
         write_json(output, results)
     return results
@@ -168,17 +223,49 @@ def evaluate_step_benchmark(
 
 def format_steps(results: dict[str, Any]) -> str:
     """The figures of a step benchmark as lines: overall first, then each part."""
-    head = f"{results['benchmark']}: {results['num_samples']} samples, {results['num_unscored_samples']} not scored; "
-    lines = [f"{head}threshold {results['threshold']:.3f}, tuned on {results['tuned_on']}"]
-    parts = next((results[key] for key in ("sources", "subsets", "categories") if key in results), {})
-    overall = {key: value for key, value in results.items() if key != "threshold"}
+    steps = results["steps"]
+    head = f"{results['benchmark']}: {steps['num_samples']} samples, {steps['num_unscored_samples']} not scored; "
+    lines = [f"{head}threshold {steps['threshold']:.3f}, tuned on {steps['tuned_on']}"]
+    parts = next((steps[key] for key in ("sources", "subsets", "categories") if key in steps), {})
+    overall = {key: value for key, value in steps.items() if key != "threshold"}
     for name, found in {"overall": overall, **parts}.items():
         shown = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if isinstance(value, float))
         lines.append(f"  {name:<22}{shown}")
     rows = results.get("rows")
     if rows and rows["problems"]:
-        lines.append(f"rows: {rows['num_kept']} of {rows['num_rows']} usable; {rows['problems']}")
+        lines.append(f"rows: {rows['num_used']} of {rows['num_rows']} used; with a fault: {rows['problems']}")
     return "\n".join(lines)
 
 
-__all__ = ["evaluate_candidates", "evaluate_step_benchmark", "format_evaluation", "format_steps"]
+def open_scorer(prm: str | Path | None) -> PRMScorer:
+    """The PRM at a path or hub id; None: the shipped nano PRM.
+
+    Raises:
+        ValueError: for a checkpoint of another kind.
+    """
+    model = AutoModel.from_pretrained(prm or PRM_PATH)
+    if model.config.model_type != "mm_prm":
+        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
+    return PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
+
+
+def prm_name(prm: Any) -> str | None:
+    """How results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
+    return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
+
+
+def data_name(data: str | Path) -> str:
+    """How results name data: a hub id as it is, a file or folder without the path of this machine."""
+    return Path(data).name if Path(data).exists() else str(data)
+
+
+__all__ = [
+    "data_name",
+    "evaluate_candidates",
+    "evaluate_step_benchmark",
+    "format_evaluation",
+    "format_steps",
+    "open_scorer",
+    "prm_name",
+    "table_of_rows",
+]

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from mmprm_hf.evaluation.diagnosis import diagnose, format_diagnosis, rank_correlation, reliability
+from mmprm_hf.evaluation.calibration import reliability
+from mmprm_hf.evaluation.diagnosis import diagnose, format_diagnosis, rank_correlation
 
 
 def candidate(answer, is_right, scores, num_steps=None, complete=True, verdict=None):
@@ -97,6 +98,17 @@ def test_reliability():
 def test_scores_by_step():
     found = diagnose([row(RIGHT, WRONG)])["by_step"]
     assert found[1] == {"step_index": 1, "right": 0.8, "wrong": 0.2, "num_right": 1, "num_wrong": 1}
+
+
+def test_scores_by_number_of_steps():
+    """The aggregated score, so that a PRM that likes short solutions shows it."""
+    short, long = candidate("6", False, [0.9]), candidate("5", True, [0.9, 0.9, 0.2])
+    incomplete = candidate("5", True, [0.9, 0.9, 0.9], complete=False)
+    found = diagnose([row(short, long, incomplete), row(candidate("5", True, [0.5]), short)])["by_num_steps"]
+    assert found == [
+        {"num_steps": 1, "right": 0.5, "wrong": 0.9, "num_right": 1, "num_wrong": 2},
+        {"num_steps": 3, "right": 0.2, "wrong": None, "num_right": 1, "num_wrong": 0},
+    ]
 
 
 def test_rank_correlation():

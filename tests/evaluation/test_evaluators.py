@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from mmprm_hf.evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table, step_level_report
+from mmprm_hf.evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table
+from mmprm_hf.evaluation.exact_truth import step_level_report
+from mmprm_hf.evaluation.results import answer_costs
 
 
 def candidate(answer, scores=(0.5,), verdict=None, *, complete=True, steps=None):
@@ -136,7 +138,7 @@ def test_table_names_every_metric_in_words_and_percent():
         {"problem_id": str(index), "greedy": candidate("7"), "candidates": [candidate(answer), candidate("7", [0.9])]}
         for index, answer in enumerate(["7", "8"] * 5)
     ]
-    table = format_table({**best_of_n_report(rows), "seconds": {"generate": 12.34, "score": 5.0}})
+    table = format_table(best_of_n_report(rows), answer_costs(rows, {"generate": 12.34, "score": 5.0}))
     lines = table.splitlines()
     for name in ("greedy accuracy", "random among distinct", "mean pass@1", "majority vote@2", "PRM best-of-2"):
         assert sum(line.startswith(name) for line in lines) == 1
@@ -148,6 +150,10 @@ def test_table_names_every_metric_in_words_and_percent():
     body = [line for line in lines if "%" in line and " to " in line]
     assert len({line.index("%") for line in body}) == 1
     assert "generate: 12.3 s, score: 5.0 s" in table
+    seconds = {line.split("@")[0]: line.split()[-1] for line in body if "@" in line}
+    assert seconds["mean pass"] == f"{12.34 / 20:.3f}" and seconds["majority vote"] == f"{12.34 / 10:.3f}"
+    assert seconds["PRM-weighted vote"] == f"{17.34 / 10:.3f}" and seconds["oracle pass"] == "-"
+    assert "seconds" not in format_table(best_of_n_report(rows))
 
 
 def test_table_says_not_measured():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import re
 import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import evaluate
 import pytest
+from evaluate.utils.file_utils import DownloadConfig
 
 from mmprm_hf.evaluation.metric_modules import METRICS, metric_path
 
@@ -40,6 +44,40 @@ def test_a_copy_as_a_repository_has_it(tmp_path):
     )
     assert found["subsets"]["a"]["error_accuracy"] == 1.0 and found["subsets"]["a"]["correct_accuracy"] == 0.0
     assert found["average_f1"] is None  # subset b has no right solution
+
+
+class _Hub(SimpleHTTPRequestHandler):
+    """Answers as the Hub does for the files of a Space: ``/spaces/{owner}/{name}/resolve/main/{file}``."""
+
+    def translate_path(self, path):
+        match = re.fullmatch(r"/spaces/you/(\w+)/resolve/main/(.*)", path)
+        return str(Path(metric_path(match[1])) / match[2]) if match and match[1] in METRICS else "/nowhere"
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_from_a_repository_of_a_hub(name, tmp_path, monkeypatch):
+    """`evaluate.load("owner/name")` over HTTP: the script alone is fetched, so it must stand alone."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/spaces/{{path}}/resolve/{{revision}}/{{name}}"
+        monkeypatch.setattr("evaluate.config.HUB_EVALUATE_URL", address)
+        monkeypatch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", False)
+        settings = DownloadConfig(cache_dir=tmp_path / "downloads", local_files_only=False)
+        metric = evaluate.load(f"you/{name}", revision="main", download_config=settings)
+        with pytest.raises(FileNotFoundError):
+            evaluate.load("you/absent", revision="main", download_config=settings)
+        server.shutdown()
+    call = {"predictions": [[0.9, 0.2], [0.8]], "references": [[1, 0], [1]], "threshold": 0.5}
+    if name == "first_error":
+        call["references"] = [1, -1]
+    if name == "prm_score":
+        call["categories"] = ["a", "a"]
+    if name == "best_of_n":
+        call = {"predictions": [[0.2, 0.9]], "references": [[0, 1]]}
+    assert metric.compute(**call) == evaluate.load(metric_path(name)).compute(**call)
 
 
 def test_process_f1_by_hand():

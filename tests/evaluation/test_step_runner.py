@@ -62,8 +62,7 @@ def test_a_scorer_with_another_number_of_scores_is_an_error():
 def test_results_are_json_with_counts(tmp_path):
     samples = [sample("a", labels=(1, 0), first_error=1), sample("b", first_error=-1), sample("c", first_error=-1)]
     scores = [(0.9, 0.1), (0.9, 0.8), None]
-    counts = {"num_rows": 5, "num_kept": 3, "problems": {"no_steps": 2}}
-    given = {"threshold": 0.5, "tuned_on": "none", "row_counts": counts}
+    given = {"threshold": 0.5, "tuned_on": "none"}
     for benchmark, figure, value in (
         (
             "visualprocessbench",
@@ -76,8 +75,13 @@ def test_results_are_json_with_counts(tmp_path):
         result = evaluate_steps(benchmark, samples, scores, **given)
         write_json(tmp_path / "result.json", result)
         assert json.loads((tmp_path / "result.json").read_text()) == result
-        assert (result["benchmark"], result["rows"], result["tuned_on"]) == (benchmark, counts, "none")
-        assert (result["num_samples"], result["num_unscored_samples"]) == (3, 1)
+        assert (result["num_samples"], result["num_unscored_samples"], result["tuned_on"]) == (3, 1, "none")
+        # Of the four scored and labelled steps three are right (0.9, 0.9, 0.8) and one is wrong (0.1).
+        assert result["calibration"]["ece"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.2) / 4)
+        assert [(row["right"], row["num_right"], row["wrong"]) for row in result["by_step"]] == [
+            (0.9, 2, None),
+            (0.8, 1, 0.1),
+        ]
         assert result[figure] == pytest.approx(value)
 
 
@@ -136,7 +140,6 @@ def test_the_nano_prm_on_steps_of_known_truth(tmp_path, scorer):
         scores,
         train_samples=train,
         train_scores=score_samples(scorer, train),
-        row_counts=counts,
     )
     assert (result["num_neutral"], result["num_unscored"], result["tuned_on"]) == (40, 0, "train")
     assert result["num_wrong"] > 5
