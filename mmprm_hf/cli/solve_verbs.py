@@ -1,10 +1,10 @@
-"""Verbs that solve and score: demo, rerank, score, evaluate, app."""
+"""Verbs that solve and score: demo, rerank, score, app."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -64,7 +64,7 @@ def demo(
     with quiet(as_json):
         results = run_demo(output, num_problems=num_problems, num_candidates=num_candidates, models=models, seed=seed)
     where = f"look at {output / 'index.html'}; numbers in {output / 'results.json'}"
-    show(results, as_json, lambda found: f"\n{format_table(found)}\n\n{where}")
+    show(results, as_json, lambda found: f"\n{format_table(found['best_of_n'], found['cost'])}\n\n{where}")
 
 
 def rerank(
@@ -173,84 +173,6 @@ def score(
         rows = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
     found = {"aggregation": aggregation, "solutions": rows}
     show(found, as_json, lambda _: stages.format_scores(rows, aggregation, color=use_color()))
-
-
-def evaluate(
-    output: OutputOption = Path("out/evaluate/results.json"),
-    candidates: Annotated[
-        Path | None,
-        typer.Option(help="candidates.jsonl of `mmprm rerank --data` or `mmprm demo`: its table, without any model."),
-    ] = None,
-    diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Say why the PRM does or does not beat the majority vote.")
-    ] = False,
-    curves: Annotated[
-        bool,
-        typer.Option("--curves", help="With --candidates: every smaller N, and the PRM against the majority vote."),
-    ] = False,
-    aggregation: AggregationOption = "min",
-    steps: Annotated[
-        Literal["visualprocessbench", "processbench", "prmbench"] | None,
-        typer.Option(help="A step-level benchmark, whose rows --data names."),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="With --steps: .jsonl file, dataset folder or hub id of the benchmark.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="With --steps: a step with a lower score is called wrong.")
-    ] = None,
-    train_data: Annotated[
-        str | None, typer.Option(help="With --steps: rows of other problems, on which the threshold is chosen.")
-    ] = None,
-    num_problems: Annotated[int, typer.Option(help="Held-out test problems, 1 to 500.")] = 500,
-    num_train_problems: Annotated[int, typer.Option(help="Train problems on which thresholds are chosen.")] = 200,
-    num_candidates: CandidatesOption = 16,
-    policy: PolicyOption = None,
-    prm: PRMOption = None,
-    seed: SeedOption = 0,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Best-of-N table, and step scores against the exact checker.
-
-    On the nano world's held-out problems, whose checker knows which steps are right; or, with --candidates, the
-    best-of-N table of candidates that lie on disk; or, with --steps, a PRM on a step-level benchmark.
-    """
-    nothing_left(config)
-    if (steps is None) != (data is None) or (steps is None and (threshold is not None or train_data is not None)):
-        raise typer.BadParameter("--steps and --data belong together, and --threshold or --train-data to them.")
-    if steps is not None:
-        from .. import stages
-
-        chosen = {"threshold": threshold, "train_data": train_data}
-        with quiet(as_json):
-            found = stages.evaluate_step_benchmark(steps, data, output, prm=prm, **chosen)
-        show(found, as_json, lambda results: f"{stages.format_steps(results)}\n\nnumbers in {output}")
-        return
-    if candidates is not None:
-        from .. import stages
-
-        parts = {"aggregation": aggregation, "with_diagnosis": diagnose, "with_curves": curves}
-        found = stages.evaluate_candidates(candidates, output, **parts)
-        show(found, as_json, lambda results: f"{stages.format_evaluation(results)}\n\nnumbers in {output}")
-        return
-    if aggregation != "min" or curves:
-        raise typer.BadParameter("--aggregation and --curves belong to --candidates; the nano evaluation takes min.")
-    from ..demo import evaluate_nano, format_step_level
-    from ..evaluation.diagnosis import format_diagnosis
-    from ..evaluation.evaluators import format_table
-
-    sizes = {"num_problems": num_problems, "num_train_problems": num_train_problems, "num_candidates": num_candidates}
-    models = _models(policy, prm)
-    with quiet(as_json):
-        results = evaluate_nano(output, **sizes, models=models, seed=seed, with_diagnosis=diagnose)
-
-    def text(found: dict[str, Any]) -> str:
-        parts = [format_table(found), format_step_level(found)]
-        parts += [format_diagnosis(found["diagnosis"])] if diagnose else []
-        return "\n" + "\n\n".join([*parts, f"numbers in {output}"])
-
-    show(results, as_json, text)
 
 
 def app(

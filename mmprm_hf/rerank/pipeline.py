@@ -47,7 +47,8 @@ class GenerateAndRerankPipeline(Pipeline):
     Args:
         model: The policy, as for any pipeline; or the address of an OpenAI-compatible server that runs it
             (``"http://..."``), or a `ServedPolicy`. A folder written by `save_pretrained` brings its PRM along.
-        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods. An adapter whose base is
+        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods
+            (`score_many` is enough but for guided searches). An adapter whose base is
             the policy shares the policy's weights (see `shared_base`). None takes the PRM saved with the policy.
         prm_processor: Processor of the PRM; None loads it from the checkpoint that `prm` is or came from.
         prm_kwargs: For the PRM's `from_pretrained` (`trust_remote_code` and `device_map` are not handed on).
@@ -186,7 +187,8 @@ class GenerateAndRerankPipeline(Pipeline):
             try:
                 problem, system_prompt = problem_of(row)
                 # A marker in the question must fail before time goes into generation.
-                self.scorer.processor.render_prompt(problem.question, len(problem.images))
+                if hasattr(self.scorer, "processor"):
+                    self.scorer.processor.render_prompt(problem.question, len(problem.images))
                 read.append((problem, system_prompt))
             except ValueError as error:
                 read.append(error)

@@ -8,6 +8,7 @@ each stage needs libraries of its own.
 import importlib
 
 _PUBLIC = {
+    "evaluate_benchmark": "benchmark_stage",
     "evaluate_candidates": "evaluate_stage",
     "evaluate_step_benchmark": "evaluate_stage",
     "format_evaluation": "evaluate_stage",

@@ -25,7 +25,7 @@ def throughput_row() -> dict:
     from mmprm_hf.nano.world import problems
     from mmprm_hf.rerank.candidates import with_scores
     from mmprm_hf.scoring import PRMScorer
-    from mmprm_hf.stages.rerank_stage import judged_row
+    from mmprm_hf.stages.candidate_rows import judged_row
 
     models, nano = load_models(), problems("test", NUM_PROBLEMS)
     noise = Noise(misread=0.1, slip=0.05, wrong_plan=0.1)

@@ -12,8 +12,17 @@ from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.problem_rows import problem_from_row
-from mmprm_hf.stages import Servers, build_nano_data, format_summary, rerank_one, rerank_problems, rerank_stage
-from mmprm_hf.stages.rerank_stage import FOREIGN_FIGURE_NOTE, judged_row, open_pipeline, shown_question
+from mmprm_hf.stages import (
+    Servers,
+    build_nano_data,
+    candidate_rows,
+    format_summary,
+    rerank_one,
+    rerank_problems,
+    rerank_stage,
+)
+from mmprm_hf.stages.candidate_rows import judged_row, open_pipeline, shown_question
+from mmprm_hf.stages.rerank_stage import FOREIGN_FIGURE_NOTE
 
 SHORT = {"num_candidates": 2, "max_new_tokens": 12}
 CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
@@ -92,7 +101,7 @@ def test_every_problem_has_a_row_with_its_outcome(source, tmp_path):
 def test_an_interrupted_run_goes_on_to_the_same_rows(source, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected = run(source, whole)
-    appended = rerank_stage.append_line
+    appended = candidate_rows.append_line
     calls = []
 
     def append(path, *rows):
@@ -101,10 +110,10 @@ def test_an_interrupted_run_goes_on_to_the_same_rows(source, tmp_path, monkeypat
         calls.append(len(rows))
         return appended(path, *rows)
 
-    monkeypatch.setattr(rerank_stage, "append_line", append)
+    monkeypatch.setattr(candidate_rows, "append_line", append)
     with pytest.raises(KeyboardInterrupt):
         run(source, cut)
-    monkeypatch.setattr(rerank_stage, "append_line", appended)
+    monkeypatch.setattr(candidate_rows, "append_line", appended)
     assert len(read_jsonl(cut / "candidates.jsonl")) == 4 and not (cut / "summary.json").exists()
     with (cut / "candidates.jsonl").open("a") as file:
         file.write('{"problem_id": "a", "question": "torn')

@@ -1,0 +1,241 @@
+"""`mmprm evaluate --benchmark`: nano problems in a benchmark's published form, solved once, scored again, resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from mmprm_hf.cli.program import app
+from mmprm_hf.evaluation.results import results_schema
+from mmprm_hf.files import read_jsonl, write_json, write_jsonl
+from mmprm_hf.nano import PRM_PATH
+from mmprm_hf.nano.world import make_problem
+from mmprm_hf.stages import Servers, benchmark_stage, evaluate_benchmark, evaluate_candidates
+from mmprm_hf.stages.candidate_rows import open_pipeline
+
+sys.path.append(str(Path(__file__).parents[1] / "engines"))
+
+from stub_server import StubServer  # noqa: E402
+
+OPTIONS = {"num_candidates": 4, "max_new_tokens": 96, "seed": 3}
+FAMILIES = ("clock", "bar_chart", "rectangle", "clock", "bar_chart")
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return open_pipeline(None, None)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(nano, monkeypatch):
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda policy, prm, servers: nano)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Seven rows in MathVision's form, five of which are problems."""
+    rows = []
+    for index, family in enumerate(FAMILIES):
+        problem = make_problem(family, index)
+        problem.figure().save(tmp_path / f"{index}.png")
+        shared = {"image": f"{index}.png", "answer": problem.answer, "options": []}
+        rows.append({"id": str(index), "question": problem.question, **shared})
+    rows.insert(2, {**rows[0], "question": "Again?"})
+    rows.append({"id": "blank", "question": " ", "image": "0.png", "answer": "1", "options": []})
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    return tmp_path / "rows.jsonl"
+
+
+def run(data, output, **options):
+    call = {"options": OPTIONS, "batch_size": 2, "progress": False}
+    return evaluate_benchmark("mathvision", str(data), output, **{**call, **options})
+
+
+def test_one_command_from_rows_to_results(data, tmp_path):
+    found = run(data, tmp_path / "out" / "results.json")
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == found
+    jsonschema.Draft202012Validator(results_schema()).validate(found)
+    assert (found["benchmark"], found["policy"], found["prm"]) == (
+        "mathvision",
+        "nano policy (shipped)",
+        "nano PRM (shipped)",
+    )
+    assert found["rows"] == {
+        "num_rows": 7,
+        "num_used": 5,
+        "problems": {"the id comes twice": 1, "question is empty": 1},
+    }
+    assert found["settings"] == {"data": "rows.jsonl", "split": "test", "aggregation": "min", **OPTIONS}
+    assert found["best_of_n"]["num_problems"] == 5 and found["best_of_n"]["metrics"]["oracle"]["value"] > 0
+    assert [point["n"] for point in found["curves"]["sizes"]] == [1, 2, 4]
+    assert found["diagnosis"]["num_problems"] == 5
+    cost = found["cost"]["answers"]
+    assert cost["majority_vote"]["tokens"] == pytest.approx(4 * cost["mean_pass_at_1"]["tokens"], abs=0.05)
+    assert cost["best_of_n"]["seconds"] > cost["majority_vote"]["seconds"] > 0
+
+
+def test_models_read_the_published_wording(data, tmp_path, nano, monkeypatch):
+    run(data, tmp_path / "out" / "results.json", num_problems=2)
+    question = make_problem("clock", 0).question
+    assert read_jsonl(tmp_path / "out" / "candidates.jsonl")[0]["question"] == f"{question}\n"
+
+
+def test_the_same_candidates_are_generated_once_and_extended(data, tmp_path, nano, monkeypatch):
+    output = tmp_path / "out" / "results.json"
+    run(data, output, num_problems=2)
+    first = (tmp_path / "out" / "candidates.jsonl").read_bytes()
+    whole = run(data, output)
+    assert (tmp_path / "out" / "candidates.jsonl").read_bytes().startswith(first)
+    calls = []
+    monkeypatch.setattr(
+        benchmark_stage, "open_pipeline", lambda *_: lambda shown, **options: calls.extend(shown) or iter(())
+    )
+    again = run(data, output)
+    assert calls == [] and again == whole
+    assert run(data, output, num_problems=2)["rows"]["num_rows"] == 2, "the first two of a folder that has more"
+    with pytest.raises(ValueError, match=r"begun with other settings \(seed\)"):
+        run(data, output, options={**OPTIONS, "seed": 4})
+
+
+def test_candidates_of_another_run_are_scored_by_another_prm(data, tmp_path, monkeypatch):
+    first = run(data, tmp_path / "first" / "results.json")
+    candidates = tmp_path / "first" / "candidates.jsonl"
+    again = run(data, tmp_path / "again" / "results.json", candidates=candidates, options={})
+    rescored = read_jsonl(tmp_path / "again" / "candidates.jsonl")
+    for row, other in zip(read_jsonl(candidates), rescored, strict=True):
+        assert (row.get("chosen"), row["outcome"], row.get("error")) == (
+            other.get("chosen"),
+            other["outcome"],
+            other.get("error"),
+        )
+        for one, two in zip(row["candidates"], other["candidates"], strict=True):
+            assert (one["steps"], one["verdict"], one["text"]) == (two["steps"], two["verdict"], two["text"])
+            assert (one["step_scores"] or ()) == pytest.approx(two["step_scores"] or (), abs=1e-5)
+    assert again["best_of_n"] == first["best_of_n"] and again["rows"] == first["rows"]
+    assert again["settings"]["num_candidates"] == 4 and again["settings"]["candidates"] == "candidates.jsonl"
+    generate = [found["cost"]["seconds"]["generate"] for found in (first, again)]
+    assert generate[0] == generate[1], "what generating cost is known from the first run"
+
+    class Backwards:
+        """Scores that grow where the shipped PRM's shrink, and a problem that it cannot be shown."""
+
+        def score_many(self, problems, candidates):
+            if any("rectangle" in problem.question for problem in problems):
+                raise ValueError("no rectangles")
+            return [
+                [type(c)(**{**vars(c), "step_scores": tuple(0.01 for _ in c.steps)}) for c in found]
+                for found in candidates
+            ]
+
+    monkeypatch.setattr(benchmark_stage, "open_scorer", lambda prm: Backwards())
+    other = run(data, tmp_path / "other" / "results.json", candidates=candidates, options={}, prm="you/prm")
+    assert other["prm"] == "you/prm" and other["rows"]["problems"]["no rectangles"] == 1
+    assert other["rows"]["num_used"] == 4, "only the problem that cannot be shown goes without"
+    scores = [
+        c["step_scores"] for row in read_jsonl(tmp_path / "other" / "candidates.jsonl") for c in row["candidates"]
+    ]
+    assert {score for found in scores for score in found or ()} == {0.01}
+
+
+class ByLength:
+    """A PRM of another kind: a step's score falls with its length."""
+
+    def score_many(self, problems, candidates):
+        return [
+            [dataclasses.replace(c, step_scores=tuple(1 / (1 + len(s)) for s in c.steps) or None) for c in found]
+            for found in candidates
+        ]
+
+
+def test_any_scorer_is_a_prm(data, tmp_path, monkeypatch):
+    first = run(data, tmp_path / "first" / "results.json")
+    again = run(
+        data,
+        tmp_path / "again" / "results.json",
+        candidates=tmp_path / "first" / "candidates.jsonl",
+        options={},
+        prm=ByLength(),
+    )
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", open_pipeline)
+    solved = run(data, tmp_path / "solved" / "results.json", prm=ByLength())
+    assert first["prm"] == "nano PRM (shipped)" and again["prm"] == "ByLength" == solved["prm"]
+    assert solved["best_of_n"] == again["best_of_n"], "solved with it or scored by it afterwards"
+    row = read_jsonl(tmp_path / "solved" / "candidates.jsonl")[0]["candidates"][0]
+    assert row["step_scores"] == [1 / (1 + len(step)) for step in row["steps"]]
+
+
+def test_candidates_of_other_problems_are_refused(data, tmp_path):
+    run(data, tmp_path / "first" / "results.json", num_problems=2)
+    candidates = tmp_path / "first" / "candidates.jsonl"
+    with pytest.raises(ValueError, match="have no problem '1', row 1 of the benchmark|have no problem '2'"):
+        run(data, tmp_path / "again" / "results.json", candidates=candidates, options={})
+    rows = read_jsonl(candidates)
+    write_jsonl(tmp_path / "changed.jsonl", [{**rows[0], "question": "Another?"}, *rows[1:]])
+    with pytest.raises(ValueError, match=r"has another text in the candidates \('Another\?'\)"):
+        run(
+            data, tmp_path / "again" / "results.json", candidates=tmp_path / "changed.jsonl", num_problems=2, options={}
+        )
+    with pytest.raises(ValueError, match="would be overwritten"):
+        run(data, tmp_path / "first" / "results.json", candidates=candidates, num_problems=2, options={})
+    assert read_jsonl(candidates) == rows
+
+
+def test_what_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="Name the results file, such as .*results.json"):
+        run(data, tmp_path / "out")
+    with pytest.raises(ValueError, match="needs independent candidates"):
+        run(data, tmp_path / "out" / "results.json", options={"strategy": "beam_search"})
+    with pytest.raises(ValueError, match="Unknown benchmark 'x'; choose one of mm_k12"):
+        evaluate_benchmark("x", str(data), tmp_path / "r.json", options={})
+    write_jsonl(tmp_path / "bad.jsonl", [{"id": "a", "question": "", "answer": "1"}])
+    with pytest.raises(ValueError, match=r"no problem with candidates and a gold answer in .* \(1 without\)"):
+        run(tmp_path / "bad.jsonl", tmp_path / "bad" / "results.json")
+
+
+def test_a_served_policy(data, tmp_path, monkeypatch):
+    """The policy behind a server; the PRM here. Steps of a clock, so that the rectangles come out wrong."""
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", open_pipeline)
+
+    def solver(messages, seed):
+        return "<step>A=22</step><step>B=61</step><answer>83</answer>"
+
+    with StubServer(solver) as server:
+        servers = Servers(server.url)
+        found = run(data, tmp_path / "out" / "results.json", prm=str(PRM_PATH), servers=servers, num_problems=2)
+    assert found["settings"]["engine"] == server.url and found["best_of_n"]["num_candidates"] == 4
+    rows = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert {(tuple(c["steps"]), len(c["step_scores"])) for row in rows for c in row["candidates"]} == {
+        (("A=22", "B=61"), 2)
+    }
+
+
+def test_a_server_is_named_without_credentials(data, tmp_path):
+    servers = Servers("http://user:secret@127.0.0.1:9/v1")
+    found = run(data, tmp_path / "out" / "results.json", policy="served", prm="you/prm", servers=servers)
+    assert found["settings"]["engine"] == "http://127.0.0.1:9/v1" and found["policy"] == "served"
+    written = (tmp_path / "out" / "config.json").read_text() + (tmp_path / "out" / "results.json").read_text()
+    assert "secret" not in written
+
+
+def test_a_candidates_file_knows_its_run(data, tmp_path):
+    run(data, tmp_path / "out" / "results.json", num_problems=2)
+    found = evaluate_candidates(tmp_path / "out" / "candidates.jsonl", aggregation="mean")
+    assert found["benchmark"] == "mathvision" and found["settings"]["num_candidates"] == 4
+    assert found["best_of_n"]["aggregation"] == "mean" == found["settings"]["aggregation"]
+
+
+def test_by_the_program(data, tmp_path):
+    output = tmp_path / "out" / "results.json"
+    write_json(tmp_path / "options.yaml", {"num_candidates": 4, "max_new_tokens": 96})  # JSON is YAML
+    arguments = ["--benchmark", "mathvision", "--data", data, "--config", tmp_path / "options.yaml", "-o", output]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    for words in ("PRM best-of-4", "an answer", "N = 2", "p (paired sign flips)", "AUROC within problems"):
+        assert words in result.stdout
+    assert "left out: 2 of 7 problems" in result.stdout and "1 x the id comes twice" in result.stdout
