@@ -1,0 +1,40 @@
+"""The five configurations are those of the five benchmarks, and the program takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mmprm_hf import stages
+from mmprm_hf.cli.program import app
+from mmprm_hf.evaluation.benchmarks import READERS
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "evaluation"
+NAMES = sorted(path.stem for path in RECIPE.glob("*.yaml"))
+
+
+def test_one_for_each_benchmark():
+    assert sorted(READERS) == NAMES
+    assert all(name in (RECIPE / "README.md").read_text() for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_program_takes_it(name, tmp_path, monkeypatch):
+    given = yaml.safe_load((RECIPE / f"{name}.yaml").read_text())
+    calls = []
+
+    def evaluate_benchmark(*arguments, **options):
+        calls.append((arguments, options))
+        raise ValueError("stop here")
+
+    monkeypatch.setattr(stages, "evaluate_benchmark", evaluate_benchmark)
+    arguments = ["--config", RECIPE / f"{name}.yaml", "--prm", "you/prm", "-o", tmp_path / "results.json"]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert "stop here" in result.stderr
+    ((arguments, options),) = calls
+    assert arguments == (name, given["data"], tmp_path / "results.json")
+    assert options["options"] == {"num_candidates": 16, "seed": 0, "max_new_tokens": 2048}
+    assert (options["split"], options["subset"]) == (given["split"], given.get("subset"))
