@@ -1,6 +1,7 @@
 """Facts of the shipped models, the nano dataset and its step labels, and their cards, from the results of a run.
 
-    python recipes/nano/facts.py            # after `mmprm evaluate --output recipes/nano/results/evaluate.json`
+    mmprm evaluate --curves --diagnose -o recipes/nano/results/evaluate.json    # then
+    python recipes/nano/facts.py
 
 Numbers come from `recipes/nano/results/*.json`, the checkpoints' `made_by.json`, and the problems as they are drawn
 here; none is typed by hand.
@@ -59,11 +60,12 @@ def read(path: Path) -> dict[str, Any]:
 
 def results(evaluation: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
     """Best-of-N metrics as result facts."""
-    split = f"{evaluation['num_problems']} nano test problems"
+    table = evaluation["best_of_n"]
+    split = f"{table['num_problems']} nano test problems"
     return [
         {
             "metric": NAMES[name],
-            **{key: round(evaluation["metrics"][name][key], 4) for key in ("value", "ci_low", "ci_high")},
+            **{key: round(table["metrics"][name][key], 4) for key in ("value", "ci_low", "ci_high")},
             "split": split,
             "command": "mmprm evaluate",
         }
@@ -75,7 +77,7 @@ def step_results(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     """Step-level metrics as result facts."""
     facts = []
     for key, words in (("step_level", "each step by itself"), ("prefix_level", "step and all before it")):
-        row = evaluation[key]
+        row = evaluation["exact_truth"][key]
         split = f"{row['num_steps']} steps of the policy's own candidates, exact truth"
         for metric in ("auroc", "macro_f1"):
             name = {"auroc": "AUROC", "macro_f1": f"macro-F1 at {row['threshold']:.3f} (chosen on train problems)"}
@@ -87,6 +89,20 @@ def step_results(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
                     "command": "mmprm evaluate",
                 }
             )
+    lucky = evaluation["exact_truth"]["false_positives"]
+    split = f"{lucky['num_right_answers']} distinct solutions with a right answer, exact truth"
+    chosen = f"{lucky['num_chosen']} problems on which the PRM chose a right answer"
+    for key, name, of in (
+        (
+            "flagged_false_positives",
+            f"solutions with a wrong step flagged (a step below {lucky['threshold']:.3f})",
+            split,
+        ),
+        ("flagged_sound", "sound solutions flagged", split),
+        ("share_false_positives_chosen", "wrong step behind a right answer, chosen by the PRM", chosen),
+        ("share_false_positives_random", "wrong step behind a right answer, drawn at random", chosen),
+    ):
+        facts.append({"metric": name, "value": round(lucky[key], 4), "split": of, "command": "mmprm evaluate"})
     return facts
 
 

@@ -40,5 +40,6 @@ done_once prm "$MMPRM" train --model "$RUN/judge" --data "$RUN/labels/paths" --o
 # 7. What each stage adds. The soft-label row needs a second PRM: label_mapping soft, output $RUN/prm_soft. 2 minutes.
 "$PYTHON" recipes/nano/study.py --run "$RUN" --output "$RUN/stages.json"
 
-# To ship a run: python recipes/nano/ship.py --run out/nano; mmprm evaluate --output recipes/nano/results/evaluate.json;
-# python recipes/nano/label_truth.py --labels out/nano/labels (labels.json); python recipes/nano/facts.py (cards).
+# To ship a run: python recipes/nano/ship.py --run out/nano; mmprm evaluate --curves --diagnose -o
+# recipes/nano/results/evaluate.json; python recipes/nano/label_truth.py --labels out/nano/labels (labels.json);
+# python recipes/nano/facts.py (cards).
