@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_RIGHT, _WRONG, _COUNT = "#1b7f79", "#d9542b", "#8a93a3"
+_SETTINGS = {"svg.hashsalt": "mmprm_hf", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _STYLES: dict[str, tuple[str, str, str]] = {
+    "random_distinct": ("#b0b7c3", "x", "-"),
+    "mean_pass_at_1": ("#5f6878", "", "-"),
     "best_of_n": ("#1b7f79", "o", "-"),
     "weighted_vote": ("#2f5aa8", "s", "-"),
     "majority_vote": ("#8a93a3", "v", "-"),
@@ -17,7 +22,24 @@ _STYLES: dict[str, tuple[str, str, str]] = {
     "beam_annealing": ("#8e44ad", "P", "--"),
     "oracle": ("#8a93a3", "", ":"),
 }
-"""Colour, marker and line of a strategy; searches that the PRM guides are dashed."""
+"""Colour, marker and line of a strategy; baselines are grey, searches that the PRM guides are dashed."""
+
+_CURVES: dict[str, str] = {
+    "oracle": "oracle pass@N",
+    "best_of_n": "PRM best-of-N",
+    "weighted_vote": "PRM-weighted vote",
+    "majority_vote": "majority vote",
+    "mean_pass_at_1": "mean pass@1",
+    "random_distinct": "random among distinct",
+}
+"""Metrics of a curves plot and their names, from the top of the legend."""
+
+_CALIBRATIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "diagnosis": (("diagnosis", "calibration"), "solutions"),
+    "steps": (("steps", "calibration"), "steps"),
+    "exact_truth": (("exact_truth", "step_level", "calibration"), "steps"),
+}
+"""Per section of results: where its reliability bins lie, and what they count."""
 
 
 def write_strategy_plot(results: Path, output: Path) -> Path:
@@ -36,15 +58,14 @@ def write_strategy_plot(results: Path, output: Path) -> Path:
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in found["rows"]:
         curves.setdefault(row["strategy"], []).append(row)
-    settings = {"svg.hashsalt": "mmprm_hf", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with pyplot.rc_context(settings):
+    with pyplot.rc_context(_SETTINGS):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
         for shift, (strategy, rows) in enumerate(curves.items()):
-            _curve(left, strategy, rows, "accuracy", "ci_low", "ci_high")
+            tokens = [row["num_tokens"] for row in rows]
+            _curve(left, strategy, tokens, rows, ("accuracy", "ci_low", "ci_high"))
             if "difference" in rows[0] and strategy != "majority_vote":  # far below: it would flatten the others
-                _curve(
-                    right, strategy, rows, "difference", "difference_ci_low", "difference_ci_high", 1 + shift * 0.012
-                )
+                moved = [count * (1 + shift * 0.012) for count in tokens]
+                _curve(right, strategy, moved, rows, ("difference", "difference_ci_low", "difference_ci_high"))
         left.set_ylabel(f"right answers, % of {found['num_problems']} problems")
         right.set_ylabel("points above best-of-n at equal tokens")
         right.axhline(0, color=_STYLES["best_of_n"][0], linewidth=1)
@@ -57,28 +78,181 @@ def write_strategy_plot(results: Path, output: Path) -> Path:
             axes.grid(axis="y", color="#00000018")
         left.legend(frameon=False, loc="lower right")
         right.set_title("intervals: 95 %, bootstrap over problems", fontsize=8, color="#555555")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(output, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
+        return _save(pyplot, figure, output)
+
+
+def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
+    """Draw every metric of best-of-N curves by N, with 95 % intervals (the oracle without).
+
+    Args:
+        results: A results document with the section ``curves``.
+        output: SVG file to write; equal results give equal bytes.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if no curve has a point.
+    """
+    found = (results.get("curves") or {}).get("curves") or {}
+    curves = {name: [point for point in found.get(name) or () if point.get("value") is not None] for name in _CURVES}
+    sizes = sorted({point["n"] for points in curves.values() for point in points})
+    if not sizes:
+        raise ValueError("Found no points of best-of-N curves. Evaluate with curves and draw again.")
+    pyplot = _pyplot()
+    with pyplot.rc_context(_SETTINGS):
+        figure, axes = pyplot.subplots(figsize=(7.6, 4.2), layout="constrained")
+        for order, (name, points) in enumerate(curves.items()):
+            if points:
+                # Intervals side by side, not on top of each other.
+                shifted = [point["n"] * (1 + (order - 2.5) * 0.012) for point in points]
+                _curve(axes, name, shifted, points, ("value", "ci_low", "ci_high"), _CURVES[name])
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("N, candidates per problem")
+        axes.set_ylabel("right answers, % of problems")
+        axes.grid(axis="y", color="#00000018")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_title("expected over all subsets of N; intervals: 95 % over problems", fontsize=8, color="#555555")
+        return _save(pyplot, figure, output)
+
+
+def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str = "diagnosis") -> Path:
+    """Draw a reliability diagram: share right by mean score of each bin, above how many each bin holds.
+
+    Args:
+        results: A results document.
+        output: SVG file to write; equal results give equal bytes.
+        of: The section: "diagnosis" (scores of solutions), "steps" or "exact_truth" (scores of steps).
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if the section has no calibration.
+    """
+    path, what = _CALIBRATIONS[of]
+    found: Any = results
+    for key in path:
+        found = (found or {}).get(key)
+    bins = [
+        entry for entry in (found or {}).get("bins") or () if None not in (entry["mean_score"], entry["share_right"])
+    ]
+    if not bins:
+        raise ValueError(f"Found no calibration in {'.'.join(path)}. Scores outside [0, 1] have none.")
+    pyplot = _pyplot()
+    with pyplot.rc_context(_SETTINGS):
+        figure, (upper, lower) = pyplot.subplots(
+            2, 1, figsize=(4.6, 4.9), height_ratios=(4, 1), sharex=True, layout="constrained"
+        )
+        upper.plot([0, 1], [0, 1], color=_COUNT, linestyle=":", linewidth=1.2, label="a calibrated score")
+        scores, shares = [entry["mean_score"] for entry in bins], [entry["share_right"] for entry in bins]
+        upper.plot(scores, shares, color=_RIGHT, marker="o", markersize=5, linewidth=1.4, label="measured")
+        upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel=f"share of {what} that are right")
+        upper.grid(color="#00000018")
+        upper.legend(frameon=False, loc="best")
+        num = sum(entry["num"] for entry in bins)
+        ece = "not measured" if found.get("ece") is None else f"{found['ece']:.3f}"
+        upper.set_title(f"expected calibration error {ece}, {num:,} {what}", fontsize=9)
+        widths = [entry["high"] - entry["low"] for entry in bins]
+        lower.bar(
+            [entry["low"] for entry in bins], [entry["num"] for entry in bins], widths, align="edge", color="#c9cfda"
+        )
+        lower.set(xlabel=f"mean score of the {what}", ylabel=what)
+        figure.align_ylabels()
+        return _save(pyplot, figure, output)
+
+
+def write_profile_plot(results: Mapping[str, Any], output: Path, *, of: str = "diagnosis") -> Path:
+    """Draw mean scores of what is right and of what is wrong, by position of the step and by number of steps.
+
+    Args:
+        results: A results document.
+        output: SVG file to write; equal results give equal bytes.
+        of: The section: "diagnosis" (steps of right and of wrong solutions) or "steps" (right and wrong steps, by
+            position only).
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if the section has no profile.
+    """
+    section = results.get(of) or {}
+    owner = "steps" if of == "steps" else "solutions"
+    panels = [
+        (section.get("by_step"), "step_index", "position of the step", "mean step score", "steps"),
+        (section.get("by_num_steps"), "num_steps", "number of steps", "mean score of the solution", "solutions"),
+    ]
+    panels = [panel for panel in panels if panel[0]]
+    if not panels:
+        raise ValueError(f"Found no profile of scores in {of}. Evaluate scored candidates or steps and draw again.")
+    pyplot = _pyplot()
+    with pyplot.rc_context(_SETTINGS):
+        figure, drawn = pyplot.subplots(
+            1, len(panels), figsize=(4.9 * len(panels), 3.7), layout="constrained", squeeze=False
+        )
+        for axes, (rows, key, label, score_label, unit) in zip(drawn[0], panels, strict=True):
+            # Positions are 0-based in results; people count from 1.
+            numbers = [row[key] + (key == "step_index") for row in rows]
+            _counts(axes, numbers, [row["num_right"] + row["num_wrong"] for row in rows], unit)
+            for side, color, marker, line in (("right", _RIGHT, "o", "-"), ("wrong", _WRONG, "s", "--")):
+                # matplotlib leaves out NaN: a side without scores is a gap, not a line through it.
+                means = [math.nan if row[side] is None else row[side] for row in rows]
+                axes.plot(numbers, means, color=color, marker=marker, linestyle=line, ms=4, label=f"{side} {owner}")
+            if all(0 <= row[side] <= 1 for row in rows for side in ("right", "wrong") if row[side] is not None):
+                axes.set_ylim(-0.02, 1.04)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set(xlabel=label, ylabel=score_label)
+            axes.grid(axis="y", color="#00000018")
+        figure.get_layout_engine().set(wspace=0.08)
+        handles, names = drawn[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, frameon=False, loc="outside upper center", ncols=2)
+        return _save(pyplot, figure, output)
+
+
+def _counts(axes: Any, numbers: Sequence[int], counts: Sequence[int], unit: str) -> None:
+    """Faint bars in the lower third, behind the lines, with an axis of their own at the right."""
+    beside = axes.twinx()
+    beside.bar(numbers, counts, width=0.8, color="#8a93a3", alpha=0.28)
+    top = max(counts)
+    beside.set_ylim(0, 3 * top)
+    beside.set_yticks([0, top], ["0", f"{top:,}"])
+    beside.tick_params(colors="#6b7484", labelsize=8)
+    beside.set_ylabel(f"{unit} (bars)", color="#6b7484", loc="bottom", fontsize=8)
+    axes.set_zorder(beside.get_zorder() + 1)
+    axes.patch.set_visible(False)  # else it would cover the bars
+
+
+def _save(pyplot: Any, figure: Any, output: Path) -> Path:
+    """Write the figure without a date: equal drawings are equal bytes."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
     return output
 
 
 def _curve(
-    axes: Any, strategy: str, rows: Sequence[Mapping[str, Any]], key: str, low: str, high: str, shift: float = 1.0
+    axes: Any,
+    strategy: str,
+    numbers: Sequence[float],
+    rows: Sequence[Mapping[str, Any]],
+    keys: tuple[str, str, str],
+    label: str | None = None,
 ) -> None:
     """One strategy in percent, with its intervals; the unreachable oracle without."""
     color, marker, line = _STYLES[strategy]
-    tokens = [row["num_tokens"] * shift for row in rows]
-    values = [100 * row[key] for row in rows]
-    errors = [[100 * (row[key] - row[low]) for row in rows], [100 * (row[high] - row[key]) for row in rows]]
+    key, low, high = keys
+    has_interval = strategy != "oracle" and all(row.get(end) is not None for row in rows for end in (low, high))
+    errors = None
+    if has_interval:
+        errors = [[100 * (row[key] - row[low]) for row in rows], [100 * (row[high] - row[key]) for row in rows]]
+        errors = [
+            [max(0.0, error) for error in side] for side in errors
+        ]  # an end may differ from the value by rounding
     axes.errorbar(
-        tokens,
-        values,
-        yerr=None if strategy == "oracle" else errors,
+        numbers,
+        [100 * row[key] for row in rows],
+        yerr=errors,
         color=color,
         marker=marker,
         linestyle=line,
-        label="oracle pass@N" if strategy == "oracle" else strategy,
+        label=label or ("oracle pass@N" if strategy == "oracle" else strategy),
         markersize=5,
         linewidth=1.4,
         elinewidth=0.7,
