@@ -163,7 +163,7 @@ def run_demo(
         nano.figure().save(output / "figures" / f"{nano.id}.png")
     write_jsonl(output / "candidates.jsonl", solved.rows)
     write_json(output / "results.json", results)
-    write_report(output / "results.json", output / "candidates.jsonl", output / "index.html")
+    write_report(output / "results.json", output / "index.html")
     return results
 
 

@@ -7,20 +7,43 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import ConfigOption, JsonOption, OutputOption, nothing_left, quiet, show
+from .options import ConfigOption, JsonOption, nothing_left, quiet, show
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="results.json of a demo run; candidates.jsonl lies beside it.")],
-    output: OutputOption = Path("out/report.html"),
+    results: Annotated[
+        list[Path], typer.Argument(help="results.json of one evaluation or of several, made by any verb or recipe.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Page to write, or a table if it ends in .md. Default: out/report.html."),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table for a card; write it only to an -o in .md.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the HTML page of a results file."""
+    """Write the HTML page of one evaluation, or of several side by side; or a Markdown table of them.
+
+    A page on one evaluation shows problems from candidates.jsonl beside the results, if there is one. Plots are
+    embedded and written beside the page; they need the extra "plots".
+    """
     nothing_left(config)
+    is_table = markdown or (output is not None and output.suffix == ".md")
+    if markdown and output is not None and output.suffix != ".md":
+        raise typer.BadParameter(f"{output} is no .md file. --markdown writes to those only; leave one of them out.")
+    if is_table:
+        from ..publish.results_table import write_results_table
+
+        table = write_results_table(results, output)
+        found = {"output": None if output is None else str(output), "markdown": table}
+        show(found, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
+        return
     from ..publish.reports import write_report
 
-    write_report(results, results.with_name("candidates.jsonl"), output)
+    output = output or Path("out/report.html")
+    write_report(results, output)
     show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ def classify(row: Mapping[str, Any]) -> str:
     """Return the key in `GROUPS` of one candidates row.
 
     As in the evaluation an incomplete candidate is wrong and does not vote, and a problem without a majority has a
-    wrong one. A problem is "undecided" if the choice or the majority is, or if nothing was chosen among complete
-    candidates.
+    wrong one. A problem is "undecided" if the choice or the majority is, if nothing was chosen among complete
+    candidates, or if there is no gold answer.
     """
+    if row.get("answer") is None:
+        return "undecided"
     candidates = row["candidates"]
     verdicts = [verdict_of(candidate) for candidate in candidates]
     majority = majority_choice(row)
@@ -69,28 +72,27 @@ def pick_problems(rows: Sequence[Mapping[str, Any]], num_problems: int) -> list[
     return [(group, index) for _, _, group, index in shown]
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The results file's object, with its metrics checked."""
-    results = _parse_json(path.read_text(encoding="utf-8"), str(path))
-    for name, entry in (results.get("metrics") or {}).items():
-        for key in ("value", "ci_low", "ci_high"):
-            value = (entry or {}).get(key)
-            if value is not None:
-                _check_unit_interval(value, f"Metric {name!r} has {key}", str(path))
-    return results
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Return the checked rows of a candidates file, and how many others there are by why they were not shown.
 
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The checked rows of the candidates file; infinite scores (never JSON proper) become None."""
+    Rows of problems that could not be shown to the models have no candidates and leave; complete candidates of a row
+    without a gold answer are undecided; infinite scores (never JSON proper) become None.
+    """
     lines = enumerate(path.read_text(encoding="utf-8").split("\n"), start=1)
-    rows = [_check_row(_parse_json(line, f"{path}, line {number}"), path) for number, line in lines if line.strip()]
+    rows = [parse_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     if not rows:
         raise ValueError(f"Found 0 rows in {path}. A report needs at least one problem; run the rerank stage again.")
-    return rows
+    shown, reasons = [], Counter()
+    for row in rows:
+        if row.get("outcome") == "not_shown" or (row.get("error") and not row.get("candidates")):
+            reasons[str(row.get("error") or "no reason given")] += 1
+        else:
+            shown.append(_check_row(row, path))
+    return shown, dict(reasons.most_common())
 
 
-def _parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object in `text`."""
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """The JSON object in `text`; ValueError naming `where` for anything else."""
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError as error:
@@ -133,6 +135,8 @@ def _check_row(row: dict[str, Any], path: Path) -> dict[str, Any]:
             _check_unit_interval(score, f"Candidate {index} has step score", where)
         if candidate.get("score") is not None and not math.isfinite(candidate["score"]):
             candidate["score"] = None
+        if row.get("answer") is None:
+            candidate["verdict"] = Verdict.UNDECIDED
     return row
 
 

@@ -10,7 +10,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .reports import score_color
+from .report_problems import score_color
 
 _RAW_LIMIT = 400  # characters shown of a response that could not be parsed
 _MUTED = "opacity:.72"
