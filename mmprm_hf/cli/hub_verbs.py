@@ -12,7 +12,7 @@ from .options import ConfigOption, JsonOption, nothing_left, quiet, show
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="results.json of one evaluation or of several, made by any verb or recipe.")
+        list[Path], typer.Argument(help="Results of one evaluation or several, as `evaluate` and `demo` write them.")
     ],
     output: Annotated[
         Path | None,
@@ -24,7 +24,7 @@ def report(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the HTML page of one evaluation, or of several side by side; or a Markdown table of them.
+    """Write a page or a table of one evaluation or several.
 
     A page on one evaluation shows problems from candidates.jsonl beside the results, if there is one. Plots are
     embedded and written beside the page; they need the extra "plots".

@@ -112,11 +112,10 @@ def _cost_cells(document: Mapping[str, Any], name: str) -> str:
     if document.get("cost") is None:
         return ""
     found = get(document, "cost", "answers", name)
-    shown = [amount(found.get(unit)) if found else "–" for unit in ("tokens", "seconds")]
-    return "".join(
-        f'<td class="cost number" data-unit="{unit}">{value}</td>'
-        for unit, value in zip(("tokens", "seconds"), shown, strict=True)
-    )
+    if not found:
+        return '<td class="cost">–</td>' * 2
+    units = ("tokens", "seconds")
+    return "".join(f'<td class="cost number" data-unit="{unit}">{amount(found.get(unit))}</td>' for unit in units)
 
 
 def facts_section(document: Mapping[str, Any]) -> str:
@@ -147,7 +146,8 @@ def facts_section(document: Mapping[str, Any]) -> str:
         facts["Rows of the data used"] = f"{text(rows.get('num_used'))} of {text(rows.get('num_rows'))}"
     lines = [f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items()]
     for key, value in settings.items():
-        name = text(str(key).replace("_", " ").capitalize())
+        name = str(key).replace("_", " ")
+        name = text(name[:1].upper() + name[1:])
         lines.append(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>")
     content = '<dl class="card facts">\n' + "\n".join(lines) + "\n</dl>"
     if get(rows, "problems"):

@@ -265,3 +265,43 @@ def test_the_app_says_what_it_needs_and_writes_a_space(tmp_path, monkeypatch):
     assert result.exit_code == 1 and 'mmprm: pip install "mmprm_hf[app]"' in result.stderr
     result = run("app", "--space", tmp_path, "--requirement", "mmprm_hf==9")
     assert result.exit_code == 0 and (tmp_path / "requirements.txt").read_text() == "mmprm_hf==9\n"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Results of two evaluations as files."""
+    paths = []
+    for name in ("first", "second"):
+        metrics = {"best_of_n": {"value": 0.5, "ci_low": 0.25, "ci_high": 0.75}}
+        document = {"schema_version": 1, "benchmark": name, "best_of_n": {"num_candidates": 4, "metrics": metrics}}
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(document), encoding="utf-8")
+    return paths
+
+
+def test_report_takes_one_results_file_or_several(results, tmp_path):
+    for given in (results[:1], results):
+        found = run("report", *given, "-o", tmp_path / "page.html", "--json")
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout) == {"output": str(tmp_path / "page.html")}
+        assert ("side by side" in (tmp_path / "page.html").read_text(encoding="utf-8")) == (len(given) == 2)
+
+
+def test_report_prints_or_writes_a_markdown_table(results, tmp_path):
+    printed = run("report", *results, "--markdown")
+    assert printed.exit_code == 0, printed.output
+    assert "| second | 4 | not measured |" in printed.stdout and "50.0 % (25.0 to 75.0)" in printed.stdout
+    table = tmp_path / "table.md"
+    assert run("report", *results, "-o", table).stdout.strip() == f"wrote {table}"
+    assert table.read_text(encoding="utf-8") == printed.stdout
+    as_json = json.loads(run("report", *results, "--markdown", "--json").stdout)
+    assert as_json == {"output": None, "markdown": printed.stdout}
+
+
+def test_report_refuses_what_it_would_do_by_halves(results, tmp_path):
+    refused = run("report", *results, "--markdown", "-o", tmp_path / "page.html")
+    assert refused.exit_code == 2 and "is no .md file" in " ".join(refused.output.split())
+    assert not (tmp_path / "page.html").exists()
+    results[0].write_text('{"metrics": {}}', encoding="utf-8")
+    refused = run("report", *results, "--markdown")
+    assert refused.exit_code != 0 and "no schema_version" in " ".join((refused.output + str(refused.exception)).split())

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import copy
-import html.parser
 import json
 import math
 
 import pytest
 from PIL import Image
+from result_documents import Outline, best_of_n_document
 
-from mmprm_hf.publish.reports import GROUPS, METRICS, classify, pick_problems, score_color, write_report
+from mmprm_hf.publish.documents import METRICS
+from mmprm_hf.publish.report_problems import score_color
+from mmprm_hf.publish.report_rows import GROUPS, classify, pick_problems
+from mmprm_hf.publish.reports import write_report
 
-RESULTS = {
-    "num_problems": 2,
-    "num_candidates": 3,
-    "aggregation": "min",
-    "policy": "tiny-policy",
-    "metrics": {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.625} for name, *_ in METRICS},
-    "seconds": {"generate": 12.34, "score": 5.67},
-}
-RESULTS["metrics"]["best_of_n"]["value"] = 0.6
+RESULTS = best_of_n_document()
 
 
 def candidate(answer, verdict, scores=(0.9, 0.8), complete=True):
@@ -69,37 +64,10 @@ def render(tmp_path):
         (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
         lines = "".join(json.dumps(entry) + "\n" for entry in rows)
         (tmp_path / "candidates.jsonl").write_text(lines, encoding="utf-8")
-        paths = tmp_path / "results.json", tmp_path / "candidates.jsonl", tmp_path / "out" / "index.html"
-        return write_report(*paths, **options).read_text(encoding="utf-8")
+        page = write_report(tmp_path / "results.json", tmp_path / "out" / "index.html", **options)
+        return page.read_text(encoding="utf-8")
 
     return write
-
-
-class Outline(html.parser.HTMLParser):
-    """Collects tags, attributes and the visible text; fails on tags that do not nest."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.open, self.words = [], [], [], []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes.extend(attrs)
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "title"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 def test_page_shows_metrics_seconds_and_candidates(render):
@@ -142,18 +110,20 @@ def test_everything_from_data_is_escaped(render):
     bad = dict.fromkeys(("problem_id", "question", "answer"), attack)
     shown = {**candidate("7", "correct"), "steps": [attack, attack], "answer": attack}
     raw = {**candidate("7", "incorrect", (), complete=False), "answer": None, "text": attack}
-    results = {**RESULTS, "policy": attack, "prm": {attack: [attack]}, "aggregation": attack, "num_problems": attack}
+    results = {**RESULTS, "policy": attack, "prm": {attack: [attack]}, "settings": {attack: attack}}
+    results["best_of_n"] = {**RESULTS["best_of_n"], "aggregation": attack}
+    results["rows"] = {"num_rows": 1, "num_used": 0, "problems": {attack: 1}}
     outline = Outline(render([{**row("a", 0, shown, raw), **bad}], results))
     assert not {"script", "img"} & set(outline.tags)
     assert not [key for key, _ in outline.attributes if key.startswith("on")]
     # id, question, gold, choice, majority, 2 steps, candidate's answer, raw text, policy, 2 x PRM, 2 x aggregation,
-    # 2 x number of problems
-    assert outline.text.count(attack) == 16
+    # a setting's name and value, reason of a row with a fault
+    assert outline.text.count(attack) == 17
 
 
 def test_missing_facts_read_not_measured(render):
     bare = {"problem_id": "a", "question": "How?", "candidates": [{"steps": ["one"]}, {}]}
-    text = Outline(render([bare], {})).text
+    text = Outline(render([bare], {"schema_version": 1, "best_of_n": {}})).text
     assert "the PRM's choice is right on not measured of not measured problems" in text
     assert text.count("not measured 95 % interval not measured") == len(METRICS)
     for fact in ("Problems", "Policy", "PRM", "Seconds generating", "Seconds scoring", "Seed"):
@@ -166,9 +136,9 @@ def test_missing_facts_read_not_measured(render):
 
 def test_null_metric_is_not_measured_and_zero_is(render):
     results = copy.deepcopy(RESULTS)
-    results["metrics"]["greedy"] = {"value": None, "ci_low": None, "ci_high": None}
-    results["metrics"]["oracle"] = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
-    results["seconds"]["score"] = 0
+    results["best_of_n"]["metrics"]["greedy"] = {"value": None, "ci_low": None, "ci_high": None}
+    results["best_of_n"]["metrics"]["oracle"] = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    results["cost"]["seconds"]["score"] = 0
     text = Outline(render([ROWS["solved"]], results)).text
     assert "temperature 0 not measured 95 % interval not measured" in text
     assert "any candidate is right 0.0 % 95 % interval 0.0 to 0.0" in text
@@ -290,14 +260,48 @@ def test_malformed_files_are_refused(render, tmp_path):
         render([])
     with pytest.raises(ValueError, match="num_problems is 0"):
         render([ROWS["solved"]], num_problems=0)
-    with pytest.raises(ValueError, match="Metric 'oracle' has value 78.5, .*results.json. Expected a number in"):
-        render([ROWS["solved"]], {"metrics": {"oracle": {"value": 78.5}}})
     with pytest.raises(ValueError, match="holds a list. Expected a JSON object"):
         render([ROWS["solved"]], [])
-    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
-    (tmp_path / "cut.jsonl").write_text('{"problem_id": ', encoding="utf-8")
-    with pytest.raises(ValueError, match="cut.jsonl, line 1 is no JSON"):
-        write_report(tmp_path / "results.json", tmp_path / "cut.jsonl", tmp_path / "index.html")
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
+    (tmp_path / "candidates.jsonl").write_text('{"problem_id": ', encoding="utf-8")
+    with pytest.raises(ValueError, match="candidates.jsonl, line 1 is no JSON"):
+        write_report(tmp_path / "results.json", tmp_path / "index.html")
+    with pytest.raises(ValueError, match="Found 0 results files"):
+        write_report([], tmp_path / "index.html")
+
+
+def test_problems_that_were_not_shown_are_counted_by_reason(render):
+    """Their rows have an error and no candidates: no failure, and no row of them among the problems."""
+    lost = {"problem_id": "x", "question": None, "answer": None, "outcome": "not_shown", "candidates": []}
+    rows = [ROWS["solved"], {**lost, "error": "too <b>large</b>"}, {**lost, "error": "too <b>large</b>"}, lost]
+    outline = Outline(render(rows))
+    assert "3 of 4 problems could not be shown to the models, have no candidates and are left out here:" in outline.text
+    assert "2 × too <b>large</b> 1 × no reason given" in outline.text
+    assert "1 of 1 problems are shown" in outline.text
+    assert "0 of 0 problems are shown" in Outline(render([lost])).text
+
+
+def test_without_a_gold_answer_nothing_is_judged(render):
+    """Whatever verdict the row claims."""
+    text = Outline(render([{**ROWS["rescued"], "answer": None}, ROWS["solved"]])).text
+    assert "Not judged · 1 of 2 problems, 1 shown" in text and "gold answer not measured" in text
+    assert "PRM's choice 7 ? undecided majority 5 ? undecided correct 0 of 3 candidates" in text
+    assert classify({**ROWS["unsolved"], "answer": None}) == "undecided"
+
+
+def test_without_candidates_the_page_says_where_problems_come_from(render, tmp_path):
+    render([ROWS["solved"]])
+    (tmp_path / "candidates.jsonl").unlink()
+    text = Outline(write_report(tmp_path / "results.json", tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "No problems are shown: they come from candidates.jsonl beside the results" in text
+    assert "PRM best-of-3" in text and "60.0 %" in text
+
+
+def test_candidates_of_another_run_are_noticed(render):
+    results = {**RESULTS, "rows": {"num_rows": 7, "num_used": 7, "problems": {}}}
+    assert "candidates.jsonl has 1 rows, but the results count 7" in Outline(render([ROWS["solved"]], results)).text
+    results["rows"]["num_rows"] = 1
+    assert "but the results count" not in render([ROWS["solved"]], results)
 
 
 def test_bad_figures_are_refused(render, tmp_path):

@@ -1,0 +1,84 @@
+"""The Markdown table for cards: the figures of the documents, escaped, and nothing in bold that is a value."""
+
+import json
+import re
+
+import pytest
+from result_documents import best_of_n_document, curves_document, steps_document
+
+from mmprm_hf.publish.results_table import results_table, write_results_table
+
+
+def cells_of(line):
+    """Cells of a table's line, as a Markdown reader splits it."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_a_row_per_document_with_intervals_and_settings():
+    first = best_of_n_document(settings={"split": "test", "seed": 3})
+    table = results_table([first, steps_document(settings={"split": "test"})])
+    lines = table.splitlines()
+    header, row = cells_of(lines[2]), cells_of(lines[4])
+    assert dict(zip(header, row, strict=True)) == {
+        "Benchmark": "tiny",
+        "N": "3",
+        "Problems": "2",
+        "Mean pass@1": "50.0 % (40.0 to 62.5)",
+        "Majority vote": "50.0 % (40.0 to 62.5)",
+        "PRM-weighted vote": "50.0 % (40.0 to 62.5)",
+        "PRM best-of-N": "60.0 % (40.0 to 62.5)",
+        "Oracle pass@N": "50.0 % (40.0 to 62.5)",
+        "Best-of-N minus pass@1": "+10.0 points",
+    }
+    assert "- Settings of tiny: policy tiny-policy, split test, seed 3." in lines
+    assert "- Settings of processbench: PRM a PRM, split test." in lines
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "name", "key"),
+    [
+        ("processbench", "average F1", "average_f1"),
+        ("visualprocessbench", "macro-F1", "macro_f1"),
+        ("prmbench", "PRMScore", "prm_score"),
+    ],
+)
+def test_step_benchmarks_have_their_main_figure(benchmark, name, key):
+    document = steps_document(benchmark)
+    row = cells_of(results_table([document]).splitlines()[2])
+    assert row == [benchmark, name, f"{document['steps'][key]:.3f}", "0.450", "its train split", "8", "1"]
+
+
+def test_one_line_of_settings_where_all_are_equal():
+    table = results_table([best_of_n_document(), best_of_n_document() | {"benchmark": "other"}])
+    assert table.count("Settings") == 1 and table.endswith("\nSettings: policy tiny-policy.\n")
+
+
+def test_names_cannot_break_the_table():
+    name = r"a|b\|c <script> *d* [e](f) `g`" + "\nnext"
+    table = results_table([best_of_n_document(policy=name), best_of_n_document(policy="plain")])
+    lines = table.splitlines()
+    assert len(cells_of(lines[0])) == len(cells_of(lines[2])) == 9
+    escaped = r"a\|b\\\|c &lt;script> \*d\* \[e\](f) \`g\` next"
+    assert cells_of(lines[2])[0] == f"tiny · policy {escaped}"
+    assert f"- Settings of tiny · policy {escaped}: policy {escaped}." in lines
+
+
+def test_what_is_unknown_is_not_measured():
+    document = best_of_n_document()
+    document["best_of_n"]["metrics"]["best_of_n"] = {"value": None, "ci_low": None, "ci_high": None}
+    del document["best_of_n"]["metrics"]["oracle"]
+    assert cells_of(results_table([document]).splitlines()[2])[-3:] == ["not measured"] * 3
+
+
+def test_no_value_is_bold_and_no_document_is_dropped():
+    table = results_table([best_of_n_document(), steps_document(), curves_document()])
+    assert [line for line in table.splitlines() if "**" in line] == ["**Best of N**", "**Step-level benchmarks**"]
+    assert "No best-of-N and no step-level figures: tiny · policy not named." in table
+    with pytest.raises(ValueError, match="Found 0 results documents"):
+        results_table([])
+
+
+def test_the_table_is_written_as_it_is_returned(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(best_of_n_document()), encoding="utf-8")
+    table = write_results_table([tmp_path / "results.json"], tmp_path / "new" / "table.md")
+    assert (tmp_path / "new" / "table.md").read_text(encoding="utf-8") == table == results_table([best_of_n_document()])
