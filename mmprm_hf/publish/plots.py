@@ -156,6 +156,7 @@ def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str 
             [entry["low"] for entry in bins], [entry["num"] for entry in bins], widths, align="edge", color="#c9cfda"
         )
         lower.set(xlabel=f"mean score of the {what}", ylabel=what)
+        lower.yaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()
         return _save(pyplot, figure, output)
 

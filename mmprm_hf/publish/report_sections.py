@@ -183,14 +183,14 @@ def steps_section(document: Mapping[str, Any]) -> str:
         if mean in steps and key is not None:
             rows.append([mean.replace("_", " ").capitalize(), *cells({key: steps[mean]})])
     rows += [[text(part), *cells(figures)] for part, figures in parts.items()]
-    tuned_on = steps.get("tuned_on")
+    tuned_on, num_unscored = steps.get("tuned_on"), steps.get("num_unscored_samples")
     tuned = "fixed beforehand, tuned on nothing" if tuned_on == "none" else f"tuned on {text(tuned_on)}"
     lines = [
         f"<p>A step is called wrong where its score is below <strong>{decimal(steps.get('threshold'))}</strong>; the "
         f"threshold was {tuned}.</p>",
         f'<div class="card">{table([word.capitalize(), *(_STEP_COLUMNS[key] for key in columns)], rows)}</div>',
-        f'<p class="after">{text(steps.get("num_samples"))} solutions, {text(steps.get("num_unscored_samples"))} of '
-        "them not scored because the PRM cannot be shown them.</p>",
+        f'<p class="after">{text(steps.get("num_samples"))} solutions, of which {text(num_unscored)} could not be shown to '
+        "the PRM and have no scores.</p>",
     ]
     if "control_accuracy" in steps:
         lines.append(f"<p>Of the steps of right controls, {percent(steps['control_accuracy'])} are called right.</p>")

@@ -157,7 +157,7 @@ def _settings(document: Mapping[str, Any]) -> str:
     """Policy, PRM and settings as one phrase; what is None is left out."""
     facts = {"policy": document.get("policy"), "PRM": document.get("prm"), **(get(document, "settings") or {})}
     said = [f"{key.replace('_', ' ')} {card_markdown.text(value)}" for key, value in facts.items() if value is not None]
-    return ", ".join(said) or NOT_MEASURED
+    return ", ".join(said) or "none given"
 
 
 __all__ = ["result_tables", "results_table", "settings_lines", "without_row", "write_results_table"]

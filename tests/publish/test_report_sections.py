@@ -78,6 +78,7 @@ def test_a_page_on_a_step_benchmark(write, benchmark, title, rows):
     text = outline_of(write(document)).text
     assert f"Step scores on {benchmark} The {title} of the PRM's step scores is" in text
     assert "over 8 solutions, 1 of them not scored" in text
+    assert "8 solutions, of which 1 could not be shown to the PRM and have no scores." in text
     assert "below 0.450 ; the threshold was tuned on its train split." in text
     assert "Rows with a fault, by what it is: 2 × a label too many" in text
     table = text[text.index("threshold was tuned") : text.index("About this run")]

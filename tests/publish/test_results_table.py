@@ -68,6 +68,8 @@ def test_what_is_unknown_is_not_measured():
     document["best_of_n"]["metrics"]["best_of_n"] = {"value": None, "ci_low": None, "ci_high": None}
     del document["best_of_n"]["metrics"]["oracle"]
     assert cells_of(results_table([document]).splitlines()[2])[-3:] == ["not measured"] * 3
+    document["policy"] = None
+    assert results_table([document]).endswith("\nSettings: none given.\n")
 
 
 def test_no_value_is_bold_and_no_document_is_dropped():
