@@ -189,8 +189,8 @@ def steps_section(document: Mapping[str, Any]) -> str:
         f"<p>A step is called wrong where its score is below <strong>{decimal(steps.get('threshold'))}</strong>; the "
         f"threshold was {tuned}.</p>",
         f'<div class="card">{table([word.capitalize(), *(_STEP_COLUMNS[key] for key in columns)], rows)}</div>',
-        f'<p class="after">{text(steps.get("num_samples"))} solutions, of which {text(num_unscored)} could not be shown to '
-        "the PRM and have no scores.</p>",
+        f'<p class="after">{text(steps.get("num_samples"))} solutions, of which {text(num_unscored)} could not be '
+        "shown to the PRM and have no scores.</p>",
     ]
     if "control_accuracy" in steps:
         lines.append(f"<p>Of the steps of right controls, {percent(steps['control_accuracy'])} are called right.</p>")
