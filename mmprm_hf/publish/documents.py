@@ -44,7 +44,7 @@ _SHARES = {
     *("mean_of_sources", "mean_of_categories", "control_accuracy", "near_0", "near_1", "ties_at_the_top"),
     *("no_right_candidate", "all_right", "mixed", "best_of_n_on_mixed", "majority_vote_on_mixed", "only_best_of_n"),
     *("only_majority_vote", "share_of_the_commonest", "share_false_positives", "flagged_false_positives"),
-    *("flagged_sound", "first_error_found", "share_false_positives_chosen"),
+    *("flagged_sound", "first_error_found", "share_false_positives_chosen", "share_false_positives_random"),
 }
 _PROFILE = ("right", "wrong", "num_right", "num_wrong")
 _LISTS: dict[str, tuple[str, ...]] = {

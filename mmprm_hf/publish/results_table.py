@@ -42,7 +42,8 @@ def result_tables(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, lis
             benchmarks.append(_step_row(name, document["steps"]))
     tables = []
     if selections:
-        header = ["Benchmark", "N", "Problems", *(title for _, title in _COLUMNS), "Best-of-N minus pass@1"]
+        gains = [f"Best-of-N minus {word}" for word in ("pass@1", "majority vote")]
+        header = ["Benchmark", "N", "Problems", *(title for _, title in _COLUMNS), *gains]
         tables.append(("Best of N", header, selections))
     if benchmarks:
         header = ["Benchmark", "Main figure", "Value", "Threshold", "Tuned on", "Samples", "Not scored"]
@@ -129,9 +130,24 @@ def _selection_row(name: str, document: Mapping[str, Any]) -> list[tuple[str, st
         value, low, high = (metric(document, key, end) for end in ("value", "ci_low", "ci_high"))
         interval = "" if None in (value, low, high) else f"{100 * low:.1f} to {100 * high:.1f}"
         row.append((NOT_MEASURED if value is None else f"{100 * value:.1f} %", interval))
-    best, single = metric(document, "best_of_n"), metric(document, "mean_pass_at_1")
-    gain = NOT_MEASURED if best is None or single is None else f"{100 * (best - single):+.1f} points"
-    return [*row, (gain, "")]
+    return [*row, (_gain(document, "mean_pass_at_1"), ""), (_gain(document, "majority_vote"), _paired(document))]
+
+
+def _gain(document: Mapping[str, Any], baseline: str) -> str:
+    """Best-of-N above a baseline, in points."""
+    best, base = metric(document, "best_of_n"), metric(document, baseline)
+    return NOT_MEASURED if best is None or base is None else f"{100 * (best - base):+.1f} points"
+
+
+def _paired(document: Mapping[str, Any]) -> str:
+    """Paired interval and p value of best-of-N against majority vote at the largest N, where curves have them."""
+    points = get(document, "curves", "against_majority_vote", "best_of_n") or ()
+    num_candidates = get(document, "best_of_n", "num_candidates")
+    point = next((point for point in points if point.get("n") == num_candidates), {})
+    low, high, p_value = (point.get(key) for key in ("ci_low", "ci_high", "p_value"))
+    if None in (low, high, p_value):
+        return ""
+    return f"{100 * low:+.1f} to {100 * high:+.1f}, p {'below 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
 
 
 def _step_row(name: str, steps: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -29,9 +29,22 @@ def test_a_row_per_document_with_intervals_and_settings():
         "PRM best-of-N": "60.0 % (40.0 to 62.5)",
         "Oracle pass@N": "50.0 % (40.0 to 62.5)",
         "Best-of-N minus pass@1": "+10.0 points",
+        "Best-of-N minus majority vote": "+10.0 points",
     }
     assert "- Settings of tiny: policy tiny-policy, split test, seed 3." in lines
     assert "- Settings of processbench: PRM a PRM, split test." in lines
+
+
+def test_the_paired_interval_against_the_vote_where_curves_have_it():
+    def point(n, p_value):
+        return {"n": n, "difference": 0.1, "ci_low": -0.02, "ci_high": 0.31, "p_value": p_value, "num_problems": 2}
+
+    for p_value, words in ((0.0004, "p below 0.001"), (0.25, "p = 0.250")):
+        document = best_of_n_document(
+            curves={"against_majority_vote": {"best_of_n": [point(1, 0.9), point(3, p_value)]}}
+        )
+        row = cells_of(results_table([document]).splitlines()[2])
+        assert row[-1] == f"+10.0 points (-2.0 to +31.0, {words})"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +70,7 @@ def test_names_cannot_break_the_table():
     name = r"a|b\|c <script> *d* [e](f) `g`" + "\nnext"
     table = results_table([best_of_n_document(policy=name), best_of_n_document(policy="plain")])
     lines = table.splitlines()
-    assert len(cells_of(lines[0])) == len(cells_of(lines[2])) == 9
+    assert len(cells_of(lines[0])) == len(cells_of(lines[2])) == 10
     escaped = r"a\|b\\\|c &lt;script> \*d\* \[e\](f) \`g\` next"
     assert cells_of(lines[2])[0] == f"tiny · policy {escaped}"
     assert f"- Settings of tiny · policy {escaped}: policy {escaped}." in lines
