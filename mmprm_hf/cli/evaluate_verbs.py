@@ -81,7 +81,7 @@ def evaluate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Best-of-N tables and curves of a benchmark, step scores, and why they are so.
+    """Best-of-N tables, curves, step benchmarks, and why.
 
     --benchmark solves a benchmark's problems, goes on where it was cut off, and shows the table, every smaller N and
     the diagnosis. --candidates shows those of candidates on disk. --steps scores a step-level benchmark. Without them

@@ -14,8 +14,13 @@ from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
 from .options import config_flags
 
 SECTIONS = {
-    "Solve and score": (solve_verbs.demo, solve_verbs.rerank, solve_verbs.score, solve_verbs.app),
-    "Evaluate": (evaluate_verbs.evaluate,),
+    "Solve and score": (
+        solve_verbs.demo,
+        solve_verbs.rerank,
+        solve_verbs.score,
+        evaluate_verbs.evaluate,
+        solve_verbs.app,
+    ),
     "Data and labels": (data_verbs.data, data_verbs.curate, data_verbs.restructure, data_verbs.label),
     "Models": (model_verbs.train, model_verbs.convert),
     "Publish": (hub_verbs.report, hub_verbs.card, hub_verbs.push),

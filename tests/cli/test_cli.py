@@ -17,7 +17,7 @@ from mmprm_hf.selection import AGGREGATIONS
 
 VERBS = [
     *("demo", "rerank", "score", "evaluate", "app"),
-    *("data", "restructure", "label"),
+    *("data", "curate", "restructure", "label"),
     *("train", "convert"),
     *("report", "card", "push"),
 ]

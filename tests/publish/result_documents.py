@@ -60,7 +60,8 @@ def truth_document():
     labels, scores = [1, 0, 1, 0, 1, 1], [0.9, 0.2, 0.8, 0.6, 0.4, 0.7]
     levels = step_level_report(labels, scores, train_labels=labels, train_scores=scores) | {"num_unparsable": 3}
     solutions = [([1, 0, 1], [0.9, 0.2, 0.3]), ([1, 1], [0.9, 0.8]), ([0, 1], [0.9, 0.8])]
-    lucky = false_positive_report(solutions, threshold=0.5, chosen=[[1, 1], [0, 1], [1, 1], [1, 1]])
+    chosen, drawn_from = [[1, 1], [0, 1], [1, 1], [1, 1]], [[[1, 1], [1, 0]], [[0, 1]], [[1, 1]], [[1, 1]]]
+    lucky = false_positive_report(solutions, threshold=0.5, chosen=chosen, drawn_from=drawn_from)
     truth = {"step_level": levels, "prefix_level": levels, "false_positives": {**lucky, "num_unjudged": 5}}
     return make_results("tiny", exact_truth=truth)
 

@@ -140,7 +140,8 @@ def test_false_positives_are_counted(write):
     document = truth_document()
     text = outline_of(write(document)).text
     assert "2 of 3 distinct solutions with a right answer have a wrong step (66.7 %)" in text
-    assert "among those that the PRM chose they are 25.0 % of 4" in text
+    assert "Of the 4 right answers that the PRM chose 25.0 % have one" in text
+    assert "drawn at random on the same problems 37.5 %" in text
     assert "flags (lowest step score below 0.500) 50.0 % of them and 0.0 % of the sound ones" in text
     assert "cannot read a step: 5." in text
     level = document["exact_truth"]["step_level"]
