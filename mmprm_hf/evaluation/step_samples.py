@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mmprm_hf.data import Problem
+from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.raw_rows import RawRows
 
@@ -92,9 +93,10 @@ def load_visual_process_bench(
     """Samples of VisualProcessBench (arXiv 2503.10291); its -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
 
     Args:
-        data: ``test.jsonl`` with the images unpacked beside it, or a dataset that holds them. The Hub's
-            ``OpenGVLab/VisualProcessBench`` keeps them in a zip: fetch and unpack it, or all are `missing_image`.
-        split: Of a dataset.
+        data: ``test.jsonl`` or its folder, figures beside it in folders or zip archives; a hub id such as
+            ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched and unpacked once); or a dataset that holds the
+            figures. See `zipped_figures.rows_with_figures`.
+        split: Of a folder or dataset.
         on_bad: "raise" stops at the first row with any problem.
 
     Returns:
@@ -103,7 +105,7 @@ def load_visual_process_bench(
     Raises:
         ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
     """
-    return _load(RawRows(data, split), _visual_process_bench_row, on_bad)
+    return _load(rows_with_figures(data, split), _visual_process_bench_row, on_bad)
 
 
 def load_process_bench(

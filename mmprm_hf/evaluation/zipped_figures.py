@@ -1,0 +1,95 @@
+"""Benchmarks whose figures lie in zip archives beside their rows: fetched, unpacked once, found by their names.
+
+``OpenGVLab/VisualProcessBench`` is one: ``test.jsonl`` and ``images.zip``. Unpacked files lie in huggingface_hub's
+cache of assets, by the archive's name, size and time, so that an archive is unpacked once and another one anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import huggingface_hub
+
+from mmprm_hf.data import content_hash
+from mmprm_hf.raw_rows import HUB_PREFIX, RawRows
+
+
+def rows_with_figures(data: str | os.PathLike[str], split: str) -> Sequence[dict[str, Any]]:
+    """Return the rows of a benchmark, the names in their column ``image`` made paths where the files are found.
+
+    Args:
+        data: A ``.jsonl`` file; a folder that holds ``{split}.jsonl``; a hub id (perhaps ``@revision`` behind it) of a
+            repository that does; or any other dataset, which `RawRows` reads. Figures lie beside the rows, in folders
+            or in zip archives.
+        split: Of a folder or dataset.
+
+    Raises:
+        OSError: if there is no such file or repository.
+        ValueError: for an archive that cannot be read.
+    """
+    name = str(data).removeprefix(HUB_PREFIX)
+    if name.endswith(".jsonl"):
+        path = Path(name)
+    else:
+        folder = Path(name) if Path(name).is_dir() else _fetched(name)
+        path = folder / f"{split}.jsonl"
+        if not path.is_file():
+            return RawRows(data, split)
+    rows = RawRows(path, figure_columns=())
+    roots = [path.parent, *(_unpacked(archive) for archive in sorted(path.parent.glob("*.zip")))]
+    return [{**row, "image": _found(row.get("image"), roots)} for row in rows]
+
+
+def _fetched(name: str) -> Path:
+    """The repository's rows and archives; nothing else of it is fetched."""
+    repo_id, _, revision = name.partition("@")
+    patterns = ["*.jsonl", "*.zip"]
+    folder = huggingface_hub.snapshot_download(
+        repo_id, repo_type="dataset", revision=revision or None, allow_patterns=patterns
+    )
+    return Path(folder)
+
+
+def _unpacked(archive: Path) -> Path:
+    """Folder of the archive's files, which appears whole or not at all."""
+    facts = archive.stat()
+    key = content_hash(str(archive.resolve()), facts.st_size, facts.st_mtime_ns)
+    folder = huggingface_hub.cached_assets_path("mmprm_hf", namespace="figures", subfolder=key)
+    if any(folder.iterdir()):
+        return folder
+    draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(draft)  # keeps members inside the folder, whatever their names
+        folder.rmdir()
+        draft.rename(folder)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive} cannot be unpacked ({error}). Fetch it again, or unpack it by hand.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _found(figures: Any, roots: Sequence[Path]) -> Any:
+    """Names as paths; anything that is no name stays as it is."""
+    if isinstance(figures, (list, tuple)):
+        return [_found(figure, roots) for figure in figures]
+    if not isinstance(figures, str):
+        return figures
+    parts = [part for part in PurePosixPath(figures).parts if part not in ("..", "/")]  # nothing outside the roots
+    # An archive may lack the folders that rows name: the longest ending that exists is the file.
+    for start in range(len(parts)):
+        for root in roots:
+            path = root.joinpath(*parts[start:])
+            if path.is_file():
+                return str(path)
+    return str(roots[0].joinpath(*parts))
+
+
+__all__ = ["rows_with_figures"]
