@@ -23,12 +23,12 @@ def _replace(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write one JSON document, indented, keys in the given order. NaN and infinities are refused (ValueError)."""
-    _replace(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _replace(path, dump(content, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON document a line. NaN and infinities are refused (ValueError)."""
-    _replace(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+    _replace(path, "".join(dump(row) + "\n" for row in rows))
 
 
 def iter_jsonl(path: Path) -> Iterator[Any]:
@@ -61,8 +61,17 @@ class StorageFailedError(RunStoppedError):
 
 
 def dump(row: Any, indent: int | None = None) -> str:
-    """JSON text; NaN and infinities are refused (ValueError)."""
-    return json.dumps(row, ensure_ascii=False, indent=indent, allow_nan=False)
+    """JSON text that UTF-8 can hold: a lone surrogate, legal in JSON alone, becomes its escape.
+
+    Raises:
+        ValueError: for NaN and infinities.
+    """
+    text = json.dumps(row, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(row, indent=indent, allow_nan=False)
+    return text
 
 
 def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
