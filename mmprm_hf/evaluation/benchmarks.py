@@ -21,13 +21,14 @@ from mmprm_hf.raw_rows import FIGURE_COLUMNS, RawRows
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]
 ID_COLUMNS = ("id", "pid", "sample_index", "question_id", "index")
+NUMBERED_FIGURES = tuple(f"image_{number}" for number in range(1, 10))
 MAX_FIGURES = 5
 """OlympiadBench shows a problem's first five figures (published evaluation)."""
 
 
 def read_mm_k12(row: Row, problem_id: str) -> Problem:
     """MM-K12: the text is `question`."""
-    return _problem(row, problem_id, _text(row, "question"), _figures(row), options=_list(row.get("options")))
+    return _problem(row, problem_id, _text(row, "question"), _some_figures(row), options=_list(row.get("options")))
 
 
 def read_mathvision(row: Row, problem_id: str) -> Problem:
@@ -37,29 +38,32 @@ def read_mathvision(row: Row, problem_id: str) -> Problem:
     lines = (
         "" if list(options) == list("ABCDE") else "".join(f"({a}) {b}\n" for a, b in zip(letters, options, strict=True))
     )
-    return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _figures(row), options=options)
+    return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _some_figures(row), options=options)
 
 
 def read_mathvista(row: Row, problem_id: str) -> Problem:
     """MathVista: the text is `query` (hint, question, choices); `precision` is that of the gold answer."""
     precision = row.get("precision")
     meta = {} if precision in (None, "") else {"precision": int(float(precision))}
-    return _problem(row, problem_id, _text(row, "query"), _figures(row), options=_list(row.get("choices")), **meta)
+    return _problem(row, problem_id, _text(row, "query"), _some_figures(row), options=_list(row.get("choices")), **meta)
 
 
 def read_mathverse(row: Row, problem_id: str) -> Problem:
     """MathVerse: the text is `query_cot`; the choices stand in it, a line each behind "Choices:"."""
     query = _text(row, "query_cot")
-    return _problem(row, problem_id, query, _figures(row), options=_choices_in(query))
+    return _problem(row, problem_id, query, _some_figures(row), options=_choices_in(query))
 
 
 def read_olympiadbench(row: Row, problem_id: str) -> Problem:
-    """OlympiadBench: `context`, if there is one, before `question`; the answer is `final_answer` with its unit."""
+    """OlympiadBench: `context`, if there is one, before `question`; the answer is `final_answer` with its unit.
+
+    Problems without a figure are part of it.
+    """
     context = row.get("context")
     question = "\n".join(part for part in (context, _text(row, "question")) if part)
-    names = [name for name in (f"image_{number}" for number in range(1, 10)) if row.get(name) is not None]
-    figures = tuple(row[name] for name in names) or _figures(row)
-    answers = [str(answer).strip().strip("$") for answer in _list(row.get("final_answer")) or _list(row.get("answer"))]
+    figures = tuple(row[name] for name in NUMBERED_FIGURES if row.get(name) is not None) or _figures(row)
+    given = _list(row.get("final_answer")) or _list(row.get("answer"))
+    answers = [answer for answer in (text.strip().strip("$").strip() for text in given) if answer]
     if not answers:
         raise ValueError("there is no answer")
     unit = row.get("unit") or ""
@@ -122,10 +126,16 @@ class Benchmark:
         name = self.ids[index]
         if self._first_of_id[name] != index % len(self):
             raise ValueError("the id comes twice")
+        row = self.rows[index]
         try:
-            return READERS[self.name](self.rows[index], name)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
+            problem = READERS[self.name](row, name)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"a value is none that belongs there: {error}") from error
+        try:
+            "".join([problem.question, str(problem.answer), *map(str, problem.options)]).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half a character (a lone surrogate)") from error
+        return problem
 
     def __iter__(self) -> Iterator[Problem]:
         """The problems; rows that give none are left out, see `unusable`."""
@@ -173,7 +183,8 @@ def load_benchmark(
     """
     if name not in READERS:
         raise ValueError(f"Unknown benchmark {name!r}; choose one of {', '.join(READERS)}.")
-    return Benchmark(name, RawRows(data, split, subset=subset, num_rows=num_rows))
+    columns = (*FIGURE_COLUMNS, *NUMBERED_FIGURES)
+    return Benchmark(name, RawRows(data, split, subset=subset, num_rows=num_rows, figure_columns=columns))
 
 
 def _problem(
@@ -205,7 +216,8 @@ def _list(value: Any) -> list[str]:
     """A list column; nothing for None."""
     if value is None:
         return []
-    return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else [str(value)]
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    return [str(entry) for entry in entries if entry is not None]
 
 
 def _figures(row: Row) -> tuple[Any, ...]:
@@ -216,6 +228,14 @@ def _figures(row: Row) -> tuple[Any, ...]:
         if found:
             return tuple(found)
     return ()
+
+
+def _some_figures(row: Row) -> tuple[Any, ...]:
+    """The figures of a benchmark each of whose problems has one: shown without it a problem would be another."""
+    figures = _figures(row)
+    if not figures:
+        raise ValueError("there is no figure")
+    return figures
 
 
 def _choices_in(query: str) -> list[str]:

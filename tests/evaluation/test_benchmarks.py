@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,37 @@ def test_rows_that_give_no_problem_are_named(tmp_path):
         },
     }
     assert next(iter(benchmark)).images == (str(tmp_path / "a.png"),)
+
+
+@pytest.mark.parametrize("name", ["mm_k12", "mathvista", "mathverse", "mathvision"])
+def test_a_problem_without_its_figure_would_be_another(name, tmp_path):
+    rows = [{key: value for key, value in ROWS[name].items() if "image" not in key}]
+    assert opened(name, rows, tmp_path).unusable()["reasons"]["there is no figure"]["num_rows"] == 1
+
+
+def test_numbered_figures_lie_beside_the_file(tmp_path):
+    (problem,) = opened("olympiadbench", [ROWS["olympiadbench"]], tmp_path)
+    assert problem.images[:2] == (str(tmp_path / "1.png"), str(tmp_path / "2.png"))
+    text_only = {key: value for key, value in ROWS["olympiadbench"].items() if not key.startswith("image_")}
+    assert [problem.images for problem in opened("olympiadbench", [text_only], tmp_path)] == [()]
+
+
+@pytest.mark.parametrize("answer", [[None], [""], [" $ $ "], [], None])
+def test_no_answer_is_not_a_gold_answer(answer, tmp_path):
+    row = {**ROWS["olympiadbench"], "final_answer": answer}
+    assert list(opened("olympiadbench", [row], tmp_path).unusable()["reasons"]) == ["there is no answer"]
+
+
+def test_values_that_no_text_can_hold(tmp_path):
+    half = [{**ROWS["mathvision"], "question": "Which\ud800?"}, {**ROWS["mathvision"], "id": "2", "answer": "\udfff"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in half))
+    reasons = load_benchmark("mathvision", tmp_path / "rows.jsonl").unusable()["reasons"]
+    assert reasons == {"a text holds half a character (a lone surrogate)": {"num_rows": 2, "first_ids": ["9", "2"]}}
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({**ROWS["mathvista"], "decoded_image": None, "precision": "1e400"}) + "\n"
+    )
+    found = load_benchmark("mathvista", tmp_path / "rows.jsonl").unusable()
+    assert "a value is none that belongs there" in next(iter(found["reasons"]))
 
 
 def test_unknown_benchmark(tmp_path):
