@@ -133,7 +133,7 @@ class GenerateAndRerankPipeline(Pipeline):
         # Made once here, so that a wrong value fails before any work is done.
         known = {**getattr(self, "options", {}), **options}
         RerankConfig(**{name: known[name] for name in _SOLVING if name in known})
-        self._sampling(known)
+        self.sampling(known)
         if options.get("on_error", "raise") not in ("raise", "return"):
             raise ValueError(f"Found on_error={options['on_error']!r}; it is 'raise' or 'return'.")
         forward = {name: options[name] for name in (*_SOLVING, *_SAMPLING, "on_error") if name in options}
@@ -197,7 +197,8 @@ class GenerateAndRerankPipeline(Pipeline):
     def _ensure_tensor_on_device(self, inputs: Any, device: Any) -> Any:
         return inputs  # a Problem holds no tensors; the engine moves its own
 
-    def _sampling(self, options: Mapping[str, Any]) -> SamplingConfig:
+    def sampling(self, options: Mapping[str, Any]) -> SamplingConfig:
+        """How tokens are drawn with these options of a call, defaults filled in."""
         given = {name: options[name] for name in _SAMPLING if name in options}
         if "max_new_tokens" not in given:
             generation_config = getattr(self.model, "generation_config", None)
@@ -222,7 +223,7 @@ class GenerateAndRerankPipeline(Pipeline):
         self, inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
     ) -> dict[str, list[Solved | ValueError]]:
         config = RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
-        sampling = self._sampling(options)
+        sampling = self.sampling(options)
         read = inputs["read"]
         for one in read:
             if on_error == "raise" and isinstance(one, ValueError):

@@ -7,8 +7,9 @@ with its outcome, also one that could not be shown to the models.
 from __future__ import annotations
 
 import json
+import os
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +17,10 @@ from tqdm.auto import tqdm
 from transformers import pipeline
 
 from ..answers import RuleVerifier
-from ..data import Candidate, Problem, Verdict
+from ..data import Candidate, Problem, Verdict, content_hash
 from ..files import append_line, drop_torn_line, iter_jsonl, write_json
 from ..nano import POLICY_PATH, PRM_PATH
+from ..problem_keys import problem_key
 from .options import Servers
 
 OUTCOMES: dict[str, str] = {
@@ -86,6 +88,60 @@ def shown_question(problem: Problem) -> str:
     return "\n".join([problem.question, *lines])
 
 
+RowsOf = Callable[[Sequence[Problem]], list[dict[str, Any]]]
+"""Rows of problems, one each, in their order."""
+
+
+def write_rows(
+    source: Problems,
+    folder: Path,
+    settings: Mapping[str, Any],
+    open_rows: Callable[[], tuple[RowsOf, Mapping[str, Any]]],
+    batch_size: int = 8,
+    *,
+    shown_as: Callable[[Problem], str] = shown_question,
+    progress: bool = True,
+) -> None:
+    """Write a row for every problem of a source to ``folder/candidates.jsonl``, going on where a run was cut off.
+
+    Args:
+        source: The problems.
+        folder: Made if absent; ``config.json`` in it holds the settings.
+        settings: All that the rows depend on; other ones than the folder's are refused.
+        open_rows: Loads what makes rows; also gives facts that are known only then, for ``config.json``.
+        batch_size: Problems that are handed on together.
+        shown_as: A problem's text as the models read it.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: if the folder was made with other settings or of other problems, figures or gold answers.
+    """
+    path = folder / "candidates.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    drop_torn_line(path)
+    if path.stat().st_size:
+        _check_same_settings(folder, settings)
+    num_done = _num_done(path, source, shown_as)
+    write_json(folder / "config.json", settings)
+    rows_of, facts = open_rows()
+    write_json(folder / "config.json", {**settings, _FACTS: dict(facts)})
+    with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
+        for start in range(num_done, len(source), batch_size):
+            read = [_read(source, index) for index in range(start, min(start + batch_size, len(source)))]
+            made = iter(rows_of([problem for problem in read if isinstance(problem, Problem)]))
+            rows = [
+                {**next(made), "problem_key": _key(problem)}
+                if isinstance(problem, Problem)
+                else {**EMPTY_ROW, **problem, "problem_key": None}
+                for problem in read
+            ]
+            append_line(path, *rows)
+            bar.update(len(rows))
+
+
+_FACTS = "sampling"  # in config.json: what was found out when the models were loaded
+
+
 def write_candidates(
     source: Problems,
     folder: Path,
@@ -97,49 +153,85 @@ def write_candidates(
     shown_as: Callable[[Problem], str] = shown_question,
     progress: bool = True,
 ) -> Any:
-    """Solve the problems of a source into ``folder/candidates.jsonl``, going on where a run was cut off.
+    """Solve the problems of a source by `write_rows`, and return the pipeline.
 
     Args:
-        source: The problems.
-        folder: Made if absent; ``config.json`` in it holds the settings.
-        settings: All that the rows depend on; other ones than the folder's are refused.
+        source, folder, settings, batch_size, shown_as, progress: As in `write_rows`.
         make_pipeline: Gives ``pipeline("generate-and-rerank")``.
         options: Of the pipeline's call.
-        batch_size: Problems that are solved together.
-        shown_as: A problem's text as the models read it.
-        progress: Show a bar.
-
-    Returns:
-        The pipeline.
-
-    Raises:
-        ValueError: if the folder was made with other settings or of other problems.
     """
-    path = folder / "candidates.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    drop_torn_line(path)
-    num_done = _num_done(path, source, shown_as)
-    if num_done:
-        _check_same_settings(folder / "config.json", settings)
-    write_json(folder / "config.json", settings)
-    rerank = make_pipeline()
-    with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
-        for start in range(num_done, len(source), batch_size):
-            read = [_read(source, index) for index in range(start, min(start + batch_size, len(source)))]
-            texts = [shown_as(problem) if isinstance(problem, Problem) else None for problem in read]
-            shown = [
-                {"text": text, "images": list(problem.images)}
-                for problem, text in zip(read, texts, strict=True)
-                if isinstance(problem, Problem)
-            ]
-            results = iter(rerank(shown, batch_size=batch_size, on_error="return", return_candidates=True, **options))
-            rows = [
-                _solved_row(problem, text, next(results)) if isinstance(problem, Problem) else {**EMPTY_ROW, **problem}
-                for problem, text in zip(read, texts, strict=True)
-            ]
-            append_line(path, *rows)
-            bar.update(len(rows))
-    return rerank
+    pipelines = []
+
+    def open_rows() -> tuple[RowsOf, Mapping[str, Any]]:
+        rerank = make_pipeline()
+        pipelines.append(rerank)
+        sampling = rerank.sampling({**rerank.options, **options})
+        return solved, {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_new_tokens")}
+
+    def solved(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        texts = [shown_as(problem) for problem in problems]
+        shown = [{"text": text, "images": list(problem.images)} for problem, text in zip(problems, texts, strict=True)]
+        call = {"batch_size": batch_size, "on_error": "return", "return_candidates": True, **options}
+        found = pipelines[0](shown, **call)
+        return [_solved_row(*one) for one in zip(problems, texts, found, strict=True)]
+
+    write_rows(source, folder, settings, open_rows, batch_size, shown_as=shown_as, progress=progress)
+    return pipelines[0]
+
+
+def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, Any]:
+    """What a run's settings say of its models: names, the server, and a stamp of local checkpoints' files.
+
+    A checkpoint that was written again under its old name has another stamp, so that rows of both are not mixed.
+    """
+    is_nano = policy is None and servers.engine is None
+    named = prm_name(prm) or ("nano PRM (shipped)" if is_nano else "saved with the policy")
+    return {
+        "policy": "nano policy (shipped)" if is_nano else policy,
+        "prm": named,
+        "engine": address(servers),
+        "policy_files": files_stamp(policy),
+        "prm_files": files_stamp(prm),
+    }
+
+
+def prm_name(prm: Any) -> str | None:
+    """How results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
+    return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
+
+
+def files_stamp(checkpoint: Any) -> str | None:
+    """Hash of names, sizes and times of a local checkpoint's files; None for anything else."""
+    if not isinstance(checkpoint, (str, Path)) or not Path(checkpoint).is_dir():
+        return None
+    files = sorted(path for path in Path(checkpoint).rglob("*") if path.suffix in (".safetensors", ".bin", ".json"))
+    return content_hash([[str(path.relative_to(checkpoint)), *_size_and_time(path)] for path in files])
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run folder as results have them: stamps left out, paths of this machine by their last part."""
+    hidden = ("benchmark", "policy_files", "prm_files", "candidates_stamp", _FACTS)
+    settings = {**{name: value for name, value in config.items() if name not in hidden}, **config.get(_FACTS, {})}
+    return {name: data_name(value) for name, value in settings.items() if value is not None}
+
+
+def data_name(value: Any) -> Any:
+    """How results name a path, hub id or anything else: an absolute path by its last part, all else as it is."""
+    is_path = isinstance(value, Path) or (isinstance(value, str) and os.path.isabs(value))
+    return Path(value).name if is_path else value
+
+
+def _key(problem: Problem) -> str | None:
+    """The problem's content: text, pixels, gold answer, options; None where a figure cannot be read."""
+    try:
+        return problem_key(problem)
+    except ValueError:
+        return None
 
 
 def _read(source: Problems, index: int) -> Problem | dict[str, Any]:
@@ -156,29 +248,40 @@ def _num_done(path: Path, source: Problems, shown_as: Callable[[Problem], str]) 
     Raises:
         ValueError: if they are those of another source.
     """
-    known = [(row["problem_id"], row["question"]) for row in iter_jsonl(path)] if path.exists() else []
-    read = [_read(source, index) for index in range(min(len(known), len(source)))]
-    shown = [
-        (source.ids[index], shown_as(problem) if isinstance(problem, Problem) else None)
-        for index, problem in enumerate(read)
-    ]
-    if known[: len(shown)] != shown:
-        raise ValueError(
-            f"{path} holds other problems than the first {len(known)} of the data. The data has changed since; choose "
-            "another output folder."
-        )
-    return len(known)
-
-
-def _check_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
-        if changed:
+    num_done = 0
+    for num_done, row in enumerate(iter_jsonl(path), start=1):
+        if num_done > len(source):
+            continue
+        problem = _read(source, num_done - 1)
+        question = shown_as(problem) if isinstance(problem, Problem) else None
+        key = _key(problem) if isinstance(problem, Problem) else None
+        # Rows of texts that no model could be shown have none.
+        is_same = row["problem_id"] == source.ids[num_done - 1] and row["question"] in (question, None)
+        if not is_same or row.get("problem_key") != key:
             raise ValueError(
-                f"{path.parent} was begun with other settings ({', '.join(changed)}). Its rows would not belong "
-                "together; choose another output folder, or the same settings."
+                f"Row {num_done} of {path} is problem {row['problem_id']!r} with another text, figure or gold answer "
+                f"than row {num_done} of the data, {source.ids[num_done - 1]!r}. The data has changed since; choose "
+                "another output folder (candidates for the same texts and figures are judged anew there by `mmprm "
+                "evaluate --benchmark ... --candidates`)."
             )
+    return num_done
+
+
+def _check_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "config.json"
+    if not path.exists():
+        raise ValueError(
+            f"{folder} holds candidates of another kind of run: there is no config.json beside them. Choose another "
+            "output folder."
+        )
+    before = json.loads(path.read_text(encoding="utf-8"))
+    names = {*before, *settings} - {_FACTS}
+    changed = sorted(name for name in names if before.get(name) != settings.get(name))
+    if changed:
+        raise ValueError(
+            f"{folder} was begun with other settings ({', '.join(changed)}). Its rows would not belong together; "
+            "choose another output folder, or the same settings."
+        )
 
 
 def _solved_row(problem: Problem, question: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..nano.drawing import SIZE
 from ..problem_source import ProblemSource
 from ..publish.solution_html import group_candidates
 from ..rerank.candidates import GUIDED_SEARCHES
-from .candidate_rows import OUTCOMES, address, open_pipeline, write_candidates
+from .candidate_rows import OUTCOMES, model_settings, open_pipeline, write_candidates
 from .options import Servers
 
 FOREIGN_FIGURE_NOTE = (
@@ -95,7 +95,7 @@ def rerank_problems(
         ValueError: if the folder was made with other options or of other problems.
     """
     source = ProblemSource(data, num_problems, split)
-    settings = {"data": data, "split": split, "policy": policy, "prm": prm, "engine": address(servers), **options}
+    settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
     rerank = write_candidates(
         source, output, settings, lambda: open_pipeline(policy, prm, servers), options, batch_size, progress=progress
     )

@@ -71,7 +71,8 @@ def test_one_command_from_rows_to_results(data, tmp_path):
         "num_used": 5,
         "problems": {"the id comes twice": 1, "question is empty": 1},
     }
-    assert found["settings"] == {"data": "rows.jsonl", "split": "test", "aggregation": "min", **OPTIONS}
+    drawn = {"temperature": 1.0, "top_p": 1.0}
+    assert found["settings"] == {"data": "rows.jsonl", "aggregation": "min", **OPTIONS, **drawn}
     assert found["best_of_n"]["num_problems"] == 5 and found["best_of_n"]["metrics"]["oracle"]["value"] > 0
     assert [point["n"] for point in found["curves"]["sizes"]] == [1, 2, 4]
     assert found["diagnosis"]["num_problems"] == 5
@@ -93,14 +94,18 @@ def test_the_same_candidates_are_generated_once_and_extended(data, tmp_path, nan
     whole = run(data, output)
     assert (tmp_path / "out" / "candidates.jsonl").read_bytes().startswith(first)
     calls = []
-    monkeypatch.setattr(
-        benchmark_stage, "open_pipeline", lambda *_: lambda shown, **options: calls.extend(shown) or iter(())
-    )
-    again = run(data, output)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(nano), "__call__", lambda self, *given, **options: calls.extend(given))
+        again = run(data, output)
     assert calls == [] and again == whole
     assert run(data, output, num_problems=2)["rows"]["num_rows"] == 2, "the first two of a folder that has more"
     with pytest.raises(ValueError, match=r"begun with other settings \(seed\)"):
         run(data, output, options={**OPTIONS, "seed": 4})
+    rows = read_jsonl(data)
+    for changed in ({"answer": "99999"}, {"image": "3.png"}):
+        write_jsonl(data, [{**rows[0], **changed}, *rows[1:]])
+        with pytest.raises(ValueError, match="is problem '0' with another text, figure or gold answer"):
+            run(data, output)
 
 
 def test_candidates_of_another_run_are_scored_by_another_prm(data, tmp_path, monkeypatch):
@@ -181,7 +186,7 @@ def test_candidates_of_other_problems_are_refused(data, tmp_path):
         run(
             data, tmp_path / "again" / "results.json", candidates=tmp_path / "changed.jsonl", num_problems=2, options={}
         )
-    with pytest.raises(ValueError, match="would be overwritten"):
+    with pytest.raises(ValueError, match="first was begun with other settings"):
         run(data, tmp_path / "first" / "results.json", candidates=candidates, num_problems=2, options={})
     assert read_jsonl(candidates) == rows
 
@@ -194,8 +199,56 @@ def test_what_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="Unknown benchmark 'x'; choose one of mm_k12"):
         evaluate_benchmark("x", str(data), tmp_path / "r.json", options={})
     write_jsonl(tmp_path / "bad.jsonl", [{"id": "a", "question": "", "answer": "1"}])
-    with pytest.raises(ValueError, match=r"no problem with candidates and a gold answer in .* \(1 without\)"):
+    with pytest.raises(ValueError, match="Name the results file, such as .*r.json"):
+        run(data, tmp_path / "r.txt")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(ValueError, match="Name the results file, such as .*folder.json/results.json"):
+        run(data, tmp_path / "folder.json")
+    with pytest.raises(ValueError, match="nothing is generated: give no policy"):
+        run(data, tmp_path / "r.json", candidates=tmp_path / "c.jsonl")
+    with pytest.raises(
+        ValueError, match=r"no problem with candidates and a gold answer in .*: \{'question is empty': 1"
+    ):
         run(tmp_path / "bad.jsonl", tmp_path / "bad" / "results.json")
+
+
+def test_scoring_again_goes_on_and_spares_other_runs(data, tmp_path, monkeypatch):
+    run(data, tmp_path / "first" / "results.json")
+    candidates, calls, is_cut = tmp_path / "first" / "candidates.jsonl", [], True
+
+    class Counting(ByLength):
+        def score_many(self, problems, candidates):
+            calls.extend(problem.id for problem in problems)
+            if is_cut and len(calls) > 2:
+                raise KeyboardInterrupt
+            return super().score_many(problems, candidates)
+
+    again = {"candidates": candidates, "options": {}, "prm": Counting()}
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "again" / "results.json", **again)
+    kept = read_jsonl(tmp_path / "again" / "candidates.jsonl")
+    assert len(kept) >= 2
+    calls.clear()
+    is_cut = False
+    found = run(data, tmp_path / "again" / "results.json", **again)
+    assert not {row["problem_id"] for row in kept} & set(calls), "what is scored is not scored again"
+    assert found["rows"]["num_used"] == 5
+    before = candidates.read_bytes()
+    second = tmp_path / "again" / "candidates.jsonl"
+    with pytest.raises(ValueError, match="begun with other settings"):
+        run(data, tmp_path / "first" / "results.json", candidates=second, options={})
+    assert candidates.read_bytes() == before
+
+
+def test_scoring_again_judges_anew(data, tmp_path):
+    """A corrected gold answer is taken from the benchmark, not from the candidates' run."""
+    run(data, tmp_path / "first" / "results.json")
+    rows = read_jsonl(data)
+    write_jsonl(data, [{**row, "answer": "99999"} if row["answer"] else row for row in rows])
+    call = {"candidates": tmp_path / "first" / "candidates.jsonl", "options": {}}
+    found = run(data, tmp_path / "again" / "results.json", **call)
+    assert found["best_of_n"]["metrics"]["oracle"]["value"] == 0.0
+    assert found["prm"] == "nano PRM (shipped)" and found["policy"] == "nano policy (shipped)"
 
 
 def test_a_served_policy(data, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import shutil
 
 import datasets
 import pytest
@@ -212,11 +214,29 @@ def test_other_data_in_the_same_folder_is_refused(source, tmp_path):
     run(source, tmp_path / "out", num_problems=3)
     rows = read_jsonl(source)
     write_jsonl(source, rows[1:])
-    with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
+    with pytest.raises(ValueError, match=r"Row 1 of .* is problem 'a' with another text, .* of the data, 'b'"):
         run(source, tmp_path / "out")
-    write_jsonl(source, [{**rows[0], "question": "Another?"}, *rows[1:]])
-    with pytest.raises(ValueError, match="holds other problems than the first 3 of the data"):
+    for changed in ({"question": "Another?"}, {"answer": "99999"}, {"images": ["bars.png"]}):
+        write_jsonl(source, [{**rows[0], **changed}, *rows[1:]])
+        with pytest.raises(ValueError, match="Row 1 of .* is problem 'a' with another text, figure or gold answer"):
+            run(source, tmp_path / "out")
+    write_jsonl(source, rows)
+    run(source, tmp_path / "out")
+    (tmp_path / "out" / "config.json").unlink()
+    with pytest.raises(ValueError, match="candidates of another kind of run: there is no config.json"):
         run(source, tmp_path / "out")
+
+
+def test_a_checkpoint_written_again_under_its_name_is_another(source, tmp_path):
+    """Rows of the PRM before and after more training must not be mixed."""
+    checkpoint = tmp_path / "prm"
+    shutil.copytree(PRM_PATH, checkpoint)
+    run(source, tmp_path / "out", num_problems=1, prm=str(checkpoint))
+    run(source, tmp_path / "out", num_problems=2, prm=str(checkpoint))
+    weights = checkpoint / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1_000_000_000))
+    with pytest.raises(ValueError, match=r"begun with other settings \(prm_files\)"):
+        run(source, tmp_path / "out", prm=str(checkpoint))
 
 
 def test_a_policy_brings_its_own_prm_and_options(nano, tmp_path, monkeypatch):
