@@ -21,10 +21,15 @@ def reliability(scores: Sequence[float], right: Sequence[bool]) -> dict[str, Any
         ``bins``: for each tenth of [0, 1] that holds scores ``low``, ``high``, ``mean_score``, ``share_right`` and
         ``num``; ``ece``: mean over scores of the distance of the two in their bin.
 
+    Raises:
+        ValueError: for no scores.
+
     Example:
         >>> reliability([0.1, 0.9, 0.9], [False, True, False])["ece"]
         0.3
     """
+    if not scores:
+        raise ValueError("Found 0 scores. A reliability diagram needs at least one.")
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for score, is_right in zip(scores, right, strict=True):
         bins[min(int(score * NUM_BINS), NUM_BINS - 1)].append((score, is_right))

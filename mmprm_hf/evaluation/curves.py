@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmprm_hf import metrics
-from mmprm_hf.evaluation.evaluators import check_rows, mean_with_interval
+from mmprm_hf.evaluation.evaluators import BY_PRM, check_rows, lack_scores, mean_with_interval
 from mmprm_hf.evaluation.subsets import all_subsets, drawn_subsets, expectations, pool_of
 
 CURVE_METRICS: tuple[str, ...] = (
@@ -57,7 +57,8 @@ def best_of_n_curves(
     - ``random_distinct``, ``majority_vote`` and ``weighted_vote`` are exact where C(M, N) <= `max_subsets`. Else
       `num_drawn` subsets are drawn for each problem, and ``monte_carlo_error`` is the standard error that this adds.
     - Answers are grouped once, over all M candidates; ties go to the group that appears first in the subset.
-    - Where no candidate of a subset is scored the first one stands, with its own verdict (incomplete: wrong).
+    - Where no candidate of a subset is scored the first one stands, with its own verdict (incomplete: wrong); where
+      none of any problem is scored `evaluators.BY_PRM` are None.
 
     Args:
         rows: One mapping per problem as `best_of_n_report` takes them, M candidates each.
@@ -85,6 +86,7 @@ def best_of_n_curves(
         [(1, 0.25), (2, 0.5), (4, 1.0)]
     """
     num_candidates = check_rows(rows)
+    by_prm = BY_PRM if lack_scores(rows) else ()
     sizes = _check_sizes(sizes, num_candidates, num_drawn)
     pools = [pool_of(row, aggregation) for row in rows]
     counted = [(index, pool) for index, pool in enumerate(pools) if not pool.is_undecided]
@@ -99,6 +101,7 @@ def best_of_n_curves(
         for index, pool in counted:
             subsets = everything if is_exact else drawn_subsets(num_candidates, size, num_drawn, (seed, size, index))
             for name, (value, variance) in expectations(pool, size, subsets).items():
+                value = None if name in by_prm else value
                 values[name].append(value)
                 variances[name].append(0.0 if is_exact or value is None else variance)
         for name in CURVE_METRICS:

@@ -15,6 +15,7 @@ from mmprm_hf import metrics
 from mmprm_hf.answers import group_answers
 from mmprm_hf.data import Verdict
 from mmprm_hf.evaluation.calibration import reliability, score_profile
+from mmprm_hf.evaluation.evaluators import lack_scores
 from mmprm_hf.selection import aggregate, best_of_n, majority_vote
 
 SATURATED = 0.01
@@ -42,15 +43,17 @@ def diagnose(rows: Sequence[Row], *, aggregation: str = "min") -> dict[str, Any]
         - ``length``: mean over problems of the rank correlation of score and number of steps (``score``), and of being
           right and number of steps (``truth``, mixed problems only): a PRM that likes short solutions more than truth
           does is biased.
-        - ``diversity``: distinct answers per problem, mean; share of candidates with the commonest answer.
+        - ``diversity``: distinct answers per problem, mean; share of the candidates with an answer that have the
+          commonest one.
         - ``calibration``: ``bins`` (mean score, share right, candidates) and ``ece``, the expected calibration error of
           the aggregated score, where it lies in [0, 1]; None for aggregations beyond.
         - ``by_step``: mean step score by position among candidates that are right and that are wrong, see
           `score_profile`.
         - ``by_num_steps``: the same of the aggregated score, by the number of steps.
 
-        A number is None where nothing is there to be measured. Undecided candidates count nowhere, incomplete ones as
-        wrong, as in `best_of_n_report`; candidates without step scores leave all but ``room`` and ``diversity``.
+        A number is None where nothing is there to be measured. Undecided candidates count nowhere (nor are they chosen,
+        unlike in `best_of_n_report`), incomplete ones as wrong; candidates without step scores leave all but ``room``
+        and ``diversity``.
 
     Raises:
         ValueError: for no rows, or an unknown aggregation.
@@ -62,7 +65,7 @@ def diagnose(rows: Sequence[Row], *, aggregation: str = "min") -> dict[str, Any]
     return {
         "num_problems": len(rows),
         "aggregation": aggregation,
-        "room": _room(problems),
+        "room": _room(problems, lack_scores(rows)),
         "ranking": _ranking(problems),
         "saturation": _saturation(problems),
         "length": _length(problems),
@@ -92,20 +95,23 @@ def _is_mixed(problem: Mapping[str, Any]) -> bool:
     return any(problem["right"]) and not all(problem["right"])
 
 
-def _room(problems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _room(problems: Sequence[Mapping[str, Any]], is_unscored: bool) -> dict[str, Any]:
     judged = [problem for problem in problems if problem["right"]]
     mixed = [problem for problem in judged if _is_mixed(problem)]
     chosen = []
     for problem in mixed:
         by_prm, by_vote = best_of_n(problem["scores"], tie_breakers=problem["ties"]), majority_vote(problem["groups"])
         chosen.append((problem["right"][by_prm], by_vote is not None and problem["right"][by_vote]))
+    by_vote_alone = _mean(vote for _, vote in chosen)
+    if is_unscored:
+        chosen = []  # there is no PRM to speak of
     return {
         "no_right_candidate": _mean(not any(problem["right"]) for problem in judged),
         "all_right": _mean(all(problem["right"]) for problem in judged),
         "mixed": _mean(_is_mixed(problem) for problem in judged),
         "num_mixed": len(mixed),
         "best_of_n_on_mixed": _mean(prm for prm, _ in chosen),
-        "majority_vote_on_mixed": _mean(vote for _, vote in chosen),
+        "majority_vote_on_mixed": by_vote_alone,
         "only_best_of_n": _mean(prm and not vote for prm, vote in chosen),
         "only_majority_vote": _mean(vote and not prm for prm, vote in chosen),
     }
@@ -243,7 +249,9 @@ def format_diagnosis(found: Mapping[str, Any]) -> str:
         "",
         f"room         no candidate is right: {percent(room['no_right_candidate'])}; all are: "
         f"{percent(room['all_right'])}; selection matters on {percent(room['mixed'])} ({room['num_mixed']} problems)",
-        f"             there the PRM is right on {percent(room['best_of_n_on_mixed'])}, the majority vote on "
+        "             there nothing is to be chosen"
+        if not room["num_mixed"]
+        else f"             there the PRM is right on {percent(room['best_of_n_on_mixed'])}, the majority vote on "
         f"{percent(room['majority_vote_on_mixed'])}; only the PRM on {percent(room['only_best_of_n'])}, only the vote "
         f"on {percent(room['only_majority_vote'])}",
         f"ranking      AUROC within problems {plain(ranking['within'])} (what selection needs), pooled "

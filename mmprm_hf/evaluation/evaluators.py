@@ -26,6 +26,9 @@ METRIC_NAMES: dict[str, str] = {
 }
 """Metric keys of `best_of_n_report` in table order, with their names in words."""
 
+BY_PRM: tuple[str, ...] = ("best_of_n", "weighted_vote")
+"""Metrics that step scores make; None where no complete candidate of any problem is scored."""
+
 
 def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "min") -> dict[str, Any]:
     """Return the best-of-N table: baselines, PRM selections and oracle, each with a 95 % bootstrap interval.
@@ -39,7 +42,8 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
     - ``majority_vote``, ``weighted_vote``: whether the winning answer is right; 0 if nobody votes. Weights are
       `vote_weight` of the aggregated score.
     - ``best_of_n``: whether the candidate with the highest aggregated score is right (ties: higher mean step score,
-      then the first).
+      then the first; where none of a problem's candidates is scored the first one stands). Not measured, like the
+      weighted vote, where no candidate of any problem is scored.
     - ``oracle``: whether any candidate is right.
 
     An incomplete candidate is wrong, whatever its verdict field says, and is never selected. An undecided one leaves
@@ -50,11 +54,12 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         rows: One mapping per problem: ``problem_id``; ``candidates``, a non-empty list, equally long in all rows;
             ``greedy``, a candidate or None. A candidate has ``steps``, ``answer``, ``complete``, ``verdict``
             ("correct", "incorrect" or "undecided") and, among the candidates, ``step_scores`` (one number in [0, 1]
-            per step; None or empty where it was not scored, which never wins).
+            per step; None or empty where it was not scored, which never wins over a scored one).
         aggregation: One of `selection.AGGREGATIONS`.
 
     Returns:
-        ``num_problems``, ``num_candidates`` (per problem), ``num_undecided`` and ``num_incomplete`` (candidates),
+        ``num_problems``, ``num_candidates`` (per problem), ``num_undecided``, ``num_incomplete`` and ``num_unscored``
+        (candidates; complete ones without step scores),
         ``num_problems_undecided``, ``aggregation``, ``metrics`` (per metric ``value``, ``ci_low``, ``ci_high``; None
         where no problem is decided) and ``num_decided`` (problems behind each metric).
 
@@ -63,6 +68,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
             aggregation, or step scores that do not match the steps.
     """
     num_candidates = check_rows(rows)
+    by_prm = BY_PRM if lack_scores(rows) else ()
     values: dict[str, list[float]] = {name: [] for name in METRIC_NAMES}
     num_problems_undecided = 0
     for row in rows:
@@ -72,7 +78,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
             num_problems_undecided += 1
             continue
         for name, value in _problem_values(row, aggregation).items():
-            if value is not None:
+            if value is not None and name not in by_prm:
                 values[name].append(value)
     candidates = [candidate for row in rows for candidate in row["candidates"]]
     return {
@@ -80,6 +86,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         "num_candidates": num_candidates,
         "num_undecided": sum(outcome_of_response(candidate) is None for candidate in candidates),
         "num_incomplete": sum(not candidate["complete"] for candidate in candidates),
+        "num_unscored": sum(c["complete"] and not c.get("step_scores") for c in candidates),
         "num_problems_undecided": num_problems_undecided,
         "aggregation": aggregation,
         "metrics": {name: mean_with_interval(values[name]) for name in METRIC_NAMES},
@@ -112,10 +119,14 @@ def format_table(report: Mapping[str, Any], cost: Mapping[str, Any] | None = Non
         interval = f"{100 * entry['ci_low']:5.1f} to {100 * entry['ci_high']:5.1f}"
         line = f"{name.format(n=n):<{width}}  {100 * entry['value']:5.1f} %   {interval:<15}"
         line += _cost_columns(cost["answers"].get(key)) if cost else ""
+        if report["num_decided"][key] != report["num_problems"]:
+            line += f"   of {report['num_decided'][key]} problems"
         lines.append(line.rstrip())
     lines.append("-" * len(header))
     counts = f"left out as undecided: {report['num_undecided']} candidates, {report['num_problems_undecided']} problems"
     lines.append(f"{counts}; incomplete, counted as wrong: {report['num_incomplete']} candidates")
+    if report.get("num_unscored"):
+        lines.append(f"complete but without step scores: {report['num_unscored']} candidates")
     if cost and cost["seconds"]:
         lines.append(", ".join(f"{stage}: {seconds:.1f} s" for stage, seconds in cost["seconds"].items()))
     return "\n".join(lines)
@@ -141,6 +152,12 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         )
     for row in rows:
         for index, candidate in enumerate(row["candidates"]):
+            if "complete" not in candidate or candidate.get("verdict") not in tuple(Verdict):
+                raise ValueError(
+                    f"Candidate {index} of problem {row['problem_id']!r} has complete={candidate.get('complete')!r} "
+                    f"and verdict={candidate.get('verdict')!r}. Each needs true or false, and one of "
+                    f"{', '.join(Verdict)}; judge the candidates again."
+                )
             step_scores = candidate.get("step_scores") or ()
             if step_scores and len(step_scores) != len(candidate["steps"]):
                 raise ValueError(
@@ -148,6 +165,12 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
                     f"{len(step_scores)} step scores. Each step needs one score; score the candidates again."
                 )
     return sizes.pop()
+
+
+def lack_scores(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """True if there are complete candidates and none of them, of any problem, has step scores: no PRM read them."""
+    complete = [candidate for row in rows for candidate in row["candidates"] if candidate["complete"]]
+    return bool(complete) and not any(candidate.get("step_scores") for candidate in complete)
 
 
 def outcome_of_response(candidate: Mapping[str, Any]) -> float | None:

@@ -114,7 +114,7 @@ def false_positive_report(
         "num_chosen": len(chosen),
         "share_false_positives_chosen": _share(not all(labels) for labels in chosen),
         "share_false_positives_random": sum(
-            sum(not all(labels) for labels in found) / len(found) for found in drawn_from
+            sum(not all(labels) for labels in right) / len(right) for right in drawn_from
         )
         / len(drawn_from)
         if drawn_from

@@ -39,7 +39,8 @@ def make_results(
         benchmark: What was evaluated on; None where it is not known (a file of candidates).
         policy, prm: As given by the user; None where they are not known.
         settings: Whatever else the figures depend on: split, temperature, seed.
-        rows: ``num_rows``, ``num_used`` and ``problems``: rows per reason, of rows with a fault.
+        rows: ``num_rows``, ``num_used`` and ``problems``: rows per reason, of rows with a fault; perhaps
+            ``num_not_asked``, usable ones beyond the number asked for.
         cost: As `answer_costs` gives it.
         **sections: By the names of `SECTIONS`; None leaves one out.
 
