@@ -14,7 +14,6 @@ from .options import (
     EngineOption,
     JsonOption,
     KeyOption,
-    OutputOption,
     PRMOption,
     SeedOption,
     ServedPolicyOption,
@@ -25,7 +24,10 @@ from .options import (
 
 
 def evaluate(
-    output: OutputOption = Path("out/evaluate/results.json"),
+    ctx: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Results file to write.")] = Path(
+        "out/evaluate/results.json"
+    ),
     benchmark: Annotated[
         Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"] | None,
         typer.Option(help="A best-of-N benchmark, whose rows --data names, in the published evaluation's wording."),
@@ -56,6 +58,10 @@ def evaluate(
     aggregation: AggregationOption = "min",
     threshold: Annotated[
         float | None, typer.Option(help="With --steps: a step with a lower score is called wrong.")
+    ] = None,
+    tuned_on: Annotated[
+        str | None,
+        typer.Option(help='With --threshold: where it was chosen, in words; "none" if fixed beforehand.'),
     ] = None,
     train_data: Annotated[
         str | None, typer.Option(help="With --steps: rows of other problems, on which the threshold is chosen.")
@@ -89,22 +95,24 @@ def evaluate(
     JSON form; `mmprm report` makes a page, plots or a Markdown table of it.
     """
     nothing_left(config)
-    _check_flags(benchmark, steps, data, candidates, aggregation, threshold, train_data)
+    if benchmark is not None:
+        kind = "--benchmark" if candidates is None else "--benchmark with --candidates"
+    else:
+        kind = "--steps" if steps is not None else "--candidates" if candidates is not None else "the nano world"
+    _check_flags(ctx, benchmark, steps, data, kind)
     from .. import stages
 
     sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
     sampling = {name: value for name, value in sampling.items() if value is not None}
-    if benchmark is None and (sampling or engine is not None or subset is not None):
-        raise typer.BadParameter("--temperature, --top-p, --max-new-tokens, --engine, --subset belong to --benchmark.")
     with quiet(as_json):
         if benchmark is not None:
             found = stages.evaluate_benchmark(
                 benchmark,
                 data,
                 output,
-                policy=policy,
+                policy=None if candidates is not None else policy,
                 prm=prm,
-                servers=stages.Servers(engine, api_key=api_key),
+                servers=stages.Servers(None if candidates is not None else engine, api_key=api_key),
                 candidates=candidates,
                 split=split,
                 subset=subset,
@@ -115,8 +123,8 @@ def evaluate(
             )
             text = stages.format_evaluation
         elif steps is not None:
-            chosen = {"threshold": threshold, "train_data": train_data, "num_samples": num_problems}
-            found = stages.evaluate_step_benchmark(steps, data, output, prm=prm, **chosen)
+            chosen = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data}
+            found = stages.evaluate_step_benchmark(steps, data, output, prm=prm, num_samples=num_problems, **chosen)
             text = stages.format_steps
         elif candidates is not None:
             parts = {"aggregation": aggregation, "with_diagnosis": diagnose, "with_curves": curves}
@@ -130,16 +138,27 @@ def evaluate(
     show(found, as_json, lambda results: f"{text(results)}\n\nnumbers in {output}")
 
 
-def _check_flags(
-    benchmark: str | None,
-    steps: str | None,
-    data: str | None,
-    candidates: Path | None,
-    aggregation: str,
-    threshold: float | None,
-    train_data: str | None,
-) -> None:
-    """Flags that belong together.
+_FLAGS: dict[str, set[str]] = {
+    "--benchmark": {
+        *("benchmark", "data", "split", "subset", "num_problems", "num_candidates", "temperature", "top_p"),
+        *("max_new_tokens", "batch_size", "policy", "prm", "engine", "seed", "aggregation", "curves", "diagnose"),
+    },
+    "--benchmark with --candidates": {
+        *("benchmark", "data", "split", "subset", "num_problems", "candidates", "batch_size", "prm", "aggregation"),
+        *("curves", "diagnose"),
+    },
+    "--steps": {"steps", "data", "threshold", "tuned_on", "train_data", "num_problems", "prm"},
+    "--candidates": {"candidates", "aggregation", "curves", "diagnose"},
+    "the nano world": {
+        *("num_problems", "num_train_problems", "num_candidates", "policy", "prm", "seed", "curves", "diagnose"),
+    },
+}
+"""What each evaluation takes, besides what all take."""
+_COMMON = {"output", "api_key", "config", "as_json"}
+
+
+def _check_flags(ctx: typer.Context, benchmark: str | None, steps: str | None, data: str | None, kind: str) -> None:
+    """Flags that belong together; one that an evaluation would ignore is refused. Configurations may hold more.
 
     Raises:
         typer.BadParameter: with the rule.
@@ -148,14 +167,12 @@ def _check_flags(
         raise typer.BadParameter("give --benchmark or --steps; each is an evaluation of its own.")
     if (benchmark is not None or steps is not None) != (data is not None):
         raise typer.BadParameter("--benchmark or --steps and --data, its rows, belong together.")
-    if steps is None and (threshold is not None or train_data is not None):
-        raise typer.BadParameter("--threshold and --train-data belong to --steps.")
-    if steps is not None and candidates is not None:
-        raise typer.BadParameter("--steps brings its own solutions and takes no --candidates.")
-    if candidates is None and benchmark is None and aggregation != "min":
-        raise typer.BadParameter(
-            "--aggregation belongs to --candidates and --benchmark; the nano evaluation takes min."
-        )
+    given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}
+    if unused := sorted(given - _FLAGS[kind] - _COMMON):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        takers = [name for name, flags_of in _FLAGS.items() if set(unused) <= flags_of]
+        hint = f"; {'it belongs' if len(unused) == 1 else 'they belong'} to {' or '.join(takers)}" if takers else ""
+        raise typer.BadParameter(f"{flags} would be ignored by {kind}{hint}.")
 
 
 def _nano(output: Path, policy: str | None, prm: str | None, **options: Any) -> dict[str, Any]:

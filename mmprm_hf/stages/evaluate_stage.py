@@ -6,6 +6,7 @@ Every result is a document of `evaluation.results`.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_v
 from ..files import iter_jsonl, write_json
 from ..nano import PRM_PATH
 from ..scoring import PRMScorer
+from .candidate_rows import data_name, prm_name, result_settings
 
 LOADERS = {
     "visualprocessbench": load_visual_process_bench,
@@ -58,8 +60,8 @@ def evaluate_candidates(
     made_by = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
     results = table_of_rows(
         list(iter_jsonl(path)),
-        made_by.pop("benchmark", None),
-        {"candidates": path.name, **made_by},
+        made_by.get("benchmark"),
+        {**result_settings(made_by), "candidates": path.name},
         where=str(path),
         aggregation=aggregation,
         with_diagnosis=with_diagnosis,
@@ -95,15 +97,16 @@ def table_of_rows(
     used, problems = [], Counter()
     for row in rows:
         if not row.get("candidates"):
-            problems[row.get("error") or "no candidates"] += 1
+            problems[short_reason(row.get("error") or "no candidates")] += 1
         elif row.get("answer") is None:
             problems["no gold answer"] += 1
         else:
             used.append(row)
     if not used:
         raise ValueError(
-            f"Found no problem with candidates and a gold answer in {where} ({problems.total()} without). Candidates "
-            "come from `mmprm rerank --data`, `mmprm evaluate --benchmark` or `mmprm demo`."
+            f"Found no problem with candidates and a gold answer in {where}: "
+            f"{dict(problems.most_common(5)) or 'no row'}. Candidates come from `mmprm rerank --data`, `mmprm evaluate "
+            "--benchmark` or `mmprm demo`."
         )
     rest = dict(settings)
     return make_results(
@@ -119,13 +122,29 @@ def table_of_rows(
     )
 
 
+_NUM_REASONS = 8  # shown on the terminal; the results have all
+
+
+def short_reason(error: str) -> str:
+    """An error's text as a reason to count by: without what it quotes, paths and anything behind a line's end.
+
+    Example:
+        >>> short_reason("Image '/a/b/1.png' does not exist. Give another path.")
+        'Image … does not exist'
+    """
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|(?:/[^\s/:,;)]+){2,}/?", "…", error.split("\n")[0])
+    return text.split(". ")[0].rstrip(".")[:120]
+
+
 def format_evaluation(results: dict[str, Any]) -> str:
     """The table, and curves and diagnosis where there are any."""
     lines = [format_table(results["best_of_n"], results["cost"])]
     rows = results["rows"]
     if rows and rows["problems"]:
         lines.append(f"left out: {rows['num_rows'] - rows['num_used']} of {rows['num_rows']} problems")
-        lines += [f"  {count} x {reason[:150]}" for reason, count in list(rows["problems"].items())[:5]]
+        lines += [f"  {count} x {reason}" for reason, count in list(rows["problems"].items())[:_NUM_REASONS]]
+        more = list(rows["problems"].values())[_NUM_REASONS:]
+        lines += [f"  {sum(more)} for {len(more)} other reasons"] if more else []
     if "curves" in results:
         lines += ["", _format_curves(results["curves"])]
     if "diagnosis" in results:
@@ -178,8 +197,9 @@ def evaluate_step_benchmark(
         output: File for the results, or None.
         prm: Path or hub id; or any scorer with ``score_solutions(problems, solutions)``, see `step_runner.Scorer`,
             which results name by its class; None takes the shipped nano PRM.
-        threshold: In [0, 1]; a step with a score below it is called wrong. `tuned_on` says where it was chosen.
-        tuned_on: A split in words; "none" (fixed beforehand) where only a threshold is given.
+        threshold: In [0, 1]; a step with a score below it is called wrong.
+        tuned_on: Where the threshold was chosen, in words; "none" for one that was fixed beforehand. None with a
+            threshold reads "not told".
         train_data: Rows of the same benchmark on which the threshold is chosen instead.
         num_samples: The first so many of the samples; None takes all.
         progress: Show bars.
@@ -188,7 +208,8 @@ def evaluate_step_benchmark(
         Results with the section ``steps`` (`evaluation.step_runner.evaluate_steps`); ``rows`` has the loader's counts.
 
     Raises:
-        ValueError: for an unknown benchmark, no usable sample, or neither or both of threshold and train data.
+        ValueError: for an unknown benchmark, no usable sample, a threshold outside [0, 1], train data that are the
+            evaluated ones, or neither or both of threshold and train data.
     """
     if benchmark not in LOADERS:
         raise ValueError(f"Unknown step benchmark {benchmark!r}; choose one of {', '.join(LOADERS)}.")
@@ -197,14 +218,18 @@ def evaluate_step_benchmark(
             f"Found threshold={threshold} and train data {train_data!r}. Give one of them: a threshold that was fixed "
             "elsewhere, or rows of other problems to choose it on."
         )
-    samples, counts = LOADERS[benchmark](data)
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"Found threshold={threshold}. Step scores lie in [0, 1]; so does the threshold.")
+    if train_data is not None and _is_same(data, train_data):
+        raise ValueError(f"{train_data} is what is evaluated. Choose the threshold on rows of other problems.")
+    samples, counts = _usable(benchmark, data)
     samples = samples[:num_samples]
-    if not samples:
-        raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
     scorer = prm if hasattr(prm, "score_solutions") else open_scorer(prm)
-    chosen: dict[str, Any] = {"threshold": threshold, "tuned_on": tuned_on or "none"}
+    chosen: dict[str, Any] = {"threshold": threshold, "tuned_on": tuned_on or "not told"}
+    settings: dict[str, Any] = {"data": data_name(data)}
     if train_data is not None:
-        train_samples, _ = LOADERS[benchmark](train_data)
+        train_samples, train_counts = _usable(benchmark, train_data)
+        settings |= {"train data": data_name(train_data), "train rows": train_counts}
         train_scores = score_samples(scorer, train_samples, progress=progress)
         chosen = {"tuned_on": tuned_on or Path(train_data).name, "train_samples": train_samples}
         chosen["train_scores"] = train_scores
@@ -212,8 +237,13 @@ def evaluate_step_benchmark(
     results = make_results(
         benchmark,
         prm=prm_name(prm) or "nano PRM (shipped)",
-        settings={"data": data_name(data)},
-        rows={"num_rows": counts["num_rows"], "num_used": len(samples), "problems": counts["problems"]},
+        settings=settings,
+        rows={
+            "num_rows": counts["num_rows"],
+            "num_used": len(samples),
+            "num_not_asked": counts["num_kept"] - len(samples),
+            "problems": counts["problems"],
+        },
         steps=evaluate_steps(benchmark, samples, scores, **chosen),
     )
     if output is not None:
@@ -221,19 +251,43 @@ def evaluate_step_benchmark(
     return results
 
 
+def _usable(benchmark: str, data: str) -> tuple[list[Any], dict[str, Any]]:
+    """Samples and counts of a benchmark's rows; at least one sample."""
+    samples, counts = LOADERS[benchmark](data)
+    if not samples:
+        raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
+    return samples, counts
+
+
+def _is_same(first: str, second: str) -> bool:
+    paths = Path(first), Path(second)
+    return first == second or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
+
+
 def format_steps(results: dict[str, Any]) -> str:
     """The figures of a step benchmark as lines: overall first, then each part."""
     steps = results["steps"]
     head = f"{results['benchmark']}: {steps['num_samples']} samples, {steps['num_unscored_samples']} not scored; "
-    lines = [f"{head}threshold {steps['threshold']:.3f}, tuned on {steps['tuned_on']}"]
+    words = {"none": "fixed beforehand", "not told": "where it was chosen is not told"}
+    tuned = words.get(steps["tuned_on"], f"tuned on {steps['tuned_on']}")
+    lines = [f"{head}threshold {steps['threshold']:.3f}, {tuned}"]
     parts = next((steps[key] for key in ("sources", "subsets", "categories") if key in steps), {})
     overall = {key: value for key, value in steps.items() if key != "threshold"}
     for name, found in {"overall": overall, **parts}.items():
-        shown = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if isinstance(value, float))
+        shown = "  ".join(
+            f"{key} {'not measured' if value is None else f'{value:.3f}'}"
+            for key, value in found.items()
+            if value is None or isinstance(value, float)
+        )
         lines.append(f"  {name:<22}{shown}")
-    rows = results.get("rows")
-    if rows and rows["problems"]:
+    rows, train_rows = results["rows"], results["settings"].get("train rows")
+    if rows["num_not_asked"]:
+        lines.append(f"{rows['num_not_asked']} more usable rows were not asked for")
+    if rows["problems"]:
         lines.append(f"rows: {rows['num_used']} of {rows['num_rows']} used; with a fault: {rows['problems']}")
+    if train_rows and train_rows["problems"]:
+        kept = f"{train_rows['num_kept']} of {train_rows['num_rows']}"
+        lines.append(f"train rows: {kept} used; with a fault: {train_rows['problems']}")
     return "\n".join(lines)
 
 
@@ -249,23 +303,12 @@ def open_scorer(prm: str | Path | None) -> PRMScorer:
     return PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
 
 
-def prm_name(prm: Any) -> str | None:
-    """How results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
-    return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
-
-
-def data_name(data: str | Path) -> str:
-    """How results name data: a hub id as it is, a file or folder without the path of this machine."""
-    return Path(data).name if Path(data).exists() else str(data)
-
-
 __all__ = [
-    "data_name",
     "evaluate_candidates",
     "evaluate_step_benchmark",
     "format_evaluation",
     "format_steps",
     "open_scorer",
-    "prm_name",
+    "short_reason",
     "table_of_rows",
 ]

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
 from mmprm_hf.demo import run_demo
-from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.stages import evaluate_candidates, evaluate_step_benchmark, format_evaluation
+from mmprm_hf.stages.evaluate_stage import short_reason
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def test_what_cannot_be_judged_is_counted(demo, tmp_path):
     assert found["rows"] == {"num_rows": 8, "num_used": 6, "problems": {"no gold answer": 1, "no candidates": 1}}
     assert "left out: 2 of 8 problems" in format_evaluation(found)
     write_jsonl(tmp_path / "none.jsonl", [{**rows[0], "answer": None}])
-    with pytest.raises(ValueError, match=r"no problem with candidates and a gold answer in .* \(1 without\)"):
+    with pytest.raises(
+        ValueError, match=r"no problem with candidates and a gold answer in .*: \{'no gold answer': 1\}"
+    ):
         evaluate_candidates(tmp_path / "none.jsonl")
 
 
@@ -61,7 +64,9 @@ def test_by_the_program(demo, tmp_path):
     machine = run("--candidates", folder / "candidates.jsonl", "--json", "-o", tmp_path / "r.json")
     assert "diagnosis" not in json.loads(machine.stdout)
     refused = run("--aggregation", "last", "-o", tmp_path / "r.json")
-    assert refused.exit_code == 2 and "--aggregation belongs to --candidates" in " ".join(refused.stderr.split())
+    assert refused.exit_code == 2 and "--aggregation would be ignored by the nano world" in " ".join(
+        refused.stderr.split()
+    )
     nano = run(
         "--num-problems",
         4,
@@ -75,6 +80,58 @@ def test_by_the_program(demo, tmp_path):
         tmp_path / "n.json",
     )
     assert nano.exit_code == 0 and "AUROC within problems" in nano.stdout and "step scores against" in nano.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("Image '/home/you/a b.png' does not exist. Give a path.", "Image … does not exist"),
+        ('Found the control token "<x>" in question: "secret"', "Found the control token … in question: …"),
+        ("Image /data/x/1.png cannot be read\nTraceback", "Image … cannot be read"),
+        ("question is empty", "question is empty"),
+    ],
+)
+def test_reasons_hold_no_paths_and_no_texts(error, reason):
+    assert short_reason(error) == reason
+
+
+def test_reasons_are_counted_together_and_paths_of_this_machine_left_out(demo, tmp_path):
+    rows = read_jsonl(demo[0] / "candidates.jsonl")
+    bad = [{**rows[0], "candidates": [], "error": f"Image '/x/y/{n}.png' does not exist."} for n in range(20)]
+    others = [{**rows[0], "candidates": [], "error": f"reason {'abcdefghij'[n]}"} for n in range(10)]
+    write_jsonl(tmp_path / "candidates.jsonl", [*rows, *bad, *others])
+    config = {"data": "/home/you/data", "policy": "/home/you/policy", "prm": "you/prm", "prm_files": "abc", "seed": 1}
+    write_json(tmp_path / "config.json", config)
+    found = evaluate_candidates(tmp_path / "candidates.jsonl")
+    assert found["rows"]["problems"]["Image … does not exist"] == 20
+    assert "3 for 3 other reasons" in format_evaluation(found)
+    assert (found["policy"], found["prm"]) == ("policy", "you/prm")
+    assert found["settings"] == {"data": "data", "seed": 1, "candidates": "candidates.jsonl", "aggregation": "min"}
+
+
+def test_candidates_without_any_scores_have_no_figures_of_a_prm(demo, tmp_path):
+    rows = read_jsonl(demo[0] / "candidates.jsonl")
+    for row in rows:
+        for candidate in row["candidates"]:
+            candidate["step_scores"] = None
+    write_jsonl(tmp_path / "candidates.jsonl", rows)
+    found = evaluate_candidates(tmp_path / "candidates.jsonl", with_diagnosis=True, with_curves=True)
+    for name in ("best_of_n", "weighted_vote"):
+        assert found["best_of_n"]["metrics"][name]["value"] is None
+        assert found["curves"]["curves"][name][-1]["value"] is None
+    assert found["best_of_n"]["metrics"]["majority_vote"] == demo[1]["best_of_n"]["metrics"]["majority_vote"]
+    assert found["diagnosis"]["room"]["best_of_n_on_mixed"] is None
+    assert found["diagnosis"]["room"]["majority_vote_on_mixed"] is not None
+    assert "complete but without step scores" in format_evaluation(found)
+
+
+def test_candidates_that_are_not_judged_are_named(demo, tmp_path):
+    rows = read_jsonl(demo[0] / "candidates.jsonl")
+    for changed in ({"verdict": None}, {"verdict": "right"}):
+        broken = {**rows[1], "candidates": [{**rows[1]["candidates"][0], **changed}, *rows[1]["candidates"][1:]]}
+        write_jsonl(tmp_path / "candidates.jsonl", [rows[0], broken])
+        with pytest.raises(ValueError, match=rf"Candidate 0 of problem '{rows[1]['problem_id']}' has complete="):
+            evaluate_candidates(tmp_path / "candidates.jsonl")
 
 
 # --- Step-level benchmarks ----------------------------------------------------------------------------------------
@@ -104,10 +161,23 @@ def test_a_step_benchmark_by_the_program(process_bench):
     steps = found["steps"]
     assert found == json.loads(output.read_text()) and steps["num_samples"] == 8 == found["rows"]["num_used"]
     assert steps["subsets"]["nano"]["num_error"] == 4 == steps["subsets"]["nano"]["num_correct"]
-    assert (found["benchmark"], steps["tuned_on"], found["prm"]) == ("processbench", "none", "nano PRM (shipped)")
+    assert (found["benchmark"], steps["tuned_on"], found["prm"]) == (
+        "processbench",
+        "not told",
+        "nano PRM (shipped)",
+    )
     assert found["settings"] == {"data": "rows.jsonl"}, "no path of this machine"
+    told = run(
+        *("--steps", "processbench", "--data", data, "--threshold", 0.5, "--tuned-on", "GSM8K's train split"),
+        *("--num-problems", 3, "-o", output),
+    )
+    assert "tuned on GSM8K's train split" in told.stdout and "5 more usable rows were not asked for" in told.stdout
+    rows = read_jsonl(process_bench / "train.jsonl")
+    write_jsonl(process_bench / "train.jsonl", [*rows, {"id": "bad", "problem": "?", "steps": [], "label": 0}])
     chosen = run("--steps", "processbench", "--data", data, "--train-data", process_bench / "train.jsonl", "-o", output)
     assert "tuned on train.jsonl" in chosen.stdout and "  nano " in chosen.stdout, chosen.output
+    assert "train rows: 4 of 5 used; with a fault: {'no_steps': 1}" in chosen.stdout
+    assert json.loads(output.read_text())["settings"]["train rows"]["problems"] == {"no_steps": 1}
 
 
 def test_any_scorer_of_solutions_is_a_prm(process_bench):
@@ -127,15 +197,27 @@ def test_wrong_flags_of_a_step_benchmark(process_bench):
     for flags, words in (
         (["--steps", "processbench"], "and --data, its rows, belong together"),
         (["--data", data], "and --data, its rows, belong together"),
-        (["--threshold", 0.5], "--threshold and --train-data belong to --steps"),
+        (["--threshold", 0.5], "--threshold would be ignored by the nano world; it belongs to --steps"),
+        (["--candidates", data, "--prm", "no/such"], "--prm would be ignored by --candidates"),
+        (["--steps", "prmbench", "--data", data, "--policy", "x", "--curves"], "--curves, --policy would be ignored"),
+        (
+            ["--benchmark", "mm_k12", "--data", data, "--candidates", data, "--num-candidates", 2],
+            "--num-candidates would be ignored by --benchmark with --candidates",
+        ),
         (["--steps", "prmbench", "--benchmark", "mm_k12", "--data", data], "give --benchmark or --steps"),
-        (["--steps", "prmbench", "--data", data, "--candidates", data], "takes no --candidates"),
-        (["--temperature", 0.5], "belong to --benchmark"),
+        (["--steps", "prmbench", "--data", data, "--candidates", data], "--candidates would be ignored by --steps"),
+        (["--temperature", 0.5], "--temperature would be ignored by the nano world; it belongs to --benchmark"),
     ):
         result = run(*flags, "-o", output)
         assert result.exit_code == 2 and words in " ".join(result.stderr.split()), flags
     neither = run("--steps", "processbench", "--data", data, "-o", output)
     assert neither.exit_code == 1 and "Give one of them: a threshold that was fixed" in neither.stderr
+    for flags, words in (
+        (["--threshold", 7], "Step scores lie in [0, 1]"),
+        (["--train-data", data], "is what is evaluated. Choose the threshold on rows of other problems"),
+    ):
+        result = run("--steps", "processbench", "--data", data, *flags, "-o", output)
+        assert result.exit_code == 1 and words in " ".join(result.stderr.split())
     write_jsonl(process_bench / "bad.jsonl", [{"id": "a", "problem": "", "steps": [], "label": 0}])
     bad = run("--steps", "processbench", "--data", process_bench / "bad.jsonl", "--threshold", 0.5, "-o", output)
     assert bad.exit_code == 1 and "Found no usable sample" in bad.stderr and not output.exists()
