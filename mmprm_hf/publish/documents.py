@@ -168,8 +168,8 @@ def main_figure(steps: Mapping[str, Any]) -> tuple[str, float | None]:
 
 
 def document_names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name per document: its benchmark, with policy and PRM where the documents differ in them, and its place in
-    the list where nothing else tells two apart.
+    """One name per document: its benchmark, with policy and PRM where the documents differ in them, and a number
+    where nothing else tells two apart.
 
     Example:
         >>> document_names([{"benchmark": "nano", "prm": "a"}, {"benchmark": "nano", "prm": "b"}])
@@ -184,7 +184,10 @@ def document_names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
             # Benchmarks of steps have no policy: that alone is no difference worth a word.
             if len(namesakes[index]) > 1 or (does_vary and value is not None):
                 names[index] += f" · {word} {value or 'not named'}"
-    return [f"{name} · {n}" if names.count(name) > 1 else name for n, name in enumerate(names, start=1)]
+    return [
+        f"{name} · {names[: index + 1].count(name)}" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
 
 
 __all__ = [

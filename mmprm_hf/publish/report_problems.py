@@ -197,8 +197,8 @@ def _short_outcome(candidates: Sequence[Mapping[str, Any]], index: int | None) -
 
 def _figure(path: Path) -> str:
     """The figure as a data URI; small ones enlarged by a whole factor without smoothing."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Figure {path} does not exist. Paths in figures are relative to the candidates file.")
+    if not path.is_file():  # moved since; a page is still worth having
+        return f'<figure class="muted">figure not found: {html.escape(path.name)}</figure>'
     data = path.read_bytes()
     try:
         with Image.open(io.BytesIO(data)) as image:

@@ -98,13 +98,22 @@ def _metric_row(document: Mapping[str, Any], name: str, kind: str, title: str, e
         "report_metric.html",
         kind=kind,
         name=html.escape(title),
-        explanation=html.escape(explanation),
+        explanation=html.escape(explanation + _decided(document, name)),
         value=percent(value),
         interval=interval,
         label=html.escape(f"{title}: {percent(value)}, {interval}"),
         bar=bar,
         cost=_cost_cells(document, name),
     )
+
+
+def _decided(document: Mapping[str, Any], name: str) -> str:
+    """Words on problems that a metric leaves out; none where it has all."""
+    num_decided = get(document, "best_of_n", "num_decided", name)
+    num_problems = get(document, "best_of_n", "num_problems")
+    if num_decided is None or num_decided in (0, num_problems):
+        return ""
+    return f"; {num_decided} of {num_problems} problems, the others are undecided"
 
 
 def _cost_cells(document: Mapping[str, Any], name: str) -> str:
@@ -184,7 +193,9 @@ def steps_section(document: Mapping[str, Any]) -> str:
             rows.append([mean.replace("_", " ").capitalize(), *cells({key: steps[mean]})])
     rows += [[text(part), *cells(figures)] for part, figures in parts.items()]
     tuned_on, num_unscored = steps.get("tuned_on"), steps.get("num_unscored_samples")
-    tuned = "fixed beforehand, tuned on nothing" if tuned_on == "none" else f"tuned on {text(tuned_on)}"
+    tuned = f"tuned on {text(tuned_on)}"
+    if tuned_on in ("none", "not told"):
+        tuned = "fixed beforehand, tuned on nothing" if tuned_on == "none" else "chosen elsewhere; where is not told"
     lines = [
         f"<p>A step is called wrong where its score is below <strong>{decimal(steps.get('threshold'))}</strong>; the "
         f"threshold was {tuned}.</p>",

@@ -49,7 +49,7 @@ def write_report(
         num_problems: Problems shown, at least 1.
 
     Raises:
-        FileNotFoundError: if a results file or a figure is missing.
+        FileNotFoundError: if a results file is missing. A missing figure is named in its place.
         ValueError: for no results, malformed JSON, another schema version, a value outside its range, scores that do
             not match the steps, an unreadable figure, or ``num_problems < 1``.
     """

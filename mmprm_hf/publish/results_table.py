@@ -129,25 +129,33 @@ def _selection_row(name: str, document: Mapping[str, Any]) -> list[tuple[str, st
     for key, _ in _COLUMNS:
         value, low, high = (metric(document, key, end) for end in ("value", "ci_low", "ci_high"))
         interval = "" if None in (value, low, high) else f"{100 * low:.1f} to {100 * high:.1f}"
+        num_decided = get(found, "num_decided", key)
+        if interval and num_decided not in (None, found.get("num_problems")):
+            interval += f"; {num_decided} problems"
         row.append((NOT_MEASURED if value is None else f"{100 * value:.1f} %", interval))
-    return [*row, (_gain(document, "mean_pass_at_1"), ""), (_gain(document, "majority_vote"), _paired(document))]
+    return [*row, (_gain(document, "mean_pass_at_1"), ""), _paired(document) or (_gain(document, "majority_vote"), "")]
 
 
 def _gain(document: Mapping[str, Any], baseline: str) -> str:
-    """Best-of-N above a baseline, in points."""
+    """Best-of-N above a baseline, in points, where both are of the same problems."""
     best, base = metric(document, "best_of_n"), metric(document, baseline)
-    return NOT_MEASURED if best is None or base is None else f"{100 * (best - base):+.1f} points"
+    decided = [get(document, "best_of_n", "num_decided", name) for name in ("best_of_n", baseline)]
+    if best is None or base is None:
+        return NOT_MEASURED
+    return "not of the same problems" if decided[0] != decided[1] else f"{100 * (best - base):+.1f} points"
 
 
-def _paired(document: Mapping[str, Any]) -> str:
-    """Paired interval and p value of best-of-N against majority vote at the largest N, where curves have them."""
+def _paired(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Paired difference of best-of-N and majority vote at the largest N, where curves have it, with interval and p."""
     points = get(document, "curves", "against_majority_vote", "best_of_n") or ()
-    num_candidates = get(document, "best_of_n", "num_candidates")
+    num_candidates, num_problems = (get(document, "best_of_n", key) for key in ("num_candidates", "num_problems"))
     point = next((point for point in points if point.get("n") == num_candidates), {})
-    low, high, p_value = (point.get(key) for key in ("ci_low", "ci_high", "p_value"))
-    if None in (low, high, p_value):
-        return ""
-    return f"{100 * low:+.1f} to {100 * high:+.1f}, p {'below 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+    difference, low, high, p_value = (point.get(key) for key in ("difference", "ci_low", "ci_high", "p_value"))
+    if None in (difference, low, high, p_value):
+        return None
+    p = "below 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+    on = "" if point.get("num_problems") == num_problems else f"; {point.get('num_problems')} problems"
+    return f"{100 * difference:+.1f} points", f"{100 * low:+.1f} to {100 * high:+.1f}, p {p}{on}"
 
 
 def _step_row(name: str, steps: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -158,7 +166,7 @@ def _step_row(name: str, steps: Mapping[str, Any]) -> list[tuple[str, str]]:
         figure,
         NOT_MEASURED if value is None else f"{value:.3f}",
         NOT_MEASURED if threshold is None else f"{threshold:.3f}",
-        "nothing (fixed beforehand)" if tuned_on == "none" else str(tuned_on or NOT_MEASURED),
+        {"none": "nothing (fixed beforehand)", "not told": "not told"}.get(tuned_on, str(tuned_on or NOT_MEASURED)),
         _count(steps.get("num_samples")),
         _count(steps.get("num_unscored_samples")),
     ]

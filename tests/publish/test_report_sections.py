@@ -142,7 +142,7 @@ def test_false_positives_are_counted(write):
     assert "2 of 3 distinct solutions with a right answer have a wrong step (66.7 %)" in text
     assert "Of the 4 right answers that the PRM chose 25.0 % have one" in text
     assert "drawn at random on the same problems 37.5 %" in text
-    assert "flags (lowest step score below 0.500) 50.0 % of them and 0.0 % of the sound ones" in text
+    assert "flags (lowest step score below 0.500) 50.0 % , of the sound ones 0.0 %" in text
     assert "cannot read a step: 5." in text
     level = document["exact_truth"]["step_level"]
     shown = [f"{level[key]:.3f}" for key in ("auroc", "macro_f1", "accuracy", "threshold")]

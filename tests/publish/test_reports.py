@@ -304,9 +304,9 @@ def test_candidates_of_another_run_are_noticed(render):
     assert "but the results count" not in render([ROWS["solved"]], results)
 
 
-def test_bad_figures_are_refused(render, tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.png does not exist. Paths in figures are relative"):
-        render([row("a", 0, RIGHT, figures=["gone.png"])])
+def test_figures_that_are_gone_are_named_and_bad_ones_refused(render, tmp_path):
+    page = render([row("a", 0, RIGHT, figures=["folder/<gone>.png"])])
+    assert "figure not found: &lt;gone&gt;.png" in page and "folder" not in page.split("figure not found")[1][:40]
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(ValueError, match="bad.png cannot be read as an image"):
         render([row("a", 0, RIGHT, figures=["bad.png"])])

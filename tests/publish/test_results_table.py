@@ -45,6 +45,17 @@ def test_the_paired_interval_against_the_vote_where_curves_have_it():
         )
         row = cells_of(results_table([document]).splitlines()[2])
         assert row[-1] == f"+10.0 points (-2.0 to +31.0, {words})"
+    document["curves"]["against_majority_vote"]["best_of_n"][1] |= {"num_problems": 1, "difference": 0.3}
+    assert (
+        cells_of(results_table([document]).splitlines()[2])[-1] == "+30.0 points (-2.0 to +31.0, p = 0.250; 1 problems)"
+    )
+
+
+def test_metrics_of_other_problems_say_so():
+    document = best_of_n_document()
+    document["best_of_n"]["num_decided"] = dict.fromkeys(document["best_of_n"]["metrics"], 2) | {"majority_vote": 1}
+    row = cells_of(results_table([document]).splitlines()[2])
+    assert row[4] == "50.0 % (40.0 to 62.5; 1 problems)" and row[-1] == "not of the same problems"
 
 
 @pytest.mark.parametrize(
