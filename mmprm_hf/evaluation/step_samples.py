@@ -8,6 +8,7 @@ Imports levels 0 and 1 only.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.raw_rows import RawRows
 
+logger = logging.getLogger(__name__)
+
 OnBad = Literal["count", "raise"]
 Counts = dict[str, Any]
 
@@ -26,6 +29,7 @@ KEPT_REASONS: dict[str, str] = {
     "error_step_out_of_range": "some listed errors are no step of the solution; those are ignored, the others count",
     "repeated_error_step": "an error is listed twice",
     "unsorted_error_steps": "the errors are not listed in order",
+    "zero_error_step": "an error is step 0, though steps count from 1: does the whole file count from 0?",
 }
 """Problems of a row that is a sample all the same."""
 
@@ -164,7 +168,15 @@ def load_prm_bench(
         seen.add(key)
         return sample, reasons
 
-    return _load(RawRows(data, split), parse, on_bad)
+    samples, counts = _load(RawRows(data, split), parse, on_bad)
+    if num_zeros := counts["problems"].get("zero_error_step"):
+        logger.warning(
+            "%d rows of %s list step 0 as an error. PRMBench counts steps from 1; if the file counts from 0, every "
+            "label is read one step early: add 1 to its error_steps.",
+            num_zeros,
+            data,
+        )
+    return samples, counts
 
 
 def _load(
@@ -254,6 +266,7 @@ def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
         reasons.append("no_error_steps")
     if any(not 1 <= error <= len(steps) for error in errors) and "no_steps" not in reasons:
         reasons += ["error_step_out_of_range", *([] if wrong else ["no_error_step_in_range"])]
+    reasons += ["zero_error_step"] if 0 in errors else []
     reasons += ["repeated_error_step"] if len(set(errors)) < len(errors) else []
     reasons += ["unsorted_error_steps"] if list(errors) != sorted(errors) else []
     if not set(reasons) <= set(KEPT_REASONS):

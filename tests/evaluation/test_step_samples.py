@@ -141,7 +141,7 @@ def prm(errors, category="circular", **changed) -> dict:
         (prm([3, 1]), (0, 1, 0), ["unsorted_error_steps"]),
         (prm([2, 2]), (1, 0, 1), ["repeated_error_step"]),
         (prm([2, 9]), (1, 0, 1), ["error_step_out_of_range"]),
-        (prm([0, 1]), (0, 1, 1), ["error_step_out_of_range"]),
+        (prm([0, 1]), (0, 1, 1), ["error_step_out_of_range", "zero_error_step"]),
         (prm([2], steps=["a", "", "c"]), (1, 0, 1), ["empty_step"]),
         (prm([], "multi_solutions"), (1, 1, 1), []),
         (prm([], "correct"), (1, 1, 1), []),
@@ -158,6 +158,13 @@ def test_prm_bench_rows(tmp_path, row, labels, reasons):
     assert [sample.labels for sample in samples] == ([] if labels is None else [labels])
     assert counts == {"num_rows": 1, "num_kept": len(samples), "problems": dict.fromkeys(sorted(reasons), 1)}
     assert set(reasons) <= set(KEPT_REASONS if labels else KEPT_REASONS | LEFT_OUT_REASONS)
+
+
+def test_a_file_that_counts_from_0_is_spoken_of(tmp_path, caplog):
+    load_prm_bench(write(tmp_path / "rows.jsonl", [prm([1]), prm([2])]))
+    assert caplog.text == ""
+    load_prm_bench(write(tmp_path / "rows.jsonl", [prm([0]), prm([1]), prm([2])]))
+    assert "1 rows of" in caplog.text and "add 1 to its error_steps" in caplog.text
 
 
 def test_prm_bench_official_columns_and_repeats(tmp_path):
