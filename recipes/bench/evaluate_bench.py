@@ -16,9 +16,10 @@ LIMIT_SECONDS = 60.0
 
 
 def throughput_row() -> dict:
-    """Seconds for scoring, verdicts, table and diagnosis, against the limit for two cores."""
+    """Seconds for scoring, verdicts, table, curves and diagnosis, against the limit for two cores."""
     from mmprm_hf.data import Candidate
     from mmprm_hf.demo import load_models
+    from mmprm_hf.evaluation.curves import best_of_n_curves
     from mmprm_hf.evaluation.diagnosis import diagnose
     from mmprm_hf.evaluation.evaluators import best_of_n_report
     from mmprm_hf.nano.solver import Noise
@@ -49,6 +50,7 @@ def throughput_row() -> dict:
         for problem, found in zip(targets, scored, strict=True)
     ]
     report = best_of_n_report(rows)
+    best_of_n_curves(rows)
     diagnose(rows)
     seconds = time.perf_counter() - start
     distinct = sum(len({candidate.steps for candidate in found}) for found in candidates) / len(candidates)
@@ -59,7 +61,7 @@ def throughput_row() -> dict:
         "ratio": round(LIMIT_SECONDS / seconds, 3),
         "unit": "s",
         "detail": f"{NUM_PROBLEMS} problems x {NUM_CANDIDATES} candidates ({distinct:.1f} distinct) scored "
-        f"({scored_seconds:.1f} s), judged, tabulated and diagnosed; best-of-16 "
+        f"({scored_seconds:.1f} s), judged, tabulated, curves and diagnosis; best-of-16 "
         f"{report['metrics']['best_of_n']['value']:.3f}; baseline: the limit",
     }
 
