@@ -172,7 +172,7 @@ def _scored(
         scored = scorer.score_many(problems, [[_candidate(c) for c in row["candidates"]] for row in rows])
     except ValueError as error:
         if len(problems) == 1:
-            return [{**EMPTY_ROW, **_shown(problems[0], rows[0]), "error": str(error)}]
+            return [{**EMPTY_ROW, **_shown(problems[0]), "error": str(error)}]
         return [row for problem in problems for row in _scored([problem], by_id, scorer, aggregation)]
     seconds = (time.perf_counter() - begun) / len(problems)
     return [_scored_row(*one, aggregation, seconds) for one in zip(rows, problems, scored, strict=True)]
@@ -184,27 +184,22 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
     return Candidate(steps, answer=row["answer"], complete=row["complete"], text=text, num_tokens=num_tokens)
 
 
-def _shown(problem: Problem, row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(problem: Problem) -> dict[str, Any]:
     """What a row says of its problem; the gold answer is the benchmark's."""
-    return {
-        "problem_id": problem.id,
-        "question": problem.question,
-        "answer": problem.answer,
-        "figures": row.get("figures", []),
-    }
+    return {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
 
 
 def _scored_row(
     row: Mapping[str, Any], problem: Problem, scored: Sequence[Candidate], aggregation: str, seconds: float
 ) -> dict[str, Any]:
     if not scored:
-        return {**row, **_shown(problem, row)}
+        return {**row, **_shown(problem)}
     check_step_scores(candidate.step_scores or () for candidate in scored)
     ranked = with_scores(scored, aggregation)
     chosen = select(ranked, "best_of_n", aggregation)
     return {
         **row,
-        **_shown(problem, row),
+        **_shown(problem),
         "outcome": "no_complete_candidate" if chosen is None else "answered",
         "chosen": chosen,
         "candidates": [judged_row(candidate, problem) for candidate in ranked],

@@ -19,6 +19,7 @@ from transformers import pipeline
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict, content_hash
 from ..files import append_line, drop_torn_line, iter_jsonl, write_json
+from ..models.images_mm_prm import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..problem_keys import problem_key
 from .options import Servers
@@ -130,7 +131,7 @@ def write_rows(
             read = [_read(source, index) for index in range(start, min(start + batch_size, len(source)))]
             made = iter(rows_of([problem for problem in read if isinstance(problem, Problem)]))
             rows = [
-                {**next(made), "problem_key": _key(problem)}
+                {**next(made), **_content(problem, folder)}
                 if isinstance(problem, Problem)
                 else {**EMPTY_ROW, **problem, "problem_key": None}
                 for problem in read
@@ -226,6 +227,32 @@ def data_name(value: Any) -> Any:
     return Path(value).name if is_path else value
 
 
+def _content(problem: Problem, folder: Path) -> dict[str, Any]:
+    """What a row says of its problem's content: its key, and paths of its figures for a report.
+
+    Figures that are files stand by their own paths; others are drawn small into the folder. Where one cannot be read
+    there is no key, and the row says why.
+    """
+    key, names = _key(problem), []
+    for index, image in enumerate(problem.images):
+        if isinstance(image, str):
+            names.append(image)
+            continue
+        if key is None:
+            continue
+        loaded = load_image(image).copy()  # shrunk in place below
+        is_drawing = max(loaded.size) <= _SMALL
+        name = f"figures/{key}_{index}.{'png' if is_drawing else 'jpg'}"
+        loaded.thumbnail((_WIDEST, _WIDEST))
+        (folder / "figures").mkdir(exist_ok=True)
+        loaded.save(folder / name)
+        names.append(name)
+    return {"figures": names, "problem_key": key}
+
+
+_SMALL, _WIDEST = 256, 640  # px: kept as they are; the longest side of larger ones
+
+
 def _key(problem: Problem) -> str | None:
     """The problem's content: text, pixels, gold answer, options; None where a figure cannot be read."""
     try:
@@ -287,7 +314,6 @@ def _check_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 def _solved_row(problem: Problem, question: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """One line of ``candidates.jsonl``: a row of `best_of_n_report` with its outcome."""
     shown = {"problem_id": problem.id, "question": question, "answer": problem.answer}
-    shown["figures"] = [image for image in problem.images if isinstance(image, str)]
     if "error" in result:
         return {**EMPTY_ROW, **shown, "error": result["error"]}
     return {

@@ -7,8 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+import datasets
 import jsonschema
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
@@ -16,6 +18,7 @@ from mmprm_hf.evaluation.results import results_schema
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import make_problem
+from mmprm_hf.publish.reports import write_report
 from mmprm_hf.stages import Servers, benchmark_stage, evaluate_benchmark, evaluate_candidates
 from mmprm_hf.stages.candidate_rows import open_pipeline
 
@@ -156,6 +159,30 @@ class ByLength:
             [dataclasses.replace(c, step_scores=tuple(1 / (1 + len(s)) for s in c.steps) or None) for c in found]
             for found in candidates
         ]
+
+
+def test_figures_that_are_no_files_are_drawn_for_the_report(tmp_path):
+    """A dataset brings pixels: a page shows them, small ones as they are and large ones smaller."""
+    problem = make_problem("clock", 0)
+    images = [problem.figure(), problem.figure().resize((1000, 500))]
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("id", "question", "answer")}
+        | {"images": datasets.List(datasets.Image())}
+    )
+    row = {"id": "a", "question": problem.question, "answer": problem.answer, "images": images}
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_list([row], features=features).to_parquet(tmp_path / "data" / "test-0.parquet")
+    call = {"options": {"num_candidates": 2, "max_new_tokens": 8}, "progress": False}
+    first = evaluate_benchmark("mm_k12", str(tmp_path / "data"), tmp_path / "out" / "results.json", **call)
+    (found,) = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    drawn = [Image.open(tmp_path / "out" / name) for name in found["figures"]]
+    assert [image.size for image in drawn] == [(144, 144), (640, 320)]
+    assert drawn[0].convert("RGB").tobytes() == problem.figure().convert("RGB").tobytes()
+    page = write_report(tmp_path / "out" / "results.json", tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64") >= 1 and page.count("data:image/jpeg;base64") == 1
+    call |= {"candidates": tmp_path / "out" / "candidates.jsonl", "options": {}}
+    evaluate_benchmark("mm_k12", str(tmp_path / "data"), tmp_path / "again" / "results.json", **call)
+    assert all((tmp_path / "again" / name).is_file() for name in found["figures"]) and first["settings"]["split"]
 
 
 def test_any_scorer_is_a_prm(data, tmp_path, monkeypatch):

@@ -151,7 +151,7 @@ def test_a_dataset_folder_and_its_broken_figure(tmp_path):
     summary = run(tmp_path / "nano", tmp_path / "out", split="train")
     rows = read_jsonl(tmp_path / "out" / "candidates.jsonl")
     assert [row["problem_id"] for row in rows] == datasets.load_dataset(str(tmp_path / "nano"), split="train")["id"]
-    assert summary["outcomes"]["not_shown"] == 0 and rows[0]["figures"] == []
+    assert summary["outcomes"]["not_shown"] == 0 and (tmp_path / "out" / rows[0]["figures"][0]).is_file()
     features = datasets.Features({"question": datasets.Value("string"), "image": datasets.Image()})
     figures = [{"bytes": b"no figure", "path": None}, None, CLOCK.figure()]
     broken = datasets.Dataset.from_dict({"question": [CLOCK.question] * 3, "image": figures}, features)
