@@ -240,7 +240,7 @@ def _content(problem: Problem, folder: Path) -> dict[str, Any]:
             continue
         if key is None:
             continue
-        loaded = load_image(image).copy()  # shrunk in place below
+        loaded = load_image(image)
         is_drawing = max(loaded.size) <= _SMALL
         name = f"figures/{key}_{index}.{'png' if is_drawing else 'jpg'}"
         loaded.thumbnail((_WIDEST, _WIDEST))

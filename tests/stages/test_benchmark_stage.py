@@ -275,6 +275,7 @@ def test_scoring_again_judges_anew(data, tmp_path):
     call = {"candidates": tmp_path / "first" / "candidates.jsonl", "options": {}}
     found = run(data, tmp_path / "again" / "results.json", **call)
     assert found["best_of_n"]["metrics"]["oracle"]["value"] == 0.0
+    assert {row["answer"] for row in read_jsonl(tmp_path / "again" / "candidates.jsonl")} == {"99999", None}
     assert found["prm"] == "nano PRM (shipped)" and found["policy"] == "nano policy (shipped)"
 
 
@@ -308,6 +309,53 @@ def test_a_candidates_file_knows_its_run(data, tmp_path):
     found = evaluate_candidates(tmp_path / "out" / "candidates.jsonl", aggregation="mean")
     assert found["benchmark"] == "mathvision" and found["settings"]["num_candidates"] == 4
     assert found["best_of_n"]["aggregation"] == "mean" == found["settings"]["aggregation"]
+
+
+FORMS = {
+    "mm_k12": lambda q, a, n: ({"id": n, "question": q, "answer": a, "image": f"{n}.png"}, q),
+    "olympiadbench": lambda q, a, n: (
+        {"id": int(n), "context": "Look.", "question": q, "final_answer": [a], "unit": None, "image_1": f"{n}.png"},
+        f"Look.\n{q}",
+    ),
+    "mathvista": lambda q, a, n: (
+        {"pid": n, "query": f"Hint: solve.\nQuestion: {q}", "question": q, "answer": a, "image": f"{n}.png"},
+        f"Hint: solve.\nQuestion: {q}",
+    ),
+    "mathverse": lambda q, a, n: (
+        {"sample_index": n, "query_cot": f"Question: {q}", "question": q, "answer": a, "image": f"{n}.png"},
+        f"Question: {q}",
+    ),
+    "mathvision": lambda q, a, n: (
+        {"id": n, "question": q, "options": [], "answer": a, "image": f"{n}.png"},
+        f"{q}\n",
+    ),
+}
+"""A row in each benchmark's published form, and the text that models read of it."""
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_benchmark_through_the_program(name, tmp_path):
+    rows, texts = [], []
+    for index, family in enumerate(FAMILIES[:3]):
+        problem = make_problem(family, index)
+        problem.figure().save(tmp_path / f"{index}.png")
+        row, text = FORMS[name](problem.question, problem.answer, str(index))
+        rows.append(row)
+        texts.append(text)
+    figure = next(column for column in rows[2] if column.startswith("image"))
+    rows.append(
+        {**rows[2], **dict.fromkeys(list(rows[2])[:1], 9 if name == "olympiadbench" else "9"), figure: "gone.png"}
+    )
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    arguments = ["--benchmark", name, "--data", tmp_path / "rows.jsonl", "--num-candidates", 2, "--max-new-tokens", 96]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), "-o", str(tmp_path / "out" / "results.json")])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["rows"] == {"num_rows": 4, "num_used": 3, "problems": {"Image … does not exist": 1}}
+    written = read_jsonl(tmp_path / "out" / "candidates.jsonl")
+    assert [row["question"] for row in written[:3]] == texts
+    verdicts = {candidate["verdict"] for row in written for candidate in row["candidates"]}
+    assert verdicts <= {"correct", "incorrect"} and found["best_of_n"]["num_candidates"] == 2
 
 
 def test_by_the_program(data, tmp_path):

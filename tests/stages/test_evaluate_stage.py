@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -178,6 +179,30 @@ def test_a_step_benchmark_by_the_program(process_bench):
     assert "tuned on train.jsonl" in chosen.stdout and "  nano " in chosen.stdout, chosen.output
     assert "train rows: 4 of 5 used; with a fault: {'no_steps': 1}" in chosen.stdout
     assert json.loads(output.read_text())["settings"]["train rows"]["problems"] == {"no_steps": 1}
+
+
+def test_visual_process_bench_by_the_program(tmp_path):
+    """Rows as published, figures in an archive beside them; one row without its figure."""
+    rows = []
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for seed in range(4):
+            problem = make_problem("rectangle", seed)
+            problem.figure().save(tmp_path / "figure.png")
+            archive.write(tmp_path / "figure.png", f"images/{seed}.png")
+            steps = list(problem.solve())
+            wrong = [steps[0] + "0", *steps[1:]]
+            for shown, first in ((steps, 1), (wrong, -1)):
+                response = {"steps": shown, "process_correctness": [first, *[1] * (len(shown) - 2), 0]}
+                shared = {"question": problem.question, "answer": problem.answer, "data_source": f"S{seed % 2}"}
+                rows.append({"image": [f"images/{seed}.png"], "response": response, **shared})
+    write_jsonl(tmp_path / "test.jsonl", [*rows, {**rows[0], "image": ["images/gone.png"]}])
+    output = tmp_path / "r.json"
+    result = run("--steps", "visualprocessbench", "--data", tmp_path, "--threshold", 0.5, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "rows: 8 of 9 used; with a fault: {'missing_image': 1}" in result.stdout
+    steps = json.loads(output.read_text())["steps"]
+    assert steps["num_neutral"] == 8 and steps["num_wrong"] == 4 and set(steps["sources"]) == {"S0", "S1"}
+    assert steps["macro_f1"] > 0.55, "calling every step right gives 0.45"
 
 
 def test_any_scorer_of_solutions_is_a_prm(process_bench):
