@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,21 +12,10 @@ from ..data import Candidate, Problem
 from ..evaluation.benchmarks import load_benchmark
 from ..files import read_jsonl, write_json
 from ..rerank.candidates import GUIDED_SEARCHES, check_step_scores, select, with_scores
-from .candidate_rows import (
-    EMPTY_ROW,
-    RowsOf,
-    data_name,
-    files_stamp,
-    judged_row,
-    model_settings,
-    open_pipeline,
-    prm_name,
-    result_settings,
-    write_candidates,
-    write_rows,
-)
+from .candidate_rows import EMPTY_ROW, RowsOf, judged_row, open_pipeline, write_candidates, write_rows
 from .evaluate_stage import open_scorer, table_of_rows
 from .options import Servers
+from .run_settings import data_name, files_stamp, model_settings, prm_name, read_settings, result_settings
 
 
 def evaluate_benchmark(
@@ -75,9 +63,7 @@ def evaluate_benchmark(
         ValueError: for an unknown benchmark, options or problems other than those of the folder, or candidates that are
             not of these problems.
     """
-    if output.is_dir() or output.suffix != ".json":
-        hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
-        raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+    _check_output(output)
     if options.get("strategy") in GUIDED_SEARCHES:
         raise ValueError(
             f"Found strategy={options['strategy']!r}. A best-of-N table needs independent candidates; searches that "
@@ -93,7 +79,7 @@ def evaluate_benchmark(
     shown = {"shown_as": lambda problem: problem.question, "progress": progress}
     if candidates is None:
         settings |= {**model_settings(policy, prm, servers), **options}
-        given = {"aggregation": aggregation, **options}
+        given = {"strategy": "best_of_n", "aggregation": aggregation, **options}  # whatever was saved with the policy
         write_candidates(
             source, folder, settings, lambda: open_pipeline(policy, prm, servers), given, batch_size, **shown
         )
@@ -111,7 +97,7 @@ def evaluate_benchmark(
     results = table_of_rows(
         read_jsonl(path)[: len(source)],
         benchmark,
-        result_settings(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
+        result_settings(read_settings(folder) or {}),
         where=str(path),
         aggregation=aggregation,
         with_diagnosis=True,
@@ -121,13 +107,17 @@ def evaluate_benchmark(
     return results
 
 
+def _check_output(output: Path) -> None:
+    """Before any work is done: the results are one file."""
+    if output.is_dir() or output.suffix != ".json":
+        hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
+        raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+
+
 def _made_by(candidates: Path) -> dict[str, Any]:
     """What a candidates file's ``config.json`` says of its policy and sampling."""
-    path = candidates.with_name("config.json")
-    if not path.exists():
-        return {}
-    config = result_settings(json.loads(path.read_text(encoding="utf-8")))
-    names = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed")
+    config = result_settings(read_settings(candidates.parent) or {})
+    names = ("policy", "engine", "num_candidates", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
     return {name: config[name] for name in names if name in config}
 
 

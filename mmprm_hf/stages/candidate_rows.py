@@ -6,9 +6,6 @@ with its outcome, also one that could not be shown to the models.
 
 from __future__ import annotations
 
-import json
-import os
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +14,13 @@ from tqdm.auto import tqdm
 from transformers import pipeline
 
 from ..answers import RuleVerifier
-from ..data import Candidate, Problem, Verdict, content_hash
-from ..files import append_line, drop_torn_line, iter_jsonl, write_json
+from ..data import Candidate, Problem, Verdict
+from ..files import append_line, drop_torn_line, iter_jsonl
 from ..models.images_mm_prm import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..problem_keys import problem_key
 from .options import Servers
+from .run_settings import check_same_settings, write_settings
 
 OUTCOMES: dict[str, str] = {
     "answered": "a complete solution was chosen",
@@ -57,14 +55,6 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
             "generate-and-rerank", model=servers.engine, prm=prm, served_model=policy, api_key=servers.api_key
         )
     return pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=prm)
-
-
-def address(servers: Servers) -> str | None:
-    """The address of the policy's server as it may be written down, without credentials; None without one."""
-    if servers.engine is None:
-        return None
-    parts = urllib.parse.urlsplit(servers.engine)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def judged_row(candidate: Candidate | Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -121,11 +111,10 @@ def write_rows(
     folder.mkdir(parents=True, exist_ok=True)
     drop_torn_line(path)
     if path.stat().st_size:
-        _check_same_settings(folder, settings)
+        check_same_settings(folder, settings)
     num_done = _num_done(path, source, shown_as)
-    write_json(folder / "config.json", settings)
     rows_of, facts = open_rows()
-    write_json(folder / "config.json", {**settings, _FACTS: dict(facts)})
+    write_settings(folder, settings, facts)
     with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
         for start in range(num_done, len(source), batch_size):
             read = [_read(source, index) for index in range(start, min(start + batch_size, len(source)))]
@@ -138,9 +127,6 @@ def write_rows(
             ]
             append_line(path, *rows)
             bar.update(len(rows))
-
-
-_FACTS = "sampling"  # in config.json: what was found out when the models were loaded
 
 
 def write_candidates(
@@ -167,7 +153,7 @@ def write_candidates(
         rerank = make_pipeline()
         pipelines.append(rerank)
         sampling = rerank.sampling({**rerank.options, **options})
-        return solved, {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_new_tokens")}
+        return solved, {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
 
     def solved(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         texts = [shown_as(problem) for problem in problems]
@@ -178,53 +164,6 @@ def write_candidates(
 
     write_rows(source, folder, settings, open_rows, batch_size, shown_as=shown_as, progress=progress)
     return pipelines[0]
-
-
-def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, Any]:
-    """What a run's settings say of its models: names, the server, and a stamp of local checkpoints' files.
-
-    A checkpoint that was written again under its old name has another stamp, so that rows of both are not mixed.
-    """
-    is_nano = policy is None and servers.engine is None
-    named = prm_name(prm) or ("nano PRM (shipped)" if is_nano else "saved with the policy")
-    return {
-        "policy": "nano policy (shipped)" if is_nano else policy,
-        "prm": named,
-        "engine": address(servers),
-        "policy_files": files_stamp(policy),
-        "prm_files": files_stamp(prm),
-    }
-
-
-def prm_name(prm: Any) -> str | None:
-    """How results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
-    return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
-
-
-def files_stamp(checkpoint: Any) -> str | None:
-    """Hash of names, sizes and times of a local checkpoint's files; None for anything else."""
-    if not isinstance(checkpoint, (str, Path)) or not Path(checkpoint).is_dir():
-        return None
-    files = sorted(path for path in Path(checkpoint).rglob("*") if path.suffix in (".safetensors", ".bin", ".json"))
-    return content_hash([[str(path.relative_to(checkpoint)), *_size_and_time(path)] for path in files])
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
-
-
-def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run folder as results have them: stamps left out, paths of this machine by their last part."""
-    hidden = ("benchmark", "policy_files", "prm_files", "candidates_stamp", _FACTS)
-    settings = {**{name: value for name, value in config.items() if name not in hidden}, **config.get(_FACTS, {})}
-    return {name: data_name(value) for name, value in settings.items() if value is not None}
-
-
-def data_name(value: Any) -> Any:
-    """How results name a path, hub id or anything else: an absolute path by its last part, all else as it is."""
-    is_path = isinstance(value, Path) or (isinstance(value, str) and os.path.isabs(value))
-    return Path(value).name if is_path else value
 
 
 def _content(problem: Problem, folder: Path) -> dict[str, Any]:
@@ -292,23 +231,6 @@ def _num_done(path: Path, source: Problems, shown_as: Callable[[Problem], str]) 
                 "evaluate --benchmark ... --candidates`)."
             )
     return num_done
-
-
-def _check_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    path = folder / "config.json"
-    if not path.exists():
-        raise ValueError(
-            f"{folder} holds candidates of another kind of run: there is no config.json beside them. Choose another "
-            "output folder."
-        )
-    before = json.loads(path.read_text(encoding="utf-8"))
-    names = {*before, *settings} - {_FACTS}
-    changed = sorted(name for name in names if before.get(name) != settings.get(name))
-    if changed:
-        raise ValueError(
-            f"{folder} was begun with other settings ({', '.join(changed)}). Its rows would not belong together; "
-            "choose another output folder, or the same settings."
-        )
 
 
 def _solved_row(problem: Problem, question: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Every result is a document of `evaluation.results`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_v
 from ..files import iter_jsonl, write_json
 from ..nano import PRM_PATH
 from ..scoring import PRMScorer
-from .candidate_rows import data_name, prm_name, result_settings
+from .run_settings import data_name, prm_name, read_settings, result_settings
 
 LOADERS = {
     "visualprocessbench": load_visual_process_bench,
@@ -56,8 +55,7 @@ def evaluate_candidates(
     Raises:
         ValueError: if no problem is left, or as `best_of_n_report` (all need equally many candidates).
     """
-    config_path = path.with_name("config.json")
-    made_by = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    made_by = read_settings(path.parent) or {}
     results = table_of_rows(
         list(iter_jsonl(path)),
         made_by.get("benchmark"),

@@ -20,8 +20,9 @@ from ..nano.drawing import SIZE
 from ..problem_source import ProblemSource
 from ..publish.solution_html import group_candidates
 from ..rerank.candidates import GUIDED_SEARCHES
-from .candidate_rows import OUTCOMES, model_settings, open_pipeline, write_candidates
+from .candidate_rows import OUTCOMES, open_pipeline, write_candidates
 from .options import Servers
+from .run_settings import model_settings
 
 FOREIGN_FIGURE_NOTE = (
     "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`); "

@@ -11,12 +11,13 @@ import datasets
 import jsonschema
 import pytest
 from PIL import Image
+from transformers import pipeline
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
 from mmprm_hf.evaluation.results import results_schema
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
-from mmprm_hf.nano import PRM_PATH
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.publish.reports import write_report
 from mmprm_hf.stages import Servers, benchmark_stage, evaluate_benchmark, evaluate_candidates
@@ -74,7 +75,7 @@ def test_one_command_from_rows_to_results(data, tmp_path):
         "num_used": 5,
         "problems": {"the id comes twice": 1, "question is empty": 1},
     }
-    drawn = {"temperature": 1.0, "top_p": 1.0}
+    drawn = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
     assert found["settings"] == {"data": "rows.jsonl", "aggregation": "min", **OPTIONS, **drawn}
     assert found["best_of_n"]["num_problems"] == 5 and found["best_of_n"]["metrics"]["oracle"]["value"] > 0
     assert [point["n"] for point in found["curves"]["sizes"]] == [1, 2, 4]
@@ -294,6 +295,16 @@ def test_a_served_policy(data, tmp_path, monkeypatch):
     assert {(tuple(c["steps"]), len(c["step_scores"])) for row in rows for c in row["candidates"]} == {
         (("A=22", "B=61"), 2)
     }
+
+
+def test_a_search_saved_with_the_policy_is_no_best_of_n(data, tmp_path, monkeypatch):
+    """Options that a saved pipeline brings along must not make the candidates depend on the PRM."""
+    models = {"model": str(POLICY_PATH), "prm": str(PRM_PATH)}
+    saved = pipeline("generate-and-rerank", **models, strategy="beam_search", beam_width=2)
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda policy, prm, servers: saved)
+    found = run(data, tmp_path / "saved" / "results.json")
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", open_pipeline)
+    assert found["best_of_n"] == run(data, tmp_path / "plain" / "results.json")["best_of_n"]
 
 
 def test_a_server_is_named_without_credentials(data, tmp_path):
