@@ -21,7 +21,7 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # These packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
-# breaks transformers wherever nothing declares two of its operators first (tests/backbones.py does); torchao prints
+# breaks transformers wherever nothing declares two of its operators first (tests/support/backbones.py does); torchao prints
 # warnings at every import of peft.
 .extras: $(BIN)/mmprm
 	$(BIN)/pip install --quiet --no-deps --target $@ torchvision==0.28.0 num2words docopt torchao==0.18.0
@@ -53,13 +53,13 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	touch $@
 
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
-	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/test_backbones.py tests/models/test_quantised.py \
-		tests/test_engine_families.py
+	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/scoring/test_backbones.py tests/models/test_quantised.py \
+		tests/engines/test_engine_families.py
 
 test-floor: .floor  ## models, scoring, training, engines and pipeline under the oldest transformers we allow
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"
-	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/models tests/test_backbones.py tests/test_scoring.py \
-		tests/test_registration.py tests/training tests/test_engines.py tests/test_engine_families.py tests/rerank
+	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/models tests/scoring tests/test_registration.py \
+		tests/training tests/engines/test_engines.py tests/engines/test_engine_families.py tests/rerank tests/rewards
 
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
 	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
@@ -68,7 +68,7 @@ test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
 
 test-app: .app  ## the app with Gradio, over HTTP
-	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/test_app.py
+	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/app
 
 lint: $(BIN)/mmprm
 	$(BIN)/ruff check .

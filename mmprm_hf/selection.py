@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
-from mmprm_hf.data import Verdict
+from .data import Verdict
 
 AGGREGATIONS: tuple[str, ...] = ("min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import os
 
-from backbones import enable_torchvision
+from support.backbones import enable_torchvision
 
 enable_torchvision(os.environ.get("MMPRM_EXTRAS"))  # before transformers is imported
 
@@ -226,6 +226,6 @@ def figures() -> list[Image.Image]:
 def tiny_scorer(tiny_prm_dir):
     """Scorer of the tiny PRM. Do not change it; it has no store."""
     from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-    from mmprm_hf.scoring import PRMScorer
+    from mmprm_hf.scoring.scorer import PRMScorer
 
     return PRMScorer(MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir))

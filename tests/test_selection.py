@@ -4,9 +4,9 @@ import itertools
 import json
 import math
 import random
-from pathlib import Path
 
 import pytest
+from support.layout import SHARED
 
 from mmprm_hf.selection import (
     AGGREGATIONS,
@@ -19,7 +19,7 @@ from mmprm_hf.selection import (
     weighted_vote,
 )
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "aggregation.json"
+GOLDEN = SHARED / "golden" / "aggregation.json"
 PUBLISHED_NAMES = {"mean": "average", "mean_odds": "mean_odd"}
 LOG_METHODS = ("sum_logprob", "sum_logit", "mean_odds")
 

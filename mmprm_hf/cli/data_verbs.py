@@ -110,7 +110,7 @@ def restructure(
     RestructureConfig and CheckConfig.
     """
     from .. import stages
-    from ..restructuring.report import format_report
+    from ..restructuring import format_report
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
     with quiet(as_json):
@@ -154,7 +154,7 @@ def label(
     LabelRowsConfig.
     """
     from .. import stages
-    from ..labelling.estimate import Prices, format_estimate
+    from ..labelling import Prices, format_estimate
     from ..nano import POLICY_PATH
 
     policy = policy or (str(POLICY_PATH) if engine is None else None)

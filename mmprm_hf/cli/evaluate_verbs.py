@@ -176,8 +176,8 @@ def _check_flags(ctx: typer.Context, benchmark: str | None, steps: str | None, d
 
 
 def _nano(output: Path, policy: str | None, prm: str | None, **options: Any) -> dict[str, Any]:
-    from ..demo import evaluate_nano, load_models
     from ..nano import POLICY_PATH, PRM_PATH
+    from ..stages import evaluate_nano, load_models
 
     models = load_models(policy or POLICY_PATH, prm or PRM_PATH)
     return evaluate_nano(output, models=models, **options)
@@ -185,6 +185,6 @@ def _nano(output: Path, policy: str | None, prm: str | None, **options: Any) -> 
 
 def _nano_text(results: dict[str, Any]) -> str:
     from .. import stages
-    from ..demo import format_step_level
+    from ..stages import format_step_level
 
     return f"\n{stages.format_evaluation(results)}\n\n{format_step_level(results)}"

@@ -34,13 +34,13 @@ def report(
     if markdown and output is not None and output.suffix != ".md":
         raise typer.BadParameter(f"{output} is no .md file. --markdown writes to those only; leave one of them out.")
     if is_table:
-        from ..publish.results_table import write_results_table
+        from ..publish import write_results_table
 
         table = write_results_table(results, output)
         found = {"output": None if output is None else str(output), "markdown": table}
         show(found, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
         return
-    from ..publish.reports import write_report
+    from ..publish import write_report
 
     output = output or Path("out/report.html")
     write_report(results, output)
@@ -55,7 +55,7 @@ def card(
 ) -> None:
     """Write the card of a model or dataset from its facts."""
     nothing_left(config)
-    from ..publish.cards import write_card
+    from ..publish import write_card
 
     output = output or facts.with_name("README.md")
     write_card(facts, output)
@@ -87,8 +87,8 @@ def push(
     nothing_left(config)
     if (repo_id is None) == (repo is None):
         raise typer.BadParameter("name the repository once, as owner/name behind the folder or as --repo owner/name.")
-    from ..publish.hub import format_push
-    from ..publish.hub import push as upload
+    from ..publish import format_push
+    from ..publish import push as upload
 
     options = {"revision": revision, "private": private, "dry_run": dry_run, "message": message, "replace": replace}
     with quiet(as_json):

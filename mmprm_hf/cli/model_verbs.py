@@ -34,7 +34,7 @@ def train(
     with quiet(as_json):
         found = run(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
     if dry_run:
-        from ..training.dry_run import format_dry_run
+        from ..training import format_dry_run
 
         show(found, as_json, lambda report: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
     else:
@@ -53,7 +53,7 @@ def convert(
     transformers loads the result; no remote code is run.
     """
     nothing_left(config)
-    from ..models.convert_internvl import convert_internvl
+    from ..families import convert_internvl
 
     with quiet(as_json):
         facts = convert_internvl(source, output, dialect=dialect)

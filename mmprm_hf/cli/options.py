@@ -28,7 +28,7 @@ def _take_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
     """Make a file's options the verb's defaults; those that are no flags of the verb are returned."""
     if path is None:
         return {}
-    from ..stages.options import read_yaml
+    from ..stages import read_yaml
 
     try:
         given = read_yaml(Path(path))
@@ -66,7 +66,7 @@ def nothing_left(options: dict[str, Any]) -> None:
     Raises:
         UnknownOptionError: with close matches.
     """
-    from ..stages.options import UnknownOptionError
+    from ..stages import UnknownOptionError
 
     for key in options:
         raise UnknownOptionError(key, ())

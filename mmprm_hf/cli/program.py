@@ -54,7 +54,7 @@ class _Program(TyperGroup):
 def _end(error: Exception, ctx: typer.Context, commands: dict[str, Any]) -> None:
     """Turn an error that a user can mend into a line; any other is a fault of ours and keeps its traceback."""
     from ..engines import EngineUnavailableError
-    from ..stages.options import UnknownOptionError
+    from ..stages import UnknownOptionError
 
     if isinstance(error, UnknownOptionError):
         typer.echo(f"mmprm: {error.with_known(config_flags(commands[ctx.invoked_subcommand]))}", err=True)

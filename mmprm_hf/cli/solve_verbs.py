@@ -35,8 +35,8 @@ ImagesOption = Annotated[
 
 
 def _models(policy: str | None, prm: str | None) -> Any:
-    from ..demo import load_models
     from ..nano import POLICY_PATH, PRM_PATH
+    from ..stages import load_models
 
     return load_models(policy or POLICY_PATH, prm or PRM_PATH)
 
@@ -57,8 +57,8 @@ def demo(
     chosen. Writes results.json, candidates.jsonl and index.html.
     """
     nothing_left(config)
-    from ..demo import run_demo
-    from ..evaluation.evaluators import format_table
+    from ..evaluation import format_table
+    from ..stages import run_demo
 
     models = _models(policy, prm)
     with quiet(as_json):
@@ -195,7 +195,7 @@ def app(
     """
     nothing_left(config)
     if space is not None:
-        from ..publish.space import write_space
+        from ..app import write_space
 
         typer.echo(f"wrote {write_space(space, policy, prm, requirement=requirement)}; mmprm push sends it to the Hub")
         return

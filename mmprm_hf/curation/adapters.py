@@ -16,8 +16,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..problem_rows import problem_from_row
-from ..raw_rows import FIGURE_COLUMNS
+from ..rows import FIGURE_COLUMNS, problem_from_row
 from .config import SourceConfig
 from .records import RawProblem, RowError
 from .repairs import inline_options

@@ -10,9 +10,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 
-from ..answer_cleaning import clean
-from ..answer_values import Number, read_value
-from ..answers import RuleVerifier
+from ..answers import Number, RuleVerifier, clean, read_value
 from ..data import Verdict
 from .config import CurationConfig
 from .figures import Figure

@@ -23,8 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..answer_cleaning import clean
-from ..answers import answers_equivalent
+from ..answers import answers_equivalent, clean
 from .config import CurationConfig
 from .figures import Figure, look_distance
 from .records import RawProblem

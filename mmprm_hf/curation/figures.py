@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..models.images_mm_prm import load_image
+from ..models import load_image
 from .records import RowError
 
 HASH_SIDE = 16

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..raw_rows import FIGURE_COLUMNS, HUB_PREFIX, RawRows
+from ..rows import FIGURE_COLUMNS, HUB_PREFIX, RawRows
 from .adapters import ADAPTERS, adapter_of, missing_facts, renamed
 from .config import CurationConfig, SourceConfig
 from .figures import Figure, read_figure

@@ -10,10 +10,9 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..answer_extraction import extract_answer
-from ..answers import RuleVerifier
+from ..answers import RuleVerifier, extract_answer
 from ..data import Problem, Verdict, content_hash
-from ..engines.chat import ChatModel
+from ..engines import ChatModel
 from ..files import append_line, drop_torn_line, iter_jsonl
 
 PROMPT = """\

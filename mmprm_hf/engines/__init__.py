@@ -1,24 +1,23 @@
-"""Rollout engines: what writes text. One async method, ``generate(requests) -> rollouts``, order kept.
+"""Rollout engines: what writes text. One async method, ``generate(requests) -> rollouts``, order kept."""
 
-Importing this room imports nothing heavy: torch, transformers, HTTP clients and Pillow wait inside the code that needs
-them.
-"""
+from .._lazy import attach
 
-from .chat_client import ChatClient, RequestRefusedError
-from .endpoint import EndpointEngine
-from .in_process import TransformersEngine
-from .requests import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest, SamplingConfig
-from .scripted import ScriptedEngine
-
-__all__ = [
-    "ChatClient",
-    "EndpointEngine",
-    "EngineUnavailableError",
-    "ProblemInputError",
-    "RequestRefusedError",
-    "RolloutEngine",
-    "RolloutRequest",
-    "SamplingConfig",
-    "ScriptedEngine",
-    "TransformersEngine",
-]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "chat": ["ChatModel"],
+        "chat_client": ["ChatClient", "RequestRefusedError", "gather_or_cancel"],
+        "endpoint": ["EndpointEngine"],
+        "images": ["FigureParts", "image_part"],
+        "in_process": ["TransformersEngine"],
+        "requests": [
+            "EngineUnavailableError",
+            "ProblemInputError",
+            "RolloutEngine",
+            "RolloutRequest",
+            "SamplingConfig",
+        ],
+        "running": ["run_async"],
+        "scripted": ["ScriptedEngine"],
+    },
+)

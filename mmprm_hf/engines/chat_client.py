@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from mmprm_hf.engines.chat import ChatChoice, ChatReply
-from mmprm_hf.engines.requests import EngineUnavailableError
+from .chat import ChatChoice, ChatReply
+from .requests import EngineUnavailableError
 
 T = TypeVar("T")
 

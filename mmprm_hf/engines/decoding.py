@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from ..models.stock_mm_prm import cache_argument
+from ..models import cache_argument
 
 if TYPE_CHECKING:
     from .requests import SamplingConfig

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mmprm_hf.data import Problem, Rollout, content_hash
-from mmprm_hf.engines.chat import ChatChoice, ChatModel
-from mmprm_hf.engines.chat_client import RequestRefusedError, gather_or_cancel
-from mmprm_hf.engines.images import FigureParts
-from mmprm_hf.engines.requests import EngineUnavailableError, ProblemInputError, RolloutRequest, SamplingConfig
-from mmprm_hf.engines.server_probe import ServerProbe
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
+from ..data import Problem, Rollout, content_hash
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
+from .chat import ChatChoice, ChatModel
+from .chat_client import RequestRefusedError, gather_or_cancel
+from .images import FigureParts
+from .requests import EngineUnavailableError, ProblemInputError, RolloutRequest, SamplingConfig
+from .server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)
 

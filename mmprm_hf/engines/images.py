@@ -9,8 +9,8 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.data import Problem
-from mmprm_hf.engines.requests import ProblemInputError
+from ..data import Problem
+from .requests import ProblemInputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +25,7 @@ def load_problem_image(problem_id: str, image: Any) -> Image:
     Raises:
         ProblemInputError: if the figure is something else, is missing or cannot be read.
     """
-    from mmprm_hf.models.images_mm_prm import load_image
+    from ..models import load_image
 
     try:
         return load_image(image)

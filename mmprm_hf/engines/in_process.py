@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.data import Problem, Rollout, content_hash
-from mmprm_hf.engines.gathering import Gatherer
-from mmprm_hf.engines.prompts import Prompt, PromptWriter, StopStrings, end_token_ids
-from mmprm_hf.engines.requests import EngineUnavailableError, RolloutRequest, SamplingConfig
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
+from ..data import Problem, Rollout, content_hash
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
+from .gathering import Gatherer
+from .prompts import Prompt, PromptWriter, StopStrings, end_token_ids
+from .requests import EngineUnavailableError, RolloutRequest, SamplingConfig
 
 if TYPE_CHECKING:
     from .decoding import DecodingRows
@@ -90,8 +90,7 @@ class TransformersEngine:
         for name, value in (("max_batch_size", max_batch_size), ("max_batch_tokens", max_batch_tokens)):
             if value < 1:
                 raise ValueError(f"Found {name}={value}; at least one sequence must fit into a batch.")
-        from mmprm_hf.fingerprints import model_fingerprint, processor_fingerprint
-
+        from ..models import model_fingerprint, processor_fingerprint
         from .decoding import can_share_rows, check_positions
 
         check_positions(model)

@@ -13,10 +13,10 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.data import Problem
-from mmprm_hf.engines.images import load_problem_image
-from mmprm_hf.engines.requests import ProblemInputError
-from mmprm_hf.steps import StepFormat, render_prefix
+from ..data import Problem
+from ..steps import StepFormat, render_prefix
+from .images import load_problem_image
+from .requests import ProblemInputError
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from mmprm_hf.data import Problem, Rollout
+from ..data import Problem, Rollout
 
 
 class ProblemInputError(ValueError):

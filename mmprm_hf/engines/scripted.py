@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines.requests import RolloutRequest
+from ..data import Problem, Rollout
+from .requests import RolloutRequest
 
 
 class ScriptedEngine:

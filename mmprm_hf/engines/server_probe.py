@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mmprm_hf.engines.chat import ChatModel, ChatReply
-from mmprm_hf.engines.chat_client import RequestRefusedError
-from mmprm_hf.engines.requests import EngineUnavailableError, SamplingConfig
-from mmprm_hf.steps import StepFormat
+from ..steps import StepFormat
+from .chat import ChatModel, ChatReply
+from .chat_client import RequestRefusedError
+from .requests import EngineUnavailableError, SamplingConfig
 
 NUM_PROBE_TOKENS = 16
 PROBE_QUESTION = "How much is two plus three?"

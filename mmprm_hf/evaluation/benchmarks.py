@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmprm_hf.data import Problem
-from mmprm_hf.raw_rows import FIGURE_COLUMNS, RawRows
+from ..data import Problem
+from ..rows import FIGURE_COLUMNS, RawRows
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]

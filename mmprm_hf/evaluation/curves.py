@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmprm_hf import metrics
-from mmprm_hf.evaluation.evaluators import BY_PRM, check_rows, lack_scores, mean_with_interval
-from mmprm_hf.evaluation.subsets import all_subsets, drawn_subsets, expectations, pool_of
+from .. import metrics
+from .evaluators import BY_PRM, check_rows, lack_scores, mean_with_interval
+from .subsets import all_subsets, drawn_subsets, expectations, pool_of
 
 CURVE_METRICS: tuple[str, ...] = (
     "random_distinct",

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mmprm_hf import metrics
-from mmprm_hf.answers import group_answers
-from mmprm_hf.data import Verdict
-from mmprm_hf.evaluation.calibration import reliability, score_profile
-from mmprm_hf.evaluation.evaluators import lack_scores
-from mmprm_hf.selection import aggregate, best_of_n, majority_vote
+from .. import metrics
+from ..answers import group_answers
+from ..data import Verdict
+from ..selection import aggregate, best_of_n, majority_vote
+from .calibration import reliability, score_profile
+from .evaluators import lack_scores
 
 SATURATED = 0.01
 """A step score this close to 0 or 1 is saturated: it ranks nothing."""

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmprm_hf import metrics
-from mmprm_hf.answers import group_answers
-from mmprm_hf.data import Verdict
-from mmprm_hf.selection import aggregate, best_of_n, majority_vote, oracle, vote_weight, weighted_vote
+from .. import metrics
+from ..answers import group_answers
+from ..data import Verdict
+from ..selection import aggregate, best_of_n, majority_vote, oracle, vote_weight, weighted_vote
 
 METRIC_NAMES: dict[str, str] = {
     "greedy": "greedy accuracy",

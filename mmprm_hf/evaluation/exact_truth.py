@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmprm_hf import metrics
-from mmprm_hf.evaluation.calibration import reliability
+from .. import metrics
+from .calibration import reliability
 
 
 def step_level_report(

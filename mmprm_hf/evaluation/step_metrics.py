@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmprm_hf import metrics
+from .. import metrics
 
 Labels = Sequence[Sequence[int | None]]
 Scores = Sequence[Sequence[float] | None]

@@ -11,8 +11,7 @@ from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
-from mmprm_hf.data import Problem
-
+from ..data import Problem
 from .calibration import reliability, score_profile
 from .step_metrics import chosen_threshold, prm_bench_report, process_bench_report, visual_process_bench_report
 from .step_samples import StepSample

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from mmprm_hf.data import Problem
-from mmprm_hf.evaluation.zipped_figures import rows_with_figures
-from mmprm_hf.models.images_mm_prm import load_image
-from mmprm_hf.raw_rows import RawRows
+from ..data import Problem
+from ..models import load_image
+from ..rows import RawRows
+from .zipped_figures import rows_with_figures
 
 logger = logging.getLogger(__name__)
 

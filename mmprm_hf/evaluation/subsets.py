@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mmprm_hf.answers import group_answers
-from mmprm_hf.evaluation.evaluators import mean_decided, outcome_of_response
-from mmprm_hf.selection import aggregate, pass_at_k, vote_weight
+from ..answers import group_answers
+from ..selection import aggregate, pass_at_k, vote_weight
+from .evaluators import mean_decided, outcome_of_response
 
 
 @dataclass(frozen=True)

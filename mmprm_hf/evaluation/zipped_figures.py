@@ -16,8 +16,8 @@ from typing import Any
 
 import huggingface_hub
 
-from mmprm_hf.data import content_hash
-from mmprm_hf.raw_rows import HUB_PREFIX, RawRows
+from ..data import content_hash
+from ..rows import HUB_PREFIX, RawRows
 
 
 def rows_with_figures(data: str | os.PathLike[str], split: str) -> Sequence[dict[str, Any]]:

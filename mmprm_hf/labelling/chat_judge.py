@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mmprm_hf.data import Problem, Verdict, content_hash
-from mmprm_hf.engines.chat import ChatModel
-from mmprm_hf.engines.chat_client import RequestRefusedError
-from mmprm_hf.engines.images import FigureParts
-from mmprm_hf.labelling.tree_draft import Prefix
+from ..data import Problem, Verdict, content_hash
+from ..engines import ChatModel, FigureParts, RequestRefusedError
+from .tree_draft import Prefix
 
 PROMPT = """\
 Below are a problem and a proposed solution, cut into numbered steps. Check the steps in order against the problem and \

@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmprm_hf.data import Candidate, Node, Problem, SearchTree, Verdict
-from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling.journal import JournaledStepJudge, ProblemJournal, StepJudge, check_verdicts
-from mmprm_hf.labelling.tree_draft import Prefix, Verifier
+from ..data import Candidate, Node, Problem, SearchTree, Verdict
+from ..engines import RolloutEngine
+from .journal import JournaledStepJudge, ProblemJournal, StepJudge, check_verdicts
+from .tree_draft import Prefix, Verifier
 
 if TYPE_CHECKING:
-    from mmprm_hf.scoring import PRMScorer
+    from ..scoring import PRMScorer
 
 
 class Search(Protocol):
@@ -54,7 +54,7 @@ class PRMStepJudge:
                 f"Found incorrect_below={incorrect_below} and correct_above={correct_above}; step scores lie in [0, 1] "
                 "and what lies between the two thresholds is undecided, so the first cannot be above the second."
             )
-        from mmprm_hf.fingerprints import model_fingerprint, processor_fingerprint
+        from ..models import model_fingerprint, processor_fingerprint
 
         self.scorer, self.correct_above, self.incorrect_below = scorer, correct_above, incorrect_below
         self.identity = {

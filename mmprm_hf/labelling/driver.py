@@ -16,16 +16,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from mmprm_hf.data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
-from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine
-from mmprm_hf.files import RunStoppedError, StorageFailedError, dump, write_atomically
-from mmprm_hf.labelling.engine_gate import EngineFailedError, EngineGate, FaultTolerance, RequestFailedError
-from mmprm_hf.labelling.journal import JournaledEngine, JournaledVerifier, ProblemJournal
-from mmprm_hf.labelling.ledger import LabelSummary, Session, ledger_row, total_costs
-from mmprm_hf.labelling.omegaprm import Verifier
-from mmprm_hf.labelling.progress import Progress
-from mmprm_hf.labelling.run_folder import FolderInUseError, RunFolder, read_trees
-from mmprm_hf.labelling.run_health import (
+from ..data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
+from ..engines import EngineUnavailableError, ProblemInputError, RolloutEngine
+from ..files import RunStoppedError, StorageFailedError, dump, write_atomically
+from ..rows import problem_key
+from .engine_gate import EngineFailedError, EngineGate, FaultTolerance, RequestFailedError
+from .journal import JournaledEngine, JournaledVerifier, ProblemJournal
+from .ledger import LabelSummary, Session, ledger_row, total_costs
+from .omegaprm import Verifier
+from .progress import Progress
+from .run_folder import FolderInUseError, RunFolder, read_trees
+from .run_health import (
     MIN_FOR_SHARE,
     NothingLabelledError,
     ProblemUndecidedError,
@@ -33,7 +34,6 @@ from mmprm_hf.labelling.run_health import (
     TooManyUndecidedError,
     undecided_counts,
 )
-from mmprm_hf.problem_keys import problem_key
 
 logger = logging.getLogger(__name__)
 

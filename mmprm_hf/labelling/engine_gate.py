@@ -9,9 +9,9 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
-from mmprm_hf.data import Rollout
-from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest
-from mmprm_hf.files import RunStoppedError
+from ..data import Rollout
+from ..engines import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest
+from ..files import RunStoppedError
 
 _MAX_PAUSE_SECONDS = 60.0
 

@@ -17,14 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.data import Problem, content_hash
-from mmprm_hf.files import read_lines
-from mmprm_hf.intervals import share_with_interval
-from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows
-from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
-from mmprm_hf.labelling.ledger import COSTS
-from mmprm_hf.labelling.run_folder import TreeFile
-from mmprm_hf.problem_keys import problem_key
+from ..data import Problem, content_hash
+from ..files import read_lines
+from ..metrics import share_with_interval
+from ..rows import problem_key
+from .label_selection import LabelRowsConfig, iter_label_rows
+from .labelled_problems import LabelledProblems, by_problem
+from .ledger import COSTS
+from .run_folder import TreeFile
 
 _PREDICTED = (
     "num_rollouts",

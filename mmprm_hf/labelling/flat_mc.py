@@ -10,10 +10,10 @@ import dataclasses
 import itertools
 import random
 
-from mmprm_hf.data import Problem, SearchTree, Verdict
-from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling.stopping import EstimateConfig
-from mmprm_hf.labelling.tree_draft import Prefix, TreeDraft, Verifier
+from ..data import Problem, SearchTree, Verdict
+from ..engines import RolloutEngine
+from .stopping import EstimateConfig
+from .tree_draft import Prefix, TreeDraft, Verifier
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmprm_hf.data import Problem, Rollout, Verdict
-from mmprm_hf.engines import RolloutRequest
-from mmprm_hf.files import RunStoppedError, append_line
-from mmprm_hf.labelling.omegaprm import Verifier
+from ..data import Problem, Rollout, Verdict
+from ..engines import RolloutRequest
+from ..files import RunStoppedError, append_line
+from .omegaprm import Verifier
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.data import content_hash
-from mmprm_hf.labelling.label_files import SPLITS
+from ..data import content_hash
+from .label_files import SPLITS
 
 MAX_SHOWN = 3
 _COLUMNS = {

@@ -14,15 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.data import Problem, SearchTree
-from mmprm_hf.files import write_json
-from mmprm_hf.labelling.label_rows import Row, label_features
-from mmprm_hf.labelling.label_selection import DROP_RULES, LabelRowsConfig, iter_label_rows, split_of
-from mmprm_hf.labelling.label_statistics import JudgeCounts, LabelCounts
-from mmprm_hf.labelling.label_trees import tree_features, tree_to_row
-from mmprm_hf.labelling.labelled_problems import LabelledProblems
-from mmprm_hf.parquet_splits import hub_configs, write_splits
-from mmprm_hf.problem_rows import problem_features, problem_to_row
+from ..data import Problem, SearchTree
+from ..files import write_json
+from ..rows import hub_configs, problem_features, problem_to_row, write_splits
+from .label_rows import Row, label_features
+from .label_selection import DROP_RULES, LabelRowsConfig, iter_label_rows, split_of
+from .label_statistics import JudgeCounts, LabelCounts
+from .label_trees import tree_features, tree_to_row
+from .labelled_problems import LabelledProblems
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ def _figure(image: Any) -> Any:
     """A figure as `datasets` stores it, without a second lossy compression: Pillow images become PNG."""
     from PIL import Image
 
-    from mmprm_hf.models.images_mm_prm import upright
+    from ..models import upright
 
     if not isinstance(image, Image.Image):
         return image

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmprm_hf.data import LabelledPath, Problem, SearchTree, content_hash
-from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
-from mmprm_hf.labelling.labels import IGNORE_LABEL, AfterError, Consensus, Fill, StepLabel, tree_to_paths
+from ..data import LabelledPath, Problem, SearchTree, content_hash
+from .labelled_problems import LabelledProblems, by_problem
+from .labels import IGNORE_LABEL, AfterError, Consensus, Fill, StepLabel, tree_to_paths
 
 if TYPE_CHECKING:
     import datasets

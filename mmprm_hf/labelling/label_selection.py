@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from mmprm_hf.data import Problem, SearchTree, content_hash
-from mmprm_hf.labelling.label_rows import Keep, Row, prefix_keys, problem_rows, weigh_rows
-from mmprm_hf.labelling.labelled_problems import LabelledProblems, by_problem
-from mmprm_hf.labelling.labels import IGNORE_LABEL, AfterError, Consensus, Fill, check_choices
+from ..data import Problem, SearchTree, content_hash
+from .label_rows import Keep, Row, prefix_keys, problem_rows, weigh_rows
+from .labelled_problems import LabelledProblems, by_problem
+from .labels import IGNORE_LABEL, AfterError, Consensus, Fill, check_choices
 
 Split = Literal["train", "validation"]
 DROP_RULES = ("max_rows_per_prefix", "max_rows_per_problem", "bis_share")

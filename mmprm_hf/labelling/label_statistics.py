@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmprm_hf.data import SearchTree, Verdict
-from mmprm_hf.labelling.label_rows import prefix_keys
-from mmprm_hf.labelling.labels import IGNORE_LABEL, LABEL_SOURCES, contradicts
+from ..data import SearchTree, Verdict
+from .label_rows import prefix_keys
+from .labels import IGNORE_LABEL, LABEL_SOURCES, contradicts
 
 
 def label_statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.data import SearchTree
+from ..data import SearchTree
 
 if TYPE_CHECKING:
     import datasets

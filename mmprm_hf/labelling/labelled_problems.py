@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from mmprm_hf.data import Problem, SearchTree
-from mmprm_hf.problem_keys import problem_key
+from ..data import Problem, SearchTree
+from ..rows import problem_key
 
 
 class LabelledProblems:

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from mmprm_hf.data import LabelledPath, Node, SearchTree, Verdict, content_hash
+from ..data import LabelledPath, Node, SearchTree, Verdict, content_hash
 
 IGNORE_LABEL = -100.0
 """Label of a step without an estimate: no loss there (the ignore index of PyTorch's cross-entropy)."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmprm_hf.data import Rollout
-from mmprm_hf.labelling.journal import ProblemJournal
+from ..data import Rollout
+from .journal import ProblemJournal
 
 COSTS = (
     "num_requests",

@@ -13,10 +13,10 @@ import math
 import random
 from collections.abc import Sequence
 
-from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
-from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling.stopping import EstimateConfig
-from mmprm_hf.labelling.tree_draft import NothingJudgedError, Prefix, TreeDraft, Verifier
+from ..data import Problem, Rollout, SearchTree, Verdict
+from ..engines import RolloutEngine
+from .stopping import EstimateConfig
+from .tree_draft import NothingJudgedError, Prefix, TreeDraft, Verifier
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmprm_hf.data import Node, Problem, Rollout, SearchTree, Verdict, content_hash
-from mmprm_hf.engines import RolloutEngine, RolloutRequest
-from mmprm_hf.labelling.omegaprm import OmegaPRMConfig, Verifier
+from ..data import Node, Problem, Rollout, SearchTree, Verdict, content_hash
+from ..engines import RolloutEngine, RolloutRequest
+from .omegaprm import OmegaPRMConfig, Verifier
 
 Solution = tuple[str, ...]
 

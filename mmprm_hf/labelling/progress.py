@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mmprm_hf.labelling.ledger import Session
+from .ledger import Session
 
 _REFRESH_SECONDS = 0.5
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.data import SCHEMA_VERSION, SearchTree, content_hash
-from mmprm_hf.files import append_line, drop_torn_line, dump, read_lines, write_atomically
+from ..data import SCHEMA_VERSION, SearchTree, content_hash
+from ..files import append_line, drop_torn_line, dump, read_lines, write_atomically
 
 
 class FolderInUseError(ValueError):

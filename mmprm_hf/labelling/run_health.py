@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from mmprm_hf.data import Rollout
-from mmprm_hf.files import RunStoppedError
-from mmprm_hf.labelling.engine_gate import RequestFailedError
-from mmprm_hf.labelling.journal import ProblemJournal
-from mmprm_hf.labelling.omegaprm import NothingJudgedError
+from ..data import Rollout
+from ..files import RunStoppedError
+from .engine_gate import RequestFailedError
+from .journal import ProblemJournal
+from .omegaprm import NothingJudgedError
 
 # The share of undecided rollouts is not judged on fewer than this while the run goes on (it is at its end).
 MIN_FOR_SHARE = 200

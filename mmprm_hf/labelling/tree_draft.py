@@ -12,9 +12,9 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from mmprm_hf.data import Node, Problem, Rollout, SearchTree, Verdict, content_hash
-from mmprm_hf.engines import RolloutEngine, RolloutRequest
-from mmprm_hf.labelling.stopping import EstimateConfig
+from ..data import Node, Problem, Rollout, SearchTree, Verdict, content_hash
+from ..engines import RolloutEngine, RolloutRequest
+from .stopping import EstimateConfig
 
 Prefix = tuple[str, ...]
 

@@ -1,26 +1,25 @@
-"""The portable island: configuration, model and processor of the PRM. Nothing here imports the rest of the package.
+"""The portable island: configuration, model and processor of the PRM.
 
-Names are loaded when they are first used, so that the island's torch-free files can be imported alone.
+The files named ``*_mm_prm.py`` are copied into checkpoints and import only each other.
 """
 
-import importlib
+from .._lazy import attach
 
-_PUBLIC = {
-    "MMPRMConfig": ".configuration_mm_prm",
-    "MMPRMModel": ".modeling_mm_prm",
-    "MMPRMOutput": ".modeling_mm_prm",
-    "MMPRMProcessor": ".processing_mm_prm",
-}
-
-__all__ = [*_PUBLIC, "register"]
-
-
-def __getattr__(name: str):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "configuration_mm_prm": ["MMPRMConfig"],
+        "encoding_mm_prm": ["pad_rows"],
+        "fingerprints": ["model_fingerprint", "processor_fingerprint"],
+        "images_mm_prm": ["load_image", "upright"],
+        "modeling_mm_prm": ["MMPRMModel", "MMPRMOutput"],
+        "policy_mm_prm": ["backbone_of", "prepare_marker_row"],
+        "processing_mm_prm": ["MMPRMProcessor"],
+        "stock_mm_prm": ["cache_argument"],
+        "tiled_processing_mm_prm": ["MMPRMTiledProcessor", "tiling_image_processor"],
+    },
+)
+__all__ += ["register"]
 
 
 def register() -> None:

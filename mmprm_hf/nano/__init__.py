@@ -2,5 +2,18 @@
 
 from pathlib import Path
 
+from .._lazy import attach
+
 POLICY_PATH = Path(__file__).parent / "checkpoints" / "policy"
 PRM_PATH = Path(__file__).parent / "checkpoints" / "prm"
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "drawing": ["SIZE"],
+        "families": ["FAMILIES"],
+        "solver": ["Noise", "StepTruth"],
+        "world": ["NanoProblem", "NanoProblems", "load_nano", "problems"],
+    },
+)
+__all__ += ["POLICY_PATH", "PRM_PATH"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from ..data import Problem, content_hash
-from ..problem_rows import problem_features, problem_to_row
+from ..rows import problem_features, problem_to_row
 from .families import FAMILIES, Blueprint
 from .solver import Noise, StepTruth, check_step, step_text, true_facts, write_solution
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Split = Literal["train", "test"]
+SPLIT_SIZES = {"train": 10_000, "test": 500}
 _MAX_PROBLEMS = 20_000
 _TEST_SHARE = 16  # one content in 16 belongs to the test split
 
@@ -154,6 +155,33 @@ def problems(split: Split, num_problems: int, seed: int = 0) -> list[NanoProblem
             if len(chosen) == num_problems:
                 return chosen
     raise AssertionError("the stream never ends")
+
+
+class NanoProblems(Sequence[Problem]):
+    """The first problems of a split as the rest of the package sees them, each drawn when it is asked for.
+
+    Args:
+        num_problems: How many; None takes the whole split (10,000 train, 500 test).
+        split: "train" or "test".
+
+    Attributes:
+        ids: The problems' ids.
+
+    Raises:
+        ValueError: for another split.
+    """
+
+    def __init__(self, num_problems: int | None = None, split: str = "train") -> None:
+        if split not in SPLIT_SIZES:
+            raise ValueError(f"Found split={split!r} of the nano world. It has {' and '.join(SPLIT_SIZES)}.")
+        self._problems = problems(split, SPLIT_SIZES[split] if num_problems is None else num_problems)
+        self.ids = [problem.id for problem in self._problems]
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def __getitem__(self, index: int) -> Problem:
+        return self._problems[index].to_problem()
 
 
 def load_nano(split: Split, num_problems: int | None = None, seed: int = 0) -> Dataset:

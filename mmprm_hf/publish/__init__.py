@@ -1,1 +1,17 @@
-"""HTML reports and Hub cards, from result files only."""
+"""Reports, cards and uploads, from result files only."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "cards": ["write_card"],
+        "columns": ["PROBLEM_COLUMNS"],
+        "hub": ["format_push", "push"],
+        "label_card": ["hub_license", "write_label_card"],
+        "nano_card": ["nano_dataset_facts"],
+        "reports": ["write_report"],
+        "results_table": ["write_results_table"],
+        "solution_html": ["group_candidates", "render_message", "render_reranked", "render_scored"],
+    },
+)

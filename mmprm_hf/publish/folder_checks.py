@@ -208,7 +208,7 @@ def read_front_matter(card: Path) -> dict[str, Any]:
 def _check_card(folder: Path, kind: Kind) -> list[Finding]:
     """A repository without a card cannot be found or understood, and a Space without one does not start."""
     if kind == "space":
-        remedy = "Write the Space's folder with mmprm_hf.publish.space.write_space."
+        remedy = "Write the Space's folder with mmprm_hf.app.write_space."
     else:
         remedy = "Write it from facts: mmprm card facts.json -o README.md."
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..nano.families import FAMILIES
+from ..nano import FAMILIES
 
 NANO_MISUSE = (
     "Anything outside the nano world: no statement about real problems, pupils or other models follows from it."

@@ -11,8 +11,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from mmprm_hf.data import Verdict, content_hash
-
+from ..data import Verdict, content_hash
 from .documents import get
 from .report_html import NOT_MEASURED, counted, fill, text
 from .report_rows import GROUPS, classify, majority_choice, pick_problems, read_rows, verdict_of

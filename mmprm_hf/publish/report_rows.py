@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.answers import group_answers
-from mmprm_hf.data import Verdict, content_hash
-from mmprm_hf.selection import majority_vote
+from ..answers import group_answers
+from ..data import Verdict, content_hash
+from ..selection import majority_vote
 
 GROUPS: dict[str, str] = {
     "rescued": "PRM's choice right, majority wrong",

@@ -1,1 +1,21 @@
-"""Generate candidates, score them, choose one (`pipeline.py`, `candidates.py`); the PRM as a reward (`reward.py`)."""
+"""Candidates, step scores and a winner: the pipeline, its strategies and guided search."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "candidates": [
+            "GUIDED_SEARCHES",
+            "STRATEGIES",
+            "check_step_scores",
+            "generate_candidates",
+            "select",
+            "with_scores",
+        ],
+        "inputs": ["problem_of"],
+        "pipeline": ["GenerateAndRerankPipeline"],
+        "served_policy": ["ServedPolicy"],
+        "solving": ["RerankConfig", "solve"],
+    },
+)

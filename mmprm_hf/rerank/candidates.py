@@ -5,20 +5,17 @@ Generation and scoring stay apart, so that candidates can be generated once and 
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import dataclasses
 import difflib
 import math
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from tqdm.auto import tqdm
 
 from ..answers import group_answers
 from ..data import Candidate, Problem, Rollout, content_hash
-from ..engines import RolloutEngine, RolloutRequest
+from ..engines import RolloutEngine, RolloutRequest, run_async
 from ..files import RunStoppedError
 from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
 
@@ -29,16 +26,6 @@ GUIDED_SEARCHES: tuple[str, ...] = ("beam_search", "dvts", "beam_annealing")
 """Strategies that choose after every step (`guided_search`); of their complete solutions the best-scored one wins."""
 
 STRATEGIES: tuple[str, ...] = SELECTIONS + GUIDED_SEARCHES
-
-
-def run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Result of a coroutine, from a plain script as well as from a notebook, whose event loop runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def candidate_from_rollout(rollout: Rollout) -> Candidate:

@@ -16,11 +16,11 @@ import time
 from collections.abc import Sequence
 
 from ..data import Candidate, Problem, Rollout, content_hash
-from ..engines import RolloutEngine, RolloutRequest
+from ..engines import RolloutEngine, RolloutRequest, run_async
 from ..scoring import PRMScorer, ScoringSession
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_open_step, render_prefix
-from .candidates import check_step_scores, run_async
+from .candidates import check_step_scores
 
 Steps = tuple[str, ...]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..models.images_mm_prm import load_image
-from ..problem_keys import problem_fingerprint
+from ..models import load_image
+from ..rows import problem_fingerprint
 
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
 _MIN_BASE64 = 40  # characters: no image is shorter, many a path is

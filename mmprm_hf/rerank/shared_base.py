@@ -21,8 +21,7 @@ from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..files import write_json
-from ..models import MMPRMModel, MMPRMProcessor
-from ..models.policy_mm_prm import backbone_of
+from ..models import MMPRMModel, MMPRMProcessor, backbone_of
 
 
 def adapter_config(path: str | os.PathLike, **hub_kwargs: Any) -> dict[str, Any] | None:

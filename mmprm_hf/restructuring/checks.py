@@ -11,11 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mmprm_hf.answer_extraction import extract_answer
-from mmprm_hf.answers import RuleVerifier
-from mmprm_hf.data import Verdict
-from mmprm_hf.restructuring.numbers import missing_numbers, read_numbers
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
+from ..answers import RuleVerifier, extract_answer
+from ..data import Verdict
+from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
+from .numbers import missing_numbers, read_numbers
 
 REASONS = {
     "format": "not steps and one answer, or cut off",

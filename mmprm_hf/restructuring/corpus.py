@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmprm_hf.files import write_jsonl
-from mmprm_hf.restructuring.journal import ReplyJournal
-from mmprm_hf.restructuring.prompt import read_reply
-from mmprm_hf.restructuring.rows import FreeFormRow, Outcome
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, StepFormat, render_solution
+from ..files import write_jsonl
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, render_solution
+from .journal import ReplyJournal
+from .prompt import read_reply
+from .rows import FreeFormRow, Outcome
 
 if TYPE_CHECKING:
     import datasets

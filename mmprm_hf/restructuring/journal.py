@@ -12,7 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from mmprm_hf.files import append_line, drop_torn_line, read_lines
+from ..files import append_line, drop_torn_line, read_lines
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,15 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from mmprm_hf.restructuring.number_patterns import (
-    CHINESE_DIGITS,
-    CHINESE_SCALES,
-    SCALES,
-    SMALL_WORDS,
-    SPOKEN,
-    TOKEN,
-    clean_text,
-)
+from .number_patterns import CHINESE_DIGITS, CHINESE_SCALES, SCALES, SMALL_WORDS, SPOKEN, TOKEN, clean_text
 
 MAX_DIGITS = 40
 """Longer runs of digits are degenerate output; they are read by their first 40 digits."""

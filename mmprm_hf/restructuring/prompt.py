@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mmprm_hf.data import Problem, content_hash
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat, parse_response
+from ..data import Problem, content_hash
+from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat, parse_response
 
 PROMPT = """\
 Below are a problem{figure} and a solution in free form. Cut the solution into steps, one deduction or calculation \

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmprm_hf.intervals import share_with_interval
-from mmprm_hf.restructuring.checks import REASONS
-from mmprm_hf.restructuring.rows import Outcome
-from mmprm_hf.restructuring.run import RUN_REASONS
+from ..metrics import share_with_interval
+from .checks import REASONS
+from .rows import Outcome
+from .run import RUN_REASONS
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:

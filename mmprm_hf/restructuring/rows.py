@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mmprm_hf.restructuring.checks import Rejection
+from .checks import Rejection
 
 
 @dataclasses.dataclass(frozen=True)

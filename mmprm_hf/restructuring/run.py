@@ -11,17 +11,15 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
 
-from mmprm_hf.data import Problem, content_hash
-from mmprm_hf.engines.chat import ChatModel
-from mmprm_hf.engines.chat_client import RequestRefusedError, gather_or_cancel
-from mmprm_hf.engines.images import image_part
-from mmprm_hf.models.images_mm_prm import load_image
-from mmprm_hf.problem_keys import problem_fingerprint
-from mmprm_hf.restructuring.checks import UNREPAIRABLE, CheckConfig, Rejection, check_restructured
-from mmprm_hf.restructuring.journal import Reply, ReplyJournal
-from mmprm_hf.restructuring.prompt import read_reply, write_messages, write_prompt
-from mmprm_hf.restructuring.rows import FreeFormRow, Outcome
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
+from ..data import Problem, content_hash
+from ..engines import ChatModel, RequestRefusedError, gather_or_cancel, image_part
+from ..models import load_image
+from ..rows import problem_fingerprint
+from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
+from .checks import UNREPAIRABLE, CheckConfig, Rejection, check_restructured
+from .journal import Reply, ReplyJournal
+from .prompt import read_reply, write_messages, write_prompt
+from .rows import FreeFormRow, Outcome
 
 RUN_REASONS = {
     "no_question": "the row has no question",

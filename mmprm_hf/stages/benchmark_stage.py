@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Candidate, Problem
-from ..evaluation.benchmarks import load_benchmark
+from ..evaluation import load_benchmark
 from ..files import read_jsonl, write_json
-from ..rerank.candidates import GUIDED_SEARCHES, check_step_scores, select, with_scores
+from ..rerank import GUIDED_SEARCHES, check_step_scores, select, with_scores
 from .candidate_rows import EMPTY_ROW, RowsOf, judged_row, open_pipeline, write_candidates, write_rows
 from .evaluate_stage import open_scorer, table_of_rows
 from .options import Servers

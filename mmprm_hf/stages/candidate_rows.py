@@ -16,9 +16,9 @@ from transformers import pipeline
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
 from ..files import append_line, drop_torn_line, iter_jsonl
-from ..models.images_mm_prm import load_image
+from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
-from ..problem_keys import problem_key
+from ..rows import problem_key
 from .options import Servers
 from .run_settings import check_same_settings, write_settings
 

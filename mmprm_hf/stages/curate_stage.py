@@ -10,16 +10,11 @@ from typing import Any
 
 import yaml
 
-from ..curation import CurationConfig, curate
-from ..curation.curate import SPLITS
-from ..curation.repairs import REPAIRS
-from ..curation.text_only import solved_without_figure
+from ..curation import REPAIRS, SPLITS, CurationConfig, curate, solved_without_figure
 from ..data import Problem
 from ..files import write_atomically, write_json
-from ..parquet_splits import hub_configs
-from ..publish.cards import write_card
-from ..publish.columns import PROBLEM_COLUMNS
-from ..publish.label_card import hub_license
+from ..publish import PROBLEM_COLUMNS, hub_license, write_card
+from ..rows import hub_configs
 from .options import Servers, read_config
 
 TEXT_ONLY_FILE, CONFIG_FILE = "text_only.jsonl", "curate.yaml"
@@ -55,7 +50,7 @@ def curate_dataset(
 ) -> dict[str, Any]:
     """Curate sources into a folder that `load_dataset(folder)` reads.
 
-    Writes what `curation.curate` does, ``curate.yaml`` (all options, resolved; `mmprm curate --config` reads it),
+    Writes what `curation.run` does, ``curate.yaml`` (all options, resolved; `mmprm curate --config` reads it),
     ``facts.json`` and the card ``README.md`` made of it.
 
     Args:
@@ -70,7 +65,7 @@ def curate_dataset(
         The report, `curation.json`.
 
     Raises:
-        ValueError, OSError: As `curation.curate`.
+        ValueError, OSError: As `curation.run`.
     """
     found, card = read_config(config, CurationConfig, DatasetCardConfig)
     found = {**found, **(options or {})}

@@ -13,12 +13,21 @@ from typing import Any
 
 from transformers import AutoModel, AutoProcessor
 
-from ..evaluation.curves import best_of_n_curves
-from ..evaluation.diagnosis import diagnose, format_diagnosis
-from ..evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table
-from ..evaluation.results import answer_costs, make_results
-from ..evaluation.step_runner import evaluate_steps, score_samples
-from ..evaluation.step_samples import load_prm_bench, load_process_bench, load_visual_process_bench
+from ..evaluation import (
+    METRIC_NAMES,
+    answer_costs,
+    best_of_n_curves,
+    best_of_n_report,
+    diagnose,
+    evaluate_steps,
+    format_diagnosis,
+    format_table,
+    load_prm_bench,
+    load_process_bench,
+    load_visual_process_bench,
+    make_results,
+    score_samples,
+)
 from ..files import iter_jsonl, write_json
 from ..nano import PRM_PATH
 from ..scoring import PRMScorer

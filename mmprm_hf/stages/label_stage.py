@@ -11,28 +11,29 @@ from ..answers import RuleVerifier
 from ..data import Problem
 from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
 from ..files import write_json
-from ..labelling import flat_mc, omegaprm, omegaprm_reference
-from ..labelling.chat_judge import ChatStepJudge
-from ..labelling.consensus import ConsensusSearch, PRMStepJudge, StepJudge
-from ..labelling.driver import LabelSummary, label_problems
-from ..labelling.estimate import Prices, choose_sample, estimate_folder
-from ..labelling.label_files import dataset_configs, has_card_of_its_own, write_label_dataset
-from ..labelling.label_selection import LabelRowsConfig
-from ..labelling.run_folder import TreeFile
-from ..labelling.tree_draft import Verifier
-from ..nano.world import load_nano
-from ..parquet_splits import hub_configs
-from ..problem_source import ProblemSource
-from ..publish.cards import write_card
-from ..publish.label_card import write_label_card
-from ..publish.nano_card import nano_dataset_facts
+from ..labelling import (
+    SEARCHES,
+    ChatStepJudge,
+    ConsensusSearch,
+    LabelRowsConfig,
+    LabelSummary,
+    Prices,
+    PRMStepJudge,
+    StepJudge,
+    TreeFile,
+    Verifier,
+    choose_sample,
+    dataset_configs,
+    estimate_folder,
+    has_card_of_its_own,
+    label_problems,
+    write_label_dataset,
+)
+from ..nano import load_nano
+from ..publish import nano_dataset_facts, write_card, write_label_card
+from ..rows import hub_configs
 from .options import Servers, read_config
-
-SEARCHES = {
-    "omegaprm": (omegaprm.search, omegaprm.OmegaPRMConfig),
-    "omegaprm_reference": (omegaprm_reference.search, omegaprm.OmegaPRMConfig),
-    "flat_mc": (flat_mc.search, flat_mc.FlatMCConfig),
-}
+from .problems import open_problems
 
 
 def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
@@ -83,7 +84,7 @@ def label(
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
     """
-    problems = ProblemSource(data, num_problems)
+    problems = open_problems(data, num_problems)
     summary = _search(problems, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
     rows_config = _read_options(config, search)[2]
     return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
@@ -112,7 +113,7 @@ def estimate(
     Returns:
         See `labelling.estimate.predict`.
     """
-    problems = ProblemSource(data, num_problems)
+    problems = open_problems(data, num_problems)
     sample = choose_sample(problems, num_sampled, seed)
     _search(sample, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
     prediction = estimate_folder(sample, output, len(problems), prices, _read_options(config, search)[2])
@@ -181,7 +182,7 @@ def _verifier(servers: Servers) -> Verifier:
     """Rules, with a judge behind them if there is one."""
     if servers.judge is None:
         return RuleVerifier()
-    from ..judge_verifier import JudgeVerifier
+    from ..labelling import JudgeVerifier
 
     return JudgeVerifier(RuleVerifier(), servers.chat(servers.judge))
 

@@ -12,16 +12,15 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.evaluators import best_of_n_report
+from ..evaluation import best_of_n_report
 from ..files import read_jsonl, write_json
-from ..models.images_mm_prm import load_image
-from ..nano import POLICY_PATH
-from ..nano.drawing import SIZE
-from ..problem_source import ProblemSource
-from ..publish.solution_html import group_candidates
-from ..rerank.candidates import GUIDED_SEARCHES
+from ..models import load_image
+from ..nano import POLICY_PATH, SIZE
+from ..publish import group_candidates
+from ..rerank import GUIDED_SEARCHES
 from .candidate_rows import OUTCOMES, open_pipeline, write_candidates
 from .options import Servers
+from .problems import open_problems
 from .run_settings import model_settings
 
 FOREIGN_FIGURE_NOTE = (
@@ -95,7 +94,7 @@ def rerank_problems(
     Raises:
         ValueError: if the folder was made with other options or of other problems.
     """
-    source = ProblemSource(data, num_problems, split)
+    source = open_problems(data, num_problems, split)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
     rerank = write_candidates(
         source, output, settings, lambda: open_pipeline(policy, prm, servers), options, batch_size, progress=progress

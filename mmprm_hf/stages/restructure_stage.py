@@ -12,14 +12,20 @@ import datasets
 from tqdm import tqdm
 
 from ..files import write_json
-from ..restructuring.checks import CheckConfig
-from ..restructuring.corpus import JOURNAL, SUMMARY, write_corpus
-from ..restructuring.journal import ReplyJournal
-from ..restructuring.prompt import prompt_identity
-from ..restructuring.report import compare, summarise
-from ..restructuring.rows import FreeFormRow, Outcome
-from ..restructuring.run import RestructureConfig
-from ..restructuring.run import restructure as restructure_rows
+from ..restructuring import (
+    JOURNAL,
+    SUMMARY,
+    CheckConfig,
+    FreeFormRow,
+    Outcome,
+    ReplyJournal,
+    RestructureConfig,
+    compare,
+    prompt_identity,
+    summarise,
+    write_corpus,
+)
+from ..restructuring import restructure as restructure_rows
 from .options import Servers, read_config
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoProcessor
 
 from ..data import Candidate
 from ..nano import PRM_PATH
-from ..rerank.inputs import problem_of
+from ..rerank import problem_of
 from ..scoring import PRMScorer
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, parse_response

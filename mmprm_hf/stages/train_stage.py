@@ -12,10 +12,7 @@ import datasets
 
 from ..data import content_hash
 from ..files import write_json
-from ..training.best_of_n import BestOfNCallback, read_candidate_sets
-from ..training.dry_run import dry_run as look_ahead
-from ..training.prm_config import PRMConfig
-from ..training.prm_trainer import PRMTrainer
+from ..training import BestOfNCallback, PRMConfig, PRMTrainer, read_candidate_sets, report_dry_run
 from .options import read_config
 
 
@@ -49,14 +46,14 @@ def train(
         peft_config: As in `PRMTrainer`; what is saved is then the adapter.
 
     Returns:
-        Evaluation metrics; of a dry run its report (`training.dry_run.dry_run`).
+        Evaluation metrics; of a dry run its report (`training.report_dry_run`).
     """
     (options,) = read_config(config, PRMConfig)
     shared = {"eval_share": eval_share, "seed": seed, "candidates": candidates, "peft_config": peft_config}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:
             trainer = _trainer(model, data, Path(states), {**options, "push_to_hub": False}, **shared)
-            report = look_ahead(trainer)
+            report = report_dry_run(trainer)
         if trainer.is_world_process_zero():
             write_json(output / "dry_run.json", report)
         return report

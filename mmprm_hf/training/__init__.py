@@ -1,1 +1,13 @@
-"""`PRMConfig` and `PRMTrainer`, with its collator."""
+"""`PRMConfig` and `PRMTrainer`: rows, targets, losses, packed batches, metrics, and the card of a run."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "best_of_n": ["BestOfNCallback", "read_candidate_sets"],
+        "dry_run": ["format_dry_run", "report_dry_run"],
+        "prm_config": ["PRMConfig"],
+        "prm_trainer": ["PRMTrainer"],
+    },
+)

@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from ..models import MMPRMProcessor
-from ..models.encoding_mm_prm import pad_rows
-from ..packing import PackedTree, pack_prefix_tree
+from ..models import MMPRMProcessor, pad_rows
+from ..scoring import PackedTree, pack_prefix_tree
 from .rows import RowLimits, row_images, row_prompt, row_steps
 from .targets import IGNORE_LABEL, TargetConfig, step_targets
 

@@ -28,7 +28,7 @@ _STATE_BYTES = {
 _OWN_DTYPE = ("adamw_torch", "adamw_torch_fused")
 
 
-def dry_run(trainer: PRMTrainer, num_batches: int = 3) -> dict[str, Any]:
+def report_dry_run(trainer: PRMTrainer, num_batches: int = 3) -> dict[str, Any]:
     """What `trainer.train()` would do and cost; weights, gradients, modes and random numbers stay as they are.
 
     Batches are drawn at random (by the training's seed) from all batches of an epoch: those at the head of a sampler
@@ -393,4 +393,4 @@ def _bytes(size: float) -> str:
     return f"{size:,.1f} GiB"
 
 
-__all__ = ["dry_run", "format_dry_run", "memory_of_parameters"]
+__all__ = ["format_dry_run", "memory_of_parameters", "report_dry_run"]

@@ -22,8 +22,8 @@ from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from ..backbones import packed_inputs, why_not_packed
 from ..models import MMPRMModel
+from ..scoring import packed_inputs, why_not_packed
 from .card import write_card
 from .collators import PackedBatch, PRMCollator, TreeCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss

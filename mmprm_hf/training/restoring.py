@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..backbones import forget_longer_rows
+from ..scoring import forget_longer_rows
 
 
 @contextlib.contextmanager

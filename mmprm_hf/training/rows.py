@@ -16,8 +16,7 @@ import datasets
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..models import MMPRMProcessor
-from ..models.images_mm_prm import load_image
+from ..models import MMPRMProcessor, load_image
 from .targets import BadRowError, TargetConfig, step_targets
 
 _READ_ROWS = 256  # rows read at once while a dataset is checked

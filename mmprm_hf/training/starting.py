@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, register
-from ..models.policy_mm_prm import prepare_marker_row
+from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, prepare_marker_row, register
 from .prm_config import PRMConfig
 
 logger = logging.getLogger(__name__)

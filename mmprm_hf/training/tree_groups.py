@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data import content_hash
-from ..row_plan import num_common
+from ..scoring import num_common
 from .rows import TokenCounter, raw_rows, row_images, row_prompt
 
 Row = Mapping[str, Any]

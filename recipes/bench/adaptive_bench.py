@@ -18,7 +18,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import RolloutEngine, RolloutRequest
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
@@ -118,9 +118,9 @@ def nano_engine() -> RolloutEngine:
     """The shipped nano policy as an engine."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from mmprm_hf.demo import MAX_NEW_TOKENS
     from mmprm_hf.engines import SamplingConfig, TransformersEngine
     from mmprm_hf.nano import POLICY_PATH
+    from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
     return TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),

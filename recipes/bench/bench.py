@@ -57,9 +57,9 @@ def demo_rows() -> list[dict]:
     """Generation against transformers' own `generate`, scoring against the unpacked scorer (every row by itself)."""
     import torch
 
-    from mmprm_hf.demo import MAX_NEW_TOKENS, load_models, solve_nano
     from mmprm_hf.nano.world import problems
-    from mmprm_hf.scoring import PRMScorer
+    from mmprm_hf.scoring.scorer import PRMScorer
+    from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS, load_models, solve_nano
 
     models, nano = load_models(), problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up

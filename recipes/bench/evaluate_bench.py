@@ -18,15 +18,15 @@ LIMIT_SECONDS = 60.0
 def throughput_row() -> dict:
     """Seconds for scoring, verdicts, table, curves and diagnosis, against the limit for two cores."""
     from mmprm_hf.data import Candidate
-    from mmprm_hf.demo import load_models
     from mmprm_hf.evaluation.curves import best_of_n_curves
     from mmprm_hf.evaluation.diagnosis import diagnose
     from mmprm_hf.evaluation.evaluators import best_of_n_report
     from mmprm_hf.nano.solver import Noise
     from mmprm_hf.nano.world import problems
     from mmprm_hf.rerank.candidates import with_scores
-    from mmprm_hf.scoring import PRMScorer
+    from mmprm_hf.scoring.scorer import PRMScorer
     from mmprm_hf.stages.candidate_rows import judged_row
+    from mmprm_hf.stages.demo_stage import load_models
 
     models, nano = load_models(), problems("test", NUM_PROBLEMS)
     noise = Noise(misread=0.1, slip=0.05, wrong_plan=0.1)

@@ -106,8 +106,8 @@ def memory_row() -> dict:
 
 def share_row() -> dict:
     """Scoring against generating, on the shipped models; medians of rounds."""
-    from mmprm_hf.demo import load_models, solve_nano
     from mmprm_hf.nano.world import problems
+    from mmprm_hf.stages.demo_stage import load_models, solve_nano
 
     models, nano = load_models(), problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up

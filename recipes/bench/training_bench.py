@@ -179,7 +179,7 @@ class TrainingBench:
 
     @staticmethod
     def _load_nano(setting: str) -> tuple[Any, Any, Any, list]:
-        from mmprm_hf.demo import load_models
+        from mmprm_hf.stages.demo_stage import load_models
 
         models = load_models()
         return models.prm, models.prm_processor, models.policy.lm_head.weight, nano_rows()
@@ -193,7 +193,7 @@ class TrainingBench:
     def _load_golden(setting: str) -> tuple[Any, Any, Any, list]:
         from safetensors import safe_open
 
-        from mmprm_hf.models.convert_internvl import convert_internvl_model, convert_internvl_processor
+        from mmprm_hf.families.internvl import convert_internvl_model, convert_internvl_processor
 
         ids = json.loads((GOLDEN / "token_ids.json").read_text(encoding="utf-8"))
         roles = {"marker": "<prm>", "positive": "Yes", "negative": "No", "image": "<IMG_CONTEXT>"}

@@ -31,9 +31,9 @@ from mmprm_hf.curation.figures import Figure, read_figure
 from mmprm_hf.curation.records import RawProblem
 from mmprm_hf.curation.repairs import repair
 from mmprm_hf.files import read_jsonl, write_json
-from mmprm_hf.intervals import share_with_interval
+from mmprm_hf.metrics import share_with_interval
 from mmprm_hf.models.images_mm_prm import load_image
-from mmprm_hf.raw_rows import RawRows
+from mmprm_hf.rows.raw_rows import RawRows
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Candidate, Verdict
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
@@ -26,7 +26,7 @@ from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import NanoProblem, problems
 from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 
 RESULTS = Path(__file__).parent / "results.json"
 NUM_SAMPLES = 8

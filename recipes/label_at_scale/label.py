@@ -21,8 +21,9 @@ from datatrove.io import get_datafolder
 from trove_steps import LabelProblems, ProblemReader, Run, Server
 
 from mmprm_hf.engines import SamplingConfig
+from mmprm_hf.labelling import SEARCHES
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
-from mmprm_hf.stages import SEARCHES, read_config
+from mmprm_hf.stages import read_config
 
 RUN_FILE = "at_scale.json"
 RECIPE = Path(__file__).resolve().parent

@@ -24,8 +24,8 @@ from trove_steps import Run
 from mmprm_hf.files import dump, write_atomically
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.labelling.ledger import LabelSummary, total_costs
-from mmprm_hf.problem_keys import problem_key
-from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.rows.problem_keys import problem_key
+from mmprm_hf.rows.problem_source import ProblemSource
 from mmprm_hf.stages import write_label_rows
 
 AGAIN = "--option skip_completed=false"  # opens finished ranks, too

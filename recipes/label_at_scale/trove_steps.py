@@ -25,14 +25,14 @@ from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, SamplingConfig
 from mmprm_hf.files import read_lines
+from mmprm_hf.labelling import SEARCHES
 from mmprm_hf.labelling.driver import LabelSummary, NothingLabelledError, RequestFailedError, label_problems_async
 from mmprm_hf.labelling.run_health import MAX_FAILURES_BEFORE_TREE
-from mmprm_hf.problem_source import ProblemSource
-from mmprm_hf.stages import SEARCHES
+from mmprm_hf.rows.problem_source import ProblemSource
 
 API_KEY_VARIABLE = "MMPRM_API_KEY"
 TREES = "trees.jsonl"

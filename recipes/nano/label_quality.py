@@ -28,9 +28,8 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
-from mmprm_hf.demo import MAX_NEW_TOKENS
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
 from mmprm_hf.labelling import flat_mc, omegaprm, omegaprm_reference
@@ -42,7 +41,8 @@ from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.nano.world import NanoProblem, problems
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 PROBLEM_SEED = 2
 NUM_TRUTH_ROLLOUTS = 128

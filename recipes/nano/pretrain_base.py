@@ -33,8 +33,8 @@ from mmprm_hf.nano.drawing import GRID
 from mmprm_hf.nano.families import FAMILIES
 from mmprm_hf.nano.solver import Noise, Number, step_text, write_solution
 from mmprm_hf.nano.world import NanoProblem, make_problem
-from mmprm_hf.packing import pack_prefix_tree, stack_packed
-from mmprm_hf.steps import render_solution
+from mmprm_hf.scoring.packing import pack_prefix_tree, stack_packed
+from mmprm_hf.steps.tagged import render_solution
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
 # (family, reading) -> the (column, row) of a patch that shows no text, where its value is predicted.

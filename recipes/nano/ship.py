@@ -15,10 +15,10 @@ from pathlib import Path
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.demo import MAX_NEW_TOKENS
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 COMMANDS = {
     "base": "python recipes/nano/pretrain_base.py --output out/nano/base --steps {steps}",

@@ -21,16 +21,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Candidate, Problem, Verdict
-from mmprm_hf.demo import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, select
 from mmprm_hf.rerank.solving import RerankConfig, solve
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
 
 SIZES = (2, 4, 8, 16)
 POOL = 32

@@ -17,13 +17,13 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.demo import AGGREGATION, Models, Solved, solve_nano, step_truth
 from mmprm_hf.evaluation.evaluators import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano.world import NanoProblem, problems
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.stages.demo_stage import AGGREGATION, Models, Solved, solve_nano, step_truth
 
 
 def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmprm_hf.demo import AGGREGATION, load_models, solve_nano
 from mmprm_hf.evaluation.evaluators import best_of_n_report, format_table
 from mmprm_hf.files import write_json
 from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.stages.demo_stage import AGGREGATION, load_models, solve_nano
 
 
 def facts_key(problem: NanoProblem) -> tuple:

@@ -255,7 +255,7 @@ def test_push_refuses_in_words(tmp_path):
 
 
 def test_the_app_says_what_it_needs_and_writes_a_space(tmp_path, monkeypatch):
-    from mmprm_hf import app as page
+    from mmprm_hf.app import page
 
     def absent(*_, **__):
         raise ImportError('pip install "mmprm_hf[app]"')

@@ -21,7 +21,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.nano.world import load_nano
-from mmprm_hf.problem_rows import problem_features
+from mmprm_hf.rows.problem_rows import problem_features
 
 WORDS = (
     "kite", "string", "apple", "garden", "train", "museum", "clock", "marble", "ladder", "bridge", "tower", "river",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import datasets
 import pytest
+from support.layout import SHARED
 
 from mmprm_hf.curation import CurationConfig, curate
 from mmprm_hf.files import read_jsonl, write_jsonl
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 FLAWED = {
     "2935": None,  # the highest figure, 8,526 px
     "1285": None,  # ten times as wide as high

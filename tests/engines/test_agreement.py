@@ -15,7 +15,7 @@ from collections import Counter
 import pytest
 import torch
 from PIL import Image
-from stub_server import StubAnswer, StubServer
+from support.stub_server import StubAnswer, StubServer
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mmprm_hf.data import Problem

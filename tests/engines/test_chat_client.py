@@ -10,7 +10,7 @@ import time
 import warnings
 
 import pytest
-from stub_server import FAULTS, StubAnswer, StubServer
+from support.stub_server import FAULTS, StubAnswer, StubServer
 
 from mmprm_hf.engines import ChatClient, EngineUnavailableError, RequestRefusedError
 

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from PIL import Image
-from stub_server import FAULTS, StubServer
+from support.stub_server import FAULTS, StubServer
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import (
@@ -22,7 +22,7 @@ from mmprm_hf.engines import (
     SamplingConfig,
 )
 from mmprm_hf.engines.images import image_parts
-from mmprm_hf.steps import StepFormat
+from mmprm_hf.steps.tagged import StepFormat
 
 PREFIX = ("A=4", "B=5")
 RENDERED = "<step>A=4</step><step>B=5</step>"

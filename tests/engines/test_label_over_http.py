@@ -8,9 +8,9 @@ import random
 import re
 
 import pytest
-from stub_server import FAULTS, StubServer
+from support.stub_server import FAULTS, StubServer
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines import ChatClient, EndpointEngine
 from mmprm_hf.labelling import flat_mc, omegaprm

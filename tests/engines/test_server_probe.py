@@ -7,16 +7,16 @@ import json
 import logging
 
 import pytest
-from stub_server import StubServer, is_probe
+from support.stub_server import StubServer, is_probe
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, EngineUnavailableError, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.labelling import omegaprm
 from mmprm_hf.labelling.driver import EngineFailedError, label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
-from mmprm_hf.steps import StepFormat
+from mmprm_hf.steps.tagged import StepFormat
 
 PROBLEM = Problem("p", "Q?", answer="9")
 REQUEST = RolloutRequest(PROBLEM, ("A=4",), num_samples=2)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from support.layout import SHARED
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Verdict
 from mmprm_hf.evaluation.benchmarks import READERS, load_benchmark
 from mmprm_hf.files import write_jsonl
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 QUERY = "Hint: Please answer with the letter.\nQuestion: Is it?\nChoices:\n(A) Yes\n(B) No"
 VERSE = "Please answer.\nQuestion: What is angle C?\nChoices:\nA:30°\nB:40°\nC:50°\n"
 ROWS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmprm_hf.demo import right_answers
 from mmprm_hf.evaluation.exact_truth import false_positive_report
 from mmprm_hf.nano.world import make_problem
+from mmprm_hf.stages.demo_stage import right_answers
 
 SOUND = [([1, 1], [0.9, 0.8]), ([1, 1, 1], [0.9, 0.4, 0.9])]
 LUCKY = [

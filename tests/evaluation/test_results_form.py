@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
+from support.layout import ROOT
 
 from mmprm_hf.evaluation.curves import best_of_n_curves
 from mmprm_hf.evaluation.diagnosis import diagnose
 from mmprm_hf.evaluation.evaluators import best_of_n_report
 from mmprm_hf.evaluation.results import SECTIONS, answer_costs, make_results, results_schema
 
-COMMITTED = Path(__file__).parents[2] / "recipes" / "nano" / "results" / "evaluate.json"
+COMMITTED = ROOT / "recipes" / "nano" / "results" / "evaluate.json"
 
 
 def candidate(answer, score, num_tokens=10):

@@ -16,7 +16,7 @@ from mmprm_hf.models.processing_mm_prm import MMPRMProcessor
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.solver import Noise, StepTruth
 from mmprm_hf.nano.world import problems
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 
 
 class FakeScorer:

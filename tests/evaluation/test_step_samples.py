@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.layout import SHARED
 
 from mmprm_hf.evaluation.step_metrics import prm_bench_report, process_bench_report
 from mmprm_hf.evaluation.step_samples import (
@@ -16,7 +17,7 @@ from mmprm_hf.evaluation.step_samples import (
     load_visual_process_bench,
 )
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the project")
 AT = {"threshold": 0.5, "tuned_on": "none"}
 

@@ -8,19 +8,15 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.hub_stub import serve_hub  # noqa: E402
 
 from mmprm_hf.evaluation.step_samples import load_visual_process_bench
 from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from mmprm_hf.files import dump, write_jsonl
 from mmprm_hf.models.images_mm_prm import load_image
-
-sys.path.append(str(Path(__file__).parents[1] / "publish"))
-
-from hub_stub import serve_hub  # noqa: E402
 
 
 def png(color):

@@ -7,14 +7,14 @@ import random
 
 import pytest
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Candidate, Problem, Rollout, SearchTree, Verdict
 from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling import flat_mc
 from mmprm_hf.labelling.consensus import ConsensusSearch, PRMStepJudge
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 
 PROBLEM = Problem("p", "question", answer="7")
 CONFIG = FlatMCConfig(num_responses=4, num_rollouts=4)

@@ -10,9 +10,9 @@ import random
 
 import pytest
 from PIL import Image
-from pure_runs import CONFIG, PROBLEMS, PureEngine, label, pure_rollout
+from support.pure_runs import CONFIG, PROBLEMS, PureEngine, label, pure_rollout
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, Verdict, content_hash
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError
 from mmprm_hf.labelling import driver, omegaprm
@@ -25,7 +25,7 @@ from mmprm_hf.labelling.driver import (
 )
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.labelling.run_folder import RunFolder
-from mmprm_hf.problem_keys import problem_key
+from mmprm_hf.rows.problem_keys import problem_key
 
 
 def trees_of(folder):

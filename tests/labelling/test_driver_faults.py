@@ -9,7 +9,7 @@ import os
 import random
 
 import pytest
-from pure_runs import FLAT, PROBLEMS, PureEngine, label
+from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutRequest

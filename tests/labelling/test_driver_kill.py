@@ -8,21 +8,21 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from pure_runs import FLAT, PROBLEMS, SEARCHES, PureEngine, label
+from support.layout import ROOT
+from support.pure_runs import FLAT, PROBLEMS, SEARCHES, PureEngine, label
 
 from mmprm_hf.data import content_hash
-from mmprm_hf.problem_keys import problem_key
+from mmprm_hf.rows.problem_keys import problem_key
 
-PROGRAM = Path(__file__).with_name("pure_runs.py")
+PROGRAM = ROOT / "tests/support/pure_runs.py"
 ID_OF_KEY = {problem_key(problem): problem.id for problem in PROBLEMS}
 
 
 def run_process(folder, log, fuse, search):
     arguments = [sys.executable, str(PROGRAM), str(folder), str(log), str(fuse), search]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(arguments, capture_output=True, text=True, env=environment)
 
 

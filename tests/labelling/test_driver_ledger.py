@@ -6,9 +6,9 @@ import json
 from collections import Counter, defaultdict
 
 import pytest
-from pure_runs import PROBLEMS, PureEngine, label
+from support.pure_runs import PROBLEMS, PureEngine, label
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Verdict
 from mmprm_hf.labelling.driver import EngineFailedError, read_trees
 from mmprm_hf.labelling.ledger import COSTS, Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from pure_runs import FLAT, PROBLEMS, PureEngine, label
+from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
 
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines import EngineUnavailableError

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 import pytest
-from pure_runs import PureEngine, label
+from support.pure_runs import PureEngine, label
 from typer.testing import CliRunner
 
 from mmprm_hf.cli import app

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Rollout
 from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search

@@ -10,7 +10,7 @@ import datasets
 import pyarrow.parquet
 import pytest
 from PIL import Image
-from trees_by_hand import NODES, PROBLEM
+from support.trees_by_hand import NODES, PROBLEM
 
 from mmprm_hf.data import SearchTree
 from mmprm_hf.labelling.label_check import check_label_dataset

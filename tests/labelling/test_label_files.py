@@ -15,7 +15,7 @@ import datasets
 import pytest
 import yaml
 from PIL import Image
-from trees_by_hand import NODES, PROBLEM
+from support.trees_by_hand import NODES, PROBLEM
 
 from mmprm_hf.data import Node, Rollout, SearchTree
 from mmprm_hf.labelling.label_files import write_label_dataset
@@ -24,9 +24,9 @@ from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows,
 from mmprm_hf.labelling.label_trees import tree_from_row
 from mmprm_hf.labelling.labelled_problems import LabelledProblems
 from mmprm_hf.models.images_mm_prm import load_image
-from mmprm_hf.problem_keys import problem_key
-from mmprm_hf.problem_rows import problem_features
-from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.rows.problem_keys import problem_key
+from mmprm_hf.rows.problem_rows import problem_features
+from mmprm_hf.rows.problem_source import ProblemSource
 
 
 def many(count=20):

@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 
 import pytest
-from trees_by_hand import NODES, PROBLEM, TREE
+from support.trees_by_hand import NODES, PROBLEM, TREE
 
 from mmprm_hf.data import Node, SearchTree, Verdict
 from mmprm_hf.labelling.label_rows import label_features, paths_to_rows, prefix_keys, weigh_rows

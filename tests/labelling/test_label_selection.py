@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from trees_by_hand import NODES, PROBLEM, TREE
+from support.trees_by_hand import NODES, PROBLEM, TREE
 
 from mmprm_hf.data import Problem, SearchTree
 from mmprm_hf.labelling.label_rows import paths_to_rows, prefix_keys

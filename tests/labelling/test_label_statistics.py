@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from trees_by_hand import PROBLEM, TREE
+from support.trees_by_hand import PROBLEM, TREE
 
 from mmprm_hf.data import Node, SearchTree, Verdict
 from mmprm_hf.labelling.label_rows import paths_to_rows

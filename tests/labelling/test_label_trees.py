@@ -6,7 +6,7 @@ import dataclasses
 
 import datasets
 import pytest
-from trees_by_hand import NODES, TREE
+from support.trees_by_hand import NODES, TREE
 
 from mmprm_hf.data import Rollout, SearchTree, Verdict
 from mmprm_hf.labelling.label_trees import tree_features, tree_from_row, tree_to_row

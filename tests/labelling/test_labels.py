@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from trees_by_hand import NODES, TREE
+from support.trees_by_hand import NODES, TREE
 
 from mmprm_hf.data import LabelledPath, Node, SearchTree, Verdict
 from mmprm_hf.labelling.labels import contradicts, tree_to_paths

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from pathlib import Path
 
 import pytest
+from support.layout import SHARED
 
 from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
 from mmprm_hf.engines import ScriptedEngine
@@ -21,7 +21,7 @@ from mmprm_hf.labelling.omegaprm_reference import (
     to_published_tree,
 )
 
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "omegaprm"
+GOLDEN = SHARED / "golden" / "omegaprm"
 
 
 def golden(name):

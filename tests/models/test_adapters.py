@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from tiny_prms import CASES, assert_same_scores, scores_of, tiny_prm
+from support.tiny_prms import CASES, assert_same_scores, scores_of, tiny_prm
 from transformers import AutoModel
 
-from mmprm_hf.fingerprints import model_fingerprint
 from mmprm_hf.models import MMPRMModel
+from mmprm_hf.models.fingerprints import model_fingerprint
 
 peft = pytest.importorskip("peft")
 

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 import transformers as hf
-from backbone_parts import make_policy, text_settings
-from backbones import BACKBONES
-from tiny_prms import FAMILIES, LABELS, policy_scores, scores_of, tiny_prm
+from support.backbone_parts import make_policy, text_settings
+from support.backbones import BACKBONES
+from support.tiny_prms import FAMILIES, LABELS, policy_scores, scores_of, tiny_prm
 
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.models.modeling_mm_prm import marker_loss

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 from conftest import make_figure, make_tokenizer
-from original_internvl import GOLDEN, INTERNVL_TOKENS
 from PIL import Image
 from safetensors.torch import load_file
+from support.original_internvl import GOLDEN, INTERNVL_TOKENS
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
     get_optimal_tiled_canvas,

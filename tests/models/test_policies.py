@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers as hf
-from backbone_parts import chatml_template, chatml_tokenizer, make_policy, text_settings, vision_settings
-from backbones import BACKBONES
 from safetensors.torch import load_file, save_file
-from tiny_prms import policy_scores, scores_of, tiny_prm
+from support.backbone_parts import chatml_template, chatml_tokenizer, make_policy, text_settings, vision_settings
+from support.backbones import BACKBONES
+from support.tiny_prms import policy_scores, scores_of, tiny_prm
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import BACKBONES
-from tiny_prms import CASES, TinyPRM, policy_scores, scores_of, tiny_prm
+from support.backbones import BACKBONES
+from support.tiny_prms import CASES, TinyPRM, policy_scores, scores_of, tiny_prm
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, TorchAoConfig
 
-from mmprm_hf.fingerprints import model_fingerprint
 from mmprm_hf.models import MMPRMModel
+from mmprm_hf.models.fingerprints import model_fingerprint
 
 pytest.importorskip("torchao", reason="torchao is not installed: quantised backbones are not tested")
 

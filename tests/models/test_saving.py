@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import BACKBONES
 from conftest import make_figure
 from safetensors import safe_open
-from tiny_prms import CASES, FAMILIES, QUESTION, STEPS, assert_same_scores, scores_of, tiny_prm
+from support.backbones import BACKBONES
+from support.layout import SHARED
+from support.tiny_prms import CASES, FAMILIES, QUESTION, STEPS, assert_same_scores, scores_of, tiny_prm
 from transformers import AutoModel
 from transformers.testing_utils import CaptureLogger
 from transformers.utils import logging
 
-from mmprm_hf.fingerprints import model_fingerprint
 from mmprm_hf.models import MMPRMModel
+from mmprm_hf.models.fingerprints import model_fingerprint
 
-FAKE_HUB = Path(__file__).parents[2].parent / "shared" / "tools" / "fake_hub.py"
+FAKE_HUB = SHARED / "tools" / "fake_hub.py"
 
 
 def run_script(script: str, folder: Path, **env: str) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ import random
 
 from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, corpus_rows, corpus_solution
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.steps import parse_response
+from mmprm_hf.steps.tagged import parse_response
 
 
 def test_solutions_parse_and_state_their_own_answer():

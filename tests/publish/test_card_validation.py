@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from card_rules import metadata_errors, serve_rules
 from huggingface_hub import DatasetCard, ModelCard
+from support.card_rules import metadata_errors, serve_rules
+from support.layout import ROOT
 
 from mmprm_hf.publish.cards import render_dataset_card, render_model_card
 
-ROOT = Path(__file__).parents[2]
 CARDS = sorted(path for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/README.md"))
 IDS = [f"{path.parent.parent.name}/{path.parent.name}" for path in CARDS]
 CONFIG = {"config_name": "paths", "data_files": [{"split": "train", "path": "paths/train.parquet"}], "default": True}

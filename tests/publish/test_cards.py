@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import datasets
 import pytest
 import yaml
+from support.layout import ROOT
 
 from mmprm_hf.publish.cards import ledger_markdown, render_dataset_card, render_model_card, write_card
 
-ROOT = Path(__file__).parents[2]
 COMMITTED = sorted(path for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/facts.json"))
 
 MODEL = {

@@ -7,24 +7,20 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import datasets
 import pytest
 import yaml
-from hub_fixtures import hub, hub_environment  # noqa: F401
 from huggingface_hub import DatasetCard
 from PIL import Image, ImageDraw
+from support.hub_fixtures import hub, hub_environment  # noqa: F401
+from support.stub_server import StubServer  # noqa: E402
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
 from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.hub import push
-
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests" / "engines"))
-from stub_server import StubServer  # noqa: E402
 
 
 def figure(number: int) -> bytes:

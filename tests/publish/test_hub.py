@@ -14,16 +14,16 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from hub_fixtures import hub, hub_environment  # noqa: F401
 from PIL import Image
 from safetensors.torch import save_file
+from support.hub_fixtures import hub, hub_environment  # noqa: F401
+from support.layout import ROOT
 
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.publish import file_checks
 from mmprm_hf.publish.hub import PushRefusedError, PushStoppedError, format_push, push
 
-ROOT = Path(__file__).parents[2]
 CARD = "---\nlicense: apache-2.0\n---\n\n# Tiny\n"
 # Put together here, so that no scanner of this repository takes them for real ones.
 SECRETS = {

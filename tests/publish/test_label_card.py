@@ -12,11 +12,10 @@ from huggingface_hub import DatasetCard
 from mmprm_hf.labelling.label_check import check_label_dataset
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.problem_source import ProblemSource
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.hub import push
 from mmprm_hf.publish.label_card import label_facts
-from mmprm_hf.stages import label, write_label_rows
+from mmprm_hf.stages import label, open_problems, write_label_rows
 
 SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_share": 0.3, "max_new_tokens": 96}
 
@@ -45,7 +44,7 @@ def test_the_card_says_what_was_made_and_what_it_cost(labelled):
 
 
 def test_words_of_people_stay(labelled):
-    problems = ProblemSource(None, 10)
+    problems = open_problems(None, 10)
     path = labelled / "facts.json"
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "motivation": "To see.", "license": "mit"}))

@@ -2,17 +2,12 @@
 
 import importlib
 import json
-from pathlib import Path
 
 import pytest
-from result_documents import curves_document, steps_document, truth_document
+from support.layout import ROOT
+from support.result_documents import curves_document, steps_document, truth_document
 
-from mmprm_hf.publish.plots import (
-    write_calibration_plot,
-    write_curves_plot,
-    write_profile_plot,
-    write_strategy_plot,
-)
+from mmprm_hf.publish.plots import write_calibration_plot, write_curves_plot, write_profile_plot, write_strategy_plot
 from mmprm_hf.rerank.candidates import STRATEGIES
 
 DRAWINGS = {
@@ -24,7 +19,7 @@ DRAWINGS = {
     "profile of steps": (write_profile_plot, steps_document, {"of": "steps"}),
 }
 
-RESULTS = Path(__file__).parents[2] / "recipes" / "nano" / "results" / "strategies.json"
+RESULTS = ROOT / "recipes" / "nano" / "results" / "strategies.json"
 
 
 def test_the_plot_names_every_strategy_and_repeats_to_the_byte(tmp_path):

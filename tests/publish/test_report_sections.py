@@ -6,7 +6,7 @@ import importlib
 import json
 
 import pytest
-from result_documents import Outline, best_of_n_document, curves_document, steps_document, truth_document
+from support.result_documents import Outline, best_of_n_document, curves_document, steps_document, truth_document
 
 from mmprm_hf.publish.reports import write_report
 

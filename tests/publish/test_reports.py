@@ -8,7 +8,7 @@ import math
 
 import pytest
 from PIL import Image
-from result_documents import Outline, best_of_n_document
+from support.result_documents import Outline, best_of_n_document
 
 from mmprm_hf.publish.documents import METRICS
 from mmprm_hf.publish.report_problems import score_color

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from result_documents import best_of_n_document, curves_document, steps_document, truth_document
+from support.result_documents import best_of_n_document, curves_document, steps_document, truth_document
 
 from mmprm_hf.evaluation import results as form
 from mmprm_hf.publish import documents

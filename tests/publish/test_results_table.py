@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from result_documents import best_of_n_document, curves_document, steps_document
+from support.result_documents import best_of_n_document, curves_document, steps_document
 
 from mmprm_hf.publish.results_table import results_table, write_results_table
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from pathlib import Path
 
 import pytest
+from support.layout import ROOT
 
 from mmprm_hf.data import Verdict
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes" / "answers"
 DATA = ROOT.parent / "shared" / "data"
 RESULTS = json.loads((FOLDER / "results" / "best_of_models.json").read_text(encoding="utf-8"))

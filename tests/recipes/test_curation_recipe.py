@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from support.layout import ROOT
 
 from mmprm_hf.curation import CurationConfig
 from mmprm_hf.curation.criteria import criteria_in_words
@@ -16,7 +16,6 @@ from mmprm_hf.files import read_jsonl
 from mmprm_hf.stages.curate_stage import DatasetCardConfig
 from mmprm_hf.stages.options import read_config
 
-ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "curation"
 DATA = ROOT.parent / "shared" / "data" / "mathvision"
 

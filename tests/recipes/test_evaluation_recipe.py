@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
+from support.layout import ROOT
 from typer.testing import CliRunner
 
 from mmprm_hf import stages
 from mmprm_hf.cli.program import app
 from mmprm_hf.evaluation.benchmarks import READERS
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "evaluation"
+RECIPE = ROOT / "recipes" / "evaluation"
 NAMES = sorted(path.stem for path in RECIPE.glob("*.yaml"))
 
 

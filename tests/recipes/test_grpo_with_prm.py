@@ -3,14 +3,14 @@
 import json
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from support.layout import ROOT
 
 from mmprm_hf.nano import world
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "grpo_with_prm"
+RECIPE = ROOT / "recipes" / "grpo_with_prm"
 
 
 @pytest.fixture

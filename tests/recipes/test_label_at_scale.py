@@ -14,15 +14,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
 import pytest
 from PIL import Image
-from walk_server import num_prompt_tokens, pixels_of, walk
+from support.layout import ROOT
+from support.walk_server import num_prompt_tokens, pixels_of, walk
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import EndpointEngine, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
@@ -31,9 +31,8 @@ from mmprm_hf.labelling import omegaprm
 from mmprm_hf.labelling.driver import NothingLabelledError, label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.nano.world import load_nano
-from mmprm_hf.problem_source import ProblemSource
+from mmprm_hf.rows.problem_source import ProblemSource
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "label_at_scale"
 SCALE = os.environ.get("MMPRM_SCALE")
 pytestmark = pytest.mark.skipif(
@@ -54,7 +53,7 @@ class Server:
 
     def __init__(self, folder, *arguments):
         self.log, port_file = folder / "requests.log", folder / "port"
-        script = [sys.executable, str(Path(__file__).parent / "walk_server.py"), "--log", str(self.log)]
+        script = [sys.executable, str(ROOT / "tests/support/walk_server.py"), "--log", str(self.log)]
         self.process = subprocess.Popen([*script, "--port-file", str(port_file), *arguments])
         deadline = time.monotonic() + 20
         while not port_file.exists() and time.monotonic() < deadline:
@@ -243,7 +242,7 @@ def test_a_started_server_and_results_copied_to_a_remote_folder(sums, tmp_path, 
 
     sampling = {"max_new_tokens": 64}
     settings = Run(str(sums), 4, 1, "walk", search_options=OPTIONS, sampling_options=sampling, seed=3)
-    script = {"server_script": str(Path(__file__).parent / "walk_server.py"), "log": str(tmp_path / "log")}
+    script = {"server_script": str(ROOT / "tests/support/walk_server.py"), "log": str(tmp_path / "log")}
 
     def label(work):
         server = Server(kind="custom", options=script)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import yaml
+from support.layout import ROOT
 
 from mmprm_hf.labelling.label_rows import label_features
 from mmprm_hf.labelling.label_trees import tree_features
 from mmprm_hf.labelling.labels import IGNORE_LABEL
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.problem_rows import problem_features
+from mmprm_hf.rows.problem_rows import problem_features
 
-ROOT = Path(__file__).parents[2]
 NANO = ROOT / "recipes" / "nano"
 
 

@@ -7,14 +7,14 @@ import os
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import datasets
 import pytest
 import torch
 import yaml
-from backbone_parts import chatml_template, chatml_tokenizer, text_settings, vision_settings
 from conftest import make_figure, make_tokenizer
+from support.backbone_parts import chatml_template, chatml_tokenizer, text_settings, vision_settings
+from support.layout import ROOT
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
 from transformers import Qwen2ForTokenClassification as TextClassifier
 
@@ -22,7 +22,6 @@ from mmprm_hf import MMPRMModel, MMPRMProcessor, PRMConfig, PRMTrainer
 from mmprm_hf.restructuring.corpus import corpus_features
 from mmprm_hf.stages import read_config
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE, TEXT_RECIPE = ROOT / "recipes" / "mm_prm_8b", ROOT / "recipes" / "text_prm"
 SMALL = {
     "max_steps": 2,

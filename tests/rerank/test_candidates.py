@@ -7,8 +7,8 @@ import math
 import pytest
 
 from mmprm_hf.data import Candidate, Problem, Rollout
-from mmprm_hf.engines import ScriptedEngine
-from mmprm_hf.rerank.candidates import generate_candidates, run_async, select, with_scores
+from mmprm_hf.engines import ScriptedEngine, run_async
+from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
 
 PROBLEM = Problem(id="p", question="What is A?")
 

@@ -14,7 +14,7 @@ from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES
 from mmprm_hf.rerank.guided_search import guided_search, search_plan
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 
 PROBLEMS = [make_problem(family, 1).to_problem() for family in ("bar_chart", "rectangle", "triangle_angle")]
 

@@ -8,12 +8,12 @@ import random
 from collections import Counter
 
 import pytest
-from scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, WritingEngine, at_random, from_table
+from support.scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, WritingEngine, at_random, from_table
 
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, select, with_scores
 from mmprm_hf.rerank.guided_search import SearchPlan, guided_search, search_plan
 from mmprm_hf.selection import aggregate
-from mmprm_hf.steps import render_prefix
+from mmprm_hf.steps.tagged import render_prefix
 
 
 def run(write, value, plan, problems=(PROBLEM,), **options):

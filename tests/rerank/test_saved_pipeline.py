@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from support.layout import ROOT
 from transformers import AutoModelForImageTextToText, pipeline
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.saving import custom_pipelines, saved_options, saved_prm
-from mmprm_hf.steps import StepFormat
+from mmprm_hf.steps.tagged import StepFormat
 
 TASK = "generate-and-rerank"
 OPTIONS = {"num_candidates": 3, "strategy": "weighted_vote", "aggregation": "mean", "max_new_tokens": 96}
@@ -117,7 +117,7 @@ print(json.dumps(pipeline("generate-and-rerank", model=sys.argv[1])(**question))
 def test_a_new_process_loads_the_folder_by_remote_code_and_after_the_import(saved, tmp_path):
     folder, figure, output = saved
     command = [sys.executable, "-c", SCRIPT, str(folder), str(figure), PROBLEM.question]
-    package = str(Path(__file__).parents[2])
+    package = str(ROOT)
     environment = {"PYTHONPATH": package, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

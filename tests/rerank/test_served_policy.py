@@ -3,10 +3,9 @@
 import logging
 import re
 import socket
-import sys
-from pathlib import Path
 
 import pytest
+from support.stub_server import StubServer  # noqa: E402
 from transformers import pipeline
 
 import mmprm_hf  # noqa: F401 - registers the task
@@ -17,10 +16,6 @@ from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.pipeline import GenerateAndRerankPipeline
 from mmprm_hf.rerank.served_policy import ServedPolicy
-
-sys.path.append(str(Path(__file__).parents[1] / "engines"))
-
-from stub_server import StubServer  # noqa: E402
 
 TASK = "generate-and-rerank"
 CLOCK = make_problem("clock", 2)

@@ -15,7 +15,7 @@ from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, STRATEGIES, answer_votes, select, with_scores
 from mmprm_hf.rerank.solving import RerankConfig, solve
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.selection import aggregate
 
 PROBLEMS = [make_problem(family, 1).to_problem() for family in ("rectangle", "triangle_angle")]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import datasets
 import jsonschema
 import pytest
 from PIL import Image
+from support.stub_server import StubServer  # noqa: E402
 from transformers import pipeline
 from typer.testing import CliRunner
 
@@ -22,10 +21,6 @@ from mmprm_hf.nano.world import make_problem
 from mmprm_hf.publish.reports import write_report
 from mmprm_hf.stages import Servers, benchmark_stage, evaluate_benchmark, evaluate_candidates
 from mmprm_hf.stages.candidate_rows import open_pipeline
-
-sys.path.append(str(Path(__file__).parents[1] / "engines"))
-
-from stub_server import StubServer  # noqa: E402
 
 OPTIONS = {"num_candidates": 4, "max_new_tokens": 96, "seed": 3}
 FAMILIES = ("clock", "bar_chart", "rectangle", "clock", "bar_chart")

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
-from mmprm_hf.demo import run_demo
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.stages import evaluate_candidates, evaluate_step_benchmark, format_evaluation
+from mmprm_hf.stages.demo_stage import run_demo
 from mmprm_hf.stages.evaluate_stage import short_reason
 
 

@@ -1,14 +1,13 @@
 """Published problems with all their flaws go through `rerank_problems`: each has a row with an outcome."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
+from support.layout import SHARED
 
 from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.stages import rerank_problems
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 MATHVISION = {
     "2935": "the highest figure, 8,526 px",
     "1285": "ten times as wide as high",

@@ -13,7 +13,7 @@ from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.problem_rows import problem_from_row
+from mmprm_hf.rows.problem_rows import problem_from_row
 from mmprm_hf.stages import (
     Servers,
     build_nano_data,

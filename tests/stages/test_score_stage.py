@@ -8,7 +8,7 @@ from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.selection import aggregate
 from mmprm_hf.stages import format_scores, read_solution, score_solutions
 from mmprm_hf.stages.score_stage import BAR_WIDTH, score_bar

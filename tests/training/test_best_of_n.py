@@ -10,7 +10,7 @@ from transformers import TrainerState, TrainingArguments
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.training.best_of_n import (
     BestOfNCallback,
     CandidateSet,

@@ -19,9 +19,9 @@ from mmprm_hf.training.dry_run import (
     _load,
     _num_evaluations,
     _num_tokens,
-    dry_run,
     format_dry_run,
     memory_of_parameters,
+    report_dry_run,
 )
 from mmprm_hf.training.prm_config import PRMConfig
 from mmprm_hf.training.prm_trainer import PRMTrainer
@@ -67,7 +67,7 @@ def test_counts_are_those_of_the_training(tmp_path, tiny_prm_dir, processor, fig
         eval_strategy="steps",
         eval_steps=2,
     )
-    report = dry_run(trainer, num_batches=2)
+    report = report_dry_run(trainer, num_batches=2)
     counted, estimated = report["counted"], report["estimated"]
     assert counted["num_rows"] == {"train": 12, "eval": 3}
     assert counted["dropped_rows"] == {"train": {"label_count": 1}, "eval": {}}
@@ -98,7 +98,7 @@ def test_steps_and_epochs_under_max_steps(tmp_path, tiny_prm_dir, processor, fig
     trainer = make_trainer(
         tmp_path, tiny_prm_dir, processor, make_rows(figures), per_device_train_batch_size=2, max_steps=max_steps
     )
-    counted = dry_run(trainer, num_batches=1)["counted"]
+    counted = report_dry_run(trainer, num_batches=1)["counted"]
     assert (counted["num_steps"], counted["num_epochs"]) == (max_steps, max_steps / 3)
 
 
@@ -137,7 +137,7 @@ def test_a_training_behind_a_dry_run_is_the_same_to_the_bit(tmp_path, tiny_prm_d
             before = {name: p.detach().clone() for name, p in trainer.model.state_dict().items()}
             modes = [module.training for module in trainer.model.modules()]
             states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), torch.initial_seed()
-            dry_run(trainer, num_batches=2)
+            report_dry_run(trainer, num_batches=2)
             assert all(torch.equal(p, before[name]) for name, p in trainer.model.state_dict().items())
             assert all(p.grad is None for p in trainer.model.parameters())
             assert modes == [module.training for module in trainer.model.modules()]
@@ -156,7 +156,7 @@ def test_a_training_behind_a_dry_run_is_the_same_to_the_bit(tmp_path, tiny_prm_d
 def test_gradients_that_were_there_stay(tmp_path, tiny_prm_dir, processor, figures):
     trainer = make_trainer(tmp_path, tiny_prm_dir, processor, make_rows(figures))
     trainer.model.score.weight.grad = torch.full_like(trainer.model.score.weight, 3.0)
-    dry_run(trainer, num_batches=1)
+    report_dry_run(trainer, num_batches=1)
     assert (trainer.model.score.weight.grad == 3.0).all()
 
 
@@ -217,11 +217,11 @@ def test_the_sample_is_random_and_seeded(tmp_path, tiny_prm_dir, processor, figu
     for seed in range(12):
         trainer.args.seed = seed
         seen.clear()
-        dry_run(trainer, num_batches=1)
+        report_dry_run(trainer, num_batches=1)
         first_timed.add(seen[1][0])
         again = list(seen)
         seen.clear()
-        dry_run(trainer, num_batches=1)
+        report_dry_run(trainer, num_batches=1)
         assert seen == again
     assert len(first_timed) > 2
 
@@ -229,7 +229,7 @@ def test_the_sample_is_random_and_seeded(tmp_path, tiny_prm_dir, processor, figu
 def test_text_names_what_is_counted_measured_and_estimated(tmp_path, tiny_prm_dir, processor, figures):
     rows = make_rows(figures)
     splits = {"near": rows[:2], "far": rows[2:6]}
-    report = dry_run(make_trainer(tmp_path, tiny_prm_dir, processor, rows, splits, eval_strategy="epoch"), 1)
+    report = report_dry_run(make_trainer(tmp_path, tiny_prm_dir, processor, rows, splits, eval_strategy="epoch"), 1)
     assert report == json.loads(json.dumps(report, allow_nan=False))
     assert set(report["measured"]["eval_seconds_per_row"]) == {"near", "far"}
     text = format_dry_run(report)
@@ -256,9 +256,9 @@ def test_evaluations_are_counted_as_the_trainer_makes_them(tmp_path):
 def test_refusals(tmp_path, tiny_prm_dir, processor, figures):
     trainer = make_trainer(tmp_path, tiny_prm_dir, processor, make_rows(figures, 1))
     with pytest.raises(ValueError, match="num_batches=0"):
-        dry_run(trainer, 0)
+        report_dry_run(trainer, 0)
     with pytest.raises(ValueError, match="Found no train rows"):
-        dry_run(make_trainer(tmp_path, tiny_prm_dir, processor, None))
+        report_dry_run(make_trainer(tmp_path, tiny_prm_dir, processor, None))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import equal_batches
 import pytest
 import torch
+from support import equal_batches
 
 from mmprm_hf.models import MMPRMModel
 

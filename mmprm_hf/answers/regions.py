@@ -1,0 +1,131 @@
+r"""Sets of real numbers as answers write them: ``2 \le x < 5``, ``x<-2 or x>2``, ``(-\infty,-2)\cup(2,\infty)``.
+
+All forms are read into the same intervals, so that they compare with each other. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+
+from .arithmetic import Real, TooLargeError, evaluate, is_close
+
+MAX_CHARS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """All numbers between two ends; an end that `is_closed` belongs to it."""
+
+    low: Real
+    high: Real
+    is_low_closed: bool
+    is_high_closed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A union of intervals in ascending order; `variable` is the unknown's name where the text has one."""
+
+    intervals: tuple[Interval, ...]
+    variable: str = ""
+
+
+_RELATION = re.compile(r"(\\leq?(?![A-Za-z])|\\geq?(?![A-Za-z])|[<>])")
+_VARIABLE = r"[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+"
+_OPENING, _CLOSING = {"(": False, "[": True}, {")": False, "]": True}
+
+
+@functools.lru_cache(maxsize=16384)
+def read_region(text: str) -> Region | None:
+    r"""Return the region of a cleaned text; None for another form, an empty interval, or plain ``(1,2)`` (a point too).
+
+    Example:
+        >>> same_region(read_region("x \\le 3"), read_region("(-\\infty,3]"))
+        True
+    """
+    if len(text) > MAX_CHARS or not re.search(r"[<>]|\\[lg]eq?(?![A-Za-z])|\\infty|\\cup|\\in(?![A-Za-z])", text):
+        return None
+    text, variable = text.strip(), ""
+    builder = re.fullmatch(rf"\{{\s*({_VARIABLE})\s*(?:\||\\mid|:)(.*)\}}", text)
+    if builder:
+        variable, text = builder.groups()
+    member = re.match(rf"\s*({_VARIABLE})?\s*\\in\s*(?=[(\[])", text)
+    if member:
+        variable, text = member.group(1) or variable, text[member.end() :]
+    intervals: list[Interval] = []
+    for part in re.split(r"\\cup|\bor\b|\bU\b", text):
+        read = _read_inequalities(part) if _RELATION.search(part) else _read_interval(part)
+        if read is None or (read.variable and variable and read.variable != variable):
+            return None
+        intervals += read.intervals
+        variable = variable or read.variable
+    intervals.sort(key=lambda interval: (interval.low, interval.high))
+    return Region(tuple(intervals), variable)
+
+
+def region_between(brackets: str, low: Real, high: Real) -> Region | None:
+    """Return the region of one interval, e.g. of ``"[)"``; None for an empty one or other brackets."""
+    if brackets[:1] not in _OPENING or brackets[1:] not in _CLOSING or not low <= high:
+        return None
+    return Region((Interval(low, high, _OPENING[brackets[0]], _CLOSING[brackets[1]]),))
+
+
+def same_region(first: Region, second: Region) -> bool:
+    """Whether two regions hold the same numbers, interval by interval, and their unknowns do not differ."""
+    if first.variable and second.variable and first.variable != second.variable:
+        return False
+    return len(first.intervals) == len(second.intervals) and all(
+        is_close(one.low, other.low)
+        and is_close(one.high, other.high)
+        and (one.is_low_closed or one.low == -math.inf) == (other.is_low_closed or other.low == -math.inf)
+        and (one.is_high_closed or one.high == math.inf) == (other.is_high_closed or other.high == math.inf)
+        for one, other in zip(first.intervals, second.intervals, strict=True)
+    )
+
+
+def _value(text: str) -> Real | None:
+    try:
+        return evaluate(text.strip())
+    except TooLargeError:
+        return None
+
+
+def _read_interval(text: str) -> Region | None:
+    match = re.fullmatch(r"\s*([(\[])([^,;]+)[,;]([^,;]+)([)\]])\s*", text)
+    if not match:
+        return None
+    low, high = _value(match.group(2)), _value(match.group(3))
+    return None if low is None or high is None else region_between(match.group(1) + match.group(4), low, high)
+
+
+def _read_inequalities(text: str) -> Region | None:
+    """One chain, or several joined by "and", which must all hold."""
+    low, high, is_low_closed, is_high_closed, variable = -math.inf, math.inf, False, False, ""
+    for chain in re.split(r"\band\b|,|\\land", text):
+        parts = [part.strip() for part in _RELATION.split(chain)]
+        if len(parts) not in (3, 5):
+            return None
+        if len(parts) == 5 and ("<" in _sign(parts[1])) != ("<" in _sign(parts[3])):
+            return None
+        for left, relation, right in (parts[:3], parts[2:])[: len(parts) // 2]:
+            sign = _sign(relation)
+            is_flipped = re.fullmatch(_VARIABLE, left) is None
+            name, end = (right, _value(left)) if is_flipped else (left, _value(right))
+            if end is None or re.fullmatch(_VARIABLE, name) is None or variable not in ("", name):
+                return None
+            variable, is_upper = name, ("<" in sign) != is_flipped
+            if is_upper and end <= high:
+                high, is_high_closed = end, "=" in sign
+            elif not is_upper and end >= low:
+                low, is_low_closed = end, "=" in sign
+    if not low <= high:
+        return None
+    return Region((Interval(low, high, is_low_closed, is_high_closed),), variable)
+
+
+def _sign(relation: str) -> str:
+    """A relation as ``<``, ``<=``, ``>`` or ``>=``."""
+    return relation if relation in "<>" else ("<=" if relation.startswith("\\l") else ">=")

@@ -1,0 +1,84 @@
+"""`AnswerReward`: whether the answer is right, as a reward function of TRL's `GRPOTrainer`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..answers import RuleVerifier
+from ..data import Verdict
+from ..engines import run_async
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
+from .completions import problem_of, response_of
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerReward:
+    """Whether the answer is right, as a reward function of `GRPOTrainer`: 1.0, 0.0, or None where nobody can say.
+
+    0.0 is also what an incomplete or malformed response earns. None (no gold answer, or an undecided verdict) leaves
+    TRL's sum, so beside decided ones of its group it counts as 0 for this function;
+    ``multi_objective_aggregation="normalize_then_sum"`` leaves it out of the group's mean, too.
+
+    Args:
+        verifier: Anything with ``async judge(problem, answer) -> Verdict``; rules by default.
+        step_format: The policy's tags.
+        answer_column: The data set's column of gold answers.
+        name: What TRL logs the reward under.
+
+    Example:
+        >>> AnswerReward()(["1 + 1 = ?"], ["<step>1+1=2</step><answer>2</answer>"], answer=["2"])
+        [1.0]
+    """
+
+    def __init__(
+        self,
+        verifier: Any = None,
+        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        *,
+        answer_column: str = "answer",
+        name: str = "answer_reward",
+    ):
+        self.__name__ = name
+        self.verifier = RuleVerifier() if verifier is None else verifier
+        self.step_format, self.answer_column = step_format, answer_column
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> list[float | None]:
+        """One reward per completion, in order.
+
+        Raises:
+            ValueError: if there is no column of gold answers.
+        """
+        if self.answer_column not in columns:
+            raise ValueError(
+                f"Found no column {self.answer_column!r} of gold answers among {', '.join(map(repr, columns))}. Add it "
+                "to the data set, or name another with answer_column."
+            )
+        columns = {**columns, "answer": columns[self.answer_column]}
+
+        async def judge(index: int) -> float | None:
+            try:
+                problem = problem_of(prompts[index], columns, index, with_images=False)
+            except ValueError as error:
+                logger.warning("A completion gets no answer reward: %s", error)
+                return None
+            if problem.answer is None or not problem.answer.strip():
+                return None
+            response = parse_response(response_of(completions[index]), self.step_format)
+            if not response.complete:
+                return 0.0
+            verdict = await self.verifier.judge(problem, response.answer)
+            return None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
+
+        async def judge_all() -> list[float | None]:
+            return await asyncio.gather(*(judge(index) for index in range(len(completions))))
+
+        return run_async(judge_all())
+
+
+__all__ = ["AnswerReward"]

@@ -1,0 +1,14 @@
+"""Problems <-> dataset rows in MM-K12's schema: reading, writing, keys, images, splits. Imports no torch."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "parquet_splits": ["hub_configs", "write_splits"],
+        "problem_keys": ["problem_fingerprint", "problem_key"],
+        "problem_rows": ["problem_features", "problem_from_row", "problem_to_row"],
+        "problem_source": ["ProblemSource"],
+        "raw_rows": ["FIGURE_COLUMNS", "HUB_PREFIX", "RawRows"],
+    },
+)

@@ -1,0 +1,26 @@
+"""The problems that a stage works on: those of a file or dataset, or the nano world's."""
+
+from __future__ import annotations
+
+import os
+
+from ..nano import NanoProblems
+from ..rows import ProblemSource
+
+
+def open_problems(
+    data: str | os.PathLike[str] | None, num_problems: int | None = None, split: str = "train"
+) -> ProblemSource | NanoProblems:
+    """Return the first problems of `data` as a lazy sequence with ``ids``; None stands for the nano world.
+
+    Args:
+        data: As in `ProblemSource`, or None.
+        num_problems: The most problems; None takes all.
+        split: Split of a dataset or of the nano world.
+
+    Example:
+        >>> problems = open_problems(None, 3)
+        >>> len(problems), problems[0].id == problems.ids[0]
+        (3, True)
+    """
+    return NanoProblems(num_problems, split) if data is None else ProblemSource(data, num_problems, split)

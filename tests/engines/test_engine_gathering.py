@@ -1,0 +1,371 @@
+"""How the in-process engine joins callers: batches, bounds, order, errors, cancellation; stop strings, prefill."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import threading
+import time
+
+import pytest
+import torch
+
+from mmprm_hf.data import Problem
+from mmprm_hf.engines import (
+    EngineUnavailableError,
+    ProblemInputError,
+    RolloutRequest,
+    SamplingConfig,
+    TransformersEngine,
+)
+from mmprm_hf.engines.gathering import Gatherer
+from mmprm_hf.engines.prompts import PromptWriter, StopStrings
+from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.steps.tagged import DEFAULT_STEP_FORMAT, render_prefix
+
+SAMPLING = SamplingConfig(temperature=1.0, max_new_tokens=12)
+
+
+def batches_of(engine):
+    """Every batch that the engine decodes from now on, as (problem text, number) pairs."""
+    seen = []
+    decode = engine._decode
+
+    def recording(batch, is_stopped):
+        seen.append(list(batch))
+        return decode(batch, is_stopped)
+
+    engine._decode = recording
+    return seen
+
+
+def problem(name, question="What is x?", images=()):
+    return Problem(name, question, tuple(images))
+
+
+def together(engine, groups):
+    async def all_at_once():
+        return await asyncio.gather(*(engine.generate(requests) for requests in groups), return_exceptions=True)
+
+    return asyncio.run(all_at_once())
+
+
+def test_callers_share_batches_and_get_their_own(tiny_policy, tiny_processor, figures):
+    groups = [[RolloutRequest(problem(f"p{i}", images=figures[:1]), num_samples=3, seed=i)] for i in range(6)]
+    alone = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    expected = [asyncio.run(alone.generate(requests)) for requests in groups]
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    seen = batches_of(engine)
+    assert together(engine, groups) == expected
+    assert [len(batch) for batch in seen] == [18]
+    assert together(engine, groups) == expected, "a second event loop"
+
+
+def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor, figures):
+    groups = [[RolloutRequest(problem(f"p{i}", "x " * (1 + 9 * (i % 4))), num_samples=4, seed=i)] for i in range(12)]
+    expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
+    for bounds in ({"max_batch_size": 10}, {"max_batch_tokens": 300}):
+        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, **bounds)
+        seen = batches_of(engine)
+        assert together(engine, groups) == expected
+        assert len(seen) > 3
+        spreads = []
+        for batch in seen:
+            lengths = [sequence.prompt.num_tokens for sequence in batch]
+            spreads.append(max(lengths) - min(lengths))
+            assert len(batch) <= engine.max_batch_size
+            rows = {id(sequence.prompt): sequence for sequence in batch}
+            num_cached = len(rows) * max(lengths) + len(batch) * SAMPLING.max_new_tokens
+            assert num_cached <= engine.max_batch_tokens
+        assert sum(spread < 30 for spread in spreads) > len(spreads) / 2
+    with_figures = [[RolloutRequest(problem(f"f{i}", images=figures[:1]), num_samples=2, seed=i)] for i in range(6)]
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=180)
+    seen = batches_of(engine)
+    together(engine, with_figures)
+    assert {len(batch) for batch in seen} == {6}, "a figure's tokens count: 3 prompts of 28 tokens, 6 x 12 new ones"
+    tight = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=1)
+    assert together(tight, groups[:2]) == expected[:2], "what fits nowhere is decoded alone"
+
+
+def test_a_problem_at_fault_fails_only_its_caller(tiny_policy, tiny_processor):
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    good, bad = [RolloutRequest(problem("good"))], [RolloutRequest(problem("bad", images=("missing.png",)))]
+    first, second = together(engine, [good, bad])
+    assert len(first[0]) == 1
+    assert isinstance(second, ProblemInputError) and second.problem_id == "bad"
+
+
+def test_a_failing_model_fails_everybody_who_waits_for_it(tiny_policy, tiny_processor):
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    for raised in (RuntimeError("no kernel"), AttributeError("no kernel")):
+        engine.prompts.encode = lambda prompts, raised=raised: (_ for _ in ()).throw(raised)
+        errors = together(engine, [[RolloutRequest(problem("a"))], [RolloutRequest(problem("b"), num_samples=2)]])
+        for error in errors:
+            assert isinstance(error, EngineUnavailableError)
+            assert f"failed on a batch of 3 rollouts with {type(raised).__name__}: no kernel" in str(error)
+
+
+def test_a_batch_that_does_not_fit_is_halved(tiny_policy, tiny_processor, caplog):
+    groups = [[RolloutRequest(problem(f"p{i}"), num_samples=8, seed=i)] for i in range(2)]
+    expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    sample = engine._sample
+
+    def out_of_memory(rows, slots, is_stopped):
+        if sum(len(row) for row in slots) > 5:
+            for row in slots:
+                row[0].rng.random()  # what a half-done batch leaves behind must not show
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(rows, slots, is_stopped)
+
+    engine._sample = out_of_memory
+    with caplog.at_level(logging.WARNING):
+        assert together(engine, groups) == expected
+    assert engine.max_batch_size == 4
+    assert "out of memory with 16 rollouts; 8 at a time from now on" in caplog.text
+    engine._sample = lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
+    (error,) = together(engine, [[RolloutRequest(problem("a"))]])
+    assert isinstance(error, EngineUnavailableError) and "One rollout does not fit into memory" in str(error)
+
+
+def test_a_cancelled_caller_leaves_the_others_alone(tiny_policy, tiny_processor):
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_size=2)
+    seen = batches_of(engine)
+
+    async def run():
+        kept = asyncio.create_task(engine.generate([RolloutRequest(problem("kept"), num_samples=4)]))
+        dropped = asyncio.create_task(engine.generate([RolloutRequest(problem("dropped"), num_samples=40)]))
+        await asyncio.sleep(0)
+        dropped.cancel()
+        rollouts = await kept
+        with pytest.raises(asyncio.CancelledError):
+            await dropped
+        await asyncio.sleep(0.3)  # time enough to decode what nobody waits for any more
+        return rollouts
+
+    (rollouts,) = asyncio.run(run())
+    assert len(rollouts) == 4
+    assert sum(map(len, seen)) <= 6
+
+
+class Task:
+    """A piece of work with a number."""
+
+    def __init__(self, number):
+        self.number, self.is_abandoned = number, False
+
+
+def test_the_loop_stays_alive_and_ctrl_c_does_not_wait_for_the_batch():
+    stopped = []
+
+    def run(batch, is_stopped):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not is_stopped():
+            time.sleep(0.002)
+        stopped.append(is_stopped())
+        return []
+
+    async def main():
+        gatherer = Gatherer(lambda waiting: list(waiting), run)
+        waiter = asyncio.create_task(gatherer.do([Task(1)]))
+        ticks = 0
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+            ticks += 1
+        waiter.cancel()
+        return ticks
+
+    started = time.monotonic()
+    assert asyncio.run(main()) == 20
+    deadline = time.monotonic() + 10
+    while not stopped and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert stopped == [True]
+    assert time.monotonic() - started < 10
+
+
+def test_nobody_waits_for_a_batch_that_cannot_be_cut():
+    def broken(waiting):
+        raise KeyError("cut")
+
+    async def main():
+        return await asyncio.gather(*(Gatherer(broken, None).do([Task(i)]) for i in range(2)), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(main())] == [KeyError, KeyError]
+
+
+def test_work_waits_for_no_barrier_and_the_oldest_goes_first():
+    order, threads = [], set()
+
+    def run(batch, is_stopped):
+        threads.add(threading.current_thread().name)
+        order.append([work.number for work in batch])
+        return []
+
+    async def main():
+        gatherer = Gatherer(lambda waiting: list(waiting)[:2], run)
+
+        async def caller(name):
+            for turn in range(3):
+                await gatherer.do([Task((name, turn))])
+
+        await asyncio.gather(*map(caller, "abcd"))
+
+    asyncio.run(main())
+    assert sorted(number for batch in order for number in batch) == [(n, t) for n in "abcd" for t in range(3)]
+    assert order[0] == [("a", 0), ("b", 0)] and order[1][0] == ("c", 0)
+    assert len(threads) == 1 and not threads & {threading.main_thread().name}
+
+
+def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
+    plain = TransformersEngine(tiny_policy, tiny_processor, sampling=SamplingConfig(max_new_tokens=30))
+    request = RolloutRequest(problem("p"), num_samples=20)
+    (free,) = asyncio.run(plain.generate([request]))
+    long = [rollout.text for rollout in free if len(rollout.text) > 12]
+    stops = (long[0][5:8], long[1][3:4], "never written")
+    engine = TransformersEngine(
+        tiny_policy, tiny_processor, sampling=SamplingConfig(max_new_tokens=30, stop_strings=stops)
+    )
+    (stopped,) = asyncio.run(engine.generate([request]))
+    num_cut = 0
+    for before, after in zip(free, stopped, strict=True):
+        places = [before.text.find(stop) for stop in stops if stop in before.text]
+        assert after.text == (before.text[: min(places)] if places else before.text)
+        if after.finish_reason == "control_token":  # one stands before the stop string, or there is none
+            assert before.finish_reason == "control_token"
+        else:
+            assert after.finish_reason == ("stop" if places else before.finish_reason)
+        num_cut += bool(places)
+        assert after.num_tokens <= before.num_tokens
+    assert num_cut > 5
+    assert engine.identity != plain.identity
+    ending = copy.deepcopy(tiny_policy)
+    ending.generation_config.eos_token_id = [2, 7]
+    assert TransformersEngine(ending, tiny_processor, sampling=SAMPLING).identity["end_token_ids"] == [2, 7]
+    with pytest.raises(ValueError, match=r"stop_strings=\('',\).*non-empty"):
+        SamplingConfig(stop_strings=("",))
+
+
+def byte_tokenizer():
+    """Every byte a token, a few longer ones; a character outside ASCII takes two to four tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {byte: index for index, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = [("b", "Ġ"), (">", "<"), ("s", "t"), ("Ġ", "="), ("1", "2")]
+    for left, right in merges:
+        vocab[left + right] = len(vocab)
+    backend = Tokenizer(models.BPE(vocab, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+@pytest.mark.parametrize("make", ["characters", "bytes"])
+def test_a_stop_string_is_found_at_its_last_token(tiny_processor, make):
+    """The search in the last tokens says at every length what a search in the whole text says."""
+    tokenizer = byte_tokenizer() if make == "bytes" else tiny_processor.tokenizer
+    stops = ("</step><", "b =", " and ", "12<", "步骤二结束", "🙂", "ends\n")
+    text = "<step>a = 12</step><step>b = 3</step> and so on, ends\n 第一步骤二, 步骤二结束 é🙃🙂 b  = 12 <"
+    if make == "characters":
+        text = "".join(character for character in text if character.isascii())
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    num_cut = 0
+    for chosen in [*((stop,) for stop in stops), stops[::2], stops]:
+        finder = StopStrings(tokenizer, chosen)
+        for start in range(0, len(ids), 7):
+            for length in range(1, len(ids) - start + 1):
+                whole = tokenizer.decode(ids[start : start + length])
+                places = [whole.find(stop) for stop in chosen if stop in whole]
+                assert finder.cut(ids[start : start + length]) == (whole[: min(places)] if places else None)
+                num_cut += bool(places)
+                if places:
+                    break
+    assert num_cut > 30
+
+
+@pytest.fixture(scope="module")
+def nano_policy():
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    return AutoModelForImageTextToText.from_pretrained(POLICY_PATH), AutoProcessor.from_pretrained(POLICY_PATH)
+
+
+def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
+    """The prompt with a prefix has the ids of the prompt without it, followed by those that the policy drew."""
+    from mmprm_hf.nano.world import problems
+
+    model, processor = nano_policy
+    engine = TransformersEngine(model, processor, sampling=SamplingConfig(max_new_tokens=96))
+    seen = batches_of(engine)
+    requests = [RolloutRequest(p.to_problem(), num_samples=4, seed=1) for p in problems("train", 6, 5)]
+    drawn = asyncio.run(engine.generate(requests))
+    sequences = {id(s): s for batch in seen for s in batch}.values()
+    own = {engine._stops.decode(s.token_ids[:-1]): s.token_ids[:-1] for s in sequences}
+    num_exact = num_prefixes = 0
+    tokenizer = processor.tokenizer
+    for request, rollouts in zip(requests, drawn, strict=True):
+        start = tokenizer(engine.prompts.write(request.problem, ()).text)["input_ids"]
+        for rollout in rollouts:
+            for length in range(1, len(rollout.steps)):
+                prefix = rollout.steps[:length]
+                ids = tokenizer(engine.prompts.write(request.problem, prefix).text)["input_ids"]
+                assert ids[: len(start)] == start
+                num_prefixes += 1
+                num_exact += ids[len(start) :] == own[rollout.text][: len(ids) - len(start)]
+    assert num_prefixes > 50
+    assert num_exact == num_prefixes
+
+
+def test_a_tokenizer_that_joins_blocks_is_reported(nano_policy, tiny_processor, caplog):
+    with caplog.at_level(logging.WARNING):
+        PromptWriter(nano_policy[1], DEFAULT_STEP_FORMAT)
+    assert not caplog.text
+
+    class Joining:
+        """Reads "><" as one token."""
+
+        all_special_tokens, eos_token_id = (), None
+
+        def __call__(self, text):
+            return {"input_ids": [hash(part) for part in text.replace("><", "\0").replace(">", ">\0").split("\0")]}
+
+        def convert_tokens_to_ids(self, tokens):
+            return []
+
+    processor = copy.copy(tiny_processor)
+    processor.tokenizer = Joining()
+    with caplog.at_level(logging.WARNING):
+        PromptWriter(processor, DEFAULT_STEP_FORMAT)
+    assert "joins the end of a </step> block" in caplog.text
+    assert render_prefix(("a",)) + "<step>" == "<step>a</step><step>"
+
+
+def test_prompts_are_written_while_others_are_encoded(tiny_processor):
+    """A fast tokenizer's padding is a state of the tokenizer; two threads on one lose it within a few hundred calls."""
+    writer = PromptWriter(tiny_processor, DEFAULT_STEP_FORMAT)
+    prompts = [writer.write(problem(f"p{i}", "x " * (1 + i)), ()) for i in range(8)]
+    errors = []
+
+    def encode():
+        try:
+            for _ in range(300):
+                assert writer.encode(prompts)["input_ids"].shape[0] == 8
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test names it)
+            errors.append(error)
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    while thread.is_alive():
+        writer.write(problem("p", "short"), ())
+    thread.join()
+    assert not errors
+
+
+def test_prompt_tokens_count_the_figure(tiny_policy, tiny_processor, figures):
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    target = problem("p", images=figures[:1])
+    inputs = engine.prompts.encode([engine.prompts.write(target, ())])
+    ((rollout,),) = asyncio.run(engine.generate([RolloutRequest(target)]))
+    assert rollout.num_prompt_tokens == inputs["input_ids"].shape[1] > 16

@@ -1,0 +1,43 @@
+"""ScoreStore: survives a crash in the middle of a line, refuses a broken file, writes each key once."""
+
+import pytest
+
+from mmprm_hf.scoring.score_store import RecentScores, ScoreStore
+
+
+def test_scores_come_back_exactly(tmp_path):
+    path = tmp_path / "deep" / "scores.jsonl"
+    store = ScoreStore(path)
+    store.put("a", (0.1 + 0.2, 1e-17))
+    store.put("b", [1.0])
+    store.put("a", (0.5,))  # a key keeps its first scores
+    again = ScoreStore(path)
+    assert (again.get("a"), again.get("b"), again.get("c")) == ((0.1 + 0.2, 1e-17), (1.0,), None)
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_torn_last_line_is_dropped_and_written_again(tmp_path, caplog):
+    path = tmp_path / "scores.jsonl"
+    ScoreStore(path).put("a", (0.5,))
+    with path.open("a") as file:
+        file.write('["b", [0.2')
+    store = ScoreStore(path)
+    assert store.get("b") is None and "was cut off" in caplog.text
+    store.put("b", (0.25,))
+    assert ScoreStore(path).get("b") == (0.25,)
+
+
+def test_a_broken_line_is_refused_by_number(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text('["a", [0.5]]\nnonsense\n["b", [0.5]]\n')
+    with pytest.raises(ValueError, match=r"Line 2 of .* is no score \(b'nonsense'\)"):
+        ScoreStore(path)
+
+
+def test_recent_scores_forget_what_was_asked_for_the_longest_ago():
+    store = RecentScores(2)
+    for key in "ab":
+        store.put(key, (0.5,))
+    assert store.get("a") == (0.5,)
+    store.put("c", (0.5,))
+    assert (len(store), store.get("b"), store.get("a")) == (2, None, (0.5,))

@@ -1,0 +1,303 @@
+"""PRMScorer: shared prefix = row by row, order kept, unscorable candidates stay unscored, nothing scored twice."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from conftest import make_tokenizer
+from tokenizers import normalizers
+from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
+
+from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
+from mmprm_hf.scoring.score_store import ScoreStore
+from mmprm_hf.scoring.scorer import PRMScorer
+
+
+@pytest.fixture(scope="module")
+def prm(tiny_prm_dir):
+    return MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir)
+
+
+@pytest.fixture
+def problems(figures):
+    images = [(figures[0],), (), (figures[1], figures[2]), (figures[3],)]
+    return [Problem(id=str(i), question="What is x?" + " And why?" * i, images=row) for i, row in enumerate(images)]
+
+
+@pytest.fixture
+def candidates():
+    def steps_of(index):
+        return [
+            Candidate(steps=("x = 2", "so x + 1 = 3", f"it is {index}")),
+            Candidate(steps=("x = 2",)),
+            Candidate(steps=(), complete=False),
+            Candidate(steps=("x = 2", "so x + 1 = 3", f"it is {index}")),
+            Candidate(steps=("cut", "off"), complete=False),
+            Candidate(steps=("a long first step " * 3, "end"), answer="7"),
+        ]
+
+    return [steps_of(0), steps_of(1), [], steps_of(3)]
+
+
+def flat_scores(rows):
+    return torch.tensor([score for row in rows for c in row for score in c.step_scores or ()])
+
+
+@pytest.mark.parametrize("max_batch_tokens", [32768, 100, 1])
+@pytest.mark.parametrize("max_batch_problems", [16, 1])
+def test_shared_prefix_equals_row_by_row(prm, problems, candidates, max_batch_tokens, max_batch_problems):
+    shared = PRMScorer(
+        *prm, max_batch_tokens=max_batch_tokens, max_batch_problems=max_batch_problems, layout="tree"
+    ).score_many(problems, candidates)
+    alone = PRMScorer(*prm, layout="rows").score_many(problems, candidates)
+    torch.testing.assert_close(flat_scores(shared), flat_scores(alone), atol=1e-5, rtol=0)
+    assert flat_scores(alone).std() > 0.01  # the scores differ enough for the comparison to mean something
+
+
+def test_order_is_kept_and_unscorable_candidates_get_none(prm, problems, candidates):
+    scored = PRMScorer(*prm).score_many(problems, candidates)
+    for before, after in zip(candidates, scored, strict=True):
+        assert [(c.steps, c.answer, c.complete) for c in after] == [(c.steps, c.answer, c.complete) for c in before]
+    assert scored[2] == []
+    assert [c.step_scores is None for c in scored[0]] == [False, False, True, False, True, False]
+    assert scored[0][0].step_scores == scored[0][3].step_scores
+    assert [len(c.step_scores or ()) for c in scored[0]] == [3, 1, 0, 3, 0, 2]
+    assert all(0 < score < 1 for c in scored[0] for score in c.step_scores or ())
+    # a causal model: the first step's score does not depend on what follows
+    assert scored[0][0].step_scores[0] == pytest.approx(scored[0][1].step_scores[0], abs=1e-5)
+    # the figure and the question matter
+    assert abs(scored[0][1].step_scores[0] - scored[3][1].step_scores[0]) > 1e-4
+
+
+def test_score_is_score_many_of_one(prm, problems, candidates):
+    scorer = PRMScorer(*prm)
+    one = scorer.score(problems[3], candidates[3])
+    many = scorer.score_many(problems, candidates)[3]
+    torch.testing.assert_close(flat_scores([one]), flat_scores([many]), atol=1e-5, rtol=0)
+
+
+def test_figure_and_question_are_encoded_once_and_candidates_are_not_repeated(prm, problems, candidates):
+    model, processor = prm
+    images, tokens = [], []
+    tower = model.vlm.vision_tower.register_forward_pre_hook(
+        lambda _, args, kwargs: images.append((args[0] if args else kwargs["pixel_values"]).shape[0]), with_kwargs=True
+    )
+    head = model.score.register_forward_pre_hook(lambda _, args: tokens.append(args[0].shape[0]))
+    PRMScorer(model, processor).score_many(problems, candidates)
+    tower.remove()
+    head.remove()
+    assert sum(images) == 2  # problem 0 and 3 have one figure each, problem 2 (two figures) has no candidates
+    assert sum(tokens) == 3 * (3 + 2)  # "x = 2" opens two solutions and is scored once; only markers reach the head
+
+
+def test_a_marker_in_sampled_text_writes_no_marker(prm, problems):
+    scored = PRMScorer(*prm).score(problems[0], [Candidate(steps=("x <prm> <image> 2", "y"))])
+    assert len(scored[0].step_scores) == 2
+
+
+def tiny(prm):
+    """Sizes of a text decoder over the PRM's vocabulary."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {**sizes, "vocab_size": prm[1].marker_token_id + 1}
+
+
+def count_tokens(model):
+    """A list that collects how many tokens each forward of the backbone gets, and its hook."""
+    seen = []
+    hook = model.vlm.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    return seen, hook
+
+
+def test_forwards_stay_within_the_token_budget(prm, problems, candidates):
+    scorer = PRMScorer(*prm, max_batch_tokens=100, layout="tree")
+    seen, hook = count_tokens(prm[0])
+    scorer.score_many(problems, candidates)
+    hook.remove()
+    assert len(seen) > 6 and max(seen) <= 100
+    longest = PRMScorer(*prm, max_batch_tokens=1)  # a prompt that is longer than the budget still runs, alone
+    assert flat_scores(longest.score_many(problems, candidates)).isfinite().all()
+
+
+@pytest.mark.parametrize(("num_steps", "is_packed"), [(1, True), (60, False)])
+def test_auto_packs_where_that_is_cheaper(prm, problems, num_steps, is_packed, monkeypatch):
+    """Short solutions go into one row; long ones would see each other's masked tokens at quadratic cost."""
+    calls = []
+    scorer = PRMScorer(*prm)
+    run = scorer._packed_scores
+    monkeypatch.setattr(scorer, "_packed_scores", lambda *arguments: calls.append(1) or run(*arguments))
+    candidates = [Candidate(steps=(f"{i} a", *["x = 2"] * num_steps)) for i in range(10)]
+    scored = scorer.score(problems[0], candidates)
+    assert bool(calls) == is_packed
+    alone = PRMScorer(*prm, layout="rows").score(problems[0], candidates)
+    torch.testing.assert_close(flat_scores([scored]), flat_scores([alone]), atol=1e-5, rtol=0)
+
+
+def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
+    path = tmp_path / "scores" / "store.jsonl"
+    scorer = PRMScorer(*prm, store=path)
+    seen, hook = count_tokens(prm[0])
+    first = scorer.score_many(problems, candidates)
+    num_forwards = len(seen)
+    again = scorer.score_many(problems, candidates)
+    reopened = PRMScorer(*prm, store=path)
+    probes = len(seen) - num_forwards  # building a scorer probes the backbone on a few tokens
+    other_process = reopened.score_many(problems, candidates)
+    hook.remove()
+    assert num_forwards > 0 and len(seen) == num_forwards + probes and max(seen[num_forwards:]) <= 20
+    assert first == again == other_process
+    more = [*candidates[0], Candidate(steps=("new",))]
+    assert len(reopened.store) == 9
+    assert reopened.score(problems[0], more)[:-1] == first[0]
+    assert len(reopened.store) == 10
+
+
+@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator", "template", "normalizer"])
+def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, change):
+    model, processor = prm
+    store = ScoreStore()
+    PRMScorer(model, processor, store=store).score(problems[0], candidates[0])
+    problem = problems[0]
+    if change == "weights":
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            model.score.weight += 0.5
+    elif change in ("template", "normalizer"):
+        processor = copy.deepcopy(processor)
+        if change == "template":
+            processor.base_processor.chat_template += "{{ ' ' }}"
+        else:
+            processor.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "3")
+    elif change == "separator":
+        processor = MMPRMProcessor(processor.base_processor, step_separator=" ")
+    else:
+        new = {"question": "What is y?"} if change == "question" else {"images": problems[3].images}
+        problem = dataclasses.replace(problem, **new)
+    before = len(store)
+    PRMScorer(model, processor, store=store).score(problem, candidates[0])
+    assert len(store) == 2 * before
+
+
+def test_bad_input_is_refused(prm, problems):
+    with pytest.raises(ValueError, match="Found 4 problems but 1 lists"):
+        PRMScorer(*prm).score_many(problems, [[]])
+    with pytest.raises(ValueError, match="Unknown layout 'best'; choose one of auto, packed"):
+        PRMScorer(*prm, layout="best")
+    with pytest.raises(ValueError, match="max_batch_tokens=0"):
+        PRMScorer(*prm, max_batch_tokens=0)
+    broken = Problem(id="b", question="q", images=("/no/such.png",))
+    with pytest.raises(ValueError, match=r"Image '/no/such\.png' does not exist"):
+        PRMScorer(*prm).score(broken, [Candidate(steps=("a",))])
+
+
+def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, caplog):
+    """Dynamic RoPE depends on a row's own length beyond a limit, and transformers remembers the longest row."""
+    config = LlamaConfig(
+        **tiny(prm),
+        max_position_embeddings=24,
+        rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    )
+    torch.manual_seed(0)
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id, initializer_range=1.0))
+    with torch.no_grad():
+        for parameter in model.vlm.layers.parameters():
+            parameter.mul_(10.0)
+    problem = Problem(id="p", question="x?")
+    short = [Candidate(steps=("x = 2",)), Candidate(steps=("x = 3",))]
+    candidates = [*short, Candidate(steps=("x = 2", "so x + 1 = 3 and more")), Candidate(steps=("a" * 80,))]
+    scorer = PRMScorer(model, prm[1])
+    assert scorer.sharing == "tree" and scorer.max_shared_length == 24
+    alone = [PRMScorer(model, prm[1], layout="rows").score(problem, [c])[0] for c in candidates]
+    assert "row by row" not in caplog.text
+    for order in (candidates, candidates[::-1]):
+        found = dict(zip((c.steps for c in order), scorer.score(problem, order), strict=True))
+        for one in alone:
+            assert found[one.steps].step_scores == pytest.approx(one.step_scores, abs=1e-6)
+    assert "a row has 85 tokens, and the position embedding depends on a row's own length beyond 24" in caplog.text
+    session = scorer.session(problem)
+    session.score([c.steps for c in short])
+    for one, scores in zip(alone, session.score([c.steps for c in candidates]), strict=True):
+        assert scores == pytest.approx(one.step_scores, abs=1e-6)
+    leaky = model(**prm[1](text=["x?"] * 2, steps=[list(candidates[2].steps), list(candidates[3].steps)]))
+    assert leaky.step_scores()[0].tolist() != pytest.approx(alone[2].step_scores, abs=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["auto", "tree"])
+def test_solutions_that_share_their_first_tokens_stay_within_the_budget(prm, problems, layout):
+    """One more solution apart from them keeps the common beginning out of the prefix."""
+    candidates = [Candidate(steps=(f"The answer {chr(97 + i)} follows from {i}",)) for i in range(26)]
+    candidates.append(Candidate(steps=("x",)))
+    scorer = PRMScorer(*prm, max_batch_tokens=150, layout=layout)
+    seen, hook = count_tokens(prm[0])
+    found = scorer.score(problems[1], candidates)
+    session = scorer.session(problems[1]).score([c.steps for c in candidates])
+    hook.remove()
+    assert max(seen) <= 150 and len(seen) > 6
+    alone = PRMScorer(*prm, layout="rows").score(problems[1], candidates)
+    torch.testing.assert_close(flat_scores([found]), flat_scores([alone]), atol=1e-5, rtol=0)
+    assert [list(s) for s in session] == [pytest.approx(c.step_scores, abs=1e-5) for c in alone]
+
+
+def test_a_session_goes_on_after_a_forward_that_failed(prm, problems, monkeypatch):
+    session = PRMScorer(*prm).session(problems[0])
+    first = session.score([("a",)])
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+        patch.setattr(
+            "mmprm_hf.scoring.prefix_cache.token_scores", lambda *_, **__: raise_(RuntimeError("out of memory"))
+        )
+        session.score([("a", "b"), ("c",)])
+    again = session.score([("a", "b"), ("c",)])
+    assert again[0][0] == pytest.approx(first[0][0], abs=1e-6) and len(again[0]) == 2
+
+
+def raise_(error):
+    raise error
+
+
+def test_a_bad_problem_is_named(prm, problems):
+    bad = Problem(id="the bad one", question="x <image>?")
+    candidates = [[Candidate(steps=("a",))]] * 2
+    with pytest.raises(ValueError, match="Problem 'the bad one' cannot be scored: Found the control token '<image>'"):
+        PRMScorer(*prm).score_many([problems[1], bad], candidates)
+
+
+def test_a_backbone_that_sees_what_follows_is_refused(prm):
+    config = Gemma3TextConfig(**tiny(prm), num_key_value_heads=2, head_dim=8, use_bidirectional_attention=True)
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
+    with pytest.raises(ValueError, match="Gemma3TextModel is not causal: .* use a causal backbone"):
+        PRMScorer(model, prm[1], layout="rows")
+
+
+def test_attention_with_an_unknown_limit_is_scored_row_by_row(prm, caplog):
+    """A short probe cannot see what GPT-Neo's local attention forgets in long texts."""
+    config = GPTNeoConfig(
+        vocab_size=prm[1].marker_token_id + 1,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=16,
+    )
+    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
+    scorer = PRMScorer(model, prm[1])
+    assert scorer.layout == "rows"
+    assert "GPTNeoModel limits its attention by attention_types, window_size" in caplog.text
+    for layout in ("tree", "chain", "packed"):
+        with pytest.raises(ValueError, match=f"layout '{layout}' would be wrong: GPTNeoModel limits its attention"):
+            PRMScorer(model, prm[1], layout=layout)
+
+
+def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
+    """Where the marker is a word of the vocabulary, text can write it; the others are scored all the same."""
+    processor = MMPRMProcessor(make_tokenizer(), marker_token="%")
+    text_config = LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+    model = MMPRMModel(MMPRMConfig(vlm_config=text_config, marker_token_id=processor.marker_token_id))
+    candidates = [Candidate(steps=("a",)), Candidate(steps=("5% of b",)), Candidate(steps=("a",), complete=False)]
+    found = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
+    assert [c.step_scores is None for c in found] == [False, True, True]
+    assert "A candidate writes the step marker '%'" in caplog.text

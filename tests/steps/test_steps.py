@@ -1,0 +1,137 @@
+"""Policy text <-> steps: round trip, tolerance for whitespace, and nothing guessed about broken text."""
+
+import random
+
+import pytest
+
+from mmprm_hf.steps.tagged import (
+    DEFAULT_STEP_FORMAT,
+    ParsedResponse,
+    StepFormat,
+    parse_open_step,
+    parse_response,
+    render_prefix,
+    render_solution,
+)
+
+NANO = "<step>A=47</step><step>B=58</step><answer>75</answer>"
+
+
+@pytest.mark.parametrize("separator", ["", "\n", "\n\n  "])
+def test_blocks_parse_with_any_whitespace_between(separator):
+    text = separator + NANO.replace("><", f">{separator}<") + separator
+    assert parse_response(text) == ParsedResponse(("A=47", "B=58"), "75", True)
+
+
+def test_round_trip_is_the_identity_on_random_solutions():
+    rng = random.Random(0)
+    alphabet = "ab <>/=\n$\\{}é角"
+    other = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    for _ in range(300):
+        steps = tuple("x" + "".join(rng.choices(alphabet, k=rng.randint(0, 12))) for _ in range(rng.randint(1, 5)))
+        answer = ("7" + "".join(rng.choices(alphabet, k=3))).strip()
+        for step_format in (DEFAULT_STEP_FORMAT, other):
+            parsed = parse_response(render_solution(steps, answer, step_format), step_format)
+            assert parsed == ParsedResponse(steps, answer, True)
+            assert render_solution(steps, answer, step_format).startswith(render_prefix(steps, step_format))
+
+
+def test_step_text_is_verbatim_and_the_answer_stripped():
+    parsed = parse_response("<step>\nfirst \n</step><answer>\n75 </answer>")
+    assert parsed == ParsedResponse(("\nfirst \n",), "75", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "answer"),
+    [
+        ("", (), None),
+        ("The answer is 75.", (), None),
+        ("<step>a</step>", ("a",), None),
+        ("<step>a</step><step>b", ("a",), None),
+        ("<step>a</step><answer>7", ("a",), None),
+        ("<answer>7</answer>", (), "7"),
+        ("so: <step>a</step><answer>7</answer>", ("a",), "7"),
+        ("<step>a</step> then <step>b</step><answer>7</answer>", ("a", "b"), "7"),
+        ("<step>a</step><answer>7</answer> done", ("a",), "7"),
+        ("<step>a</step><answer>7</answer><step>b</step>", ("a", "b"), "7"),
+        ("<step>a</step><answer>7</answer><answer>7</answer>", ("a",), None),
+        ("<step> </step><step>a</step><answer>7</answer>", ("a",), "7"),
+        ("<step>a</step><answer> </answer>", ("a",), None),
+        ("<step>a<step>b</step><answer>7</answer>", ("b",), "7"),
+        ("<step>a</answer><answer>7</answer>", (), "7"),
+        ("a</step><step>b</step><answer>7</answer>", ("b",), "7"),
+    ],
+)
+def test_broken_text_is_not_complete_but_keeps_its_closed_steps(text, steps, answer):
+    assert parse_response(text) == ParsedResponse(steps, answer, False)
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "abort"])
+def test_only_a_stopped_response_is_complete(finish_reason):
+    assert not parse_response(NANO, finish_reason=finish_reason).complete
+
+
+def test_a_continuation_may_hold_the_answer_alone():
+    assert not parse_response("<answer>7</answer>").complete
+    assert parse_response("<answer>7</answer>", has_prefix=True) == ParsedResponse((), "7", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("<step>A=47", "A=47"),
+        ("<step> A=47\n", " A=47\n"),
+        ("\n <step>a < b > c", "a < b > c"),
+        ("<step>ends like <st", "ends like <st"),
+        ("", None),
+        ("A=47", None),
+        ("<step>", None),
+        ("<step> \n", None),
+        ("so: <step>A=47", None),
+        ("<step>A=47</step>", None),
+        ("<step>A=47</step><step>B=58", None),
+        ("<step>A=<step>47", None),
+        ("<step>A=47<answer>75", None),
+        ("<answer>75</answer>", None),
+        ("</step><step>A=47", None),
+        ("</answer><step>A=47", None),
+    ],
+)
+def test_an_open_step_is_one_step_and_nothing_else(text, step):
+    assert parse_open_step(text) == step
+    other = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    for tag, other_tag in zip(DEFAULT_STEP_FORMAT.tags, other.tags, strict=True):
+        text = text.replace(tag, other_tag)
+    assert parse_open_step(text, other) == step
+
+
+def test_an_open_step_is_what_the_closing_tag_ends():
+    """Engines stop there: with the tag it is the step that `parse_response` reads, and a prefix can show it again."""
+    for text in ("<step>A=47", " <step>\nx"):
+        step = parse_open_step(text)
+        assert parse_response(text + "</step>").steps == (step,)
+        assert render_prefix((step,)) == text.strip(" ") + "</step>"
+
+
+def test_render_prefix_of_no_steps_is_empty():
+    assert render_prefix(()) == ""
+
+
+def test_render_refuses_tags_blank_blocks_and_no_steps():
+    with pytest.raises(ValueError, match=r"Step 1 contains the tag '</step>'"):
+        render_prefix(("fine", "a</step>b"))
+    with pytest.raises(ValueError, match="Step 0 is blank"):
+        render_prefix((" \n",))
+    with pytest.raises(ValueError, match="The answer contains the tag '<step>'"):
+        render_solution(("a",), "<step>7")
+    with pytest.raises(ValueError, match="without steps"):
+        render_solution((), "7")
+
+
+def test_step_format_refuses_ambiguous_tags():
+    with pytest.raises(ValueError, match="equal to or part of another"):
+        StepFormat(step_open="<s>", answer_open="<s>")
+    with pytest.raises(ValueError, match="equal to or part of another"):
+        StepFormat(step_open="step", step_close="step>")
+    with pytest.raises(ValueError, match="blank tag"):
+        StepFormat(answer_close=" ")
