@@ -255,12 +255,10 @@ def test_push_refuses_in_words(tmp_path):
 
 
 def test_the_app_says_what_it_needs_and_writes_a_space(tmp_path, monkeypatch):
-    from mmprm_hf.app import page
-
     def absent(*_, **__):
         raise ImportError('pip install "mmprm_hf[app]"')
 
-    monkeypatch.setattr(page, "launch", absent)
+    monkeypatch.setattr("mmprm_hf.app.launch", absent)
     result = run("app")
     assert result.exit_code == 1 and 'mmprm: pip install "mmprm_hf[app]"' in result.stderr
     result = run("app", "--space", tmp_path, "--requirement", "mmprm_hf==9")
