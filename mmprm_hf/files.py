@@ -1,90 +1,102 @@
-"""Result files: JSON and JSON lines, written whole or not at all; and files of runs, to which lines are appended.
+"""Files that survive a kill: documents written whole or not at all, logs that lose at most a torn last line, and
+folders that one run at a time may write to.
 
-Appended lines are whole, or torn at the very end. A process that is killed loses nothing that `append_line` has
-returned from: the operating system has it. What must also outlive a power cut asks for `sync`. Standard library only.
+A process that is killed loses nothing that `append_line` has returned from: the operating system has it. What must also
+outlive a power cut asks for `sync`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
 
-def _replace(path: Path, text: str) -> None:
-    """Write `text` beside `path`, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+from .errors import FolderInUseError, SettingsDifferError, StorageFailedError
+
+_BLOCK = 65536  # bytes that are read at a time in search of a line's end
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write one JSON document, indented, keys in the given order. NaN and infinities are refused (ValueError)."""
-    _replace(path, dump(content, indent=2) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write one JSON document a line. NaN and infinities are refused (ValueError)."""
-    _replace(path, "".join(dump(row) + "\n" for row in rows))
-
-
-def iter_jsonl(path: Path) -> Iterator[Any]:
-    """Rows of a JSON-lines file, one at a time.
-
-    Raises:
-        ValueError: naming the line that is no JSON.
-    """
-    # Not str.splitlines: it also breaks lines at U+0085, U+2028 and U+2029, which JSON leaves as they are in texts.
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"Line {number} of {path} is no JSON ({error}). Write the file again.") from error
-
-
-def read_jsonl(path: Path) -> list[Any]:
-    """All rows of a JSON-lines file; see `iter_jsonl`."""
-    return list(iter_jsonl(path))
-
-
-class RunStoppedError(RuntimeError):
-    """The run cannot go on; what it has paid for is kept, and the same run started again goes on from there."""
-
-
-class StorageFailedError(RunStoppedError):
-    """A file of the run folder could not be written (disk full, quota, permissions)."""
-
-
-def dump(row: Any, indent: int | None = None) -> str:
-    """JSON text that UTF-8 can hold: a lone surrogate, legal in JSON alone, becomes its escape.
+def to_json(content: Any, indent: int | None = None) -> str:
+    """Return JSON text that UTF-8 can hold: a lone surrogate, legal in JSON alone, becomes its escape.
 
     Raises:
         ValueError: for NaN and infinities.
     """
-    text = json.dumps(row, ensure_ascii=False, indent=indent, allow_nan=False)
+    text = json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(row, indent=indent, allow_nan=False)
+        return json.dumps(content, indent=indent, allow_nan=False)
     return text
+
+
+def write_atomically(path: Path, content: str | Iterable[bytes]) -> None:
+    """Replace a file as a whole, its folder made if absent: readers see the old content or the new one.
+
+    Raises:
+        StorageFailedError: if it could not be written; the old content stays.
+    """
+    draft = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.writelines([content.encode("utf-8")] if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise StorageFailedError(
+            f"{path.name} could not be written ({error}); its old content stays. Make room or correct the permissions, "
+            "then start the run again."
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one JSON document, indented, keys in the given order. NaN and infinities are refused (ValueError)."""
+    write_atomically(path, to_json(content, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON document per line. NaN and infinities are refused (ValueError)."""
+    write_atomically(path, (json_line(row) for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Return the document in a JSON file.
+
+    Raises:
+        ValueError: naming the file, if it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}). Was its writing cut short? Write it again.") from error
+
+
+def json_line(row: Any) -> bytes:
+    """A row as one line of a JSON-lines file."""
+    return (to_json(row) + "\n").encode("utf-8")
 
 
 def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
     """Append rows as JSON lines in one write, and return how many bytes that were.
 
     Raises:
-        StorageFailedError: if they could not be written; a torn line may stay, which reading drops.
+        StorageFailedError: if they could not be written; a torn line may stay, which `drop_torn_line` removes.
     """
-    data = "".join(dump(row) + "\n" for row in rows).encode("utf-8")
+    content = b"".join(map(json_line, rows))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            rest = data
+            rest = content
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             if sync:
@@ -94,63 +106,103 @@ def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
     except OSError as error:
         raise StorageFailedError(
             f"{path.name} could not be written ({error}). Make room or correct the permissions, then start the run "
-            "again: it goes on from what is written."
+            "again: it resumes from what is written."
         ) from error
-    return len(data)
+    return len(content)
 
 
-def drop_torn_line(path: Path) -> None:
-    """Cut a last line that an interrupted write left without its end; make the file if absent."""
+def drop_torn_line(path: Path) -> bool:
+    """Cut a last line that an interrupted write left without its end; make the file if absent.
+
+    Returns:
+        Whether there was one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     with path.open("rb+") as file:
         size = end = file.seek(0, os.SEEK_END)
         while end:  # backwards, a block at a time: the file may be large, a line too
-            start = max(0, end - 65536)
+            start = max(0, end - _BLOCK)
             file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
+            line_end = file.read(end - start).rfind(b"\n")
+            if line_end >= 0:
+                end = start + line_end + 1
                 break
             end = start
         if end < size:
             file.truncate(end)
+    return end < size
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
-    """Yield ``(start, length, row)`` in bytes for each line of a JSON-lines file.
+    """Yield ``(start, length, row)``, in bytes, of each line of a JSON-lines file; blank lines are passed over.
 
     Raises:
-        ValueError: naming the line that is no JSON.
+        ValueError: naming the line that is not JSON.
     """
     start = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"Line {number} of {path.name} is no JSON ({error}). Only the last line may be torn; remove the "
-                    "broken line and start the run again."
-                ) from error
-            yield start, len(line), row
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(
+                        f"Line {number} of {path} is not JSON ({error}). Only the last line may be torn; remove the "
+                        "broken line, or write the file again."
+                    ) from error
+                yield start, len(line), row
             start += len(line)
 
 
-def write_atomically(path: Path, content: str | Iterable[bytes]) -> None:
-    """Replace a file as a whole: readers see the old content or the new one.
+def iter_jsonl(path: Path) -> Iterator[Any]:
+    """Yield the rows of a JSON-lines file; see `read_lines`."""
+    return (row for _, _, row in read_lines(path))
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """Return all rows of a JSON-lines file; see `read_lines`."""
+    return list(iter_jsonl(path))
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if absent, so that no other process writes to it; a killed process lets go of it.
 
     Raises:
-        StorageFailedError: if it could not be written; the old content stays.
+        FolderInUseError: if another process holds it.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", blocking=False, thread_local=False)
     try:
-        with temporary.open("wb") as file:
-            file.writelines([content.encode("utf-8")] if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageFailedError(
-            f"{path.name} could not be written ({error}); its old content stays. Make room or correct the permissions, "
-            "then start the run again."
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise FolderInUseError(
+            f"The folder {str(folder)!r} is in use by another run. One process writes to a folder at a time; wait for "
+            "it to end, or choose another output folder."
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to add to a folder what was made with other settings.
+
+    Args:
+        folder: The folder, for the message.
+        before, now: The settings of what is in it, and of what would be added; compared as JSON. A setting that only
+            one of them has is a difference.
+
+    Raises:
+        SettingsDifferError: naming each setting that differs, with both values.
+    """
+    before, now = (json.loads(to_json(dict(settings))) for settings in (before, now))
+    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if differing:
+        details = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now" for name in differing)
+        raise SettingsDifferError(
+            f"The folder {str(folder)!r} was made with other settings ({details}). Results of different settings are "
+            "not mixed; choose another output folder, or the same settings."
+        )

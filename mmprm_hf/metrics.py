@@ -1,7 +1,7 @@
-"""Pure metrics: arrays in, floats and dicts out. No I/O, no model, no plotting.
+"""Pure metrics and their uncertainty: arrays in, floats and dicts out. No I/O, no model, no plotting.
 
-Labels are 1 (step right) or 0 (step wrong); a score is P(right) and a step is called right when
-``score >= threshold``. Imports numpy only.
+Labels are 1 (step right) or 0 (step wrong); a score is P(right), and a step is called right when
+``score >= threshold``. scipy and scikit-learn do the arithmetic.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-_Z_95 = 1.96  # standard normal quantile of 0.975
+NUM_BINS = 10
+"""Bins of a reliability diagram, of equal width (Guo et al., 2017, arXiv 1706.04599, use 15)."""
+
+_MAX_DRAWS = 4_000_000  # numbers that a resampling holds at a time, about 32 MB
 
 
 def auroc(labels: Sequence[int], scores: Sequence[float]) -> float:
@@ -29,31 +34,14 @@ def auroc(labels: Sequence[int], scores: Sequence[float]) -> float:
         >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
         0.875
     """
-    label_array, score_array = _check(labels, scores)
+    label_array, score_array = _checked(labels, scores)
     num_positive = int(label_array.sum())
-    num_negative = len(label_array) - num_positive
-    if not num_positive or not num_negative:
+    if not 0 < num_positive < len(label_array):
         raise ValueError(
-            f"Found {num_positive} positive and {num_negative} negative labels. "
+            f"Found {num_positive} positive and {len(label_array) - num_positive} negative labels. "
             "AUROC needs at least one of each; evaluate on more steps."
         )
-    _, inverse, counts = np.unique(score_array, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(counts)
-    mean_rank = last_rank - (counts - 1) / 2.0  # 1-based average rank of each distinct score
-    rank_sum = float(mean_rank[inverse][label_array == 1].sum())
-    return (rank_sum - num_positive * (num_positive + 1) / 2.0) / (num_positive * num_negative)
-
-
-def macro_f1(labels: Sequence[int], scores: Sequence[float], threshold: float) -> float:
-    """Return the mean of the F1 of right steps and the F1 of wrong steps at ``score >= threshold``.
-
-    A class that is neither present nor predicted has an F1 of 0.
-    """
-    label_array, score_array = _check(labels, scores)
-    is_predicted = score_array >= threshold
-    true_positive = np.array([np.sum(is_predicted & (label_array == 1))])
-    predicted = np.array([np.sum(is_predicted)])
-    return float(_macro_f1(true_positive, predicted, int(label_array.sum()), len(label_array))[0])
+    return float(roc_auc_score(label_array, score_array))
 
 
 def class_f1s(labels: Sequence[int], scores: Sequence[float], threshold: float) -> tuple[float, float]:
@@ -65,12 +53,14 @@ def class_f1s(labels: Sequence[int], scores: Sequence[float], threshold: float) 
         >>> class_f1s([1, 1, 1, 0], [0.9, 0.8, 0.1, 0.2], 0.5)
         (0.8, 0.6666666666666666)
     """
-    label_array, score_array = _check(labels, scores)
-    is_called, is_right = score_array >= threshold, label_array == 1
-    f1s = []
-    for called, true in ((is_called, is_right), (~is_called, ~is_right)):
-        f1s.append(2.0 * float(np.sum(called & true)) / max(int(called.sum() + true.sum()), 1))
-    return f1s[0], f1s[1]
+    label_array, score_array = _checked(labels, scores)
+    right, wrong = f1_score(label_array, score_array >= threshold, labels=[1, 0], average=None, zero_division=0.0)
+    return float(right), float(wrong)
+
+
+def macro_f1(labels: Sequence[int], scores: Sequence[float], threshold: float) -> float:
+    """Return the mean of the F1 of right steps and the F1 of wrong steps at ``score >= threshold``."""
+    return sum(class_f1s(labels, scores, threshold)) / 2.0
 
 
 def best_threshold(labels: Sequence[int], scores: Sequence[float]) -> tuple[float, float]:
@@ -83,25 +73,74 @@ def best_threshold(labels: Sequence[int], scores: Sequence[float]) -> tuple[floa
         >>> best_threshold([0, 0, 1, 1], [0.1, 0.3, 0.5, 0.9])
         (0.4, 1.0)
     """
-    label_array, score_array = _check(labels, scores)
+    label_array, score_array = _checked(labels, scores)
     distinct, inverse = np.unique(score_array, return_inverse=True)
     count_at = np.bincount(inverse, minlength=len(distinct))
     positive_at = np.bincount(inverse, weights=label_array, minlength=len(distinct))
     # Entry i calls right every step whose score is at least distinct[i]; the last entry calls none right.
-    predicted = np.append(np.cumsum(count_at[::-1])[::-1], 0)  # (num_distinct + 1,)
-    true_positive = np.append(np.cumsum(positive_at[::-1])[::-1], 0)
+    called_right = np.append(np.cumsum(count_at[::-1])[::-1], 0)  # (num_distinct + 1,)
+    true_right = np.append(np.cumsum(positive_at[::-1])[::-1], 0)
     # Between neighbouring floats the middle is the lower one, which must not be called right.
     middles = np.maximum((distinct[:-1] + distinct[1:]) / 2.0, np.nextafter(distinct[:-1], np.inf))
     thresholds = np.concatenate([distinct[:1], middles, [np.nextafter(distinct[-1], np.inf)]])
-    values = _macro_f1(true_positive, predicted, int(label_array.sum()), len(label_array))
+    num_right, num_steps = int(label_array.sum()), len(label_array)
+    true_wrong = (num_steps - num_right) - (called_right - true_right)
+    f1_right = 2.0 * true_right / np.maximum(called_right + num_right, 1)
+    f1_wrong = 2.0 * true_wrong / np.maximum(2 * num_steps - called_right - num_right, 1)
+    values = (f1_right + f1_wrong) / 2.0
     best = int(np.argmax(values))
     return float(thresholds[best]), float(values[best])
 
 
 def step_accuracy(labels: Sequence[int], scores: Sequence[float], threshold: float = 0.5) -> float:
     """Return the share of steps whose call at ``score >= threshold`` equals the label, in [0, 1]."""
-    label_array, score_array = _check(labels, scores)
-    return float(np.mean((score_array >= threshold) == (label_array == 1)))
+    label_array, score_array = _checked(labels, scores)
+    return float(accuracy_score(label_array, score_array >= threshold))
+
+
+def reliability(scores: Sequence[float], targets: Sequence[float]) -> dict[str, Any]:
+    """Return the bins of a reliability diagram and the expected calibration error (Guo et al., 2017, eq. 3).
+
+    Args:
+        scores: In [0, 1].
+        targets: In [0, 1]: whether each was right, or a soft label.
+
+    Returns:
+        ``bins``: for each tenth of [0, 1] that holds scores ``low``, ``high``, ``mean_score``, ``share_right`` (the
+        mean target) and ``num``; ``ece``: mean over scores of the distance of the two means in their bin.
+
+    Raises:
+        ValueError: for no scores.
+
+    Example:
+        >>> reliability([0.1, 0.9, 0.9], [False, True, False])["ece"]
+        0.3
+    """
+    if not len(scores):
+        raise ValueError("Found 0 scores. A reliability diagram needs at least one.")
+    score_array, target_array = np.asarray(scores, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    bin_of = np.minimum((score_array * NUM_BINS).astype(np.int64), NUM_BINS - 1)  # a score of 1 is in the last bin
+    rows, distance = [], 0.0
+    for index in np.unique(bin_of):
+        in_bin = bin_of == index
+        num = int(in_bin.sum())
+        mean_score, mean_target = (math.fsum(array[in_bin]) / num for array in (score_array, target_array))
+        distance += abs(mean_score - mean_target) * num
+        low, high = int(index) / NUM_BINS, (int(index) + 1) / NUM_BINS
+        rows.append({"low": low, "high": high, "mean_score": mean_score, "share_right": mean_target, "num": num})
+    return {"bins": rows, "ece": round(distance / len(score_array), 12)}
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation, ties at their mean rank; None if a side does not vary.
+
+    Example:
+        >>> round(rank_correlation([1, 2, 3], [10, 30, 20]), 12), rank_correlation([1, 1], [1, 2])
+        (0.5, None)
+    """
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(stats.spearmanr(first, second).statistic)
 
 
 def bootstrap_ci(
@@ -124,27 +163,24 @@ def bootstrap_ci(
         >>> bootstrap_ci([1.0, 1.0, 1.0])
         (1.0, 1.0)
     """
-    value_array = np.asarray(values, dtype=np.float64)
-    if value_array.ndim != 1 or not len(value_array) or not np.isfinite(value_array).all():
-        raise ValueError(
-            f"Found values of shape {value_array.shape}, finite: {bool(np.isfinite(value_array).all())}. "
-            "bootstrap_ci needs a flat, non-empty list of finite numbers, one per problem."
-        )
+    value_array = _finite(values, "values")
     if num_resamples < 1 or not 0.0 < level < 1.0:
         raise ValueError(
             f"Found num_resamples={num_resamples}, level={level}. Use num_resamples >= 1 and a level in (0, 1)."
         )
-    rng = np.random.default_rng(seed)
-    size = len(value_array)
-    chunk = max(1, 4_000_000 // size)  # bounds the index array to about 32 MB
-    means = np.concatenate(
-        [
-            value_array[rng.integers(0, size, size=(min(chunk, num_resamples - start), size))].mean(axis=1)
-            for start in range(0, num_resamples, chunk)
-        ]
-    )
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return float(low), float(high)
+    if len(value_array) == 1:
+        return float(value_array[0]), float(value_array[0])
+    interval = stats.bootstrap(
+        (value_array,),
+        np.mean,
+        n_resamples=num_resamples,
+        confidence_level=level,
+        method="percentile",
+        vectorized=True,
+        batch=max(1, _MAX_DRAWS // len(value_array)),
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def sign_flip_p_value(differences: Sequence[float], *, num_flips: int = 9_999, seed: int = 0) -> float:
@@ -155,7 +191,7 @@ def sign_flip_p_value(differences: Sequence[float], *, num_flips: int = 9_999, s
     else over `num_flips` seeded ones and the one observed. Of differences -1, 0 and 1 it is the sign test.
 
     Args:
-        differences: One difference per problem, zeros included (they say nothing and change nothing).
+        differences: One difference per problem, zeros included (they change nothing).
         num_flips: Sign patterns to draw, at least 1.
         seed: Seed of the patterns.
 
@@ -166,29 +202,27 @@ def sign_flip_p_value(differences: Sequence[float], *, num_flips: int = 9_999, s
         >>> sign_flip_p_value([1.0, 1.0, 1.0, 0.0])
         0.25
     """
-    values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or num_flips < 1:
-        raise ValueError(
-            f"Found differences of shape {values.shape}, finite: {bool(np.isfinite(values).all())}, and {num_flips} "
-            "flips. Pass a flat, non-empty list of finite numbers, one per problem, and num_flips >= 1."
-        )
-    values = values[values != 0]
-    size = len(values)
-    threshold = abs(values.sum()) - 1e-9 * np.abs(values).sum()  # equal sums count as equal in any order of addition
-    if 2**size <= num_flips + 1:
-        bits = np.arange(2**size)[:, None] >> np.arange(size) & 1
-        return float(np.mean(np.abs((2 * bits - 1) @ values) >= threshold))
-    rng = np.random.default_rng(seed)
-    chunk = max(1, 4_000_000 // size)
-    num_extreme = 0
-    for start in range(0, num_flips, chunk):
-        bits = rng.integers(0, 2, size=(min(chunk, num_flips - start), size))
-        num_extreme += int(np.sum(np.abs((2 * bits - 1) @ values) >= threshold))
-    return (num_extreme + 1) / (num_flips + 1)
+    value_array = _finite(differences, "differences")
+    if num_flips < 1:
+        raise ValueError(f"Found num_flips={num_flips}. Draw at least one pattern of signs.")
+    value_array = value_array[value_array != 0]
+    if len(value_array) < 2:
+        return 1.0  # both signs of one difference are as far from 0
+    test = stats.permutation_test(
+        (value_array,),
+        lambda sample, axis: np.abs(np.mean(sample, axis=axis)),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=num_flips + 1 if 2 ** len(value_array) <= num_flips + 1 else num_flips,
+        vectorized=True,
+        batch=max(1, _MAX_DRAWS // len(value_array)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
 
 
 def share_with_interval(count: int, total: int) -> dict[str, float | None]:
-    """``{"value", "low", "high"}``: a share with its 95 % Wilson interval; None throughout where `total` is 0.
+    """Return ``{"value", "low", "high"}``: a share with its 95 % Wilson interval; None throughout if `total` is 0.
 
     Example:
         >>> {name: round(number, 2) for name, number in share_with_interval(1, 10).items()}
@@ -196,10 +230,8 @@ def share_with_interval(count: int, total: int) -> dict[str, float | None]:
     """
     if total == 0:
         return {"value": None, "low": None, "high": None}
-    share, z2 = count / total, _Z_95**2 / total
-    centre = (share + z2 / 2) / (1 + z2)
-    margin = _Z_95 / (1 + z2) * math.sqrt(share * (1 - share) / total + z2 / (4 * total))
-    return {"value": share, "low": max(centre - margin, 0.0), "high": min(centre + margin, 1.0)}
+    interval = stats.binomtest(count, total).proportion_ci(method="wilson")
+    return {"value": count / total, "low": float(interval.low), "high": float(interval.high)}
 
 
 def predict_first_error(step_scores: Sequence[float], threshold: float) -> int:
@@ -247,7 +279,18 @@ def first_error_accuracy(first_errors: Sequence[int], predicted: Sequence[int]) 
     }
 
 
-def _check(labels: Sequence[int], scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _finite(values: Sequence[float], name: str) -> np.ndarray:
+    """`values` as a flat, non-empty array of finite numbers, one per problem."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(
+            f"Found {name} of shape {array.shape}, finite: {bool(np.isfinite(array).all())}. "
+            "Pass a flat, non-empty list of finite numbers, one per problem."
+        )
+    return array
+
+
+def _checked(labels: Sequence[int], scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Labels as integers in {0, 1} and finite scores, flat and of one length."""
     label_array, score_array = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if label_array.shape != score_array.shape or label_array.ndim != 1 or not len(label_array):
@@ -265,13 +308,3 @@ def _check(labels: Sequence[int], scores: Sequence[float]) -> tuple[np.ndarray, 
             "Found a score that is NaN or infinite. Metrics need finite scores; drop unscored steps first."
         )
     return label_array.astype(np.int64), score_array
-
-
-def _macro_f1(true_positive: np.ndarray, predicted: np.ndarray, num_positive: int, num_steps: int) -> np.ndarray:
-    """Macro-F1 from counts, elementwise; `predicted` counts the steps called right."""
-    true_negative = (num_steps - num_positive) - (predicted - true_positive)
-    sizes_right = predicted + num_positive
-    sizes_wrong = 2 * num_steps - sizes_right
-    f1_right = 2.0 * true_positive / np.maximum(sizes_right, 1)
-    f1_wrong = 2.0 * true_negative / np.maximum(sizes_wrong, 1)
-    return (f1_right + f1_wrong) / 2.0

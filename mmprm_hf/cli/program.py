@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..files import RunStoppedError
+from ..errors import RunStoppedError
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
 from .options import config_flags
 
@@ -53,7 +53,7 @@ class _Program(TyperGroup):
 
 def _end(error: Exception, ctx: typer.Context, commands: dict[str, Any]) -> None:
     """Turn an error that a user can mend into a line; any other is a fault of ours and keeps its traceback."""
-    from ..engines import EngineUnavailableError
+    from ..errors import EngineUnavailableError
     from ..stages import UnknownOptionError
 
     if isinstance(error, UnknownOptionError):

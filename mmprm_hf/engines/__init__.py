@@ -6,13 +6,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "chat": ["ChatModel"],
-        "chat_client": ["ChatClient", "RequestRefusedError", "gather_or_cancel"],
+        "chat_client": ["ChatClient", "gather_or_cancel"],
         "endpoint": ["EndpointEngine"],
         "images": ["FigureParts", "image_part"],
         "in_process": ["TransformersEngine"],
         "requests": [
-            "EngineUnavailableError",
-            "ProblemInputError",
             "RolloutEngine",
             "RolloutRequest",
             "SamplingConfig",

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..errors import EngineUnavailableError, RequestRefusedError
 from .chat import ChatChoice, ChatReply
-from .requests import EngineUnavailableError
 
 T = TypeVar("T")
 
@@ -36,19 +36,6 @@ _GUARDS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncGenerato
 )
 # What `complete` decides; the rest of a body is the user's.
 _OWN_FIELDS = frozenset({"model", "messages", "seed", "n", "stop", "max_tokens", "temperature", "top_p", "stream"})
-
-
-class RequestRefusedError(ValueError):
-    """The server works and will not have this one request (HTTP 400, 413 or 422): it alone is at fault.
-
-    Args:
-        status: The HTTP status.
-        message: What the server says.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"The server refused the request with HTTP {status}: {message}")
-        self.status, self.message = status, message
 
 
 class _PassingFault(Exception):

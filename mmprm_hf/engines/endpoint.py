@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data import Problem, Rollout, content_hash
+from ..errors import EngineUnavailableError, ProblemInputError, RequestRefusedError
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
 from .chat import ChatChoice, ChatModel
-from .chat_client import RequestRefusedError, gather_or_cancel
+from .chat_client import gather_or_cancel
 from .images import FigureParts
-from .requests import EngineUnavailableError, ProblemInputError, RolloutRequest, SamplingConfig
+from .requests import RolloutRequest, SamplingConfig
 from .server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)

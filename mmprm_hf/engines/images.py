@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
-from .requests import ProblemInputError
+from ..errors import ProblemInputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

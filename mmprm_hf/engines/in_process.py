@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem, Rollout, content_hash
+from ..errors import EngineUnavailableError
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
 from .gathering import Gatherer
 from .prompts import Prompt, PromptWriter, StopStrings, end_token_ids
-from .requests import EngineUnavailableError, RolloutRequest, SamplingConfig
+from .requests import RolloutRequest, SamplingConfig
 
 if TYPE_CHECKING:
     from .decoding import DecodingRows

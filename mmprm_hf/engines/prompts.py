@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
+from ..errors import ProblemInputError
 from ..steps import StepFormat, render_prefix
 from .images import load_problem_image
-from .requests import ProblemInputError
 
 if TYPE_CHECKING:
     import torch

@@ -16,26 +16,6 @@ from typing import Any, Protocol
 from ..data import Problem, Rollout
 
 
-class ProblemInputError(ValueError):
-    """One problem cannot be shown to the policy (missing or corrupt figure, control token in its text).
-
-    Args:
-        problem_id: The problem at fault; the others of the same call are not.
-        reason: What was found, the rule and the remedy.
-    """
-
-    def __init__(self, problem_id: str, reason: str) -> None:
-        super().__init__(f"Problem {problem_id!r}: {reason}")
-        self.problem_id = problem_id
-
-
-class EngineUnavailableError(RuntimeError):
-    """The engine itself failed (server gone, retries used up, out of memory): no problem is at fault.
-
-    A run stops at it, keeps what it has, and goes on from there when it is started again.
-    """
-
-
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
     """How tokens are drawn.

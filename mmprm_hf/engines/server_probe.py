@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..errors import EngineUnavailableError, RequestRefusedError
 from ..steps import StepFormat
 from .chat import ChatModel, ChatReply
-from .chat_client import RequestRefusedError
-from .requests import EngineUnavailableError, SamplingConfig
+from .requests import SamplingConfig
 
 NUM_PROBE_TOKENS = 16
 PROBE_QUESTION = "How much is two plus three?"

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data import Problem, Verdict, content_hash
-from ..engines import ChatModel, FigureParts, RequestRefusedError
+from ..engines import ChatModel, FigureParts
+from ..errors import RequestRefusedError
 from .tree_draft import Prefix
 
 PROMPT = """\

@@ -17,15 +17,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, S
 from typing import Any
 
 from ..data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
-from ..engines import EngineUnavailableError, ProblemInputError, RolloutEngine
-from ..files import RunStoppedError, StorageFailedError, dump, write_atomically
+from ..engines import RolloutEngine
+from ..errors import EngineUnavailableError, FolderInUseError, ProblemInputError, RunStoppedError, StorageFailedError
+from ..files import write_json
 from ..rows import problem_key
 from .engine_gate import EngineFailedError, EngineGate, FaultTolerance, RequestFailedError
 from .journal import JournaledEngine, JournaledVerifier, ProblemJournal
 from .ledger import LabelSummary, Session, ledger_row, total_costs
 from .omegaprm import Verifier
 from .progress import Progress
-from .run_folder import FolderInUseError, RunFolder, read_trees
+from .run_folder import RunFolder, read_trees
 from .run_health import (
     MIN_FOR_SHARE,
     NothingLabelledError,
@@ -360,7 +361,7 @@ class _Run:
             seconds=round(sum(session["seconds"] for session in sessions), 3),
             sessions=sessions,
         )
-        write_atomically(self.folder.summary_path, dump(dataclasses.asdict(summary), indent=2) + "\n")
+        write_json(self.folder.summary_path, dataclasses.asdict(summary))
         self._summary_written = time.monotonic()
         return summary
 

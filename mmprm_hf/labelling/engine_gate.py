@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable
 
 from ..data import Rollout
-from ..engines import EngineUnavailableError, ProblemInputError, RolloutEngine, RolloutRequest
-from ..files import RunStoppedError
+from ..engines import RolloutEngine, RolloutRequest
+from ..errors import EngineUnavailableError, ProblemInputError, RunStoppedError
 
 _MAX_PAUSE_SECONDS = 60.0
 

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from ..data import Problem, Rollout, Verdict
 from ..engines import RolloutRequest
-from ..files import RunStoppedError, append_line
+from ..errors import RunStoppedError
+from ..files import append_line
 from .omegaprm import Verifier
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from ..answers import clean
 from ..data import Problem, Verdict, content_hash
-from ..engines import ChatModel, EngineUnavailableError, RequestRefusedError
+from ..engines import ChatModel
+from ..errors import EngineUnavailableError, RequestRefusedError
 
 PROMPT = """\
 Does the student's answer state the same result as the correct answer? Other forms, units left out and rounding to \

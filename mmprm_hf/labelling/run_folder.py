@@ -7,8 +7,8 @@ unfinished problems). While a run goes on lines are appended; at its end they ar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from ..data import SCHEMA_VERSION, SearchTree, content_hash
-from ..files import append_line, drop_torn_line, dump, read_lines, write_atomically
-
-
-class FolderInUseError(ValueError):
-    """Another process labels into the same folder."""
+from ..files import (
+    append_line,
+    check_same_settings,
+    drop_torn_line,
+    json_line,
+    lock_folder,
+    read_json,
+    read_lines,
+    to_json,
+    write_atomically,
+    write_json,
+    write_jsonl,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,21 +77,14 @@ class RunFolder:
         self.failures: dict[str, dict[str, Any]] = {}  # of this session, by problem id
         self.failed_before: dict[str, str] = {}  # names of errors by problem key, of earlier sessions
         self.past_sessions: list[dict[str, Any]] = []
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the operating system lets go when we die
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise FolderInUseError(
-                f"The folder {self.path.name!r} is in use by another run. One process writes to a folder at a time; "
-                "wait for it to end, or choose another output_dir."
-            ) from error
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_folder(self.path))
 
     def __enter__(self) -> RunFolder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.close(self._lock)
+        self._lock.close()
 
     def open_run(self, run: Mapping[str, Any]) -> None:
         """Claim the folder for a run, repair what an interrupted one left, and read what is finished.
@@ -91,8 +92,12 @@ class RunFolder:
         Raises:
             ValueError: if another configuration made the folder, or a line inside a file is broken.
         """
-        _claim(self.path / "run.json", run)
-        self.run_hash = content_hash(json.loads(dump(run)))
+        path = self.path / "run.json"
+        if path.exists():
+            check_same_settings(self.path, read_json(path), run)
+        else:
+            write_json(path, run)
+        self.run_hash = content_hash(json.loads(to_json(run)))
         for path in (self.trees_path, self.failures_path, self.ledger_path):
             drop_torn_line(path)
         for start, length, tree in _read_trees(self.trees_path):
@@ -105,7 +110,7 @@ class RunFolder:
         self.costs = {row["problem_key"]: row for _, _, row in read_lines(self.ledger_path)}
         self.failed_before = {row["problem_key"]: row["error"] for _, _, row in read_lines(self.failures_path)}
         if self.summary_path.exists():
-            self.past_sessions = json.loads(self.summary_path.read_text(encoding="utf-8"))["sessions"]
+            self.past_sessions = read_json(self.summary_path)["sessions"]
 
     def journal_path(self, problem_key: str) -> Path:
         """The file of an unfinished problem's answers."""
@@ -151,9 +156,9 @@ class RunFolder:
         found = {row["problem_id"]: row for _, _, row in read_lines(self.failures_path)}
         kept = [row for problem_id, row in found.items() if problem_id not in ids]
         failures = [self.failures[problem_id] for problem_id, _ in problems if problem_id in self.failures]
-        write_atomically(self.failures_path, "".join(dump(row) + "\n" for row in [*failures, *kept]))
+        write_jsonl(self.failures_path, [*failures, *kept])
         keys = [*(key for key in id_of if key in self.costs), *(key for key in self.costs if key not in id_of)]
-        write_atomically(self.ledger_path, "".join(dump(self.costs[key]) + "\n" for key in keys))
+        write_jsonl(self.ledger_path, [self.costs[key] for key in keys])
 
     def _tree_lines(self, order: Sequence[str], renamed: Mapping[str, str]) -> Iterator[bytes]:
         with self.trees_path.open("rb") as file:
@@ -161,7 +166,7 @@ class RunFolder:
                 file.seek(self.trees[key].start)
                 line = file.read(self.trees[key].length)
                 if key in renamed:
-                    line = (dump({**json.loads(line), "problem_id": renamed[key]}) + "\n").encode("utf-8")
+                    line = json_line({**json.loads(line), "problem_id": renamed[key]})
                 yield line
 
 
@@ -201,18 +206,3 @@ def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:
                 f"Line {number} of {path.name} is not a search tree of schema {SCHEMA_VERSION} ({error}). Remove the "
                 "broken line and start the run again."
             ) from error
-
-
-def _claim(path: Path, run: Mapping[str, Any]) -> None:
-    """Write what makes this run, or refuse a folder that another configuration made."""
-    if not path.exists():
-        write_atomically(path, dump(run, indent=2) + "\n")
-        return
-    found, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(dump(run))
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-    if differing:
-        details = "; ".join(f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} now" for key in differing)
-        raise ValueError(
-            f"The folder {path.parent.name!r} holds trees of another run ({details}). Trees of different runs are not "
-            "mixed; choose another output_dir, or go back to the settings in its run.json."
-        )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ..data import Rollout
-from ..files import RunStoppedError
+from ..errors import RunStoppedError
 from .engine_gate import RequestFailedError
 from .journal import ProblemJournal
 from .omegaprm import NothingJudgedError

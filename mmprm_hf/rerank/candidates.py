@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..answers import group_answers
 from ..data import Candidate, Problem, Rollout, content_hash
 from ..engines import RolloutEngine, RolloutRequest, run_async
-from ..files import RunStoppedError
+from ..errors import RunStoppedError
 from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
 
 SELECTIONS: tuple[str, ...] = ("best_of_n", "majority_vote", "weighted_vote")

@@ -6,13 +6,12 @@ library only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 from pathlib import Path
 
-from ..files import append_line, drop_torn_line, read_lines
+from ..files import append_line, drop_torn_line, lock_folder, read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,26 +33,18 @@ class ReplyJournal:
         path: Made if absent; a line that a crash tore is cut off.
 
     Raises:
-        ValueError: if another process writes to it, or a line inside is broken.
+        FolderInUseError: if another process writes to its folder.
+        ValueError: if a line inside is broken.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the operating system lets go when we die
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"{path} is in use by another run. One process writes to a folder at a time; wait for it to end, "
-                    "or choose another output."
-                ) from error
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock_folder(path.parent))
             drop_torn_line(path)
             self._places = {row["key"]: (start, length) for start, length, row in read_lines(path)}
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._file = stack.enter_context(path.open("rb"))
+            self._held = stack.pop_all()
         self.added: list[Reply] = []
         """What this session asked for, without the texts."""
 
@@ -61,7 +52,7 @@ class ReplyJournal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.close(self._file)
+        self._held.close()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -72,7 +63,8 @@ class ReplyJournal:
         if place is None:
             return None
         start, length = place
-        row = json.loads(os.pread(self._file, length, start))
+        self._file.seek(start)
+        row = json.loads(self._file.read(length))
         return Reply(row["text"], row["finish_reason"], row["tokens_in"], row["tokens_out"])
 
     def add(self, key: str, reply: Reply) -> None:
@@ -81,7 +73,7 @@ class ReplyJournal:
         Raises:
             StorageFailedError: if it cannot be written.
         """
-        start = os.fstat(self._file).st_size
+        start = self.path.stat().st_size
         length = append_line(self.path, {"key": key, **dataclasses.asdict(reply)})
         self._places[key] = (start, length)
         self.added.append(dataclasses.replace(reply, text=""))

@@ -12,7 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from ..data import Problem, content_hash
-from ..engines import ChatModel, RequestRefusedError, gather_or_cancel, image_part
+from ..engines import ChatModel, gather_or_cancel, image_part
+from ..errors import RequestRefusedError
 from ..models import load_image
 from ..rows import problem_fingerprint
 from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat

@@ -7,11 +7,12 @@ file that survives a crash in the middle of a line. Standard library only.
 from __future__ import annotations
 
 import collections
-import json
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..files import append_line, drop_torn_line, read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -51,25 +52,19 @@ class ScoreStore:
             return
         self._scores[key] = tuple(scores)
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([key, list(scores)]) + "\n")
+            append_line(self.path, [key, list(scores)])
 
     def _read(self) -> None:
-        data = self.path.read_bytes()
-        whole, torn = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                key, scores = json.loads(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"Line {number} of {self.path} is no score ({line[:60]!r}). Every line is [key, [scores]]; remove "
-                    "that line, or give another file."
-                ) from error
-            self._scores[key] = tuple(scores)
-        if torn:  # a process that died while it wrote: the score is computed again
+        if drop_torn_line(self.path):  # of a process that died while it wrote: the score is computed again
             logger.warning("The last line of %s was cut off; it is dropped.", self.path)
-            self.path.write_bytes(whole)
+        for _, _, row in read_lines(self.path):
+            is_score = isinstance(row, list) and len(row) == 2 and isinstance(row[1], list)
+            if not is_score:
+                raise ValueError(
+                    f"{self.path} holds {str(row)[:60]!r}, which is not a score. Every line is [key, [scores]]; give "
+                    "another file."
+                )
+            self._scores[row[0]] = tuple(row[1])
 
 
 class RecentScores(ScoreStore):

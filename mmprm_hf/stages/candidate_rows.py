@@ -20,7 +20,7 @@ from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rows import problem_key
 from .options import Servers
-from .run_settings import check_same_settings, write_settings
+from .run_settings import refuse_other_settings, write_settings
 
 OUTCOMES: dict[str, str] = {
     "answered": "a complete solution was chosen",
@@ -111,7 +111,7 @@ def write_rows(
     folder.mkdir(parents=True, exist_ok=True)
     drop_torn_line(path)
     if path.stat().st_size:
-        check_same_settings(folder, settings)
+        refuse_other_settings(folder, settings)
     num_done = _num_done(path, source, shown_as)
     rows_of, facts = open_rows()
     write_settings(folder, settings, facts)

@@ -5,7 +5,6 @@ They lie in ``config.json``. What was found out when the models were loaded (how
 
 from __future__ import annotations
 
-import json
 import os
 import urllib.parse
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data import content_hash
-from ..files import write_json
+from ..errors import SettingsDifferError
+from ..files import check_same_settings, read_json, write_json
 from .options import Servers
 
 _NAME = "config.json"
@@ -65,7 +65,7 @@ def address(servers: Servers) -> str | None:
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """A folder's settings as they were written; None where it has none."""
     path = folder / _NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -73,25 +73,21 @@ def write_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str
     write_json(folder / _NAME, {**settings, _FACTS: dict(facts)})
 
 
-def check_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder of other settings.
+def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to add to a folder of candidates that was made with other settings.
 
     Raises:
-        ValueError: naming the settings that differ, or if the folder has none.
+        SettingsDifferError: naming the settings that differ, or if the folder has none.
     """
     before = read_settings(folder)
     if before is None:
-        raise ValueError(
+        raise SettingsDifferError(
             f"{folder} holds candidates of another kind of run: there is no {_NAME} beside them. Choose another "
             "output folder."
         )
-    names = {*before, *settings} - {_FACTS}
-    changed = sorted(name for name in names if before.get(name) != settings.get(name))
-    if changed:
-        raise ValueError(
-            f"{folder} was begun with other settings ({', '.join(changed)}). Its rows would not belong together; "
-            "choose another output folder, or the same settings."
-        )
+    given = {name: value for name, value in settings.items() if value is not None}
+    made_with = {name: value for name, value in before.items() if name != _FACTS and value is not None}
+    check_same_settings(folder, made_with, given)
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 
 from ..data import content_hash
-from ..files import write_json
+from ..files import check_same_settings, read_json, write_json
 from ..training import BestOfNCallback, PRMConfig, PRMTrainer, read_candidate_sets, report_dry_run
 from .options import read_config
 
@@ -57,7 +57,10 @@ def train(
         if trainer.is_world_process_zero():
             write_json(output / "dry_run.json", report)
         return report
-    _check_same_run(output / "train_config.json", {"model": model, "data": str(data), "eval_share": eval_share})
+    settings = {"model": model, "data": str(data), "eval_share": eval_share}
+    if (output / "train_config.json").exists():
+        before = read_json(output / "train_config.json")
+        check_same_settings(output, {name: before.get(name) for name in settings}, settings)
     states = output / "trainer"
     trainer = _trainer(model, data, states, options, **shared)
     trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
@@ -67,28 +70,11 @@ def train(
         return metrics
     write_json(output / "train_metrics.json", metrics)
     counts = {f"num_{split}_rows": _num_given(trainer, split) for split in ("train", "eval")}
-    resolved = {"model": model, "data": str(data), "eval_share": eval_share, **counts}
+    resolved = {**settings, **counts}
     resolved["candidates"] = None if candidates is None else str(candidates)
     resolved |= json.loads(trainer.args.to_json_string())
     write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
     return metrics
-
-
-def _check_same_run(path: Path, settings: Mapping[str, Any]) -> None:
-    """Refuses to name another start or other data beside a model that was trained with these.
-
-    Raises:
-        ValueError: if the folder holds a finished run with others.
-    """
-    if not path.exists():
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [name for name, value in settings.items() if before.get(name) != value]
-    if changed:
-        raise ValueError(
-            f"{path.parent} holds a finished run with other settings ({', '.join(sorted(changed))}). Choose "
-            "another output folder."
-        )
 
 
 def _trainer(

@@ -21,7 +21,7 @@ from typing import Any
 from label import RUN_FILE, read_options
 from trove_steps import Run
 
-from mmprm_hf.files import dump, write_atomically
+from mmprm_hf.files import write_atomically, write_json, write_jsonl
 from mmprm_hf.labelling.label_selection import LabelRowsConfig
 from mmprm_hf.labelling.ledger import LabelSummary, total_costs
 from mmprm_hf.rows.problem_keys import problem_key
@@ -192,11 +192,11 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
     num_duplicates = found.num_duplicates + found.num_trees.total() - len(keys) + num_equal_failures
     folder = output / "labels"
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / "run.json", dump(found.run, indent=2) + "\n")
+    write_json(folder / "run.json", found.run)
     write_atomically(folder / "trees.jsonl", tree_lines([found.trees[key] for key in keys]))
-    write_atomically(folder / "failures.jsonl", "".join(dump(row) + "\n" for row in failures))
+    write_jsonl(folder / "failures.jsonl", failures)
     costs = sorted(found.costs.values(), key=lambda row: found.place_of(row["problem_id"]))
-    write_atomically(folder / "ledger.jsonl", "".join(dump(row) + "\n" for row in costs))
+    write_jsonl(folder / "ledger.jsonl", costs)
     summary = LabelSummary(
         num_problems=len(problems),
         num_trees=len(keys),
@@ -208,7 +208,7 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
         seconds=round(sum(session["seconds"] for session in found.sessions), 3),
         sessions=tuple(found.sessions),
     )
-    write_atomically(folder / "summary.json", dump(dataclasses.asdict(summary), indent=2) + "\n")
+    write_json(folder / "summary.json", dataclasses.asdict(summary))
     num_without_result = len(problems) - len(keys) - len(failures) - num_duplicates
     if not keys:
         raise SystemExit(no_trees(output, failures, num_without_result, num_left_out))

@@ -175,7 +175,7 @@ def test_a_fork_has_workers_of_its_own(pool):
 @pytest.mark.parametrize("last_words", ["", "os.kill(os.getpid(), signal.SIGKILL)"], ids=["exit", "killed"])
 def test_no_worker_outlives_its_parent(last_words):
     program = (
-        "import os, signal, threading, time; from mmprm_hf.formula_pool import FormulaPool\n"
+        "import os, signal, threading, time; from mmprm_hf.answers.formula_pool import FormulaPool\n"
         "pool = FormulaPool(timeout_seconds=2); pool.verify('1', '1')\n"
         "slow = threading.Thread(target=pool.verify, args=('9^{9^{9^9}}', '5'), daemon=True)\n"
         f"print([worker.process.pid for worker in pool._workers][0]); slow.start(); time.sleep(0.2)\n{last_words}"

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from mmprm_hf.cli import app, options, program, solve_verbs
-from mmprm_hf.files import RunStoppedError
+from mmprm_hf.errors import RunStoppedError
 from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import STRATEGIES
 from mmprm_hf.selection import AGGREGATIONS

@@ -12,7 +12,8 @@ import warnings
 import pytest
 from support.stub_server import FAULTS, StubAnswer, StubServer
 
-from mmprm_hf.engines import ChatClient, EngineUnavailableError, RequestRefusedError
+from mmprm_hf.engines import ChatClient
+from mmprm_hf.errors import EngineUnavailableError, RequestRefusedError
 
 MESSAGES = [{"role": "user", "content": "1 + 1 = ?"}]
 SEEDS = tuple(range(100, 106))

@@ -13,15 +13,9 @@ from PIL import Image
 from support.stub_server import FAULTS, StubServer
 
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import (
-    ChatClient,
-    EndpointEngine,
-    EngineUnavailableError,
-    ProblemInputError,
-    RolloutRequest,
-    SamplingConfig,
-)
+from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.images import image_parts
+from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
 from mmprm_hf.steps.tagged import StepFormat
 
 PREFIX = ("A=4", "B=5")

@@ -14,7 +14,8 @@ from conftest import make_figure
 from support.backbones import BACKBONES, why_unavailable
 
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import EngineUnavailableError, RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.steps.tagged import render_prefix
 
 WITH_IMAGES = [name for name, backbone in BACKBONES.items() if backbone.has_images]

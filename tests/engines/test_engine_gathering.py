@@ -12,15 +12,10 @@ import pytest
 import torch
 
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import (
-    EngineUnavailableError,
-    ProblemInputError,
-    RolloutRequest,
-    SamplingConfig,
-    TransformersEngine,
-)
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.engines.gathering import Gatherer
 from mmprm_hf.engines.prompts import PromptWriter, StopStrings
+from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.steps.tagged import DEFAULT_STEP_FORMAT, render_prefix
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines import ProblemInputError, RolloutRequest, SamplingConfig, ScriptedEngine, TransformersEngine
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, ScriptedEngine, TransformersEngine
 from mmprm_hf.engines.decoding import draw
+from mmprm_hf.errors import ProblemInputError
 from mmprm_hf.steps.tagged import render_prefix
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)

@@ -125,7 +125,7 @@ def test_a_run_names_the_model_behind_the_server(tmp_path):
         run = json.loads((tmp_path / "run.json").read_text())
         assert run["engine"]["chat"]["model"] == "my-policy"
         assert server.url not in json.dumps(run)
-        with pytest.raises(ValueError, match="trees of another run"):
+        with pytest.raises(ValueError, match="made with other settings"):
             label(tmp_path, engine_on(server, model="another"))
 
 

@@ -12,15 +12,8 @@ import time
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.engines import (
-    ChatClient,
-    EndpointEngine,
-    EngineUnavailableError,
-    ProblemInputError,
-    RolloutRequest,
-    SamplingConfig,
-    TransformersEngine,
-)
+from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.nano.world import problems
 

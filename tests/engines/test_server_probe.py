@@ -11,8 +11,9 @@ from support.stub_server import StubServer, is_probe
 
 from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import ChatClient, EndpointEngine, EngineUnavailableError, RolloutRequest, SamplingConfig
+from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
+from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.labelling import omegaprm
 from mmprm_hf.labelling.driver import EngineFailedError, label_problems
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
@@ -190,7 +191,7 @@ def test_a_run_holds_the_mode_found_and_refuses_a_server_of_another(tmp_path):
         assert json.loads((tmp_path / "run.json").read_text())["engine"]["prefill"] == "continue"
         assert not any(is_probe(body) for body in server.bodies)
         label(tmp_path, engine_for(server, prefill="continue"))  # the same run
-        with pytest.raises(ValueError, match="trees of another run"):
+        with pytest.raises(ValueError, match="made with other settings"):
             label(tmp_path, engine_for(other))
 
 

@@ -15,7 +15,7 @@ from support.hub_stub import serve_hub  # noqa: E402
 
 from mmprm_hf.evaluation.step_samples import load_visual_process_bench
 from mmprm_hf.evaluation.zipped_figures import rows_with_figures
-from mmprm_hf.files import dump, write_jsonl
+from mmprm_hf.files import json_line, write_jsonl
 from mmprm_hf.models.images_mm_prm import load_image
 
 
@@ -117,7 +117,7 @@ print(json.dumps([counts, [load_image(image).getpixel((0, 0)) for image in sampl
 
 def test_from_the_hub(tmp_path):
     """In a process of its own, which asks a Hub on loopback from the start."""
-    files = {"test.jsonl": "".join(dump(one) + "\n" for one in ROWS).encode(), "images.zip": archive()}
+    files = {"test.jsonl": b"".join(map(json_line, ROWS)), "images.zip": archive()}
     with serve_hub() as hub:
         shared = {"private": False, "sdk": None, "url": f"{hub.url}/datasets/you/bench"}
         commit = hub.commit({**files, "README.md": b"# A bench", "weights.bin": b"0" * 1000})

@@ -7,9 +7,8 @@ import asyncio
 import pytest
 
 from mmprm_hf.data import Problem, Verdict
-from mmprm_hf.engines import EngineUnavailableError, ProblemInputError
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
-from mmprm_hf.engines.chat_client import RequestRefusedError
+from mmprm_hf.errors import EngineUnavailableError, ProblemInputError, RequestRefusedError
 from mmprm_hf.labelling.chat_judge import ChatStepJudge
 
 RIGHT, WRONG, OPEN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNDECIDED

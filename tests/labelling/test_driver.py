@@ -14,15 +14,9 @@ from support.pure_runs import CONFIG, PROBLEMS, PureEngine, label, pure_rollout
 
 from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, Verdict, content_hash
-from mmprm_hf.engines import EngineUnavailableError, ProblemInputError
+from mmprm_hf.errors import EngineUnavailableError, FolderInUseError, ProblemInputError
 from mmprm_hf.labelling import driver, omegaprm
-from mmprm_hf.labelling.driver import (
-    EngineFailedError,
-    FolderInUseError,
-    NothingLabelledError,
-    TooManyUndecidedError,
-    read_trees,
-)
+from mmprm_hf.labelling.driver import EngineFailedError, NothingLabelledError, TooManyUndecidedError, read_trees
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.labelling.run_folder import RunFolder
 from mmprm_hf.rows.problem_keys import problem_key
@@ -98,7 +92,7 @@ def test_it_runs_inside_an_event_loop(tmp_path, expected):
 
 def test_runs_are_not_mixed(tmp_path):
     label(tmp_path, problems=PROBLEMS[:2])
-    with pytest.raises(ValueError, match="trees of another run.*num_rollouts.*another output_dir"):
+    with pytest.raises(ValueError, match="other settings .*num_rollouts.*another output folder"):
         label(tmp_path, config=OmegaPRMConfig(num_rollouts=8))
     other = PureEngine()
     other.identity = {"engine": "other"}
@@ -316,7 +310,7 @@ def test_bad_files_and_arguments_are_named(tmp_path):
     label(tmp_path, problems=PROBLEMS[:3])
     lines = (tmp_path / "trees.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "trees.jsonl").write_text(lines[0] + "{broken\n" + lines[2])
-    with pytest.raises(ValueError, match="Line 2 of trees.jsonl is no JSON"):
+    with pytest.raises(ValueError, match="Line 2 of .*trees.jsonl is not JSON"):
         label(tmp_path)
     (tmp_path / "trees.jsonl").write_text(lines[0] + "{}\n")
     with pytest.raises(ValueError, match="Line 2 of trees.jsonl is not a search tree"):

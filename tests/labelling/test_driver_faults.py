@@ -12,15 +12,10 @@ import pytest
 from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
 
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import EngineUnavailableError, ProblemInputError, RolloutRequest
+from mmprm_hf.engines import RolloutRequest
+from mmprm_hf.errors import EngineUnavailableError, ProblemInputError, StorageFailedError
 from mmprm_hf.labelling import flat_mc
-from mmprm_hf.labelling.driver import (
-    EngineFailedError,
-    FaultTolerance,
-    RequestFailedError,
-    StorageFailedError,
-    read_trees,
-)
+from mmprm_hf.labelling.driver import EngineFailedError, FaultTolerance, RequestFailedError, read_trees
 from mmprm_hf.labelling.engine_gate import EngineGate
 
 

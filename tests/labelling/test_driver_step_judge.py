@@ -8,8 +8,8 @@ import pytest
 from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
 
 from mmprm_hf.data import Problem, Verdict
-from mmprm_hf.engines import EngineUnavailableError
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
+from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.labelling import flat_mc
 from mmprm_hf.labelling.chat_judge import ChatStepJudge
 from mmprm_hf.labelling.consensus import ConsensusSearch

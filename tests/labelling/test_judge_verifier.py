@@ -9,8 +9,7 @@ import pytest
 from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
-from mmprm_hf.engines.chat_client import RequestRefusedError
-from mmprm_hf.engines.requests import EngineUnavailableError
+from mmprm_hf.errors import EngineUnavailableError, RequestRefusedError
 from mmprm_hf.labelling.judge_verifier import JudgeVerifier, read_reply
 
 TRIANGLE = Problem(id="p1", question="What kind of triangle is it?", answer="isosceles", answer_type="text")

@@ -6,7 +6,7 @@ from PIL import Image
 from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 
 import mmprm_hf  # noqa: F401 - registers the task
-from mmprm_hf.files import RunStoppedError
+from mmprm_hf.errors import RunStoppedError
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem

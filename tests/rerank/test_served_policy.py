@@ -10,7 +10,7 @@ from transformers import pipeline
 
 import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.engines import EngineUnavailableError
+from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem

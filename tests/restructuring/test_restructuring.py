@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from mmprm_hf import stages
 from mmprm_hf.cli import app
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import ChatClient, EngineUnavailableError
+from mmprm_hf.engines import ChatClient
+from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.files import read_jsonl, write_jsonl
 from mmprm_hf.metrics import share_with_interval
 from mmprm_hf.restructuring.checks import REASONS, CheckConfig, check_restructured

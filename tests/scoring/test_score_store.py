@@ -30,7 +30,7 @@ def test_a_torn_last_line_is_dropped_and_written_again(tmp_path, caplog):
 def test_a_broken_line_is_refused_by_number(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text('["a", [0.5]]\nnonsense\n["b", [0.5]]\n')
-    with pytest.raises(ValueError, match=r"Line 2 of .* is no score \(b'nonsense'\)"):
+    with pytest.raises(ValueError, match=r"Line 2 of .* is not JSON"):
         ScoreStore(path)
 
 

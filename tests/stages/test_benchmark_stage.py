@@ -98,7 +98,7 @@ def test_the_same_candidates_are_generated_once_and_extended(data, tmp_path, nan
         again = run(data, output)
     assert calls == [] and again == whole
     assert run(data, output, num_problems=2)["rows"]["num_rows"] == 2, "the first two of a folder that has more"
-    with pytest.raises(ValueError, match=r"begun with other settings \(seed\)"):
+    with pytest.raises(ValueError, match=r"made with other settings \(seed: "):
         run(data, output, options={**OPTIONS, "seed": 4})
     rows = read_jsonl(data)
     for changed in ({"answer": "99999"}, {"image": "3.png"}):
@@ -209,7 +209,7 @@ def test_candidates_of_other_problems_are_refused(data, tmp_path):
         run(
             data, tmp_path / "again" / "results.json", candidates=tmp_path / "changed.jsonl", num_problems=2, options={}
         )
-    with pytest.raises(ValueError, match="first was begun with other settings"):
+    with pytest.raises(ValueError, match="first' was made with other settings"):
         run(data, tmp_path / "first" / "results.json", candidates=candidates, num_problems=2, options={})
     assert read_jsonl(candidates) == rows
 
@@ -258,7 +258,7 @@ def test_scoring_again_goes_on_and_spares_other_runs(data, tmp_path, monkeypatch
     assert found["rows"]["num_used"] == 5
     before = candidates.read_bytes()
     second = tmp_path / "again" / "candidates.jsonl"
-    with pytest.raises(ValueError, match="begun with other settings"):
+    with pytest.raises(ValueError, match="made with other settings"):
         run(data, tmp_path / "first" / "results.json", candidates=second, options={})
     assert candidates.read_bytes() == before
 

@@ -140,7 +140,7 @@ def test_other_settings_are_refused_and_a_failed_start_is_none(source, tmp_path)
         run(source, output, options={**SHORT, "strategy": "beem_search"})
     run(source, output, num_problems=1)
     for changed in ({"options": {**SHORT, "seed": 1}}, {"prm": str(PRM_PATH)}, {"split": "train"}):
-        with pytest.raises(ValueError, match=f"begun with other settings \\({'seed' if 'options' in changed else ''}"):
+        with pytest.raises(ValueError, match=f"made with other settings \\({'seed' if 'options' in changed else ''}"):
             run(source, output, **changed)
     assert len(read_jsonl(output / "candidates.jsonl")) == 1
     assert json.loads((output / "config.json").read_text())["num_candidates"] == 2
@@ -235,7 +235,7 @@ def test_a_checkpoint_written_again_under_its_name_is_another(source, tmp_path):
     run(source, tmp_path / "out", num_problems=2, prm=str(checkpoint))
     weights = checkpoint / "model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1_000_000_000))
-    with pytest.raises(ValueError, match=r"begun with other settings \(prm_files\)"):
+    with pytest.raises(ValueError, match=r"made with other settings \(prm_files: "):
         run(source, tmp_path / "out", prm=str(checkpoint))
 
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from mmprm_hf import PRMConfig, stages
 from mmprm_hf.data import SearchTree
-from mmprm_hf.engines import ProblemInputError, SamplingConfig
+from mmprm_hf.engines import SamplingConfig
 from mmprm_hf.engines.images import load_problem_image
+from mmprm_hf.errors import ProblemInputError
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.labelling.driver import read_trees
 from mmprm_hf.labelling.estimate import Prices, estimate_folder
@@ -85,7 +86,7 @@ def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path)
         resolved = json.loads((tmp_path / name / "train_config.json").read_text())
         found = {"train": resolved["num_train_rows"], "validation": resolved["num_eval_rows"]}
         assert found == statistics["num_rows_by_split"] and metrics["eval_num_steps"] > 0
-    with pytest.raises(ValueError, match=r"holds a finished run with other settings \(data\)"):
+    with pytest.raises(ValueError, match=r"made with other settings \(data: "):
         stages.train(str(POLICY_PATH), output, tmp_path / "rows", config=config, eval_share=0.0)
 
 
