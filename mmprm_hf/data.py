@@ -2,7 +2,7 @@
 
 All are frozen dataclasses that turn into plain dicts and back (``to_dict`` / ``from_dict``), so a stage
 can write what the next one reads. A solution is always a *tuple of step strings*; tagged text exists only
-in ``steps.py``. Counts are kept (k of n), never only their ratio.
+in ``steps/``. Counts are kept (k of n), never only their ratio.
 
 Standard library only.
 """
@@ -60,6 +60,15 @@ class Problem:
                 f"Problem {self.id!r} has an empty question ({self.question!r}). A problem needs a non-empty text; "
                 "drop the row or fill its question."
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict; JSON-serialisable where the images are paths."""
+        return {**vars(self), "images": list(self.images), "options": list(self.options), "meta": dict(self.meta)}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Problem:
+        """Inverse of `to_dict`."""
+        return cls(**{**row, "images": tuple(row["images"]), "options": tuple(row["options"])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +241,23 @@ class LabelledPath:
                 "one source."
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict."""
+        counts = [list(pair) for pair in self.label_counts]
+        return {
+            **vars(self),
+            "steps": list(self.steps),
+            "label_counts": counts,
+            "label_sources": list(self.label_sources),
+        }
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> LabelledPath:
+        """Inverse of `to_dict`."""
+        counts = tuple((num_correct, num_decided) for num_correct, num_decided in row["label_counts"])
+        sources = tuple(row["label_sources"])
+        return cls(**{**row, "steps": tuple(row["steps"]), "label_counts": counts, "label_sources": sources})
+
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
@@ -262,3 +288,19 @@ class Candidate:
         row["step_scores"] = None if self.step_scores is None else list(self.step_scores)
         row["score"] = None if self.score is None or self.score == float("-inf") else self.score
         return row
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Candidate:
+        """A candidate from what `to_dict` gives; a key that is absent has its default, one of another kind is ignored.
+
+        A score of None stays None: the ``-inf`` of an incomplete candidate is not told from "not scored".
+        """
+        names = [field.name for field in dataclasses.fields(cls) if field.name in row]
+        scores = row.get("step_scores")
+        return cls(
+            **{
+                **{name: row[name] for name in names},
+                "steps": tuple(row.get("steps") or ()),
+                "step_scores": None if scores is None else tuple(scores),
+            }
+        )

@@ -8,12 +8,11 @@ Standard library only; imports no model, no I/O, no randomness.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 
-from .data import Verdict
+from .errors import UnknownNameError
 
 AGGREGATIONS: tuple[str, ...] = ("min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds")
 
@@ -46,9 +45,7 @@ def aggregate(step_scores: Sequence[float], method: str) -> float:
         -inf
     """
     if method not in AGGREGATIONS:
-        matches = difflib.get_close_matches(str(method), AGGREGATIONS, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(repr(name) for name in matches)}? " if matches else ""
-        raise ValueError(f"Unknown aggregation {method!r}. {hint}Choose one of {', '.join(AGGREGATIONS)}.")
+        raise UnknownNameError("aggregation", method, AGGREGATIONS)
     scores = [float(score) for score in step_scores]
     for step_index, score in enumerate(scores):
         if not 0.0 <= score <= 1.0:  # also catches NaN
@@ -188,6 +185,46 @@ def weighted_vote(groups: Sequence[Hashable | None], weights: Sequence[float]) -
     return max(winner, key=lambda index: weights[index])
 
 
+def outcome_by_selection(
+    outcomes: Sequence[float | None],
+    step_scores: Sequence[Sequence[float]],
+    groups: Sequence[Hashable | None],
+    aggregation: str,
+) -> dict[str, float | None]:
+    """Return what each way of choosing one of a problem's candidates gets; None where it chooses an undecided one.
+
+    Args:
+        outcomes: Per candidate 1.0 (right), 0.0 (wrong or incomplete) or None (undecided).
+        step_scores: Per candidate; empty where it was not scored, which never wins over a scored one.
+        groups: The answer group of each candidate, see `answers.group_answers`; None does not vote.
+        aggregation: One of `AGGREGATIONS`.
+
+    Returns:
+        ``mean_pass_at_1`` (mean of the decided outcomes), ``majority_vote``, ``best_of_n``, ``weighted_vote`` (0.0
+        where nobody votes) and ``oracle``.
+
+    Example:
+        >>> values = outcome_by_selection([1.0, 0.0, 0.0], [[0.9], [0.2], [0.3]], ["4", "5", "5"], "min")
+        >>> values["best_of_n"], values["majority_vote"]
+        (1.0, 0.0)
+    """
+    scores = [aggregate(values, aggregation) for values in step_scores]
+    tie_breakers = [aggregate(values, "mean") for values in step_scores]
+    weights = [vote_weight(score, aggregation) for score in scores]
+    decided = [outcome for outcome in outcomes if outcome is not None]
+
+    def outcome_of(index: int | None) -> float | None:
+        return 0.0 if index is None else outcomes[index]
+
+    return {
+        "mean_pass_at_1": math.fsum(decided) / len(decided) if decided else None,
+        "majority_vote": outcome_of(majority_vote(groups)),
+        "best_of_n": outcome_of(best_of_n(scores, tie_breakers=tie_breakers)),
+        "weighted_vote": outcome_of(weighted_vote(groups, weights)),
+        "oracle": max(decided) if decided else None,
+    }
+
+
 def pass_at_k(num_correct: int, num_samples: int, k: int) -> float:
     """Return the exact probability that k of the samples, drawn without replacement, hold a correct one.
 
@@ -207,14 +244,3 @@ def pass_at_k(num_correct: int, num_samples: int, k: int) -> float:
     # Differs from MM-PRM: exact, where there one unseeded subset is drawn per problem.
     total = math.comb(num_samples, k)
     return (total - math.comb(num_samples - num_correct, k)) / total
-
-
-def oracle(verdicts: Iterable[Verdict | str]) -> bool | None:
-    """Return whether a perfect selector could win: True if any verdict is correct; None if none is decided.
-
-    Example:
-        >>> oracle(["incorrect", "undecided", "correct"])
-        True
-    """
-    decided = [Verdict(verdict) for verdict in verdicts if Verdict(verdict) is not Verdict.UNDECIDED]
-    return any(verdict is Verdict.CORRECT for verdict in decided) if decided else None

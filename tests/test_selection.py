@@ -13,7 +13,7 @@ from mmprm_hf.selection import (
     aggregate,
     best_of_n,
     majority_vote,
-    oracle,
+    outcome_by_selection,
     pass_at_k,
     vote_weight,
     weighted_vote,
@@ -223,9 +223,20 @@ def test_pass_at_k_refuses_impossible_counts():
         pass_at_k(1, 5, 6)
 
 
-def test_oracle_looks_at_decided_verdicts_only():
-    assert oracle(["incorrect", "undecided", "correct"]) is True
-    assert oracle(["incorrect", "undecided"]) is False
-    assert oracle(["undecided"]) is None
-    with pytest.raises(ValueError, match="maybe"):
-        oracle(["maybe"])
+def test_every_selection_sees_the_same_candidates():
+    groups, scores = ["4", "5", "5", None], [[0.9], [0.2], [0.3], []]
+    values = outcome_by_selection([1.0, 0.0, 0.0, 0.0], scores, groups, "min")
+    assert values == {
+        "mean_pass_at_1": 0.25,
+        "majority_vote": 0.0,
+        "best_of_n": 1.0,
+        "weighted_vote": 1.0,
+        "oracle": 1.0,
+    }
+
+
+def test_undecided_outcomes_leave_numerator_and_denominator():
+    values = outcome_by_selection([None, 0.0], [[0.9], [0.2]], ["4", "5"], "min")
+    assert values["best_of_n"] is None and values["mean_pass_at_1"] == 0.0 and values["oracle"] == 0.0
+    values = outcome_by_selection([None], [[]], [None], "min")
+    assert values["oracle"] is None and values["mean_pass_at_1"] is None and values["majority_vote"] == 0.0

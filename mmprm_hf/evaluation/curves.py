@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import metrics
-from .evaluators import BY_PRM, check_rows, lack_scores, mean_with_interval
+from .evaluators import BY_PRM, checked_rows, lack_scores, mean_with_interval
 from .subsets import all_subsets, drawn_subsets, expectations, pool_of
 
 CURVE_METRICS: tuple[str, ...] = (
@@ -85,7 +85,8 @@ def best_of_n_curves(
         >>> [(point["n"], point["value"]) for point in result["curves"]["oracle"]]
         [(1, 0.25), (2, 0.5), (4, 1.0)]
     """
-    num_candidates = check_rows(rows)
+    rows = checked_rows(rows)
+    num_candidates = len(rows[0]["candidates"])
     by_prm = BY_PRM if lack_scores(rows) else ()
     sizes = _check_sizes(sizes, num_candidates, num_drawn)
     pools = [pool_of(row, aggregation) for row in rows]

@@ -13,7 +13,8 @@ from typing import Any
 from .. import metrics
 from ..answers import group_answers
 from ..data import Verdict
-from ..selection import aggregate, best_of_n, majority_vote, oracle, vote_weight, weighted_vote
+from ..rows import check_candidate_row
+from ..selection import outcome_by_selection
 
 METRIC_NAMES: dict[str, str] = {
     "greedy": "greedy accuracy",
@@ -67,7 +68,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         ValueError: for no rows, rows without or with different numbers of candidates, an unknown verdict or
             aggregation, or step scores that do not match the steps.
     """
-    num_candidates = check_rows(rows)
+    rows = checked_rows(rows)
     by_prm = BY_PRM if lack_scores(rows) else ()
     values: dict[str, list[float]] = {name: [] for name in METRIC_NAMES}
     num_problems_undecided = 0
@@ -83,7 +84,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
     candidates = [candidate for row in rows for candidate in row["candidates"]]
     return {
         "num_problems": len(rows),
-        "num_candidates": num_candidates,
+        "num_candidates": len(rows[0]["candidates"]),
         "num_undecided": sum(outcome_of_response(candidate) is None for candidate in candidates),
         "num_incomplete": sum(not candidate["complete"] for candidate in candidates),
         "num_unscored": sum(c["complete"] and not c.get("step_scores") for c in candidates),
@@ -140,31 +141,18 @@ def _cost_columns(answer: Mapping[str, float | None] | None) -> str:
     )
 
 
-def check_rows(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Number of candidates per problem, after checking the rows' shape."""
+def checked_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as `check_candidate_row` returns them, after checking that all have equally many candidates."""
     if not rows:
         raise ValueError("Found 0 rows. A best-of-N report needs at least one problem; check the candidates file.")
+    rows = [check_candidate_row(row, f"row {number}", need_verdicts=True) for number, row in enumerate(rows, start=1)]
     sizes = {len(row["candidates"]) for row in rows}
     if len(sizes) != 1 or sizes == {0}:
         raise ValueError(
             f"Found problems with {sorted(sizes)} candidates. Every problem needs the same number, at least 1; "
             "keep incomplete candidates in the rows (they count as wrong), or subsample to the smallest number."
         )
-    for row in rows:
-        for index, candidate in enumerate(row["candidates"]):
-            if "complete" not in candidate or candidate.get("verdict") not in tuple(Verdict):
-                raise ValueError(
-                    f"Candidate {index} of problem {row['problem_id']!r} has complete={candidate.get('complete')!r} "
-                    f"and verdict={candidate.get('verdict')!r}. Each needs true or false, and one of "
-                    f"{', '.join(Verdict)}; judge the candidates again."
-                )
-            step_scores = candidate.get("step_scores") or ()
-            if step_scores and len(step_scores) != len(candidate["steps"]):
-                raise ValueError(
-                    f"Candidate {index} of problem {row['problem_id']!r} has {len(candidate['steps'])} steps but "
-                    f"{len(step_scores)} step scores. Each step needs one score; score the candidates again."
-                )
-    return sizes.pop()
+    return rows
 
 
 def lack_scores(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -186,31 +174,16 @@ def _problem_values(row: Mapping[str, Any], aggregation: str) -> dict[str, float
     candidates = row["candidates"]
     outcomes = [outcome_of_response(candidate) for candidate in candidates]
     step_scores = [tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates]
-    scores = [aggregate(values, aggregation) for values in step_scores]
-    tie_breakers = [aggregate(values, "mean") for values in step_scores]
     groups = group_answers([c["answer"] if c["complete"] else None for c in candidates])
-    weights = [vote_weight(score, aggregation) for score in scores]
-
-    def outcome_of(index: int | None) -> float | None:
-        return 0.0 if index is None else outcomes[index]
-
     distinct = {
         (tuple(c["steps"]), c["answer"]): outcome
         for c, outcome in zip(candidates, outcomes, strict=True)
         if c["complete"]
     }
-    any_correct = oracle(
-        Verdict.UNDECIDED if outcome is None else Verdict.CORRECT if outcome else Verdict.INCORRECT
-        for outcome in outcomes
-    )
     return {
         "greedy": outcome_of_response(row["greedy"]) if row.get("greedy") else None,
         "random_distinct": mean_decided(list(distinct.values())) if distinct else 0.0,
-        "mean_pass_at_1": mean_decided(outcomes),
-        "majority_vote": outcome_of(majority_vote(groups)),
-        "best_of_n": outcome_of(best_of_n(scores, tie_breakers=tie_breakers)),
-        "weighted_vote": outcome_of(weighted_vote(groups, weights)),
-        "oracle": None if any_correct is None else float(any_correct),
+        **outcome_by_selection(outcomes, step_scores, groups, aggregation),
     }
 
 

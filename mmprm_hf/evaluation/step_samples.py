@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ..data import Problem
 from ..models import load_image
-from ..rows import RawRows
+from ..rows import RawRows, row_images
 from .zipped_figures import rows_with_figures
 
 logger = logging.getLogger(__name__)
@@ -200,8 +200,7 @@ def _load(
 def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     response = row.get("response") if isinstance(row.get("response"), Mapping) else {}
     question, steps, reasons = _texts(row.get("question"), response.get("steps"))
-    figures = row.get("image") or []
-    images = tuple(figures) if isinstance(figures, (list, tuple)) else (figures,)
+    images = tuple(row_images(row))
     reasons += [] if images else ["no_image"]
     reasons += [reason for image in images if (reason := _why_not_shown(image))]
     labels = _visual_process_bench_labels(response.get("process_correctness"), len(steps), reasons)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..answers import group_answers
 from ..data import Verdict, content_hash
+from ..rows import read_candidate_rows
 from ..selection import majority_vote
 
 GROUPS: dict[str, str] = {
@@ -78,10 +78,7 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
     Rows of problems that could not be shown to the models have no candidates and leave; complete candidates of a row
     without a gold answer are undecided; infinite scores (never JSON proper) become None.
     """
-    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), start=1)
-    rows = [parse_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
-    if not rows:
-        raise ValueError(f"Found 0 rows in {path}. A report needs at least one problem; run the rerank stage again.")
+    rows = read_candidate_rows(path)
     shown, reasons = [], Counter()
     for row in rows:
         if row.get("outcome") == "not_shown" or (row.get("error") and not row.get("candidates")):
@@ -102,12 +99,6 @@ def parse_json(text: str, where: str) -> dict[str, Any]:
     return parsed
 
 
-def _check_unit_interval(value: Any, what: str, where: str) -> None:
-    """Raise unless `value` is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{what} {value!r}, {where}. Expected a number in [0, 1]; percentages are divided by 100.")
-
-
 def _check_row(row: dict[str, Any], path: Path) -> dict[str, Any]:
     """The row itself, if it has all that the page is made of."""
     if missing := [key for key in ("problem_id", "question", "candidates") if not row.get(key)]:
@@ -115,28 +106,6 @@ def _check_row(row: dict[str, Any], path: Path) -> dict[str, Any]:
             f"A row of {path} ({row.get('problem_id')!r}) has no {', '.join(missing)}. "
             "A row needs problem_id, question and at least one candidate; write the file with the rerank stage."
         )
-    where, candidates, chosen = f"problem {row['problem_id']!r} in {path}", row["candidates"], row.get("chosen")
-    if chosen is not None and chosen not in range(len(candidates)):
-        raise ValueError(
-            f"Found chosen={chosen} with {len(candidates)} candidates, {where}. It is a 0-based index, or null."
-        )
-    for index, candidate in enumerate(candidates):
-        if candidate.get("verdict") not in (None, *Verdict):
-            raise ValueError(
-                f"Candidate {index} has verdict {candidate['verdict']!r}, {where}. Use one of {', '.join(Verdict)}."
-            )
-        num_steps, step_scores = len(candidate.setdefault("steps", [])), candidate.get("step_scores") or []
-        if step_scores and len(step_scores) != num_steps:
-            raise ValueError(
-                f"Candidate {index} has {num_steps} steps but {len(step_scores)} step scores, {where}. "
-                "Each step needs one score; score the candidates again."
-            )
-        for score in step_scores:
-            _check_unit_interval(score, f"Candidate {index} has step score", where)
-        if candidate.get("score") is not None and not math.isfinite(candidate["score"]):
-            candidate["score"] = None
-        if row.get("answer") is None:
-            candidate["verdict"] = Verdict.UNDECIDED
     return row
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data import Problem
 from ..models import load_image
-from ..rows import problem_fingerprint
+from ..rows import problem_fingerprint, row_images
 
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
 _MIN_BASE64 = 40  # characters: no image is shorter, many a path is
@@ -91,8 +91,7 @@ def problem_of(row: Any) -> tuple[Problem, str | None]:
         question, figures, system_prompt = _read_chat(getattr(row, "messages", row))
     elif isinstance(row, Mapping) and ("text" in row or "question" in row):
         question, system_prompt = row.get("question") if row.get("text") is None else row["text"], None
-        figures = row.get("images") if row.get("images") is not None else row.get("image")
-        figures = [] if figures is None else list(figures) if isinstance(figures, (list, tuple)) else [figures]
+        figures = row_images(row)
     else:
         raise ValueError(f"Found the input {row!r:.80}. {_HINT}")
     if not isinstance(question, str):

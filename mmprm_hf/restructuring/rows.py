@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..rows import row_images
 from .checks import Rejection
 
 
@@ -35,7 +36,7 @@ class FreeFormRow:
             id=str(index if row_id is None else row_id),
             question=row.get("question") or "",
             solution=row.get("solution") or "",
-            images=tuple(row.get("images") or ()),
+            images=tuple(row_images(row)),
             answer=None if answer is None else str(answer),
             answer_type=row.get("answer_type") or "text",
             options=tuple(row.get("options") or ()),

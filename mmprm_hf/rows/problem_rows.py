@@ -69,20 +69,33 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
         ValueError: if it has no question, or something else than text where text belongs.
     """
     meta = {name: row[name] for name in META_COLUMNS if name in row}
-    images = row.get("images") if row.get("images") is not None else row.get("image")
-    images = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
     question = _text(row, "question" if row.get("question") else "text") or ""
     if isinstance(row.get("options"), str):  # written out for the reader: they belong to the question
         question = f"{question}\n{row['options']}".rstrip()
     return Problem(
         id=row["id"],
         question=question,
-        images=tuple(images),
+        images=tuple(row_images(row)),
         answer=_text(row, "answer"),
         answer_type=row.get("answer_type") or "text",
         options=_options(row.get("options")),
         meta=meta,
     )
+
+
+def row_images(row: Mapping[str, Any]) -> list[Any]:
+    """Return the figures of a row, as they are: those of `images` (a list or one), or of `image`; [] if there are none.
+
+    Example:
+        >>> row_images({"image": "a.png"}), row_images({"images": None}), row_images({"images": ["a.png", "b.png"]})
+        (['a.png'], [], ['a.png', 'b.png'])
+    """
+    images = row.get("images")
+    if images is None or (isinstance(images, (list, tuple)) and not images):
+        images = row.get("image")
+    if images is None:
+        return []
+    return list(images) if isinstance(images, (list, tuple)) else [images]
 
 
 def _grade(value: Any) -> int | None:
@@ -114,4 +127,4 @@ def _options(options: Any) -> tuple[str, ...]:
     return tuple("" if option is None else str(option) for option in found)
 
 
-__all__ = ["META_COLUMNS", "problem_features", "problem_from_row", "problem_to_row"]
+__all__ = ["META_COLUMNS", "problem_features", "problem_from_row", "problem_to_row", "row_images"]

@@ -126,6 +126,21 @@ class PRMScorer:
             logger.warning("Scoring with layout %r: %s.", self.sharing, reason)
         self.max_shared_length = max_shared_length(model)
 
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike, *, dtype: Any = None, **options: Any) -> PRMScorer:
+        """Return the scorer of the PRM at a path or hub id.
+
+        Args:
+            path: A checkpoint that `MMPRMModel` or `PRMTrainer` saved.
+            dtype: As in transformers' `from_pretrained`; None keeps the checkpoint's.
+            **options: Of the constructor.
+
+        Raises:
+            ValueError: if the checkpoint is not a PRM, and as the constructor.
+        """
+        model = MMPRMModel.from_pretrained(path, **({} if dtype is None else {"dtype": dtype}))
+        return cls(model, MMPRMProcessor.from_pretrained(path), **options)
+
     def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of one problem with `step_scores` filled, in the same order.
 

@@ -11,9 +11,11 @@ from typing import Any
 from ..data import Candidate, Problem
 from ..evaluation import load_benchmark
 from ..files import read_jsonl, write_json
+from ..nano import PRM_PATH
 from ..rerank import GUIDED_SEARCHES, check_step_scores, select, with_scores
+from ..scoring import PRMScorer
 from .candidate_rows import EMPTY_ROW, RowsOf, judged_row, open_pipeline, write_candidates, write_rows
-from .evaluate_stage import open_scorer, table_of_rows
+from .evaluate_stage import table_of_rows
 from .options import Servers
 from .run_settings import data_name, files_stamp, model_settings, prm_name, read_settings, result_settings
 
@@ -90,7 +92,7 @@ def evaluate_benchmark(
         by_id = _by_id(read_jsonl(candidates), source.ids)
 
         def open_rows() -> tuple[RowsOf, Mapping[str, Any]]:
-            scorer = prm if hasattr(prm, "score_many") else open_scorer(prm)
+            scorer = prm if hasattr(prm, "score_many") else PRMScorer.from_pretrained(prm or PRM_PATH)
             return lambda problems: _scored(problems, by_id, scorer, aggregation), {}
 
         write_rows(source, folder, settings, open_rows, batch_size, **shown)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ..data import Candidate, Verdict
 from ..engines import SamplingConfig, TransformersEngine
@@ -39,12 +39,11 @@ AGGREGATION = "min"
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """A loaded policy and a loaded PRM, with their processors and the paths they came from."""
+    """A loaded policy with its processor, the scorer of a loaded PRM, and the paths that both came from."""
 
     policy: Any
     policy_processor: Any
-    prm: Any
-    prm_processor: Any
+    scorer: PRMScorer
     paths: dict[str, str]
 
 
@@ -52,20 +51,13 @@ def load_models(policy: str | Path = POLICY_PATH, prm: str | Path = PRM_PATH) ->
     """Policy and PRM with `from_pretrained`; the shipped nano models by default.
 
     Raises:
-        ValueError: if `prm` is a checkpoint but no PRM.
+        ValueError: if `prm` is not a PRM.
     """
     names = {"policy": _display_name(policy), "prm": _display_name(prm)}
-    prm_model = AutoModel.from_pretrained(prm)
-    if prm_model.config.model_type != "mm_prm":
-        raise ValueError(
-            f"{str(prm)!r} is no PRM: its model_type is {prm_model.config.model_type!r}, expected 'mm_prm'. "
-            "Give a checkpoint saved by MMPRMModel or PRMTrainer."
-        )
     return Models(
         policy=AutoModelForImageTextToText.from_pretrained(policy).eval(),
         policy_processor=AutoProcessor.from_pretrained(policy),
-        prm=prm_model,
-        prm_processor=AutoProcessor.from_pretrained(prm),
+        scorer=PRMScorer.from_pretrained(prm),
         paths=names,
     )
 
@@ -101,8 +93,7 @@ def solve_nano(
     drafts = generate_candidates(_engine(models, TEMPERATURE), targets, num_candidates, seed=seed, progress=progress)
     seconds["generate"] = time.perf_counter() - start
     start = time.perf_counter()
-    scorer = PRMScorer(models.prm, models.prm_processor)
-    scored = scorer.score_many(targets, drafts, progress=progress)
+    scored = models.scorer.score_many(targets, drafts, progress=progress)
     seconds["score"] = time.perf_counter() - start
     start = time.perf_counter()
     greedy = generate_candidates(_engine(models, 0.0), targets, 1, seed=seed)

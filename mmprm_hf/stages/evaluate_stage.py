@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModel, AutoProcessor
-
 from ..evaluation import (
     METRIC_NAMES,
     answer_costs,
@@ -231,7 +229,7 @@ def evaluate_step_benchmark(
         raise ValueError(f"{train_data} is what is evaluated. Choose the threshold on rows of other problems.")
     samples, counts = _usable(benchmark, data)
     samples = samples[:num_samples]
-    scorer = prm if hasattr(prm, "score_solutions") else open_scorer(prm)
+    scorer = prm if hasattr(prm, "score_solutions") else PRMScorer.from_pretrained(prm or PRM_PATH)
     chosen: dict[str, Any] = {"threshold": threshold, "tuned_on": tuned_on or "not told"}
     settings: dict[str, Any] = {"data": data_name(data)}
     if train_data is not None:
@@ -298,24 +296,11 @@ def format_steps(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def open_scorer(prm: str | Path | None) -> PRMScorer:
-    """The PRM at a path or hub id; None: the shipped nano PRM.
-
-    Raises:
-        ValueError: for a checkpoint of another kind.
-    """
-    model = AutoModel.from_pretrained(prm or PRM_PATH)
-    if model.config.model_type != "mm_prm":
-        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
-    return PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
-
-
 __all__ = [
     "evaluate_candidates",
     "evaluate_step_benchmark",
     "format_evaluation",
     "format_steps",
-    "open_scorer",
     "short_reason",
     "table_of_rows",
 ]

@@ -192,11 +192,9 @@ def _step_judge(servers: Servers) -> StepJudge:
     if servers.step_judge.startswith(("http://", "https://")):
         chat = servers.chat(servers.step_judge)
         return ChatStepJudge(chat, max_new_tokens=servers.step_judge_max_new_tokens)
-    from ..models import MMPRMModel, MMPRMProcessor
     from ..scoring import PRMScorer
 
-    model, processor = (cls.from_pretrained(servers.step_judge) for cls in (MMPRMModel, MMPRMProcessor))
-    return PRMStepJudge(PRMScorer(model, processor))
+    return PRMStepJudge(PRMScorer.from_pretrained(servers.step_judge))
 
 
 def write_label_rows(

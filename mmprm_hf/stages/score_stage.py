@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoModel, AutoProcessor
-
 from ..data import Candidate
 from ..nano import PRM_PATH
 from ..rerank import problem_of
@@ -83,10 +81,7 @@ def score_solutions(
     """
     aggregate((), aggregation)
     problem, _ = problem_of({"images": list(images), "text": question})
-    model = AutoModel.from_pretrained(prm or PRM_PATH)
-    if model.config.model_type != "mm_prm":
-        raise ValueError(f"{str(prm)!r} is no PRM: its model_type is {model.config.model_type!r}, expected 'mm_prm'.")
-    scorer = PRMScorer(model, AutoProcessor.from_pretrained(prm or PRM_PATH))
+    scorer = PRMScorer.from_pretrained(prm or PRM_PATH)
     rows = []
     for candidate in scorer.score(problem, [Candidate(steps) for steps in solutions]):
         scores = candidate.step_scores

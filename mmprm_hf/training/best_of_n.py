@@ -16,14 +16,12 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from ..answers import group_answers
-from ..data import Candidate, Problem
-from ..files import iter_jsonl
+from ..data import Candidate, Problem, Verdict
 from ..models import MMPRMModel, MMPRMProcessor
+from ..rows import read_candidate_rows, row_images
 from ..scoring import PRMScorer
-from ..selection import aggregate, best_of_n, majority_vote
+from ..selection import aggregate, outcome_by_selection
 from .restoring import kept_modes
-
-_SET_KEYS = {"id", "question", "images", "candidates"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,82 +31,65 @@ class CandidateSet:
     Args:
         problem: Question and figures.
         candidates: At least one.
-        is_correct: Whether each candidate's answer is right.
+        verdicts: One per candidate; what is undecided counts nowhere.
     """
 
     problem: Problem
     candidates: tuple[Candidate, ...]
-    is_correct: tuple[bool, ...]
+    verdicts: tuple[Verdict, ...]
 
     def __post_init__(self) -> None:
-        if not self.candidates or len(self.candidates) != len(self.is_correct):
+        if not self.candidates or len(self.candidates) != len(self.verdicts):
             raise ValueError(
-                f"Found {len(self.candidates)} candidates and {len(self.is_correct)} marks is_correct for problem "
-                f"{self.problem.id!r}. Give at least one candidate, and one mark each."
+                f"Found {len(self.candidates)} candidates and {len(self.verdicts)} verdicts for problem "
+                f"{self.problem.id!r}. Give at least one candidate, and one verdict each."
             )
+
+    @property
+    def outcomes(self) -> list[float | None]:
+        """Per candidate 1.0 (right), 0.0 (wrong or incomplete) or None (undecided)."""
+        return [
+            0.0 if not c.complete else None if v is Verdict.UNDECIDED else float(v is Verdict.CORRECT)
+            for c, v in zip(self.candidates, self.verdicts, strict=True)
+        ]
 
 
 def read_candidate_sets(path: str | Path) -> list[CandidateSet]:
-    """Candidate sets of a JSON-lines file, a problem a line.
+    """Return the candidate sets of a candidates file, as `mmprm rerank` and `mmprm evaluate` write it.
 
-    A line is ``{"question": "..", "images": ["figure.png"], "candidates": [{"steps": [".."], "answer": "..",
-    "is_correct": true}]}``; `images` may be missing, and so may a candidate's `answer`. Paths of images are relative
-    to the file's folder. `id` of a set and `complete` of a candidate are taken too; what else a candidate has is not
-    read.
+    Paths of figures are looked for beside the file first. Problems without candidates (they could not be shown to a
+    model) and without any decided candidate are left out.
 
     Raises:
-        ValueError: for a line that is not such a set, naming it, or a file without any.
+        ValueError: for a bad row, naming it, a figure that does not exist, or a file without a usable problem.
     """
     path = Path(path)
-    sets = []
-    for number, row in enumerate(iter_jsonl(path), start=1):
-        try:
-            sets.append(_candidate_set(row, number, path.parent))
-        except ValueError as error:
-            raise ValueError(f"Candidate set {number} of {path}: {error}") from error
+    sets = [
+        _candidate_set(row, path.parent) for row in read_candidate_rows(path, need_verdicts=True) if row["candidates"]
+    ]
+    sets = [found for found in sets if any(outcome is not None for outcome in found.outcomes)]
     if not sets:
-        raise ValueError(f"Found no candidate set in {path}. Write one problem a line.")
+        raise ValueError(f"Found no problem with judged candidates in {path}. Write it with `mmprm rerank --data`.")
     return sets
 
 
-def _candidate_set(row: Any, number: int, folder: Path) -> CandidateSet:
-    if not isinstance(row, Mapping):
-        raise ValueError(f"Found a {type(row).__name__}; a set is an object with question, images and candidates.")
-    unknown = sorted(set(row) - _SET_KEYS)
-    if unknown:
-        raise ValueError(f"Found the unknown keys {unknown}; known are {', '.join(sorted(_SET_KEYS))}.")
-    images, candidates = row.get("images") or [], row.get("candidates")
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise ValueError(f"Found images={images!r}; images are a list of paths.")
-    paths = [folder / image for image in images]
-    for image in paths:
-        if not image.is_file():
-            raise ValueError(f"Image {str(image)!r} does not exist. Paths are relative to the file's folder.")
-    if not isinstance(candidates, list) or not candidates:
-        raise ValueError(f"Found candidates={candidates!r}; candidates are a list with at least one.")
-    for index, candidate in enumerate(candidates):
-        _check_candidate(candidate, index)
+def _candidate_set(row: Mapping[str, Any], folder: Path) -> CandidateSet:
+    figures = [_beside(folder, figure) for figure in row.get("figures") or row_images(row)]
+    for figure in figures:
+        if not Path(figure).is_file():
+            raise ValueError(
+                f"Image {figure!r} of problem {row['problem_id']!r} does not exist. Paths are relative to the "
+                "candidates file, or to where the command runs."
+            )
     return CandidateSet(
-        Problem(str(row.get("id", number)), row.get("question") or "", tuple(map(str, paths))),
-        tuple(Candidate(tuple(c["steps"]), c.get("answer"), c.get("complete", True)) for c in candidates),
-        tuple(c["is_correct"] for c in candidates),
+        Problem(str(row["problem_id"]), row.get("question") or "", tuple(figures)),
+        tuple(dataclasses.replace(Candidate.from_dict(c), step_scores=None, score=None) for c in row["candidates"]),
+        tuple(candidate["verdict"] for candidate in row["candidates"]),
     )
 
 
-def _check_candidate(candidate: Any, index: int) -> None:
-    """Raise unless it has steps (maybe none), a mark, and where it has an answer, one of text."""
-    if not isinstance(candidate, Mapping):
-        raise ValueError(f"Candidate {index} is a {type(candidate).__name__}; it is an object with steps, is_correct.")
-    steps = candidate.get("steps")
-    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-        raise ValueError(f"Candidate {index} has steps={steps!r}; steps are a list of texts.")
-    for name in ("is_correct", "complete"):
-        value = candidate.get(name, True if name == "complete" else None)
-        if not isinstance(value, bool):
-            raise ValueError(f"Candidate {index} has {name}={value!r}; it is true or false.")
-    answer = candidate.get("answer")
-    if not isinstance(answer, str | None):
-        raise ValueError(f"Candidate {index} has answer={answer!r}; an answer is a text or null.")
+def _beside(folder: Path, figure: str) -> str:
+    return str(folder / figure) if (folder / figure).is_file() else figure
 
 
 class BestOfNCallback(TrainerCallback):
@@ -116,8 +97,8 @@ class BestOfNCallback(TrainerCallback):
     follow it (``metric_for_best_model="eval_best_of_n"``).
 
     `eval_best_of_n` is the share of problems whose selected candidate is right (ties in the score go to the higher
-    mean step score; no candidate with steps: wrong), `eval_mean_accuracy` the mean over problems of the share of
-    right candidates, `eval_oracle` the share of problems with a right candidate, and `eval_majority`, where any
+    mean step score; no candidate with steps: wrong), `eval_mean_pass_at_1` the mean over problems of the share of
+    right candidates, `eval_oracle` the share of problems with a right candidate, and `eval_majority_vote`, where any
     candidate has an answer, the share whose largest group of equal answers is right.
 
     Under several processes every process scores the whole set with its own copy of the model, and takes the main
@@ -159,7 +140,7 @@ class BestOfNCallback(TrainerCallback):
                 f"num_candidates={num_candidates}. Lower it, or leave the problem out."
             )
         self.candidate_sets = [
-            CandidateSet(found.problem, found.candidates[:num_candidates], found.is_correct[:num_candidates])
+            CandidateSet(found.problem, found.candidates[:num_candidates], found.verdicts[:num_candidates])
             for found in candidate_sets
         ]
         self.aggregation, self.every, self.max_batch_tokens = aggregation, every, max_batch_tokens
@@ -204,7 +185,7 @@ class BestOfNCallback(TrainerCallback):
                 [found.candidates for found in self.candidate_sets],
                 progress=progress,
             )
-        return best_of_n_accuracy(scored, [found.is_correct for found in self.candidate_sets], self.aggregation)
+        return selection_accuracies(self.candidate_sets, scored, self.aggregation)["best_of_n"]
 
     def _is_last_split(self, metrics: Mapping[str, float]) -> bool:
         """Of several eval splits, which are evaluated one after the other, only the last one's metrics are added to."""
@@ -215,36 +196,31 @@ class BestOfNCallback(TrainerCallback):
         return not named or named[-1] == list(splits)[-1]
 
 
-def best_of_n_accuracy(
-    scored: Sequence[Sequence[Candidate]], is_correct: Sequence[Sequence[bool]], aggregation: str
-) -> float:
-    """Share of problems whose selected candidate is right; ties go to the higher mean step score, then to the first.
+def selection_accuracies(
+    candidate_sets: Sequence[CandidateSet], scored: Sequence[Sequence[Candidate]], aggregation: str
+) -> dict[str, float]:
+    """Return the mean over problems of `selection.outcome_by_selection`, undecided problems left out of each mean.
 
     Args:
-        scored: Per problem, candidates with step scores (None: not scorable, never selected).
-        is_correct: Per problem, whether each one's answer is right.
+        candidate_sets: What is selected from.
+        scored: The same candidates with step scores (None: not scorable, never selected).
         aggregation: Step scores to one number.
     """
-    is_won = []
-    for candidates, marks in zip(scored, is_correct, strict=True):
+    values: dict[str, list[float]] = {}
+    for found, candidates in zip(candidate_sets, scored, strict=True):
         step_scores = [candidate.step_scores or () for candidate in candidates]
-        scores = [aggregate(values, aggregation) for values in step_scores]
-        winner = best_of_n(scores, tie_breakers=[aggregate(values, "mean") for values in step_scores])
-        is_won.append(bool(step_scores[winner]) and marks[winner])
-    return fmean(is_won)
+        groups = group_answers([c.answer if c.complete else None for c in candidates])
+        for name, value in outcome_by_selection(found.outcomes, step_scores, groups, aggregation).items():
+            values.setdefault(name, []).extend([] if value is None else [value])
+    return {name: fmean(found) if found else float("nan") for name, found in values.items()}
 
 
 def baselines(candidate_sets: Sequence[CandidateSet]) -> dict[str, float]:
-    """What selection without a model gets: `mean_accuracy`, `oracle`, and `majority` where any answer is given."""
-    marks = [found.is_correct for found in candidate_sets]
-    values = {"mean_accuracy": fmean(map(fmean, marks)), "oracle": fmean(map(any, marks))}
-    if any(candidate.answer for found in candidate_sets for candidate in found.candidates):
-        winners = [
-            majority_vote(group_answers([c.answer if c.complete else None for c in found.candidates]))
-            for found in candidate_sets
-        ]
-        values["majority"] = fmean(w is not None and m[w] for w, m in zip(winners, marks, strict=True))
-    return values
+    """What selection without a model gets: `mean_pass_at_1`, `oracle`, and `majority_vote` where an answer is given."""
+    values = selection_accuracies(candidate_sets, [found.candidates for found in candidate_sets], "min")
+    has_answers = any(candidate.answer for found in candidate_sets for candidate in found.candidates)
+    names = ("mean_pass_at_1", "oracle", *(("majority_vote",) if has_answers else ()))
+    return {name: values[name] for name in names}
 
 
 def _prm_inside(model: Any) -> MMPRMModel:
@@ -259,4 +235,4 @@ def _prm_inside(model: Any) -> MMPRMModel:
     return model
 
 
-__all__ = ["BestOfNCallback", "CandidateSet", "baselines", "best_of_n_accuracy", "read_candidate_sets"]
+__all__ = ["BestOfNCallback", "CandidateSet", "baselines", "read_candidate_sets", "selection_accuracies"]

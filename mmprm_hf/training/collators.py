@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from ..models import MMPRMProcessor, pad_rows
+from ..rows import row_images
 from ..scoring import PackedTree, pack_prefix_tree
-from .rows import RowLimits, row_images, row_prompt, row_steps
+from .rows import RowLimits, row_prompt, row_steps
 from .targets import IGNORE_LABEL, TargetConfig, step_targets
 
 Row = Mapping[str, Any]

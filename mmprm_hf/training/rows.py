@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..models import MMPRMProcessor, load_image
+from ..rows import row_images
 from .targets import BadRowError, TargetConfig, step_targets
 
 _READ_ROWS = 256  # rows read at once while a dataset is checked
@@ -59,16 +60,6 @@ class CheckedRows:
     kept: list[int]
     lengths: list[int]
     dropped: Counter[str]
-
-
-def row_images(row: Mapping[str, Any]) -> list[Any]:
-    """The row's images from `images` (a list or one) or `image`; empty if there are none."""
-    images = row.get("images")
-    if images is None or (isinstance(images, (list, tuple)) and not images):
-        images = row.get("image")
-    if images is None:
-        return []
-    return list(images) if isinstance(images, (list, tuple)) else [images]
 
 
 def row_prompt(row: Mapping[str, Any]) -> str:
@@ -269,4 +260,4 @@ class TokenCounter:
         return num_head + self.num_special + sum(map(self._num_image, images)), steps
 
 
-__all__ = ["CheckedRows", "RowLimits", "TokenCounter", "check_row", "check_rows", "raw_rows", "row_images"]
+__all__ = ["CheckedRows", "RowLimits", "TokenCounter", "check_row", "check_rows", "raw_rows"]

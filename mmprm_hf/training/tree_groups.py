@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data import content_hash
+from ..rows import row_images
 from ..scoring import num_common
-from .rows import TokenCounter, raw_rows, row_images, row_prompt
+from .rows import TokenCounter, raw_rows, row_prompt
 
 Row = Mapping[str, Any]
 

@@ -79,7 +79,7 @@ def demo_rows() -> list[dict]:
         **inputs, do_sample=True, num_return_sequences=NUM_CANDIDATES, max_new_tokens=MAX_NEW_TOKENS, top_k=0
     )
     stock_generate = time.perf_counter() - start
-    plain = PRMScorer(models.prm, models.prm_processor, layout="rows")
+    plain = PRMScorer(models.scorer.model, models.scorer.processor, layout="rows")
     start = time.perf_counter()
     rows = plain.score_many(targets, solved.candidates)
     plain_score = time.perf_counter() - start

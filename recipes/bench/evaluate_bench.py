@@ -24,7 +24,6 @@ def throughput_row() -> dict:
     from mmprm_hf.nano.solver import Noise
     from mmprm_hf.nano.world import problems
     from mmprm_hf.rerank.candidates import with_scores
-    from mmprm_hf.scoring.scorer import PRMScorer
     from mmprm_hf.stages.candidate_rows import judged_row
     from mmprm_hf.stages.demo_stage import load_models
 
@@ -35,7 +34,7 @@ def throughput_row() -> dict:
         rng = random.Random(index)
         solutions = [problem.solve(rng, noise) for _ in range(NUM_CANDIDATES)]
         candidates.append([Candidate(steps, answer=steps[-1].rpartition("=")[2]) for steps in solutions])
-    scorer = PRMScorer(models.prm, models.prm_processor)
+    scorer = models.scorer
     scorer.score_many(targets[:4], candidates[:4])  # warm up
 
     start = time.perf_counter()

@@ -182,7 +182,7 @@ class TrainingBench:
         from mmprm_hf.stages.demo_stage import load_models
 
         models = load_models()
-        return models.prm, models.prm_processor, models.policy.lm_head.weight, nano_rows()
+        return models.scorer.model, models.scorer.processor, models.policy.lm_head.weight, nano_rows()
 
     @staticmethod
     def _load_tiles(setting: str) -> tuple[Any, Any, Any, list]:

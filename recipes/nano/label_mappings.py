@@ -94,7 +94,7 @@ def main() -> None:
     solved = solve_nano(nano, models, args.num_candidates)
     processor = MMPRMProcessor.from_policy(POLICY_PATH)
     prms = {"no labels": (MMPRMModel.from_policy(POLICY_PATH, processor), processor)}
-    prms["shipped PRM"] = (models.prm, models.prm_processor)
+    prms["shipped PRM"] = (models.scorer.model, models.scorer.processor)
     for way, facts in trained.items():
         folder = args.run / facts["folder"]
         prms[way] = (MMPRMModel.from_pretrained(folder), MMPRMProcessor.from_pretrained(folder))

@@ -29,7 +29,6 @@ from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, select
 from mmprm_hf.rerank.solving import RerankConfig, solve
-from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
 
 SIZES = (2, 4, 8, 16)
@@ -178,7 +177,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.plot is None:
         models = load_models()
-        scorer = PRMScorer(models.prm, models.prm_processor)
+        scorer = models.scorer
         targets = [nano.to_problem() for nano in problems("test", args.num_problems)]
         sampling = SamplingConfig(temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
 

@@ -70,9 +70,8 @@ def main() -> None:
     args = parser.parse_args()
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
-    models = Models(
-        policy, AutoProcessor.from_pretrained(args.run / "policy"), *prms["judge + MC labels, hard"], paths={}
-    )
+    scorer = PRMScorer(*prms["judge + MC labels, hard"])
+    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), scorer, paths={})
     nano = problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
     results = {name: report(nano, solved, PRMScorer(*prm)) for name, prm in prms.items()}

@@ -115,7 +115,7 @@ def test_malformed_rows_are_refused():
         best_of_n_report([])
     with pytest.raises(ValueError, match=r"problems with \[1, 2\] candidates"):
         best_of_n_report([row, {**row, "candidates": [candidate("7")] * 2}])
-    with pytest.raises(ValueError, match="Candidate 0 of problem 'a' has 2 steps but 1 step scores"):
+    with pytest.raises(ValueError, match="Candidate 0 of problem 'a', row 1 has 2 steps but step_scores="):
         best_of_n_report([{**row, "candidates": [candidate("7", [0.5], steps=["a", "b"])]}])
     with pytest.raises(ValueError, match="Did you mean 'product'"):
         best_of_n_report([row], aggregation="produkt")

@@ -238,16 +238,16 @@ def test_scale_does_not_rest_on_telling_red_from_green():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"candidates": []}, r"\('d'\) has no candidates"),
+        ({"candidates": [], "chosen": None}, r"\('d'\) has no candidates"),
         ({"question": ""}, "has no question"),
-        ({"chosen": 3}, "Found chosen=3 with 3 candidates"),
-        ({"chosen": -1}, "Found chosen=-1 with 3 candidates"),
-        ({"candidates": [{**RIGHT, "step_scores": [0.5]}], "chosen": 0}, "has 2 steps but 1 step scores, problem 'd'"),
+        ({"chosen": 3}, "Found chosen=3 of 3 candidates of problem 'd'"),
+        ({"chosen": -1}, "Found chosen=-1 of 3 candidates of problem 'd'"),
+        ({"candidates": [{**RIGHT, "step_scores": [0.5]}], "chosen": 0}, "problem 'd'.* has 2 steps but step_scores="),
         (
             {"candidates": [{**RIGHT, "step_scores": [0.5, 1.5]}], "chosen": 0},
-            "Candidate 0 has step score 1.5, problem",
+            "Candidate 0 of problem 'd'.* has the step score 1.5",
         ),
-        ({"candidates": [{**RIGHT, "verdict": "yes"}], "chosen": 0}, "Candidate 0 has verdict 'yes'"),
+        ({"candidates": [{**RIGHT, "verdict": "yes"}], "chosen": 0}, "Candidate 0 of problem 'd'.* has verdict='yes'"),
     ],
 )
 def test_malformed_rows_are_refused(render, change, message):
@@ -264,7 +264,7 @@ def test_malformed_files_are_refused(render, tmp_path):
         render([ROWS["solved"]], [])
     (tmp_path / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
     (tmp_path / "candidates.jsonl").write_text('{"problem_id": ', encoding="utf-8")
-    with pytest.raises(ValueError, match="candidates.jsonl, line 1 is no JSON"):
+    with pytest.raises(ValueError, match="Line 1 of .*candidates.jsonl is not JSON"):
         write_report(tmp_path / "results.json", tmp_path / "index.html")
     with pytest.raises(ValueError, match="Found 0 results files"):
         write_report([], tmp_path / "index.html")

@@ -137,7 +137,7 @@ def test_candidates_of_another_run_are_scored_by_another_prm(data, tmp_path, mon
                 for found in candidates
             ]
 
-    monkeypatch.setattr(benchmark_stage, "open_scorer", lambda prm: Backwards())
+    monkeypatch.setattr(benchmark_stage.PRMScorer, "from_pretrained", lambda prm: Backwards())
     other = run(data, tmp_path / "other" / "results.json", candidates=candidates, options={}, prm="you/prm")
     assert other["prm"] == "you/prm" and other["rows"]["problems"]["no rectangles"] == 1
     assert other["rows"]["num_used"] == 4, "only the problem that cannot be shown goes without"

@@ -128,10 +128,10 @@ def test_candidates_without_any_scores_have_no_figures_of_a_prm(demo, tmp_path):
 
 def test_candidates_that_are_not_judged_are_named(demo, tmp_path):
     rows = read_jsonl(demo[0] / "candidates.jsonl")
-    for changed in ({"verdict": None}, {"verdict": "right"}):
+    for changed, words in (({"verdict": None}, "has no verdict"), ({"verdict": "right"}, "has verdict='right'")):
         broken = {**rows[1], "candidates": [{**rows[1]["candidates"][0], **changed}, *rows[1]["candidates"][1:]]}
         write_jsonl(tmp_path / "candidates.jsonl", [rows[0], broken])
-        with pytest.raises(ValueError, match=rf"Candidate 0 of problem '{rows[1]['problem_id']}' has complete="):
+        with pytest.raises(ValueError, match=f"Candidate 0 of problem '{rows[1]['problem_id']}'.*{words}"):
             evaluate_candidates(tmp_path / "candidates.jsonl")
 
 

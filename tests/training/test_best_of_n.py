@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from transformers import TrainerState, TrainingArguments
 
-from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.data import Candidate, Problem, Verdict
+from mmprm_hf.files import write_jsonl
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.training.best_of_n import (
     BestOfNCallback,
     CandidateSet,
     baselines,
-    best_of_n_accuracy,
     read_candidate_sets,
+    selection_accuracies,
 )
 from mmprm_hf.training.prm_config import PRMConfig
 from mmprm_hf.training.prm_trainer import PRMTrainer
@@ -31,13 +30,19 @@ def candidate(steps, scores=None, answer=None):
     return Candidate(tuple(steps), answer, step_scores=scores)
 
 
+def judged(problem, candidates, marks):
+    """A candidate set; a mark of None is undecided."""
+    words = {True: Verdict.CORRECT, False: Verdict.INCORRECT, None: Verdict.UNDECIDED}
+    return CandidateSet(problem, tuple(candidates), tuple(words[mark] for mark in marks))
+
+
 def make_sets(figures=None):
     """Three problems of three candidates."""
     sets = []
     for index in range(3):
         images = () if figures is None or index == 1 else (figures[index],)
         candidates = tuple(Candidate((f"step {index}", end), end) for end in ("good", "bad", "worse."))
-        sets.append(CandidateSet(Problem(f"p{index}", f"What is {index}?", images), candidates, (True, False, False)))
+        sets.append(judged(Problem(f"p{index}", f"What is {index}?", images), candidates, (True, False, False)))
     return sets
 
 
@@ -50,7 +55,7 @@ def rows_of(sets):
             "images": list(found.problem.images),
         }
         for found in sets
-        for c, mark in zip(found.candidates, found.is_correct, strict=True)
+        for c, mark in zip(found.candidates, found.outcomes, strict=True)
     ]
 
 
@@ -64,24 +69,28 @@ def test_selection_by_hand():
         [candidate("ab", (0.9, 0.2)), candidate("ab", (0.5, 0.4)), candidate("a", (0.3,))],  # min: second; last: second
         [candidate("ab", (0.1, 0.9)), candidate("ab", (0.6, 0.5))],  # min: second; last: first
         [candidate("ab", (0.5, 0.7)), candidate("ab", (0.5, 0.9))],  # a tie under min: the higher mean is the second
-        [candidate("a"), candidate("")],  # nothing scored: wrong, whatever the marks say
+        [candidate("a"), candidate("b", (0.1,))],  # what is not scored never wins over what is
+        [candidate("ab", (0.9, 0.8)), candidate("a", (0.1,))],  # the choice is undecided: the problem leaves
     ]
-    marks = [(False, True, False), (True, False), (False, True), (True, True)]
-    assert best_of_n_accuracy(scored, marks, "min") == 2 / 4
-    assert best_of_n_accuracy(scored, marks, "last") == 3 / 4
-    assert best_of_n_accuracy(scored, marks, "max") == 2 / 4  # 0.9 of the first is wrong
+    marks = [(False, True, False), (True, False), (False, True), (True, False), (None, False)]
+    sets = [judged(Problem("p", "q"), found, given) for found, given in zip(scored, marks, strict=True)]
+    assert selection_accuracies(sets, scored, "min")["best_of_n"] == 2 / 4
+    assert selection_accuracies(sets, scored, "last")["best_of_n"] == 3 / 4
+    assert selection_accuracies(sets, scored, "max")["best_of_n"] == 2 / 4  # 0.9 of the first is wrong
 
 
 def test_baselines_by_hand():
     def make(marks, answers):
-        given = tuple(candidate("a", None, answer) for answer in answers)
-        return CandidateSet(Problem("p", "q"), given, tuple(marks))
+        return judged(Problem("p", "q"), (candidate("a", None, answer) for answer in answers), marks)
 
-    sets = [make([1, 0, 0, 0], ["2", "3", "3", None]), make([1, 1], ["1/2", "0.5"]), make([0, 0, 0], [None] * 3)]
-    sets = [CandidateSet(s.problem, s.candidates, tuple(map(bool, s.is_correct))) for s in sets]
+    sets = [
+        make([True, False, False, False], ["2", "3", "3", None]),
+        make([True, True], ["1/2", "0.5"]),
+        make([False, False, False], [None] * 3),
+    ]
     found = baselines(sets)
-    assert found == {"mean_accuracy": pytest.approx(1.25 / 3), "oracle": 2 / 3, "majority": 1 / 3}
-    assert "majority" not in baselines(sets[2:])
+    assert found == {"mean_pass_at_1": pytest.approx(1.25 / 3), "oracle": 2 / 3, "majority_vote": 1 / 3}
+    assert "majority_vote" not in baselines(sets[2:])
 
 
 class FakeScorer:
@@ -109,7 +118,7 @@ def test_metrics_are_added_in_place_every_so_often_and_modes_stay(tmp_path, tiny
         args = TrainingArguments(str(tmp_path), use_cpu=True)
         callback.on_evaluate(args, TrainerState(), None, metrics=metrics, model=model, processing_class=processor)
         found.append(metrics)
-    expected = {"eval_best_of_n": 0.0, "eval_mean_accuracy": 0.5, "eval_oracle": 1.0, "eval_majority": 1.0}
+    expected = {"eval_best_of_n": 0.0, "eval_mean_pass_at_1": 0.5, "eval_oracle": 1.0, "eval_majority_vote": 1.0}
     assert found[0] == found[2] == {"eval_loss": 1.0, **expected}  # "bad" is the shortest
     assert found[1] == found[3] == {"eval_loss": 1.0}
     assert not any(map(any, callback._scorer.modes)) and len(callback._scorer.modes) == 2
@@ -156,7 +165,7 @@ def test_the_best_checkpoint_follows_best_of_n(tmp_path, tiny_prm_dir, processor
     scored = PRMScorer(prm, processor, layout="rows").score_many(
         [s.problem for s in sets], [s.candidates for s in sets]
     )
-    assert best_of_n_accuracy(scored, [s.is_correct for s in sets], "min") == values[best]
+    assert selection_accuracies(sets, scored, "min")["best_of_n"] == values[best]
     trainer.save_model(str(tmp_path / "prm"))
     table = (tmp_path / "prm" / "README.md").read_text().split("## Evaluation")[1]
     (header,) = [line for line in table.splitlines() if line.startswith("| step")]
@@ -206,53 +215,59 @@ def test_a_file_of_candidates(tmp_path, figures):
     figures[0].save(tmp_path / "figures" / "a.png")
     rows = [
         {
+            "problem_id": "first",
             "question": "What is x?",
-            "images": ["figures/a.png"],
+            "answer": "2",
+            "figures": ["figures/a.png"],
             "candidates": [
-                {"steps": ["a", "b"], "answer": "2", "is_correct": True},
-                {"steps": [], "is_correct": False, "complete": False, "text": "cut"},
+                {"steps": ["a", "b"], "answer": "2", "verdict": "correct", "step_scores": [0.1, 0.2], "score": 0.1},
+                {"steps": [], "answer": None, "verdict": "incorrect", "complete": False, "text": "cut"},
             ],
         },
-        {"id": "second", "question": "And y?", "candidates": [{"steps": ["c"], "answer": None, "is_correct": False}]},
+        {"problem_id": "not shown", "error": "no figure", "candidates": []},
+        {
+            "problem_id": "no gold",
+            "question": "?",
+            "answer": None,
+            "candidates": [{"steps": ["c"], "verdict": "correct"}],
+        },
+        {"problem_id": "last", "question": "And y?", "candidates": [{"steps": ["c"], "verdict": "incorrect"}]},
     ]
     path = tmp_path / "candidates.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    first, second = read_candidate_sets(path)
-    assert first == CandidateSet(
-        Problem("1", "What is x?", (str(tmp_path / "figures" / "a.png"),)),
-        (Candidate(("a", "b"), "2"), Candidate((), None, False)),
+    write_jsonl(path, rows)
+    first, last = read_candidate_sets(path)
+    assert first == judged(
+        Problem("first", "What is x?", (str(tmp_path / "figures" / "a.png"),)),
+        (Candidate(("a", "b"), "2"), Candidate((), None, False, "cut")),
         (True, False),
     )
-    assert second.problem == Problem("second", "And y?") and second.is_correct == (False,)
+    assert last.problem == Problem("last", "And y?") and last.outcomes == [0.0]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": "a.png"}, r"Candidate set 2 of .*unknown keys \['image'\]"),
-        ({"question": " "}, "Candidate set 2 of .*empty question"),
-        ({"images": "a.png"}, "images='a.png'; images are a list"),
-        ({"images": ["none.png"]}, r"none\.png' does not exist"),
-        ({"candidates": []}, r"candidates=\[\]; candidates are a list with at least one"),
-        ({"candidates": ["a"]}, "Candidate 0 is a str"),
-        ({"candidates": [{"steps": "ab", "is_correct": True}]}, "Candidate 0 has steps='ab'; steps are a list"),
-        ({"candidates": [{"steps": ["a"]}]}, "Candidate 0 has is_correct=None; it is true or false"),
-        ({"candidates": [{"steps": ["a"], "is_correct": 1}]}, "Candidate 0 has is_correct=1"),
-        ({"candidates": [{"steps": ["a"], "is_correct": True, "answer": 3}]}, "Candidate 0 has answer=3"),
+        ({"question": " "}, "empty question"),
+        ({"figures": ["none.png"]}, r"none\.png' of problem 'p' does not exist"),
+        ({"candidates": "a"}, r"candidates='a' of problem 'p', row 2 of .*They are a list"),
+        ({"candidates": ["a"]}, "Candidate 0 of problem 'p', row 2 of .* is a str"),
+        ({"candidates": [{"steps": "ab"}]}, "Candidate 0 .* has steps='ab'. Steps are a list"),
+        ({"candidates": [{"steps": ["a"], "verdict": True}]}, "Candidate 0 .* has verdict=True"),
+        ({"candidates": [{"steps": ["a"], "answer": 3}]}, "Candidate 0 .* has answer=3"),
+        ({"candidates": [{"steps": ["a"], "complete": "yes"}]}, "Candidate 0 .* has complete='yes'"),
     ],
 )
-def test_bad_lines_are_named(tmp_path, change, message):
-    good = {"question": "q", "candidates": [{"steps": ["a"], "is_correct": True}]}
-    path = tmp_path / "candidates.jsonl"
-    path.write_text(json.dumps(good) + "\n" + json.dumps({**good, **change}) + "\n")
+def test_bad_rows_are_named(tmp_path, change, message):
+    good = {"problem_id": "p", "question": "q", "candidates": [{"steps": ["a"], "verdict": "correct"}]}
+    write_jsonl(tmp_path / "candidates.jsonl", [good, {**good, **change}])
     with pytest.raises(ValueError, match=message):
-        read_candidate_sets(path)
+        read_candidate_sets(tmp_path / "candidates.jsonl")
 
 
 def test_bad_options_and_empty_files_are_refused(tmp_path):
     sets = make_sets()
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(ValueError, match="Found no candidate set"):
+    with pytest.raises(ValueError, match="Found 0 rows"):
         read_candidate_sets(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match="Unknown aggregation 'mni'"):
         BestOfNCallback(sets, "mni")
@@ -262,5 +277,5 @@ def test_bad_options_and_empty_files_are_refused(tmp_path):
         BestOfNCallback(sets, every=0)
     with pytest.raises(ValueError, match="Found 3 candidates of problem 'p0', but num_candidates=4"):
         BestOfNCallback(sets, num_candidates=4)
-    with pytest.raises(ValueError, match="Found 1 candidates and 2 marks is_correct"):
-        CandidateSet(Problem("p", "q"), (Candidate(("a",)),), (True, False))
+    with pytest.raises(ValueError, match="Found 1 candidates and 2 verdicts"):
+        judged(Problem("p", "q"), (Candidate(("a",)),), (True, False))

@@ -295,13 +295,13 @@ def test_the_verb_prints_a_table_or_json(tmp_path, tiny_prm_dir, data):
 def test_the_stage_selects_among_candidates(tmp_path, tiny_prm_dir, data):
     folder, config = data
     candidates = tmp_path / "candidates.jsonl"
-    marked = [{"steps": ["a", "b"], "answer": "1", "is_correct": True}, {"steps": ["c"], "is_correct": False}]
-    candidates.write_text(json.dumps({"question": "What?", "candidates": marked}) + "\n")
+    judged = [{"steps": ["a", "b"], "answer": "1", "verdict": "correct"}, {"steps": ["c"], "verdict": "incorrect"}]
+    candidates.write_text(json.dumps({"problem_id": "p", "question": "What?", "candidates": judged}) + "\n")
     options = {"config": config, "candidates": candidates}
     report = stages.train(tiny_prm_dir, folder, tmp_path / "a", eval_share=0.3, dry_run=True, **options)
     assert "Scoring the candidate sets at each evaluation is not in the hours." in report["notes"]
     metrics = stages.train(tiny_prm_dir, folder, tmp_path / "a", eval_share=0.3, **options)
-    assert metrics["eval_best_of_n"] in (0.0, 1.0) and metrics["eval_mean_accuracy"] == 0.5
+    assert metrics["eval_best_of_n"] in (0.0, 1.0) and metrics["eval_mean_pass_at_1"] == 0.5
     assert json.loads((tmp_path / "a" / "train_metrics.json").read_text()) == metrics
     assert json.loads((tmp_path / "a" / "train_config.json").read_text())["candidates"] == str(candidates)
     with pytest.raises(ValueError, match="Found no eval rows in .*candidates are scored at evaluations"):

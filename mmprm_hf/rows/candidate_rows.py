@@ -1,0 +1,112 @@
+"""The candidates file: one problem per line with its judged candidates.
+
+`mmprm rerank`, `evaluate` and `demo` write it; `evaluate`, `report` and `train` read it. A row has
+
+- ``problem_id``, ``question`` (as the models read it), ``answer`` (the gold answer or None), ``figures`` (paths, those
+  that the run drew relative to the file);
+- ``candidates``: `Candidate.to_dict` of each with its ``verdict``; none where the problem could not be shown to the
+  models, and then ``error`` says why;
+- ``chosen``: index of the selected candidate or None; ``greedy``: a judged candidate or None; perhaps ``outcome``,
+  ``num_tokens``, ``seconds`` and ``problem_key``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data import Verdict
+from ..files import iter_jsonl
+
+
+def read_candidate_rows(path: Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
+    """Return the checked rows of a candidates file, those without candidates included.
+
+    Raises:
+        ValueError: for no row, a line that is not JSON, or a row as `check_candidate_row` refuses it.
+    """
+    rows = [
+        check_candidate_row(row, f"row {number} of {path}", need_verdicts=need_verdicts)
+        for number, row in enumerate(iter_jsonl(path), start=1)
+    ]
+    if not rows:
+        raise ValueError(f"Found 0 rows in {path}. A candidates file has one problem per line; run the solving again.")
+    return rows
+
+
+def check_candidate_row(row: Any, where: str, *, need_verdicts: bool = False) -> dict[str, Any]:
+    """Return a row in which what may be left out stands: a candidate without ``complete`` is complete, one without a
+    ``verdict`` is undecided, and so is every complete one where the row has the gold answer None.
+
+    Args:
+        row: One line of a candidates file.
+        where: Where it stands, for errors.
+        need_verdicts: Refuse a candidate without a verdict.
+
+    Raises:
+        ValueError: if something has the wrong type or number.
+    """
+    if not isinstance(row, Mapping) or "problem_id" not in row:
+        raise ValueError(f"Found {str(row)[:80]!r} in {where}. A row is an object with problem_id and candidates.")
+    where = f"problem {row['problem_id']!r}, {where}"
+    candidates = row.get("candidates") or []
+    if not isinstance(candidates, list):
+        raise ValueError(f"Found candidates={str(candidates)[:80]!r} of {where}. They are a list of objects.")
+    has_gold = row.get("answer", "") is not None
+    checked = [_checked(candidate, index, where, has_gold) for index, candidate in enumerate(candidates)]
+    chosen = row.get("chosen")
+    if chosen is not None and (isinstance(chosen, bool) or chosen not in range(len(checked))):
+        raise ValueError(f"Found chosen={chosen!r} of {len(checked)} candidates of {where}. It is an index, or null.")
+    for index, candidate in enumerate(candidates if need_verdicts else ()):
+        if not candidate.get("verdict"):
+            raise ValueError(
+                f"Candidate {index} of {where} has no verdict. Each needs one of {', '.join(Verdict)}; judge the "
+                "candidates first."
+            )
+    greedy = row.get("greedy")
+    return {**row, "candidates": checked, "greedy": _checked(greedy, "greedy", where, has_gold) if greedy else None}
+
+
+def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> dict[str, Any]:
+    name = f"Candidate {index} of {where}"
+    if not isinstance(candidate, Mapping):
+        raise ValueError(f"{name} is a {type(candidate).__name__}. A candidate is an object with steps and verdict.")
+    steps, scores = candidate.get("steps") or [], candidate.get("step_scores") or None
+    if not isinstance(steps, (list, tuple)) or not all(isinstance(step, str) for step in steps):
+        raise ValueError(f"{name} has steps={str(steps)[:80]!r}. Steps are a list of texts.")
+    if scores is not None:
+        _check_scores(scores, len(steps), name)
+    if not isinstance(candidate.get("complete", True), bool):
+        raise ValueError(f"{name} has complete={candidate['complete']!r}. It is true or false.")
+    answer, verdict = candidate.get("answer"), candidate.get("verdict") or Verdict.UNDECIDED
+    if not isinstance(answer, str | None):
+        raise ValueError(f"{name} has answer={answer!r}. An answer is a text or null.")
+    if verdict not in tuple(Verdict):
+        raise ValueError(f"{name} has verdict={verdict!r}. Use one of {', '.join(Verdict)}; judge it again.")
+    score = candidate.get("score")
+    return {
+        **candidate,
+        "steps": list(steps),
+        "answer": answer,
+        "complete": candidate.get("complete", True),
+        "step_scores": scores,
+        "score": score if isinstance(score, (int, float)) and math.isfinite(score) else None,
+        "verdict": Verdict(verdict) if has_gold else Verdict.UNDECIDED,
+    }
+
+
+def _check_scores(scores: Any, num_steps: int, name: str) -> None:
+    """Raise unless there is one number in [0, 1] per step."""
+    if not isinstance(scores, (list, tuple)) or len(scores) != num_steps:
+        raise ValueError(
+            f"{name} has {num_steps} steps but step_scores={str(scores)[:80]!r}. Each step needs one score; score the "
+            "candidates again."
+        )
+    for score in scores:
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
+            raise ValueError(f"{name} has the step score {score!r}. It is a number in [0, 1], not a percentage.")
+
+
+__all__ = ["check_candidate_row", "read_candidate_rows"]
