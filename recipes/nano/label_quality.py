@@ -8,9 +8,10 @@ Each search labels the same train problems with the shipped policy within the sa
 - labels: distinct labelled prefixes per problem; steps %: labelled steps of all steps on the paths.
 - AUROC: the label against "this step and all before it are right", over distinct labelled prefixes.
 - hard %: hard labels (above 0) that agree with it.
-- |error|: mean absolute difference between labels that are estimates (two per problem on the first 40 problems, drawn
-  by hash) and the share of 128 fresh rollouts that end right; bias: its mean with sign; bound: |error| of labels that
-  are borrowed by a bound from elsewhere on the path (one per problem).
+- |error|: mean absolute difference between estimates and the share of 128 fresh rollouts that end right, over the same
+  prefixes for every search: those on the first 40 problems that all of them estimate, at most three a problem, drawn
+  by hash; bias: its mean with sign; bound: |error| of labels that are borrowed by a bound from elsewhere on the path
+  (one per problem, each search's own).
 - first error: over the paths, the first step labelled 0 (or none) is the first wrong step: share among paths with a
   wrong step, among paths without, and their harmonic mean.
 """
@@ -20,9 +21,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,13 @@ class Way:
     search: Any
     config: Any
     paths: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from the defaults of the search and of its labels."""
+        defaults = type(self.config)()
+        options = {name: value for name, value in vars(self.config).items() if value != getattr(defaults, name)}
+        return {**options, **self.paths}
 
 
 def ways(budget: int) -> dict[str, Way]:
@@ -157,14 +164,22 @@ def first_errors(problem: NanoProblem, rows: list) -> Iterator[tuple[int, int]]:
             yield truth, labels.index(0.0) if 0.0 in labels else -1
 
 
-async def label_errors(nano: list[NanoProblem], found: list[Labels], truth: Truth, num_per_problem: int) -> list[float]:
-    """Label minus truth of a few prefixes per problem."""
-    chosen = []
-    for problem, labels in list(zip(nano, found, strict=True))[:NUM_TRUTH_PROBLEMS]:
-        prefixes = sorted(labels, key=lambda prefix, name=problem.id: content_hash(name, list(prefix)))
-        chosen += [(problem, prefix, labels[prefix]) for prefix in prefixes[:num_per_problem]]
-    rates = await asyncio.gather(*(truth.rate(problem, prefix) for problem, prefix, _ in chosen))
-    return [k / n - rate for (_, _, (k, n)), rate in zip(chosen, rates, strict=True) if rate is not None]
+def draw_prefixes(problem: NanoProblem, prefixes: Iterable[tuple[str, ...]], num: int) -> list[tuple[str, ...]]:
+    """At most `num` of the prefixes, drawn by hash."""
+    return sorted(prefixes, key=lambda prefix: content_hash(problem.id, list(prefix)))[:num]
+
+
+async def label_errors(
+    nano: list[NanoProblem], labels: list[Labels], prefixes: list[list[tuple[str, ...]]], truth: Truth
+) -> list[float]:
+    """Label minus truth of the given prefixes of each problem."""
+    drawn = [
+        (problem, prefix, known[prefix])
+        for problem, known, chosen in zip(nano, labels, prefixes, strict=False)
+        for prefix in chosen
+    ]
+    rates = await asyncio.gather(*(truth.rate(problem, prefix) for problem, prefix, _ in drawn))
+    return [k / n - rate for (_, _, (k, n)), rate in zip(drawn, rates, strict=True) if rate is not None]
 
 
 def first_error_shares(found: list[tuple[int, int]]) -> dict[str, float]:
@@ -176,22 +191,45 @@ def first_error_shares(found: list[tuple[int, int]]) -> dict[str, float]:
     return {"first_error_wrong": wrong, "first_error_right": right, "first_error_f1": f1, "num_paths": len(found)}
 
 
-async def quality(way: Way, nano: list[NanoProblem], engine: TransformersEngine, truth: Truth) -> dict[str, Any]:
-    """One row of the table."""
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """What one search made of all problems."""
+
+    trees: list[SearchTree]
+    labelled: list[Labels]
+    estimates: list[Labels]
+    bounds: list[Labels]
+    rows: list[list]
+
+
+async def run_search(way: Way, nano: list[NanoProblem], engine: TransformersEngine) -> Searched:
+    """The trees of one search and their labels."""
     trees = await search_all(way, nano, engine)
-    found = [labels_of(way, tree) for tree in trees]
+    labelled, by_source, rows = zip(*(labels_of(way, tree) for tree in trees), strict=True)
+    estimates, bounds = ([labels[source] for labels in by_source] for source in ("estimate", "bound"))
+    return Searched(trees, list(labelled), estimates, bounds, list(rows))
+
+
+async def quality(
+    searched: Searched, nano: list[NanoProblem], common: list[list[tuple[str, ...]]], truth: Truth
+) -> dict[str, Any]:
+    """One row of the table."""
     pairs = [
         (num_correct / num_decided, problem.check_prefixes(prefix)[-1])
-        for problem, (labelled, _, _) in zip(nano, found, strict=True)
+        for problem, labelled in zip(nano, searched.labelled, strict=True)
         for prefix, (num_correct, num_decided) in labelled.items()
     ]
-    errors = await label_errors(nano, [by_source["estimate"] for _, by_source, _ in found], truth, 2)
-    bounds = await label_errors(nano, [by_source["bound"] for _, by_source, _ in found], truth, 1)
-    labels = [label for _, _, rows in found for _, own in rows for label in own]
-    first = [pair for problem, (_, _, rows) in zip(nano, found, strict=True) for pair in first_errors(problem, rows)]
+    borrowed = [
+        draw_prefixes(problem, labels, 1)
+        for problem, labels in list(zip(nano, searched.bounds, strict=True))[:NUM_TRUTH_PROBLEMS]
+    ]
+    errors = await label_errors(nano, searched.estimates, common, truth)
+    bounds = await label_errors(nano, searched.bounds, borrowed, truth)
+    labels = [label for rows in searched.rows for _, own in rows for label in own]
+    first = [pair for problem, rows in zip(nano, searched.rows, strict=True) for pair in first_errors(problem, rows)]
     return {
-        "rollouts": sum(tree.num_rollouts for tree in trees) / len(trees),
-        "labels": len(pairs) / len(trees),
+        "rollouts": sum(tree.num_rollouts for tree in searched.trees) / len(nano),
+        "labels": len(pairs) / len(nano),
         "labelled_steps": sum(label is not None for label in labels) / len(labels),
         "auroc": auroc([is_right for _, is_right in pairs], [label for label, _ in pairs]),
         "hard_agreement": sum((label > 0) == is_right for label, is_right in pairs) / len(pairs),
@@ -204,12 +242,32 @@ async def quality(way: Way, nano: list[NanoProblem], engine: TransformersEngine,
     }
 
 
+def common_prefixes(nano: list[NanoProblem], searched: list[Searched]) -> list[list[tuple[str, ...]]]:
+    """Of the first problems the prefixes that every search has estimated, at most three each."""
+    return [
+        draw_prefixes(problem, set.intersection(*(set(found.estimates[index]) for found in searched)), 3)
+        for index, problem in enumerate(nano[:NUM_TRUTH_PROBLEMS])
+    ]
+
+
+def print_row(name: str, row: dict[str, Any]) -> None:
+    """One line of the table."""
+    bound = row["bound_mean_absolute_error"]
+    bound = "-" if bound is None else f"{bound:.3f}"
+    print(
+        f"{name:<27}{row['rollouts']:>9.1f}{row['labels']:>8.1f}{100 * row['labelled_steps']:>9.1f}"
+        f"{row['auroc']:>7.3f}{100 * row['hard_agreement']:>8.1f}{row['mean_absolute_error']:>9.3f}"
+        f"{row['mean_error']:>+8.3f}{bound:>7}{100 * row['first_error_wrong']:>20.1f}"
+        f"{100 * row['first_error_right']:>7.1f}{100 * row['first_error_f1']:>7.1f}",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("out/nano/label_quality.json"))
     parser.add_argument("--num-problems", type=int, default=100)
     parser.add_argument("--budgets", type=int, nargs="+", default=[64, 160])
-    parser.add_argument("--searches", nargs="+", help="Only these rows; the others stay as they are in the output.")
     args = parser.parse_args()
     engine = TransformersEngine(
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
@@ -218,29 +276,21 @@ def main() -> None:
     )
     truth, nano = Truth(engine), problems("train", args.num_problems, PROBLEM_SEED)
     results: dict[str, Any] = {"num_problems": len(nano), "budgets": {}}
-    if args.searches and args.output.exists():
-        results = json.loads(args.output.read_text(encoding="utf-8"))
     for budget in args.budgets:
         print(f"\nbudget {budget} rollouts per problem, {len(nano)} problems")
         print(
             f"{'search':<27}{'rollouts':>9}{'labels':>8}{'steps %':>9}{'AUROC':>7}{'hard %':>8}{'|error|':>9}"
             f"{'bias':>8}{'bound':>7}{'first error: wrong':>20}{'right':>7}{'F1':>7}"
         )
+        searches = ways(budget)
+        searched = {name: asyncio.run(run_search(way, nano, engine)) for name, way in searches.items()}
+        common = common_prefixes(nano, list(searched.values()))
         rows = results["budgets"].setdefault(str(budget), {})
-        for name, way in ways(budget).items():
-            if args.searches and name not in args.searches:
-                continue
-            row = rows[name] = asyncio.run(quality(way, nano, engine, truth))
-            bound = row["bound_mean_absolute_error"]
-            bound = "-" if bound is None else f"{bound:.3f}"
-            print(
-                f"{name:<27}{row['rollouts']:>9.1f}{row['labels']:>8.1f}{100 * row['labelled_steps']:>9.1f}"
-                f"{row['auroc']:>7.3f}{100 * row['hard_agreement']:>8.1f}{row['mean_absolute_error']:>9.3f}"
-                f"{row['mean_error']:>+8.3f}{bound:>7}{100 * row['first_error_wrong']:>20.1f}"
-                f"{100 * row['first_error_right']:>7.1f}{100 * row['first_error_f1']:>7.1f}",
-                flush=True,
-            )
-            write_json(args.output, results)
+        for name, found in searched.items():
+            figures = asyncio.run(quality(found, nano, common, truth))
+            rows[name] = {"settings": searches[name].settings, **figures}
+            print_row(name, rows[name])
+        write_json(args.output, results)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from base_stream import Sample, families, samples
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoProcessor
 
 from mmprm_hf.nano.architecture import ASSISTANT, IMAGE, MARKER, USER, build_model, build_processor
 from mmprm_hf.nano.drawing import GRID
 from mmprm_hf.nano.families import FAMILIES
-from mmprm_hf.nano.solver import Noise, Number, step_text, write_solution
-from mmprm_hf.nano.world import NanoProblem, make_problem
+from mmprm_hf.nano.solver import Number, step_text
 from mmprm_hf.scoring.packing import pack_prefix_tree, stack_packed
 from mmprm_hf.steps.tagged import render_solution
 
@@ -57,7 +57,7 @@ class PretrainingBatches(Dataset):
 
     def __init__(self, tokenizer, num_steps: int, batch_size: int, seed: int, favoured: Sequence[str] = ()) -> None:
         self.num_steps, self.batch_size, self.seed = num_steps, batch_size, seed
-        self.families = [*FAMILIES, *favoured, *favoured]
+        self.families = families(favoured)
         self.tokenizer = tokenizer
         self.marker, self.image, self.pad, self.end = (
             *tokenizer.convert_tokens_to_ids([MARKER, IMAGE]),
@@ -94,14 +94,11 @@ class PretrainingBatches(Dataset):
         return ids, digits, markers
 
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        rng = random.Random(f"pretrain/{self.seed}/{step}")
         trees, pixels, patches = [], [], []
         names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_at", "fact")
         found: dict[str, list] = {name: [] for name in names}
-        while len(trees) < self.batch_size:
-            problem = make_problem(rng.choice(self.families), rng.getrandbits(40))
-            if problem.split == "train":
-                self._add(problem, rng, trees, pixels, patches, found)
+        for sample in samples(step, self.batch_size, self.seed, self.families):
+            self._add(sample, trees, pixels, patches, found)
         batch = stack_packed(trees, self.pad, length=ROW_LENGTH)
         for name, values in found.items():
             if name.endswith("_at") and name != "fact_at":  # (row, index in row) -> index in the flattened batch
@@ -111,8 +108,9 @@ class PretrainingBatches(Dataset):
         batch["patches"] = torch.tensor(patches)  # (batch, 36, 2) class of first and last character
         return batch
 
-    def _add(self, problem: NanoProblem, rng: random.Random, trees, pixels, patches, found) -> None:
-        canvas = problem.blueprint.draw(random.Random(rng.getrandbits(40)))
+    def _add(self, sample: Sample, trees, pixels, patches, found) -> None:
+        problem, right = sample.problem, sample.solutions[0]
+        canvas = problem.blueprint.draw(random.Random(sample.style_seed))
         pixels.append(np.asarray(canvas.image))
         texts = dict(canvas.texts)
         for (family, name), cell in WORDLESS.items():
@@ -122,16 +120,10 @@ class PretrainingBatches(Dataset):
                 found["fact"].append(character_classes(texts[cell]))
         cells = [(column, row) for row in range(GRID) for column in range(GRID)]
         patches.append([character_classes(texts.get(cell, "")) for cell in cells])
-        right = write_solution(problem.blueprint, problem.facts, rng)
-        writers = [right]
-        for _ in range(2):
-            kind = rng.random()
-            noise = Noise(misread=0.35) if kind < 0.5 else Noise(slip=0.35) if kind < 0.75 else Noise(0.1, 0.1, 0.7)
-            writers.append(write_solution(problem.blueprint, problem.facts, rng, noise))
         prompt = self.encode(USER) + [self.image] * GRID**2 + self.encode(problem.question) + self.encode(ASSISTANT)
-        branches = [self.judged_branch(steps) for steps in writers]
+        branches = [self.judged_branch(steps) for steps in sample.solutions]
         sequences = [prompt + ids for ids, _, _ in branches]
-        if rng.random() < 0.35:
+        if sample.is_written_out:
             text = render_solution(tuple(step_text(step) for step in right), problem.answer)
             sequences.append(prompt + self.encode_solution(text) + [self.end])
         while len(tree := pack_prefix_tree(sequences)) > ROW_LENGTH:

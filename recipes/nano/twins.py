@@ -1,19 +1,26 @@
-"""How much do test problems with a twin in the train set matter? The table on all test problems and without the twins.
+"""How much do test problems matter whose facts were in training? The table on all test problems and without those.
 
     python recipes/nano/twins.py
 
 No two problems of different splits show and ask the same (`NanoProblem.content_id`). A *twin* is weaker: another figure
-(other distractor, other places) with the same question and the same facts.
+(other distractor, other places) with the same question and the same facts. Counted are twins in the stream that base
+and judge were pretrained on (`base_stream.py`, as its present version draws it) and in the 10,000 problems of the
+policy's corpus; and how many of the problems of `recipes/grpo_with_prm` were themselves in that stream.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+
+from base_stream import shipped_problems
 
 from mmprm_hf.evaluation.evaluators import best_of_n_report, format_table
 from mmprm_hf.files import write_json
 from mmprm_hf.nano.world import NanoProblem, problems
 from mmprm_hf.stages.demo_stage import AGGREGATION, load_models, solve_nano
+
+NUM_CORPUS, NUM_GRPO = 10_000, 1_500  # train problems of the policy's corpus; the following ones of the GRPO recipe
 
 
 def facts_key(problem: NanoProblem) -> tuple:
@@ -22,13 +29,29 @@ def facts_key(problem: NanoProblem) -> tuple:
 
 
 def main() -> None:
-    train, test = {facts_key(problem) for problem in problems("train", 10_000)}, problems("test", 500)
-    has_twin = [facts_key(problem) in train for problem in test]
+    stream_keys, stream_contents = set(), set()
+    for problem in shipped_problems():
+        stream_keys.add(facts_key(problem))
+        stream_contents.add(problem.content_id)
+    train, test = problems("train", NUM_CORPUS + NUM_GRPO), problems("test", 500)
+    corpus_keys = {facts_key(problem) for problem in train[:NUM_CORPUS]}
+    has_twin = [facts_key(problem) in stream_keys | corpus_keys for problem in test]
+    twin_families = Counter(problem.family for problem, twin in zip(test, has_twin, strict=True) if twin)
     solved = solve_nano(test, load_models(), 16, progress=False)
     without = [row for row, twin in zip(solved.rows, has_twin, strict=True) if not twin]
     report = best_of_n_report(without, aggregation=AGGREGATION)
     print(f"{sum(has_twin)} of {len(test)} test problems have a twin; without them:\n\n{format_table(report)}")
-    write_json(Path(__file__).parent / "results" / "without_twins.json", {"num_twins": sum(has_twin), **report})
+    counts = {
+        "num_twins": sum(has_twin),
+        "num_twins_in_stream": sum(facts_key(problem) in stream_keys for problem in test),
+        "num_twins_in_corpus": sum(facts_key(problem) in corpus_keys for problem in test),
+        "twins_by_family": dict(twin_families.most_common()),
+        "grpo": {
+            "num_problems": NUM_GRPO,
+            "num_in_stream": sum(problem.content_id in stream_contents for problem in train[NUM_CORPUS:]),
+        },
+    }
+    write_json(Path(__file__).parent / "results" / "without_twins.json", {**counts, **report})
 
 
 if __name__ == "__main__":
