@@ -9,9 +9,9 @@ Each search labels the same train problems with the shipped policy within the sa
 - AUROC: the label against "this step and all before it are right", over distinct labelled prefixes.
 - hard %: hard labels (above 0) that agree with it.
 - |error|: mean absolute difference between estimates and the share of 128 fresh rollouts that end right, over the same
-  prefixes for every search: those on the first 40 problems that all of them estimate, at most three a problem, drawn
-  by hash; bias: its mean with sign; bound: |error| of labels that are borrowed by a bound from elsewhere on the path
-  (one per problem, each search's own).
+  prefixes for every search: those that all of them estimate, at most three a problem, drawn by hash; bias: its mean with
+  sign; bound: |error| of labels that are borrowed by a bound from elsewhere on the path (one per problem on the first
+  40, each search's own).
 - first error: over the paths, the first step labelled 0 (or none) is the first wrong step: share among paths with a
   wrong step, among paths without, and their harmonic mean.
 """
@@ -46,7 +46,7 @@ from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 PROBLEM_SEED = 2
 NUM_TRUTH_ROLLOUTS = 128
-NUM_TRUTH_PROBLEMS = 40
+NUM_BOUND_PROBLEMS = 40
 Labels = dict[tuple[str, ...], tuple[int, int]]
 
 
@@ -221,7 +221,7 @@ async def quality(
     ]
     borrowed = [
         draw_prefixes(problem, labels, 1)
-        for problem, labels in list(zip(nano, searched.bounds, strict=True))[:NUM_TRUTH_PROBLEMS]
+        for problem, labels in list(zip(nano, searched.bounds, strict=True))[:NUM_BOUND_PROBLEMS]
     ]
     errors = await label_errors(nano, searched.estimates, common, truth)
     bounds = await label_errors(nano, searched.bounds, borrowed, truth)
@@ -243,10 +243,10 @@ async def quality(
 
 
 def common_prefixes(nano: list[NanoProblem], searched: list[Searched]) -> list[list[tuple[str, ...]]]:
-    """Of the first problems the prefixes that every search has estimated, at most three each."""
+    """Of each problem the prefixes that every search has estimated, at most three."""
     return [
         draw_prefixes(problem, set.intersection(*(set(found.estimates[index]) for found in searched)), 3)
-        for index, problem in enumerate(nano[:NUM_TRUTH_PROBLEMS])
+        for index, problem in enumerate(nano)
     ]
 
 

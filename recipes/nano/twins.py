@@ -1,6 +1,7 @@
 """How much do test problems matter whose facts were in training? The table on all test problems and without those.
 
-    python recipes/nano/twins.py
+    mmprm demo --num-problems 500 --output out/demo500
+    python recipes/nano/twins.py --candidates out/demo500/candidates.jsonl
 
 No two problems of different splits show and ask the same (`NanoProblem.content_id`). A *twin* is weaker: another figure
 (other distractor, other places) with the same question and the same facts. Counted are twins in the stream that base
@@ -10,6 +11,7 @@ policy's corpus; and how many of the problems of `recipes/grpo_with_prm` were th
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +19,8 @@ from base_stream import shipped_problems
 
 from mmprm_hf.evaluation.evaluators import best_of_n_report, format_table
 from mmprm_hf.files import write_json
-from mmprm_hf.nano.world import NanoProblem, problems
-from mmprm_hf.stages.demo_stage import AGGREGATION, load_models, solve_nano
+from mmprm_hf.nano.world import NanoProblem, problem_from_id, problems
+from mmprm_hf.rows import read_candidate_rows
 
 NUM_CORPUS, NUM_GRPO = 10_000, 1_500  # train problems of the policy's corpus; the following ones of the GRPO recipe
 
@@ -29,17 +31,20 @@ def facts_key(problem: NanoProblem) -> tuple:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", type=Path, default=Path("out/demo500/candidates.jsonl"))
+    parser.add_argument("--output", type=Path, default=Path("recipes/nano/results/without_twins.json"))
+    args = parser.parse_args()
+    rows = read_candidate_rows(args.candidates, need_verdicts=True)
     stream_keys, stream_contents = set(), set()
     for problem in shipped_problems():
         stream_keys.add(facts_key(problem))
         stream_contents.add(problem.content_id)
-    train, test = problems("train", NUM_CORPUS + NUM_GRPO), problems("test", 500)
+    train, test = problems("train", NUM_CORPUS + NUM_GRPO), [problem_from_id(row["problem_id"]) for row in rows]
     corpus_keys = {facts_key(problem) for problem in train[:NUM_CORPUS]}
     has_twin = [facts_key(problem) in stream_keys | corpus_keys for problem in test]
     twin_families = Counter(problem.family for problem, twin in zip(test, has_twin, strict=True) if twin)
-    solved = solve_nano(test, load_models(), 16, progress=False)
-    without = [row for row, twin in zip(solved.rows, has_twin, strict=True) if not twin]
-    report = best_of_n_report(without, aggregation=AGGREGATION)
+    report = best_of_n_report([row for row, twin in zip(rows, has_twin, strict=True) if not twin])
     print(f"{sum(has_twin)} of {len(test)} test problems have a twin; without them:\n\n{format_table(report)}")
     counts = {
         "num_twins": sum(has_twin),
@@ -51,7 +56,7 @@ def main() -> None:
             "num_in_stream": sum(problem.content_id in stream_contents for problem in train[NUM_CORPUS:]),
         },
     }
-    write_json(Path(__file__).parent / "results" / "without_twins.json", {**counts, **report})
+    write_json(args.output, {**counts, **report})
 
 
 if __name__ == "__main__":
