@@ -100,9 +100,9 @@ def plain(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def faults(document: str) -> Iterator[str]:
-    """What is wrong with the numbers of one document."""
-    text = plain((ROOT / document).read_text(encoding="utf-8"))
+def faults(document: str, text: str | None = None) -> Iterator[str]:
+    """What is wrong with the numbers of one document, or of `text` in its place."""
+    text = plain((ROOT / document).read_text(encoding="utf-8") if text is None else text)
     rest = text
     entry = LEDGER["documents"].get(document) or {}
     for phrase in entry.get("measured", ()):

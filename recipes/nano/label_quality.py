@@ -9,9 +9,9 @@ Each search labels the same train problems with the shipped policy within the sa
 - AUROC: the label against "this step and all before it are right", over distinct labelled prefixes.
 - hard %: hard labels (above 0) that agree with it.
 - |error|: mean absolute difference between estimates and the share of 128 fresh rollouts that end right, over the same
-  prefixes for every search: those that all of them estimate, at most three a problem, drawn by hash; bias: its mean with
-  sign; bound: |error| of labels that are borrowed by a bound from elsewhere on the path (one per problem on the first
-  40, each search's own).
+  prefixes for every search: those that all of them estimate, at most three a problem, drawn by hash; bias: its mean
+  with sign; bound: |error| of labels that are borrowed by a bound from elsewhere on the path (one per problem on the
+  first 40, each search's own).
 - first error: over the paths, the first step labelled 0 (or none) is the first wrong step: share among paths with a
   wrong step, among paths without, and their harmonic mean.
 """
