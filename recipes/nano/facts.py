@@ -1,6 +1,6 @@
 """Facts of the shipped models, the nano dataset and its step labels, and their cards, from the results of a run.
 
-    mmprm evaluate --curves --diagnose -o recipes/nano/results/evaluate.json    # then
+    mmprm evaluate nano --curves --diagnose -o recipes/nano/results/evaluate.json    # then
     python recipes/nano/facts.py
 
 Numbers come from `recipes/nano/results/*.json`, the checkpoints' `made_by.json`, and the problems as they are drawn
@@ -49,6 +49,7 @@ LIMITS = [
     "Made to run and measure every stage of the method on a laptop, not to solve real problems.",
 ]
 
+EVALUATE = "mmprm evaluate nano"
 MISUSES = [NANO_MISUSE]
 NUM_PROBLEMS = {"train": 10_000, "test": 500}
 
@@ -67,7 +68,7 @@ def results(evaluation: dict[str, Any], names: list[str]) -> list[dict[str, Any]
             "metric": NAMES[name],
             **{key: round(table["metrics"][name][key], 4) for key in ("value", "ci_low", "ci_high")},
             "split": split,
-            "command": "mmprm evaluate",
+            "command": EVALUATE,
         }
         for name in names
     ]
@@ -86,7 +87,7 @@ def step_results(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
                     "metric": f"{name[metric]}, {words}",
                     "value": round(row[metric], 4),
                     "split": split,
-                    "command": "mmprm evaluate",
+                    "command": EVALUATE,
                 }
             )
     lucky = evaluation["exact_truth"]["false_positives"]
@@ -102,8 +103,49 @@ def step_results(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
         ("share_false_positives_chosen", "wrong step behind a right answer, chosen by the PRM", chosen),
         ("share_false_positives_random", "wrong step behind a right answer, drawn at random", chosen),
     ):
-        facts.append({"metric": name, "value": round(lucky[key], 4), "split": of, "command": "mmprm evaluate"})
+        facts.append({"metric": name, "value": round(lucky[key], 4), "split": of, "command": EVALUATE})
     return facts
+
+
+def family_results() -> list[dict[str, Any]]:
+    """What the PRM chooses in the families with a planted misconception, and in the others."""
+    facts = []
+    command = "python recipes/nano/by_family.py"
+    for name, found in read(RESULTS / "by_family.json")["sets"].items():
+        split = f"{found['num_problems']} test problems, families: {name}"
+        for metric in ("majority_vote", "best_of_n"):
+            value = round(found["metrics"][metric], 4)
+            facts.append({"metric": NAMES[metric], "value": value, "split": split, "command": command})
+    return facts
+
+
+def gain_by_family() -> str:
+    """Where the gain over the majority vote comes from, in words."""
+    others = read(RESULTS / "by_family.json")["sets"]["others"]
+    gain = others["minus_majority_vote"]["best_of_n"]
+    low, high = (f"{100 * gain[key]:.1f}".replace("-0.0", "0.0") for key in ("ci_low", "ci_high"))
+    return (
+        f"All of its gain over the majority vote comes from {len(COMMON_MISCONCEPTIONS)} of {len(FAMILIES)} families "
+        f"({', '.join(COMMON_MISCONCEPTIONS)}), whose corpus holds a misconception in most solutions, which the base "
+        f"was taught, with exact truth, to reject. On the other {others['num_problems']} test problems best-of-16 lies "
+        f"{100 * gain['value']:.1f} points from the majority vote ({low} to {high})."
+    )
+
+
+COMMANDS_THEN = (
+    "The commands are those of the run that made it. Base, figures and search have changed since: running them today "
+    "makes another model."
+)
+
+
+def twin_words() -> str:
+    """Test problems whose facts were in training."""
+    twins = read(RESULTS / "without_twins.json")
+    return (
+        f"{twins['num_twins']} of the 500 test problems have a twin in training: another figure (other distractor, "
+        f"other places) with the same question and the same facts. {twins['num_twins_in_stream']} have one in the stream of "
+        f"the base, {twins['num_twins_in_corpus']} in the corpus of the policy (`python recipes/nano/twins.py`)."
+    )
 
 
 def policy_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +178,11 @@ def policy_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "limits": [
             *LIMITS,
             *([made_by["note"]] if made_by["note"] else []),
+            COMMANDS_THEN,
+            "Not a model that never judged: it is fine-tuned from the base, which was pretrained to judge with exact "
+            "truth.",
             "Errs on purpose: its corpus holds the mistakes listed above.",
+            twin_words(),
         ],
         "license": "apache-2.0",
         "citation": CITATION,
@@ -168,6 +214,7 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "results": [
             *step_results(evaluation),
             *results(evaluation, ["mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]),
+            *family_results(),
         ],
         "how_to_use": "import mmprm_hf\nfrom mmprm_hf.nano import PRM_PATH\n"
         "from transformers import AutoModel, AutoProcessor\n\n"
@@ -176,7 +223,15 @@ def prm_facts(evaluation: dict[str, Any]) -> dict[str, Any]:
         "print(prm(**inputs).step_scores())",
         "uses": ["Scoring and reranking nano solutions on a laptop, in tests and in the demo."],
         "misuses": MISUSES,
-        "limits": [*LIMITS, *([made_by["note"]] if made_by["note"] else [])],
+        "limits": [
+            *LIMITS,
+            gain_by_family(),
+            "The step labels add nothing to the base here: without them the judge selects as well "
+            "(`recipes/nano/results/stages.json`).",
+            *([made_by["note"]] if made_by["note"] else []),
+            COMMANDS_THEN,
+            twin_words(),
+        ],
         "license": "apache-2.0",
         "citation": CITATION,
         "language": ["en"],
@@ -212,18 +267,23 @@ def family_counts(split: str) -> dict[str, int]:
 
 def dataset_facts() -> dict[str, Any]:
     """The nano dataset."""
-    twins = read(RESULTS / "without_twins.json")["num_twins"]
+    twins = read(RESULTS / "without_twins.json")
     facts = nano_dataset_facts(NUM_PROBLEMS)
     return {
         **facts,
         "composition": {f"family, {split}": family_counts(split) for split in NUM_PROBLEMS},
         "criteria": {"same content": "Shows and asks the same as an earlier problem of the split."},
         "drops": [drop_fact(split) for split in NUM_PROBLEMS],
-        "statistics": {**facts["statistics"], "test problems with a twin among the train problems": twins},
+        "statistics": {
+            **facts["statistics"],
+            "test problems with a twin among the train problems": twins["num_twins_in_corpus"],
+            "test problems with a twin in the endless stream of train problems that the base saw": twins[
+                "num_twins_in_stream"
+            ],
+        },
         "limits": [
             *facts["limits"],
-            f"{twins} of the 500 test problems have a twin among the train problems: another figure (other distractor, "
-            "other places) with the same question and the same facts (`python recipes/nano/twins.py`).",
+            twin_words(),
         ],
     }
 

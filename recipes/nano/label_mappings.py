@@ -2,13 +2,17 @@
 
     python recipes/nano/label_mappings.py --run out/nano_mappings
 
-Labels 3,000 train problems (OmegaPRM, `label.yaml`, an eighth of an hour), trains a PRM for each entry of `WAYS` from
-the shipped *policy*, which never judged a step, and ranks the same 16 candidates per problem with all of them. Every
-stage resumes; a finished one is skipped. Writes the table as `recipes/nano/results/label_mappings.json`.
+Labels 3,000 train problems (OmegaPRM, an eighth of an hour), trains a PRM for each entry of `WAYS` from the shipped
+*policy*, and ranks the same 16 candidates per problem with all of them. Every stage resumes; a finished one is skipped.
+Writes the table as `recipes/nano/results/label_mappings.json`.
+
+The policy is not a model that never judged: it is fine-tuned from the base, which was pretrained to judge with exact
+truth. So this compares mappings; it does not show what labels do alone. One seed; labels are filled by `monotone`, which
+suits hard labels and not soft ones.
 
 Columns: AUROC of step scores against "this step is right" and "this step and all before it are right" by the exact step
 checker; accuracy of the candidate with the best lowest step score, and of the weighted vote. The policy at its markers
-(no labels) and the shipped PRM (whose base was pretrained to judge) stand beside.
+(no labels) and the shipped PRM stand beside.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The whole nano story, from nothing to the table. Every stage resumes where it was cut off; a finished one is skipped.
+# The commands of the nano story, stage by stage. A stage that was cut off resumes; a finished one is skipped.
 # Times and numbers are those of the shipped run (two CPU cores with AVX512-BF16, seed 0). Its base was trained in three
-# versions of script and figures (recipes/LOG.md); the present version has not been run from the start.
+# versions of script and figures, and its labels came from an earlier version of the search (recipes/LOG.md): these
+# commands have never been run in one go, and make models like the shipped ones, not the same.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 RUN=${RUN:-out/nano}
@@ -34,12 +35,13 @@ done_once judge judge
 done_once prm "$MMPRM" train --model "$RUN/judge" --data "$RUN/labels/paths" --output "$RUN/prm" \
     --config recipes/nano/prm.yaml
 
-# 6. The table, on 500 test problems that no stage has seen. 2 minutes; best-of-16 83.6 %, weighted vote 86.2 %.
-"$MMPRM" evaluate --policy "$RUN/policy" --prm "$RUN/prm" --output "$RUN/results.json"
+# 6. The table, on 500 test problems. No stage has seen their figures; of 117 the base has seen question and facts in
+# another figure (twins.py). 2 minutes; best-of-16 83.6 %, weighted vote 86.2 %.
+"$MMPRM" evaluate nano --policy "$RUN/policy" --prm "$RUN/prm" --output "$RUN/results.json"
 
 # 7. What each stage adds. The soft-label row needs a second PRM: label_mapping soft, output $RUN/prm_soft. 2 minutes.
 "$PYTHON" recipes/nano/study.py --run "$RUN" --output "$RUN/stages.json"
 
-# To ship a run: python recipes/nano/ship.py --run out/nano; mmprm evaluate --curves --diagnose -o
-# recipes/nano/results/evaluate.json; python recipes/nano/label_truth.py --labels out/nano/labels (labels.json);
-# python recipes/nano/facts.py (cards).
+# To ship a run: python recipes/nano/ship.py --run out/nano; mmprm evaluate nano --curves --diagnose -o
+# recipes/nano/results/evaluate.json; mmprm demo --num-problems 500 --output out/demo500, then by_family.py and twins.py;
+# label_truth.py --labels out/nano/labels (labels.json); facts.py (cards); python docs/tables.py.
