@@ -7,8 +7,8 @@ Labels 3,000 train problems (OmegaPRM, an eighth of an hour), trains a PRM for e
 Writes the table as `recipes/nano/results/label_mappings.json`.
 
 The policy is not a model that never judged: it is fine-tuned from the base, which was pretrained to judge with exact
-truth. So this compares mappings; it does not show what labels do alone. One seed; labels are filled by `monotone`, which
-suits hard labels and not soft ones.
+truth. So this compares mappings; it does not show what labels do alone. One seed; labels are filled by `monotone`,
+which suits hard labels and not soft ones.
 
 Columns: AUROC of step scores against "this step is right" and "this step and all before it are right" by the exact step
 checker; accuracy of the candidate with the best lowest step score, and of the weighted vote. The policy at its markers
