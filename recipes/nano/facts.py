@@ -143,8 +143,8 @@ def twin_words() -> str:
     twins = read(RESULTS / "without_twins.json")
     return (
         f"{twins['num_twins']} of the 500 test problems have a twin in training: another figure (other distractor, "
-        f"other places) with the same question and the same facts. {twins['num_twins_in_stream']} have one in the stream "
-        f"of the base, {twins['num_twins_in_corpus']} in the corpus of the policy (`python recipes/nano/twins.py`)."
+        "other places) with the same question and the same facts. "
+        f"{twins['num_twins_in_stream']} have one in the stream of the base, {twins['num_twins_in_corpus']} in the corpus of the policy (`python recipes/nano/twins.py`)."
     )
 
 
