@@ -141,10 +141,11 @@ COMMANDS_THEN = (
 def twin_words() -> str:
     """Test problems whose facts were in training."""
     twins = read(RESULTS / "without_twins.json")
+    in_stream, in_corpus = twins["num_twins_in_stream"], twins["num_twins_in_corpus"]
     return (
         f"{twins['num_twins']} of the 500 test problems have a twin in training: another figure (other distractor, "
-        "other places) with the same question and the same facts. "
-        f"{twins['num_twins_in_stream']} have one in the stream of the base, {twins['num_twins_in_corpus']} in the corpus of the policy (`python recipes/nano/twins.py`)."
+        f"other places) with the same question and the same facts. {in_stream} have one in the stream of the base, "
+        f"{in_corpus} in the corpus of the policy (`python recipes/nano/twins.py`)."
     )
 
 
