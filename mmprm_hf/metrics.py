@@ -7,7 +7,7 @@ Labels are 1 (step right) or 0 (step wrong); a score is P(right), and a step is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,17 @@ NUM_BINS = 10
 """Bins of a reliability diagram, of equal width (Guo et al., 2017, arXiv 1706.04599, use 15)."""
 
 _MAX_DRAWS = 4_000_000  # numbers that a resampling holds at a time, about 32 MB
+
+
+def mean_or_none(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None if there are none.
+
+    Example:
+        >>> mean_or_none([True, None, False]), mean_or_none([])
+        (0.5, None)
+    """
+    known = [float(value) for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def auroc(labels: Sequence[int], scores: Sequence[float]) -> float:

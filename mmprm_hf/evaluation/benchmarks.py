@@ -1,7 +1,7 @@
 """Best-of-N benchmarks: rows as published to `Problem`s, in the wording of published MM-PRM's evaluation.
 
-A score depends on every character of what the PRM reads, so each benchmark says which text that is. Answers are kept
-for verifiers and never shown. A row that gives no problem is counted with its reason and named, not dropped in silence.
+A score depends on every character of what the PRM reads, so each benchmark names the text that it is. Answers are kept
+for verifiers and never shown. A row that is not a problem is an error of its own, which callers count.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import functools
 import os
 import re
 import string
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
+from ..errors import UnknownNameError
 from ..rows import FIGURE_COLUMNS, RawRows
 
 Row = Mapping[str, Any]
@@ -35,9 +35,8 @@ def read_mathvision(row: Row, problem_id: str) -> Problem:
     """MathVision: `question`, a line break, and the options as lines ``(A) ...``; none if they are mere letters."""
     options = _list(row.get("options"))
     letters = string.ascii_uppercase[: len(options)]
-    lines = (
-        "" if list(options) == list("ABCDE") else "".join(f"({a}) {b}\n" for a, b in zip(letters, options, strict=True))
-    )
+    lines = "".join(f"({letter}) {option}\n" for letter, option in zip(letters, options, strict=True))
+    lines = "" if options == list("ABCDE") else lines
     return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _some_figures(row), options=options)
 
 
@@ -62,12 +61,12 @@ def read_olympiadbench(row: Row, problem_id: str) -> Problem:
     context = row.get("context")
     question = "\n".join(part for part in (context, _text(row, "question")) if part)
     figures = tuple(row[name] for name in NUMBERED_FIGURES if row.get(name) is not None) or _figures(row)
-    given = _list(row.get("final_answer")) or _list(row.get("answer"))
-    answers = [answer for answer in (text.strip().strip("$").strip() for text in given) if answer]
+    texts = _list(row.get("final_answer")) or _list(row.get("answer"))
+    answers = [answer for answer in (text.strip().strip("$").strip() for text in texts) if answer]
     if not answers:
         raise ValueError("there is no answer")
     unit = row.get("unit") or ""
-    answer = ", ".join(f"{one} {unit}".strip() for one in answers)
+    answer = ", ".join(f"{value} {unit}".strip() for value in answers)
     return Problem(problem_id, question, figures[:MAX_FIGURES], answer, "text", (), {"num_figures": len(figures)})
 
 
@@ -82,26 +81,19 @@ READERS: dict[str, Reader] = {
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """The problems of a benchmark, each read when it is asked for.
-
-    Iterating leaves out rows that give no problem, see `unusable`; asking for such a row by its index raises
-    ValueError with the reason.
+    """The problems of a benchmark, each read when it is asked for by its index.
 
     Args:
         name: A name of `READERS`.
         rows: Its rows.
 
     Example:
-        >>> for problem in Benchmark("mathvision", RawRows("problems.jsonl")):  # doctest: +SKIP
-        ...     print(problem.question)
+        >>> Benchmark("mathvision", RawRows("problems.jsonl"))[0].question  # doctest: +SKIP
+        'Which kite has the longest string?'
     """
 
     name: str
     rows: RawRows
-
-    def __post_init__(self) -> None:
-        if self.name not in READERS:
-            raise ValueError(f"Unknown benchmark {self.name!r}; choose one of {', '.join(READERS)}.")
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -120,45 +112,22 @@ class Benchmark:
         """The problem of one row.
 
         Raises:
-            ValueError: if the row gives none.
+            ValueError: if the row is not a problem, with the reason.
             IndexError: beyond the rows.
         """
-        name = self.ids[index]
-        if self._first_of_id[name] != index % len(self):
+        problem_id = self.ids[index]
+        if self._first_of_id[problem_id] != index % len(self):
             raise ValueError("the id comes twice")
         row = self.rows[index]
         try:
-            problem = READERS[self.name](row, name)
+            problem = READERS[self.name](row, problem_id)
         except (TypeError, OverflowError) as error:
-            raise ValueError(f"a value is none that belongs there: {error}") from error
+            raise ValueError(f"a value has the wrong type: {error}") from error
         try:
             "".join([problem.question, str(problem.answer), *map(str, problem.options)]).encode()
         except UnicodeEncodeError as error:
             raise ValueError("a text holds half a character (a lone surrogate)") from error
         return problem
-
-    def __iter__(self) -> Iterator[Problem]:
-        """The problems; rows that give none are left out, see `unusable`."""
-        return (found for found in self._read() if isinstance(found, Problem))
-
-    def unusable(self) -> dict[str, Any]:
-        """Rows that give no problem: ``num_rows``, ``num_unusable``, and per reason a count and the first ids."""
-        counts: Counter[str] = Counter()
-        ids: dict[str, list[str]] = {}
-        for found in self._read():
-            if not isinstance(found, Problem):
-                name, reason = found
-                counts[reason] += 1
-                ids.setdefault(reason, []).append(name)
-        reasons = {reason: {"num_rows": count, "first_ids": ids[reason][:5]} for reason, count in counts.most_common()}
-        return {"num_rows": len(self), "num_unusable": counts.total(), "reasons": reasons}
-
-    def _read(self) -> Iterator[Problem | tuple[str, str]]:
-        for index, name in enumerate(self.ids):
-            try:
-                yield self[index]
-            except ValueError as error:
-                yield name, str(error)
 
 
 def load_benchmark(
@@ -174,15 +143,15 @@ def load_benchmark(
     Args:
         name: A name of `READERS`.
         data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
-        split, subset: Of a dataset.
-        num_rows: The first so many; None takes all.
+        split, subset: Split and configuration of a dataset; None takes its only or default configuration.
+        num_rows: Read the first `num_rows` rows; None reads all.
 
     Raises:
         ValueError: for an unknown name.
         OSError: if there is no such file, and whatever `datasets.load_dataset` raises.
     """
     if name not in READERS:
-        raise ValueError(f"Unknown benchmark {name!r}; choose one of {', '.join(READERS)}.")
+        raise UnknownNameError("benchmark", name, READERS)
     columns = (*FIGURE_COLUMNS, *NUMBERED_FIGURES)
     return Benchmark(name, RawRows(data, split, subset=subset, num_rows=num_rows, figure_columns=columns))
 
@@ -190,10 +159,9 @@ def load_benchmark(
 def _problem(
     row: Row, problem_id: str, question: str, figures: tuple[Any, ...], *, options: Sequence[str], **meta: Any
 ) -> Problem:
-    """A problem with the row's answer; who has options is a choice problem."""
-    answer = _text(row, "answer").strip()
-    kind = "choice" if options else "text"
-    return Problem(problem_id, question, figures, answer, kind, tuple(options), meta)
+    """A problem with the row's answer; one with options is a choice problem."""
+    answer_type = "choice" if options else "text"
+    return Problem(problem_id, question, figures, _text(row, "answer").strip(), answer_type, tuple(options), meta)
 
 
 def _id(row: Row, index: int) -> str:
@@ -205,10 +173,10 @@ def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(
-            f"{name} is {'empty' if value in (None, '') or isinstance(value, str) else type(value).__name__}"
-        )
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"{name} is empty")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {type(value).__name__}")
     return value
 
 
@@ -221,17 +189,17 @@ def _list(value: Any) -> list[str]:
 
 
 def _figures(row: Row) -> tuple[Any, ...]:
-    """The figures, undecoded; a decoded column comes before a path that means nothing here."""
+    """The figures, undecoded; a decoded column comes before a path of the dataset's own."""
     for name in ("images", "decoded_image", "image", *FIGURE_COLUMNS):
         value = row.get(name)
-        found = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-        if found:
-            return tuple(found)
+        figures = tuple(value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        if figures:
+            return figures
     return ()
 
 
 def _some_figures(row: Row) -> tuple[Any, ...]:
-    """The figures of a benchmark each of whose problems has one: shown without it a problem would be another."""
+    """The figures of a row whose benchmark has one with every problem: without it the problem would be another."""
     figures = _figures(row)
     if not figures:
         raise ValueError("there is no figure")
@@ -240,11 +208,8 @@ def _some_figures(row: Row) -> tuple[Any, ...]:
 
 def _choices_in(query: str) -> list[str]:
     """The choices of a MathVerse query: the lines behind "Choices:" that begin with A, B, C ... in order."""
-    _, found, lines = query.partition("Choices:")
-    if not found:
-        return []
     choices: list[str] = []
-    for line in lines.strip().splitlines():
+    for line in query.partition("Choices:")[2].strip().splitlines():
         match = re.match(r"\s*\(?([A-Z])\)?\s*[:.]\s*(.*)", line)
         if match is None or match.group(1) != string.ascii_uppercase[len(choices)]:
             break

@@ -1,15 +1,14 @@
-"""Step scores against exact step labels: how well they rank and call steps, and whether they find lucky solutions.
+"""Step scores against exact step labels: how well they rank and call steps, and whether they find false positives.
 
-A *false positive* is a solution whose answer is right though one of its steps is wrong. Pure; imports `metrics`.
+A *false positive* is a solution whose answer is right though one of its steps is wrong. Pure; imports `metrics` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .. import metrics
-from .calibration import reliability
 
 
 def step_level_report(
@@ -24,14 +23,14 @@ def step_level_report(
     The threshold is the one with the best macro-F1 on train problems; it never sees the reported steps.
 
     Args:
-        labels: 1 (step right) or 0 (wrong) of the reported steps, flat over problems; leave unparsable steps out.
+        labels: 1 (step right) or 0 (wrong) of the reported steps, flat over problems; without the unparsable ones.
         scores: P(step right) in [0, 1] of the same steps.
         train_labels, train_scores: The same for steps of train problems.
 
     Returns:
         ``auroc``, ``macro_f1``, ``accuracy``, ``threshold``, ``train_macro_f1``, ``majority_accuracy`` (of always
         calling the commoner class), ``num_steps``, ``num_positive``, ``num_negative``, ``num_train_steps``, and
-        ``calibration`` (`calibration.reliability`).
+        ``calibration`` (`metrics.reliability`).
 
     Raises:
         ValueError: if `labels` holds one class only, or lists are malformed.
@@ -50,7 +49,7 @@ def step_level_report(
         "num_positive": num_positive,
         "num_negative": num_negative,
         "num_train_steps": len(train_labels),
-        "calibration": reliability(scores, [bool(label) for label in labels]),
+        "calibration": metrics.reliability(scores, labels),
     }
 
 
@@ -78,15 +77,15 @@ def false_positive_report(
         ``auroc`` of the lowest score for telling sound solutions from false positives (None unless there are both);
         ``flagged_false_positives``, ``flagged_sound``: shares flagged; ``first_error_found``: share of the flagged
         false positives whose first step below the threshold is the first wrong one; ``threshold``; ``num_chosen``,
-        ``share_false_positives_chosen`` and, on the same problems, ``share_false_positives_random``. Shares are None
-        where there is nothing to take them of.
+        ``share_false_positives_chosen`` and, on the same problems, ``share_false_positives_random``. A share of no
+        solutions is None.
 
     Raises:
         ValueError: if labels and scores differ in number, or `chosen` and `drawn_from`.
 
     Example:
-        >>> found = false_positive_report([([1, 0, 1], [0.9, 0.2, 0.3]), ([1, 1], [0.9, 0.8])], threshold=0.5)
-        >>> found["auroc"], found["flagged_false_positives"], found["first_error_found"], found["flagged_sound"]
+        >>> report = false_positive_report([([1, 0, 1], [0.9, 0.2, 0.3]), ([1, 1], [0.9, 0.8])], threshold=0.5)
+        >>> report["auroc"], report["flagged_false_positives"], report["first_error_found"], report["flagged_sound"]
         (1.0, 1.0, 1.0, 0.0)
     """
     for labels, scores in solutions:
@@ -94,38 +93,36 @@ def false_positive_report(
             raise ValueError(f"Found {len(labels)} labels and {len(scores)} scores of a solution. Give one per step.")
     if len(drawn_from) != len(chosen):
         raise ValueError(f"Found {len(chosen)} chosen solutions and {len(drawn_from)} lists that they come from.")
-    sound = [int(all(labels)) for labels, _ in solutions]
-    lowest = [min(scores) for _, scores in solutions]
-    flagged = [score < threshold for score in lowest]
-    found = [
-        labels.index(0) == next(index for index, score in enumerate(scores) if score < threshold)
-        for (labels, scores), is_sound, is_flagged in zip(solutions, sound, flagged, strict=True)
-        if is_flagged and not is_sound
-    ]
     return {
-        "num_right_answers": len(solutions),
-        "num_false_positives": sound.count(0),
-        "share_false_positives": _share(not is_sound for is_sound in sound),
-        "auroc": metrics.auroc(sound, lowest) if 0 < sum(sound) < len(sound) else None,
-        "flagged_false_positives": _share(flag for flag, is_sound in zip(flagged, sound, strict=True) if not is_sound),
-        "flagged_sound": _share(flag for flag, is_sound in zip(flagged, sound, strict=True) if is_sound),
-        "first_error_found": _share(found),
+        **_flagged(solutions, threshold),
         "threshold": threshold,
         "num_chosen": len(chosen),
-        "share_false_positives_chosen": _share(not all(labels) for labels in chosen),
-        "share_false_positives_random": sum(
-            sum(not all(labels) for labels in right) / len(right) for right in drawn_from
-        )
-        / len(drawn_from)
-        if drawn_from
-        else None,
+        "share_false_positives_chosen": metrics.mean_or_none(not all(labels) for labels in chosen),
+        "share_false_positives_random": metrics.mean_or_none(
+            metrics.mean_or_none(not all(labels) for labels in right_answers) for right_answers in drawn_from
+        ),
     }
 
 
-def _share(values: Iterable[bool]) -> float | None:
-    """Share of true ones; None for none at all."""
-    found = [bool(value) for value in values]
-    return sum(found) / len(found) if found else None
+def _flagged(solutions: Sequence[tuple[Sequence[int], Sequence[float]]], threshold: float) -> dict[str, Any]:
+    """Which solutions have a step below the threshold, and whether the first such step is the first wrong one."""
+    is_sound = [int(all(labels)) for labels, _ in solutions]
+    lowest = [min(scores) for _, scores in solutions]
+    lucky = [(labels, scores) for labels, scores in solutions if not all(labels)]
+    predicted = [metrics.predict_first_error(scores, threshold) for _, scores in lucky]
+    return {
+        "num_right_answers": len(solutions),
+        "num_false_positives": len(lucky),
+        "share_false_positives": metrics.mean_or_none(not sound for sound in is_sound),
+        "auroc": metrics.auroc(is_sound, lowest) if 0 < sum(is_sound) < len(is_sound) else None,
+        "flagged_false_positives": metrics.mean_or_none(step_index >= 0 for step_index in predicted),
+        "flagged_sound": metrics.mean_or_none(min(scores) < threshold for labels, scores in solutions if all(labels)),
+        "first_error_found": metrics.mean_or_none(
+            labels.index(0) == step_index
+            for (labels, _), step_index in zip(lucky, predicted, strict=True)
+            if step_index >= 0
+        ),
+    }
 
 
 __all__ = ["false_positive_report", "step_level_report"]

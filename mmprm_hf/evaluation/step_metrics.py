@@ -1,7 +1,8 @@
 """Figures of step-level benchmarks from labels and scores. Pure: no I/O, no model.
 
 Labels are 1 (right), 0 (wrong) or None (left out); a step is called right when ``score >= threshold``; the scores of a
-solution are None where it was not scored. The threshold is reported with the split it was tuned on. Imports `metrics`.
+solution are None where it was not scored. The threshold is reported with the split it was tuned on. Imports `metrics`
+only.
 """
 
 from __future__ import annotations
@@ -30,24 +31,17 @@ def tuned_threshold(labels: Labels, scores: Scores) -> float:
     """
     _check_lengths(labels, labels, scores)
     pairs = [
-        pair
-        for row, found in zip(labels, scores, strict=True)
-        if found is not None
-        for pair in zip(row, found, strict=True)
-        if pair[0] is not None
+        (label, score)
+        for solution_labels, solution_scores in zip(labels, scores, strict=True)
+        if solution_scores is not None
+        for label, score in zip(solution_labels, solution_scores, strict=True)
+        if label is not None
     ]
     return metrics.best_threshold([label for label, _ in pairs], [score for _, score in pairs])[0]
 
 
 def visual_process_bench_report(
-    sources: Sequence[str],
-    labels: Labels,
-    scores: Scores,
-    *,
-    threshold: float | None = None,
-    tuned_on: str | None = None,
-    train_labels: Labels | None = None,
-    train_scores: Scores | None = None,
+    sources: Sequence[str], labels: Labels, scores: Scores, *, threshold: float, tuned_on: str
 ) -> dict[str, Any]:
     """Return macro-F1 as VisualProcessBench has it (arXiv 2503.10291): the mean of F1 of right and F1 of wrong steps.
 
@@ -59,28 +53,26 @@ def visual_process_bench_report(
     Args:
         sources: Source of each solution.
         labels, scores: Per solution, one entry per step.
-        threshold: Give it with `tuned_on`, the split it was chosen on ("none" for one fixed beforehand); or leave it to
-            be chosen on `train_labels` and `train_scores`.
+        threshold, tuned_on: The threshold and the split it was chosen on ("none" for one fixed beforehand).
 
     Returns:
         ``macro_f1``, ``f1_right``, ``f1_wrong``, ``mean_of_sources``, ``sources`` (the same per source), each with
         ``num_right``, ``num_wrong``, ``num_neutral``, ``num_unscored`` steps; ``threshold``, ``tuned_on``.
 
     Raises:
-        ValueError: for lists that do not fit, no labelled step, or a threshold without its split.
+        ValueError: for lists that do not fit, or no labelled step.
     """
     _check_lengths(sources, labels, scores)
-    threshold, tuned_on = chosen_threshold(threshold, tuned_on, train_labels, train_scores)
     by_source = {
-        source: _class_figures(*_of(source, sources, labels, scores), threshold) for source in dict.fromkeys(sources)
+        source: _class_figures(*_of_group(source, sources, labels, scores), threshold)
+        for source in dict.fromkeys(sources)
     }
-    values = [figures["macro_f1"] for figures in by_source.values() if figures["macro_f1"] is not None]
-    overall = _class_figures(labels, scores, threshold)
-    if not values:
+    mean = metrics.mean_or_none(figures["macro_f1"] for figures in by_source.values())
+    if mean is None:
         raise ValueError(f"Found {len(labels)} solutions without a labelled step. Load samples with 1 or 0 labels.")
     return {
-        **overall,
-        "mean_of_sources": sum(values) / len(values),
+        **_class_figures(labels, scores, threshold),
+        "mean_of_sources": mean,
         "sources": by_source,
         "threshold": threshold,
         "tuned_on": tuned_on,
@@ -88,12 +80,7 @@ def visual_process_bench_report(
 
 
 def process_bench_report(
-    subsets: Sequence[str],
-    first_errors: Sequence[int],
-    scores: Scores,
-    *,
-    threshold: float,
-    tuned_on: str,
+    subsets: Sequence[str], first_errors: Sequence[int], scores: Scores, *, threshold: float, tuned_on: str
 ) -> dict[str, Any]:
     """Return ProcessBench's F1 (arXiv 2412.06559, section 3): the first error found, per subset and their mean.
 
@@ -121,18 +108,17 @@ def process_bench_report(
     """
     _check_lengths(subsets, first_errors, scores)
     predicted = [
-        (0 if truth == -1 else -1) if found is None else metrics.predict_first_error(found, threshold)
-        for truth, found in zip(first_errors, scores, strict=True)
+        (0 if truth == -1 else -1) if row is None else metrics.predict_first_error(row, threshold)
+        for truth, row in zip(first_errors, scores, strict=True)
     ]
     by_subset = {
-        subset: metrics.first_error_accuracy(*_of(subset, subsets, first_errors, predicted))
+        subset: metrics.first_error_accuracy(*_of_group(subset, subsets, first_errors, predicted))
         for subset in dict.fromkeys(subsets)
     }
-    values = [figures["f1"] for figures in by_subset.values()]
     return {
-        "average_f1": None if None in values else sum(values) / len(values),
+        "average_f1": _mean_of_all([figures["f1"] for figures in by_subset.values()]),
         "subsets": by_subset,
-        "num_unscored": sum(found is None for found in scores),
+        "num_unscored": sum(row is None for row in scores),
         "threshold": threshold,
         "tuned_on": tuned_on,
     }
@@ -169,53 +155,44 @@ def prm_bench_report(
     """
     _check_lengths(categories, labels, scores)
     scored = [row for row in zip(categories, labels, scores, strict=True) if row[2] is not None]
-
-    def figures(name: str | None) -> dict[str, Any]:
-        """Of one category; None: of all but the controls."""
-        rows = [row for row in scored if row[0] == name or (name is None and row[0] != CONTROL_CATEGORY)]
-        found = _class_figures([row[1] for row in rows], [row[2] for row in rows], threshold)
-        has_both = found["num_right"] and found["num_wrong"]
-        score = found["f1_right"] if name == RIGHT_ONLY_CATEGORY else found["macro_f1"] if has_both else None
-        names = ("f1_right", "f1_wrong", "num_right", "num_wrong")
-        return {"prm_score": score, **{name: found[name] for name in names}}
-
-    by_category = {name: figures(name) for name in dict.fromkeys(categories) if name != CONTROL_CATEGORY}
-    values = [found["prm_score"] for found in by_category.values()]
-    controls = [score >= threshold for name, _, found in scored if name == CONTROL_CATEGORY for score in found]
+    by_category = {
+        name: _prm_figures([row for row in scored if row[0] == name], threshold, name)
+        for name in dict.fromkeys(categories)
+        if name != CONTROL_CATEGORY
+    }
+    control_scores = [score for name, _, row in scored if name == CONTROL_CATEGORY for score in row]
     return {
-        **figures(None),
+        **_prm_figures([row for row in scored if row[0] != CONTROL_CATEGORY], threshold),
         "categories": by_category,
-        "mean_of_categories": None if None in values or not values else sum(values) / len(values),
-        "control_accuracy": sum(controls) / len(controls) if controls else None,
+        "mean_of_categories": _mean_of_all([figures["prm_score"] for figures in by_category.values()]),
+        "control_accuracy": metrics.mean_or_none(score >= threshold for score in control_scores),
         "num_unscored": len(scores) - len(scored),
         "threshold": threshold,
         "tuned_on": tuned_on,
     }
 
 
-def chosen_threshold(
-    threshold: float | None, tuned_on: str | None, train_labels: Labels | None, train_scores: Scores | None
-) -> tuple[float, str]:
-    """The threshold and the split it comes from: as given, or tuned on train steps.
+def _prm_figures(
+    rows: Sequence[tuple[str, Sequence[int | None], Sequence[float]]], threshold: float, category: str | None = None
+) -> dict[str, Any]:
+    """PRMScore and what it is made of, over the pooled steps of some solutions."""
+    figures = _class_figures([labels for _, labels, _ in rows], [scores for *_, scores in rows], threshold)
+    has_both = figures["num_right"] and figures["num_wrong"]
+    score = figures["f1_right"] if category == RIGHT_ONLY_CATEGORY else figures["macro_f1"] if has_both else None
+    return {"prm_score": score, **{name: figures[name] for name in ("f1_right", "f1_wrong", "num_right", "num_wrong")}}
 
-    Raises:
-        ValueError: for neither or both, or a threshold without its split.
-    """
-    has_train = train_labels is not None and train_scores is not None
-    if has_train == (threshold is not None) or (threshold is not None and not tuned_on):
-        raise ValueError(
-            f"Found threshold={threshold}, tuned_on={tuned_on!r} and {'' if has_train else 'no '}train steps. Give a "
-            "threshold with the split it was tuned on ('none' if it was fixed beforehand), or train labels and scores."
-        )
-    return (tuned_threshold(train_labels, train_scores), tuned_on or "train") if has_train else (threshold, tuned_on)
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The mean; None if a value is missing or there is none."""
+    return None if None in values else metrics.mean_or_none(values)
 
 
 def _class_figures(labels: Labels, scores: Scores, threshold: float) -> dict[str, Any]:
     """F1 of both classes and their mean over pooled steps; an unscored step is called the opposite of its label."""
     flat, values = [], []
     num_neutral = num_unscored = 0
-    for row, found in zip(labels, scores, strict=True):
-        for label, score in zip(row, [None] * len(row) if found is None else found, strict=True):
+    for solution_labels, solution_scores in zip(labels, scores, strict=True):
+        for label, score in zip(solution_labels, solution_scores or [None] * len(solution_labels), strict=True):
             if label is None:
                 num_neutral += 1
                 continue
@@ -234,7 +211,7 @@ def _class_figures(labels: Labels, scores: Scores, threshold: float) -> dict[str
     }
 
 
-def _of(name: str, names: Sequence[str], *columns: Sequence[Any]) -> list[list[Any]]:
+def _of_group(name: str, names: Sequence[str], *columns: Sequence[Any]) -> list[list[Any]]:
     """Each column's entries of one group."""
     return [[value for group, value in zip(names, column, strict=True) if group == name] for column in columns]
 
@@ -246,18 +223,12 @@ def _check_lengths(groups: Sequence[Any], truths: Sequence[Any], scores: Scores)
             f"Found {len(groups)} groups, {len(truths)} truths and {len(scores)} lists of scores. "
             "Give one of each per solution, and at least one solution."
         )
-    for index, (truth, found) in enumerate(zip(truths, scores, strict=True)):
-        if found is not None and isinstance(truth, Sequence) and len(truth) != len(found):
+    for index, (truth, row) in enumerate(zip(truths, scores, strict=True)):
+        if row is not None and isinstance(truth, Sequence) and len(truth) != len(row):
             raise ValueError(
-                f"Solution {index} has {len(truth)} labels and {len(found)} scores. Give one score per step, or None "
+                f"Solution {index} has {len(truth)} labels and {len(row)} scores. Give one score per step, or None "
                 "for a solution that was not scored."
             )
 
 
-__all__ = [
-    "chosen_threshold",
-    "prm_bench_report",
-    "process_bench_report",
-    "tuned_threshold",
-    "visual_process_bench_report",
-]
+__all__ = ["prm_bench_report", "process_bench_report", "tuned_threshold", "visual_process_bench_report"]

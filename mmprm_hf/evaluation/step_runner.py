@@ -1,29 +1,38 @@
-"""Step-level benchmarks with a PRM: samples to step scores, and both to a result that is plain JSON.
+"""Step-level benchmarks with a PRM: samples to step scores, and both to a section of results that is plain JSON.
 
-A sample that a PRM cannot be shown gets no scores, never zeros, and is counted. Imports levels 0 and 1 and this room.
+A sample that a PRM cannot be shown gets no scores, never zeros, and is counted. Imports level 0 and this room.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
+from .. import metrics
 from ..data import Problem
-from .calibration import reliability, score_profile
-from .step_metrics import chosen_threshold, prm_bench_report, process_bench_report, visual_process_bench_report
-from .step_samples import StepSample
+from ..errors import UnknownNameError, each_or_error
+from .profiles import score_profile
+from .step_metrics import prm_bench_report, process_bench_report, visual_process_bench_report
+from .step_samples import Counts, StepSample, load_prm_bench, load_process_bench, load_visual_process_bench
 
 logger = logging.getLogger(__name__)
 
-Benchmark = Literal["visualprocessbench", "processbench", "prmbench"]
-BENCHMARKS: tuple[Benchmark, ...] = ("visualprocessbench", "processbench", "prmbench")
 StepScores = tuple[float, ...]
+BATCH_SIZE = 32  # samples per call of the scorer, which may cut them further
+
+STEP_BENCHMARKS: dict[str, Callable[[str | os.PathLike[str]], tuple[list[StepSample], Counts]]] = {
+    "visualprocessbench": load_visual_process_bench,
+    "processbench": load_process_bench,
+    "prmbench": load_prm_bench,
+}
+"""The loader of each step-level benchmark."""
 
 
-class Scorer(Protocol):
+class SolutionScorer(Protocol):
     """What scores solutions: `PRMScorer`, or anything with this method."""
 
     def score_solutions(
@@ -32,76 +41,95 @@ class Scorer(Protocol):
         """Step scores per problem and solution."""
 
 
-def score_samples(
-    scorer: Scorer, samples: Sequence[StepSample], *, batch_size: int = 32, progress: bool = False
-) -> list[StepScores | None]:
-    """Score every sample's steps, given its question and figures.
+def load_step_benchmark(benchmark: str, data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+    """Return the samples of a benchmark with ``num_rows``, ``num_kept`` and ``problems`` (rows per fault).
 
     Args:
-        scorer: A `PRMScorer`, or anything with `score_solutions(problems, solutions)`; its `can_score(steps)` is asked
-            where it has one.
+        benchmark: A name of `STEP_BENCHMARKS`.
+        data: As its loader takes it: a ``.jsonl`` file, a dataset's folder or a hub id.
+
+    Raises:
+        ValueError: for an unknown benchmark, or no usable sample.
+    """
+    if benchmark not in STEP_BENCHMARKS:
+        raise UnknownNameError("step benchmark", benchmark, STEP_BENCHMARKS)
+    samples, counts = STEP_BENCHMARKS[benchmark](data)
+    if not samples:
+        raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
+    return samples, counts
+
+
+def score_samples(
+    scorer: SolutionScorer, samples: Sequence[StepSample], *, progress: bool = False
+) -> list[StepScores | None]:
+    """Return every sample's step scores, given its question and figures, in the order of the samples.
+
+    Args:
+        scorer: A `PRMScorer`, or anything with `score_solutions(problems, solutions)`; if it has `can_score(steps)`,
+            that is asked first.
         samples: The samples.
-        batch_size: Samples per call of the scorer, which may cut them further.
         progress: Show a bar.
 
     Returns:
-        One score per step and sample, order kept; None for a sample with a blank step, one that `can_score` refuses,
-        and one on which the scorer raises ValueError (a figure that cannot be decoded): each is named in the log.
+        One score per step and sample; None for a sample with a blank step, one that `can_score` refuses, and one on
+        which the scorer raises ValueError (a figure that cannot be decoded): each is named in the log.
 
     Raises:
-        ValueError: if the scorer gives another number of scores than there are steps, or batch_size is below 1.
+        ValueError: if the scorer gives another number of scores than there are steps.
     """
-    if batch_size < 1:
-        raise ValueError(f"Found batch_size={batch_size}; it is at least 1.")
     can_score = getattr(scorer, "can_score", lambda steps: True)
-    found: list[StepScores | None] = [None] * len(samples)
-    shown = [i for i, s in enumerate(samples) if all(step.strip() for step in s.steps) and can_score(s.steps)]
-    shown.sort(key=lambda i: len(samples[i].question) + sum(map(len, samples[i].steps)))  # so that batches pad little
-    for index in sorted(set(range(len(samples))) - set(shown)):
-        logger.warning("Sample %r is not scored: a step is blank, or none that this PRM can read.", samples[index].id)
-    with tqdm(total=len(shown), desc="scoring", disable=not progress) as bar:
-        for start in range(0, len(shown), batch_size):
-            indices = shown[start : start + batch_size]
-            for index, scores in zip(indices, _batch(scorer, [samples[i] for i in indices]), strict=True):
-                found[index] = scores
-            bar.update(len(indices))
-    return found
+    scores: list[StepScores | None] = [None] * len(samples)
+    indices = [i for i, s in enumerate(samples) if all(step.strip() for step in s.steps) and can_score(s.steps)]
+    for index in sorted(set(range(len(samples))) - set(indices)):
+        logger.warning("Sample %r is not scored: this PRM cannot read one of its steps.", samples[index].id)
+    indices.sort(key=lambda i: len(samples[i].question) + sum(map(len, samples[i].steps)))  # so that batches pad little
+
+    def score_batch(batch: Sequence[StepSample]) -> list[list[StepScores]]:
+        return scorer.score_solutions([sample.to_problem() for sample in batch], [[s.steps] for s in batch])
+
+    with tqdm(total=len(indices), desc="scoring", disable=not progress) as bar:
+        for start in range(0, len(indices), BATCH_SIZE):
+            batch = indices[start : start + BATCH_SIZE]
+            results = each_or_error(score_batch, [samples[index] for index in batch])
+            for index, result in zip(batch, results, strict=True):
+                if isinstance(result, ValueError):
+                    logger.warning("Sample %r is not scored: %s", samples[index].id, result)
+                    continue
+                scores[index] = tuple(result[0])
+                _check_number(samples[index], scores[index])
+            bar.update(len(batch))
+    return scores
 
 
 def evaluate_steps(
-    benchmark: Benchmark,
+    benchmark: str,
     samples: Sequence[StepSample],
     scores: Sequence[Sequence[float] | None],
     *,
-    threshold: float | None = None,
-    tuned_on: str | None = None,
-    train_samples: Sequence[StepSample] | None = None,
-    train_scores: Sequence[Sequence[float] | None] | None = None,
+    threshold: float,
+    tuned_on: str,
 ) -> dict[str, Any]:
-    """Return a benchmark's figures as a plain dict: the section "steps" of `results.make_results`.
+    """Return a benchmark's figures as a plain dict: the section "steps" of `make_results`.
 
     Args:
-        benchmark: One of `BENCHMARKS`.
+        benchmark: A name of `STEP_BENCHMARKS`.
         samples: As its loader gives them.
         scores: As `score_samples` gives them.
-        threshold: Give it with `tuned_on`, the split it was chosen on ("none" for one fixed beforehand); or leave it to
-            be chosen (best macro-F1 of steps) on `train_samples` and `train_scores`.
+        threshold, tuned_on: The threshold and the split it was chosen on ("none" for one fixed beforehand).
 
     Returns:
         ``num_samples``, ``num_unscored_samples``, the report of `step_metrics`, and of all labelled steps that are
-        scored ``calibration`` (`calibration.reliability`; None if there are none) and ``by_step`` (`score_profile`).
+        scored ``calibration`` (`metrics.reliability`; None if there are none) and ``by_step`` (`score_profile`).
 
     Raises:
-        ValueError: for an unknown benchmark, lists that do not fit, or a threshold without its split.
+        ValueError: for an unknown benchmark, or lists that do not fit.
     """
-    if benchmark not in BENCHMARKS:
-        raise ValueError(f"Unknown benchmark {benchmark!r}; choose one of {', '.join(BENCHMARKS)}.")
+    if benchmark not in STEP_BENCHMARKS:
+        raise UnknownNameError("step benchmark", benchmark, STEP_BENCHMARKS)
     if len(samples) != len(scores):
         raise ValueError(f"Found {len(samples)} samples and {len(scores)} lists of scores. Give one list per sample.")
     for sample, row in zip(samples, scores, strict=True):
         _check_number(sample, row)
-    train_labels = None if train_samples is None else [sample.labels for sample in train_samples]
-    threshold, tuned_on = chosen_threshold(threshold, tuned_on, train_labels, train_scores)
     categories, labels = [sample.category for sample in samples], [sample.labels for sample in samples]
     at = {"threshold": threshold, "tuned_on": tuned_on}
     if benchmark == "visualprocessbench":
@@ -110,41 +138,32 @@ def evaluate_steps(
         report = process_bench_report(categories, [_first_error(sample) for sample in samples], scores, **at)
     else:
         report = prm_bench_report(categories, labels, scores, **at)
-    labelled = [
-        (index, score, label == 1)
-        for sample, row in zip(samples, scores, strict=True)
-        if row is not None
-        for index, (score, label) in enumerate(zip(row, sample.labels, strict=True))
-        if label is not None
-    ]
     return {
         "num_samples": len(samples),
         "num_unscored_samples": sum(row is None for row in scores),
         **report,
-        "calibration": reliability([score for _, score, _ in labelled], [right for _, _, right in labelled])
-        if labelled
-        else None,
-        "by_step": score_profile("step_index", labelled),
+        **_calibration(labels, scores),
     }
 
 
-def _batch(scorer: Scorer, samples: Sequence[StepSample]) -> list[StepScores | None]:
-    """Scores of samples in one call; where that fails, one by one, so that only the bad ones go without."""
-    try:
-        rows = scorer.score_solutions([sample.to_problem() for sample in samples], [[s.steps] for s in samples])
-    except ValueError as error:
-        if len(samples) == 1:
-            logger.warning("Sample %r is not scored: %s", samples[0].id, error)
-            return [None]
-        return [scores for sample in samples for scores in _batch(scorer, [sample])]
-    found = [tuple(scores) for (scores,) in rows]
-    for sample, scores in zip(samples, found, strict=True):
-        _check_number(sample, scores)
-    return found
+def _calibration(
+    labels: Sequence[Sequence[int | None]], scores: Sequence[Sequence[float] | None]
+) -> dict[str, dict[str, Any] | list[dict[str, Any]] | None]:
+    """Reliability and profile of the labelled steps that are scored."""
+    steps = [
+        (step_index, score, label == 1)
+        for solution_labels, solution_scores in zip(labels, scores, strict=True)
+        for step_index, (score, label) in enumerate(zip(solution_scores or (), solution_labels, strict=False))
+        if label is not None
+    ]
+    calibration = (
+        metrics.reliability([score for _, score, _ in steps], [right for *_, right in steps]) if steps else None
+    )
+    return {"calibration": calibration, "by_step": score_profile("step_index", steps)}
 
 
 def _check_number(sample: StepSample, scores: Sequence[float] | None) -> None:
-    """Raises ValueError unless there is one score per step, or none at all."""
+    """Raise ValueError unless there is one score per step, or none at all."""
     if scores is not None and len(scores) != len(sample.steps):
         raise ValueError(
             f"Found {len(scores)} scores for the {len(sample.steps)} steps of sample {sample.id!r}. "
@@ -153,10 +172,15 @@ def _check_number(sample: StepSample, scores: Sequence[float] | None) -> None:
 
 
 def _first_error(sample: StepSample) -> int:
-    """Raises ValueError where it is not told."""
     if sample.first_error is None:
         raise ValueError(f"Sample {sample.id!r} has no first_error. Load ProcessBench with `load_process_bench`.")
     return sample.first_error
 
 
-__all__ = ["BENCHMARKS", "Benchmark", "Scorer", "evaluate_steps", "score_samples"]
+__all__ = [
+    "STEP_BENCHMARKS",
+    "SolutionScorer",
+    "evaluate_steps",
+    "load_step_benchmark",
+    "score_samples",
+]

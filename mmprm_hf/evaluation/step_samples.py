@@ -1,6 +1,6 @@
 """Samples of step-level benchmarks: VisualProcessBench, ProcessBench and PRMBench as one type, from files or the Hub.
 
-No row is left out or repaired in silence: each problem a row has is counted by its reason. A row with a reason of
+No row is left out or repaired in silence: each fault of a row is counted by its reason. A row whose reasons are all in
 `KEPT_REASONS` is still a sample; any other reason leaves it out. The reference answer is in `meta`, which no PRM sees.
 Imports levels 0 and 1 only.
 """
@@ -12,7 +12,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ..data import Problem
 from ..models import load_image
@@ -21,32 +21,17 @@ from .zipped_figures import rows_with_figures
 
 logger = logging.getLogger(__name__)
 
-OnBad = Literal["count", "raise"]
 Counts = dict[str, Any]
+"""``num_rows``, ``num_kept`` and ``problems``: rows per reason; a row may have several."""
 
-KEPT_REASONS: dict[str, str] = {
-    "empty_step": "a step is blank; a PRM that cannot score it leaves the sample unscored",
-    "error_step_out_of_range": "some listed errors are no step of the solution; those are ignored, the others count",
-    "repeated_error_step": "an error is listed twice",
-    "unsorted_error_steps": "the errors are not listed in order",
-    "zero_error_step": "an error is step 0, though steps count from 1: does the whole file count from 0?",
+KEPT_REASONS = {
+    "empty_step",  # a step is blank; a PRM that cannot score it leaves the sample unscored
+    "error_step_out_of_range",  # some listed errors are no step of the solution; those are ignored, the others count
+    "repeated_error_step",
+    "unsorted_error_steps",
+    "zero_error_step",  # an error is step 0, though steps count from 1: does the whole file count from 0?
 }
-"""Problems of a row that is a sample all the same."""
-
-LEFT_OUT_REASONS: dict[str, str] = {
-    "no_question": "the question is missing, blank or no text",
-    "no_steps": "the steps are missing, none, or not all texts",
-    "no_image": "no figure is named",
-    "missing_image": "a figure's file does not exist",
-    "unreadable_image": "a figure cannot be opened; one whose pixels are cut may show only when it is scored",
-    "label_count_differs": "steps and labels differ in number",
-    "unknown_label": "a label is none that the benchmark defines",
-    "label_out_of_range": "the first error is no step of the solution",
-    "no_error_steps": "no error is listed, in a category of solutions with errors",
-    "no_error_step_in_range": "errors are listed, but none of them is a step of the solution",
-    "repeated_sample": "an earlier row has the same category and idx",
-}
-"""Problems of a row that is no sample."""
+"""Faults of a row that is a sample all the same."""
 
 PROCESS_BENCH_SUBSETS = ("gsm8k", "math", "olympiadbench", "omnimath")
 CATEGORIES_WITHOUT_ERRORS = ("multi_solutions", "correct")
@@ -62,8 +47,8 @@ class StepSample:
         question: The text shown to a PRM.
         images: Figures in reading order, undecoded.
         steps: The solution.
-        labels: Per step 1 (right), 0 (wrong) or None (neutral or not told; left out of every figure).
-        first_error: 0-based index of the first wrong step, -1 for none; None where the benchmark does not tell.
+        labels: Per step 1 (right), 0 (wrong) or None (neutral or unknown; left out of every figure).
+        first_error: 0-based index of the first wrong step, -1 for none; None where it is unknown.
         meta: Everything else, the reference answer included.
     """
 
@@ -91,84 +76,59 @@ class StepSample:
 Parsed = tuple[StepSample | None, list[str]]  # and the reasons
 
 
-def load_visual_process_bench(
-    data: str | os.PathLike[str], split: str = "test", *, on_bad: OnBad = "count"
-) -> tuple[list[StepSample], Counts]:
-    """Samples of VisualProcessBench (arXiv 2503.10291); its -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
+def load_visual_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+    """Return the samples of VisualProcessBench (arXiv 2503.10291), and the counts of its rows.
+
+    Its labels -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
 
     Args:
         data: ``test.jsonl`` or its folder, figures beside it in folders or zip archives; a hub id such as
             ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched and unpacked once); or a dataset that holds the
             figures. See `zipped_figures.rows_with_figures`.
-        split: Of a folder or dataset.
-        on_bad: "raise" stops at the first row with any problem.
-
-    Returns:
-        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
-
-    Raises:
-        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
     """
-    return _load(rows_with_figures(data, split), _visual_process_bench_row, on_bad)
+    return _load(rows_with_figures(data), _visual_process_bench_row)
 
 
-def load_process_bench(
-    data: str | os.PathLike[str], splits: Sequence[str] = PROCESS_BENCH_SUBSETS, *, on_bad: OnBad = "count"
-) -> tuple[list[StepSample], Counts]:
-    """Samples of ProcessBench (arXiv 2412.06559); steps behind the first error have no label.
+def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+    """Return the samples of ProcessBench (arXiv 2412.06559), and the counts of its rows.
+
+    Steps behind the first error have no label.
 
     Args:
         data: A ``.jsonl`` file (the subset is its column ``subset``, else what stands before the number in ``id``), or
             a dataset such as ``Qwen/ProcessBench``, whose splits are the subsets.
-        splits: Of a dataset; a file has none.
-        on_bad: "raise" stops at the first row with any problem.
-
-    Returns:
-        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
-
-    Raises:
-        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
     """
     if str(data).endswith(".jsonl"):
-        return _load(RawRows(data), _process_bench_row, on_bad)
-    rows = [{"subset": split, **row} for split in splits for row in RawRows(data, split)]
-    return _load(rows, _process_bench_row, on_bad)
+        return _load(RawRows(data), _process_bench_row)
+    rows = [{"subset": split, **row} for split in PROCESS_BENCH_SUBSETS for row in RawRows(data, split)]
+    return _load(rows, _process_bench_row)
 
 
-def load_prm_bench(
-    data: str | os.PathLike[str], split: str = "train", *, on_bad: OnBad = "count"
-) -> tuple[list[StepSample], Counts]:
-    """Samples of PRMBench (arXiv 2501.03124); a step that ``error_steps`` (1-based) does not list is right.
+def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+    """Return the samples of PRMBench (arXiv 2501.03124), and the counts of its rows.
 
-    Reads the official columns (``modified_question``, ``modified_process``, ``classification``) and the short ones
-    (``question``, ``steps``, ``category``). As in the official evaluation, an error outside the solution is ignored,
-    and of rows with the same category and ``idx`` the first counts. Unlike there, a row none of whose errors is inside,
-    or that lists none where one belongs, is left out: it would call a wrong solution right.
+    A step that ``error_steps`` (1-based) does not list is right. The official columns (``modified_question``,
+    ``modified_process``, ``classification``) and the short ones (``question``, ``steps``, ``category``) are read. As in
+    the official evaluation, an error outside the solution is ignored, and of rows with the same category and ``idx``
+    the first counts. Unlike there, a row none of whose errors is inside, or that lists none where one belongs, is left
+    out: it would call a wrong solution right.
 
     Args:
-        data: A ``.jsonl`` file, a dataset's folder or a hub id.
-        split: Of a dataset.
-        on_bad: "raise" stops at the first row with any problem.
-
-    Returns:
-        The samples, and ``num_rows``, ``num_kept``, ``problems`` (rows per reason; a row may have several).
-
-    Raises:
-        ValueError: on a bad row with on_bad="raise", or for another `on_bad`.
+        data: A ``.jsonl`` file, a dataset's folder or a hub id, of which the split "train" is read.
     """
-    seen: set[tuple[Any, Any]] = set()
+    keys: set[tuple[Any, Any]] = set()
 
     def parse(index: int, row: Mapping[str, Any]) -> Parsed:
         sample, reasons = _prm_bench_row(index, row)
         key = (row.get("classification") or row.get("category"), row.get("idx"))
         if sample is None or key[1] is None:
             return sample, reasons
-        if key in seen:
+        if key in keys:
             return None, [*reasons, "repeated_sample"]
-        seen.add(key)
+        keys.add(key)
         return sample, reasons
 
-    samples, counts = _load(RawRows(data, split), parse, on_bad)
+    samples, counts = _load(RawRows(data, "train"), parse)
     if num_zeros := counts["problems"].get("zero_error_step"):
         logger.warning(
             "%d rows of %s list step 0 as an error. PRMBench counts steps from 1; if the file counts from 0, every "
@@ -180,20 +140,12 @@ def load_prm_bench(
 
 
 def _load(
-    rows: Sequence[Mapping[str, Any]], parse: Callable[[int, Mapping[str, Any]], Parsed], on_bad: str
+    rows: Sequence[Mapping[str, Any]], parse: Callable[[int, Mapping[str, Any]], Parsed]
 ) -> tuple[list[StepSample], Counts]:
-    """All rows through `parse`; a sample is kept if all its reasons are `KEPT_REASONS`."""
-    if on_bad not in ("count", "raise"):
-        raise ValueError(f"Found on_bad={on_bad!r}. Choose 'count' or 'raise'.")
-    samples, problems = [], Counter()
-    for index in range(len(rows)):
-        sample, reasons = parse(index, rows[index])
-        if reasons and on_bad == "raise":
-            words = "; ".join(f"{name}: {(KEPT_REASONS | LEFT_OUT_REASONS)[name]}" for name in dict.fromkeys(reasons))
-            raise ValueError(f"Row {index} is bad: {words}. Mend the row, or load with on_bad='count'.")
-        problems.update(set(reasons))
-        if sample is not None:
-            samples.append(sample)
+    """All rows through `parse`, faults counted."""
+    parsed = [parse(index, rows[index]) for index in range(len(rows))]
+    samples = [sample for sample, _ in parsed if sample is not None]
+    problems = Counter(reason for _, reasons in parsed for reason in set(reasons))
     return samples, {"num_rows": len(rows), "num_kept": len(samples), "problems": dict(sorted(problems.items()))}
 
 
@@ -202,9 +154,9 @@ def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     question, steps, reasons = _texts(row.get("question"), response.get("steps"))
     images = tuple(row_images(row))
     reasons += [] if images else ["no_image"]
-    reasons += [reason for image in images if (reason := _why_not_shown(image))]
+    reasons += [reason for image in images if (reason := _image_fault(image))]
     labels = _visual_process_bench_labels(response.get("process_correctness"), len(steps), reasons)
-    if not set(reasons) <= set(KEPT_REASONS):
+    if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
     return StepSample(
         id=str(row.get("id", f"visualprocessbench-{index}")),
@@ -219,7 +171,7 @@ def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
 
 
 def _visual_process_bench_labels(values: Any, num_steps: int, reasons: list[str]) -> tuple[int | None, ...]:
-    """Labels as a sample has them; what is wrong with them goes to `reasons`."""
+    """Labels as a sample has them; their faults are added to `reasons`."""
     if not isinstance(values, (list, tuple)) or any(type(value) is not int or abs(value) > 1 for value in values):
         reasons.append("unknown_label")
         return ()
@@ -235,14 +187,14 @@ def _process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
         reasons.append("unknown_label")
     elif "no_steps" not in reasons and not -1 <= first < len(steps):
         reasons.append("label_out_of_range")
-    if not set(reasons) <= set(KEPT_REASONS):
+    if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
-    name = str(row.get("id", f"processbench-{index}"))
+    sample_id = str(row.get("id", f"processbench-{index}"))
     num_right = len(steps) if first == -1 else first
     labels = [1] * num_right + [0] * (first >= 0) + [None] * (len(steps) - num_right - 1)
     return StepSample(
-        id=name,
-        category=str(row.get("subset") or name.rpartition("-")[0]),
+        id=sample_id,
+        category=str(row.get("subset") or sample_id.rpartition("-")[0]),
         question=question,
         images=(),
         steps=steps,
@@ -268,7 +220,7 @@ def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     reasons += ["zero_error_step"] if 0 in errors else []
     reasons += ["repeated_error_step"] if len(set(errors)) < len(errors) else []
     reasons += ["unsorted_error_steps"] if list(errors) != sorted(errors) else []
-    if not set(reasons) <= set(KEPT_REASONS):
+    if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
     return StepSample(
         id=str(row.get("id") or f"{category}_{row.get('idx', index)}"),
@@ -283,14 +235,14 @@ def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
 
 
 def _texts(question: Any, steps: Any) -> tuple[str, tuple[str, ...], list[str]]:
-    """Question and steps, and what is wrong with them."""
+    """Question and steps, and their faults."""
     reasons = [] if isinstance(question, str) and question.strip() else ["no_question"]
     if not isinstance(steps, (list, tuple)) or not steps or not all(isinstance(step, str) for step in steps):
         return question, (), [*reasons, "no_steps"]
     return question, tuple(steps), reasons + ["empty_step"] * any(not step.strip() for step in steps)
 
 
-def _why_not_shown(image: Any) -> str | None:
+def _image_fault(image: Any) -> str | None:
     """The reason why a figure cannot be opened, or None. Its pixels are read only when it is scored."""
     path = image.get("path") if isinstance(image, Mapping) and image.get("bytes") is None else image
     if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):
@@ -302,12 +254,4 @@ def _why_not_shown(image: Any) -> str | None:
     return None
 
 
-__all__ = [
-    "KEPT_REASONS",
-    "LEFT_OUT_REASONS",
-    "PROCESS_BENCH_SUBSETS",
-    "StepSample",
-    "load_prm_bench",
-    "load_process_bench",
-    "load_visual_process_bench",
-]
+__all__ = ["KEPT_REASONS", "StepSample", "load_prm_bench", "load_process_bench", "load_visual_process_bench"]

@@ -1,7 +1,7 @@
 """One problem's candidates over subsets of them: the expectation of every best-of-N metric, and the subsets.
 
 Subsets are rows of 0.0 and 1.0, one column per candidate, so that votes are counted on all of them at once. Winners
-are those of `selection`, ties and all (`tests/evaluation/test_curves.py` asks it about every subset).
+are those of `selection`, ties and all (`tests/evaluation/test_curves.py` compares every subset).
 
 Imports numpy, level 0 and `evaluators`.
 """
@@ -10,49 +10,49 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..answers import group_answers
+from .. import metrics
 from ..selection import aggregate, pass_at_k, vote_weight
-from .evaluators import mean_decided, outcome_of_response
+from .evaluators import JudgedProblem
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A problem's candidates as the metrics see them; every tuple has one entry per candidate."""
+    """What the metrics need of a problem; every tuple has one entry per candidate.
+
+    Args:
+        outcomes, groups, is_undecided: As in `JudgedProblem`.
+        order: Candidate indices from the one that wins over all to the one that wins over none.
+        weights: Weights of the weighted vote.
+        kinds: Candidates of equal steps and answer share a number; None for incomplete ones.
+    """
 
     outcomes: tuple[float | None, ...]
-    order: tuple[int, ...]
-    """Candidate indices from the one that wins over all to the one that wins over none."""
     groups: tuple[int | None, ...]
+    is_undecided: bool
+    order: tuple[int, ...]
     weights: tuple[float, ...]
     kinds: tuple[int | None, ...]
-    """Candidates of equal steps and answer share a number; None for incomplete ones."""
-    is_undecided: bool
 
 
-def pool_of(row: Mapping[str, Any], aggregation: str) -> Pool:
-    """What the metrics need of a row, read as `best_of_n_report` reads it."""
-    candidates = row["candidates"]
-    responses = [*candidates, *([row["greedy"]] if row.get("greedy") else [])]
-    complete = [response for response in responses if response["complete"]]
-    step_scores = [tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates]
-    ranks = [(aggregate(scores, aggregation), aggregate(scores, "mean"), -i) for i, scores in enumerate(step_scores)]
-    seen: dict[Any, int] = {}
-    kinds = [
-        seen.setdefault((tuple(c["steps"]), c["answer"]), len(seen)) if c["complete"] else None for c in candidates
+def pool_of_problem(problem: JudgedProblem, aggregation: str) -> Pool:
+    """The problem with its candidates in the order in which `selection.best_of_n` takes them."""
+    ranks = [
+        (aggregate(scores, aggregation), aggregate(scores, "mean"), -index)
+        for index, scores in enumerate(problem.step_scores)
     ]
+    number_of = {content: number for number, content in enumerate(dict.fromkeys(problem.contents))}
     return Pool(
-        outcomes=tuple(outcome_of_response(candidate) for candidate in candidates),
-        order=tuple(sorted(range(len(candidates)), key=ranks.__getitem__, reverse=True)),
-        groups=tuple(group_answers([c["answer"] if c["complete"] else None for c in candidates])),
+        outcomes=problem.outcomes,
+        groups=problem.groups,
+        is_undecided=problem.is_undecided,
+        order=tuple(sorted(range(len(ranks)), key=ranks.__getitem__, reverse=True)),
         weights=tuple(vote_weight(rank[0], aggregation) for rank in ranks),
-        kinds=tuple(kinds),
-        is_undecided=bool(complete) and all(outcome_of_response(response) is None for response in complete),
+        kinds=tuple(None if content is None else number_of[content] for content in problem.contents),
     )
 
 
@@ -62,7 +62,7 @@ def expectations(pool: Pool, size: int, subsets: np.ndarray) -> dict[str, tuple[
     outcomes = np.array([np.nan if outcome is None else outcome for outcome in (*pool.outcomes, 0.0)])
     return {
         "random_distinct": _mean_and_error(_random_distinct(pool, subsets)),
-        "mean_pass_at_1": (mean_decided(pool.outcomes), 0.0),
+        "mean_pass_at_1": (metrics.mean_or_none(pool.outcomes), 0.0),
         "majority_vote": _mean_and_error(outcomes[majority]),  # -1, nobody votes, is the 0.0 at the end
         "best_of_n": (_expected_best(pool, size), 0.0),
         "weighted_vote": _mean_and_error(outcomes[weighted]),
@@ -147,9 +147,10 @@ def _exact_sums(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(numbers: Sequence[int | None]) -> np.ndarray:
-    """Membership of each entry in the classes 0..max, shape (len(numbers), num_classes); None is in no class."""
-    found = sorted({number for number in numbers if number is not None})
-    return np.array([[float(number == one) for one in found] for number in numbers]).reshape(len(numbers), len(found))
+    """Membership of each entry in each class (ascending), shape (len(numbers), num_classes); None is in no class."""
+    classes = sorted({number for number in numbers if number is not None})
+    members = [[float(number == name) for name in classes] for number in numbers]
+    return np.array(members).reshape(len(numbers), len(classes))
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float | None, float]:

@@ -1,7 +1,7 @@
 """Benchmarks whose figures lie in zip archives beside their rows: fetched, unpacked once, found by their names.
 
 ``OpenGVLab/VisualProcessBench`` is one: ``test.jsonl`` and ``images.zip``. Unpacked files lie in huggingface_hub's
-cache of assets, by the archive's name, size and time, so that an archive is unpacked once and another one anew.
+cache of assets, by the archive's name, size and time, so that each archive is unpacked once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from ..data import content_hash
 from ..rows import HUB_PREFIX, RawRows
 
 
-def rows_with_figures(data: str | os.PathLike[str], split: str) -> Sequence[dict[str, Any]]:
-    """Return the rows of a benchmark, the names in their column ``image`` made paths where the files are found.
+def rows_with_figures(data: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
+    """Return the rows of a benchmark, with the names in their column ``image`` as paths of the files that they name.
 
     Args:
-        data: A ``.jsonl`` file; a folder that holds ``{split}.jsonl``; a hub id (perhaps ``@revision`` behind it) of a
-            repository that does; or any other dataset, which `RawRows` reads. Figures lie beside the rows, in folders
-            or in zip archives.
-        split: Of a folder or dataset.
+        data: A ``.jsonl`` file; a folder that holds ``test.jsonl``; a hub id (perhaps ``@revision`` behind it) of a
+            repository that does; or any other dataset, whose split "test" `RawRows` reads. Figures lie beside the rows,
+            in folders or in zip archives.
 
     Raises:
         OSError: if there is no such file or repository.
@@ -38,22 +37,19 @@ def rows_with_figures(data: str | os.PathLike[str], split: str) -> Sequence[dict
         path = Path(name)
     else:
         folder = Path(name) if Path(name).is_dir() else _fetched(name)
-        path = folder / f"{split}.jsonl"
+        path = folder / "test.jsonl"
         if not path.is_file():
-            return RawRows(data, split)
+            return RawRows(data, "test")
     rows = RawRows(path, figure_columns=())
-    roots = [path.parent, *(_unpacked(archive) for archive in sorted(path.parent.glob("*.zip")))]
-    return [{**row, "image": _found(row.get("image"), roots)} for row in rows]
+    folders = [path.parent, *(_unpacked(archive) for archive in sorted(path.parent.glob("*.zip")))]
+    return [{**row, "image": _as_paths(row.get("image"), folders)} for row in rows]
 
 
 def _fetched(name: str) -> Path:
     """The repository's rows and archives; nothing else of it is fetched."""
     repo_id, _, revision = name.partition("@")
-    patterns = ["*.jsonl", "*.zip"]
-    folder = huggingface_hub.snapshot_download(
-        repo_id, repo_type="dataset", revision=revision or None, allow_patterns=patterns
-    )
-    return Path(folder)
+    options = {"revision": revision or None, "allow_patterns": ["*.jsonl", "*.zip"]}
+    return Path(huggingface_hub.snapshot_download(repo_id, repo_type="dataset", **options))
 
 
 def _unpacked(archive: Path) -> Path:
@@ -76,20 +72,20 @@ def _unpacked(archive: Path) -> Path:
     return folder
 
 
-def _found(figures: Any, roots: Sequence[Path]) -> Any:
-    """Names as paths; anything that is no name stays as it is."""
+def _as_paths(figures: Any, folders: Sequence[Path]) -> Any:
+    """Names as paths of files; anything that is not a name stays as it is."""
     if isinstance(figures, (list, tuple)):
-        return [_found(figure, roots) for figure in figures]
+        return [_as_paths(figure, folders) for figure in figures]
     if not isinstance(figures, str):
         return figures
-    parts = [part for part in PurePosixPath(figures).parts if part not in ("..", "/")]  # nothing outside the roots
+    parts = [part for part in PurePosixPath(figures).parts if part not in ("..", "/")]  # nothing outside the folders
     # An archive may lack the folders that rows name: the longest ending that exists is the file.
     for start in range(len(parts)):
-        for root in roots:
-            path = root.joinpath(*parts[start:])
+        for folder in folders:
+            path = folder.joinpath(*parts[start:])
             if path.is_file():
                 return str(path)
-    return str(roots[0].joinpath(*parts))
+    return str(folders[0].joinpath(*parts))
 
 
 __all__ = ["rows_with_figures"]

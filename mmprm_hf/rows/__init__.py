@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = attach(
         "problem_rows": ["problem_features", "problem_from_row", "problem_to_row", "row_images"],
         "problem_source": ["ProblemSource"],
         "raw_rows": ["FIGURE_COLUMNS", "HUB_PREFIX", "RawRows"],
+        "results": ["RESULTS_VERSION", "check_results", "read_results"],
     },
 )

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from mmprm_hf.evaluation.calibration import reliability
-from mmprm_hf.evaluation.diagnosis import diagnose, format_diagnosis, rank_correlation
+from mmprm_hf.evaluation.diagnosis import diagnose
+from mmprm_hf.metrics import reliability
 
 
 def candidate(answer, is_right, scores, num_steps=None, complete=True, verdict=None):
@@ -23,17 +23,22 @@ def row(*candidates):
 RIGHT, WRONG = candidate("5", True, [0.9, 0.8]), candidate("6", False, [0.9, 0.2])
 
 
-def test_room():
+def test_headroom():
     rows = [
         row(RIGHT, WRONG, WRONG),  # only the PRM
         row(candidate("5", True, [0.1]), candidate("5", True, [0.1]), WRONG),  # only the vote
         row(RIGHT, RIGHT, RIGHT),
         row(WRONG, WRONG, WRONG),
     ]
-    room = diagnose(rows)["room"]
-    assert (room["no_right_candidate"], room["all_right"], room["mixed"], room["num_mixed"]) == (0.25, 0.25, 0.5, 2)
-    assert room["best_of_n_on_mixed"] == 0.5 == room["majority_vote_on_mixed"]
-    assert room["only_best_of_n"] == 0.5 == room["only_majority_vote"]
+    headroom = diagnose(rows)["headroom"]
+    assert (headroom["no_right_candidate"], headroom["all_right"], headroom["mixed"], headroom["num_mixed"]) == (
+        0.25,
+        0.25,
+        0.5,
+        2,
+    )
+    assert headroom["best_of_n_on_mixed"] == 0.5 == headroom["majority_vote_on_mixed"]
+    assert headroom["only_best_of_n"] == 0.5 == headroom["only_majority_vote"]
 
 
 def test_ranking_within_and_pooled():
@@ -76,23 +81,17 @@ def test_undecided_and_incomplete_candidates():
     undecided = candidate("8", False, [0.99], verdict="undecided")
     cut = {**candidate(None, True, [0.99]), "complete": False}
     found = diagnose([row(RIGHT, WRONG, undecided, cut)])
-    assert found["room"]["best_of_n_on_mixed"] == 1.0  # neither the undecided nor the cut one is chosen
+    assert found["headroom"]["best_of_n_on_mixed"] == 1.0  # neither the undecided nor the cut one is chosen
     assert found["saturation"]["num_steps"] == 4
     assert found["calibration"]["bins"][-1]["num"] == 1
     only = diagnose([row(undecided)])
-    assert only["room"]["mixed"] is None and only["calibration"] is None
-    assert "not measured" in format_diagnosis(only)
+    assert only["headroom"]["mixed"] is None and only["calibration"] is None
 
 
-def test_reliability():
-    found = reliability([0.05, 0.15, 0.95, 1.0], [False, False, True, False])
-    assert [(b["low"], b["num"], b["share_right"]) for b in found["bins"]] == [
-        (0.0, 1, 0.0),
-        (0.1, 1, 0.0),
-        (0.9, 2, 0.5),
-    ]
-    assert found["ece"] == pytest.approx((0.05 + 0.15 + 2 * (0.975 - 0.5)) / 4)
-    assert diagnose([row(RIGHT, WRONG)], aggregation="sum_logit")["calibration"] is None
+def test_calibration_is_of_scores_in_0_to_1_only():
+    rows = [row(RIGHT, WRONG)]
+    assert diagnose(rows)["calibration"] == reliability([0.8, 0.2], [True, False])
+    assert diagnose(rows, aggregation="sum_logit")["calibration"] is None
 
 
 def test_scores_by_step():
@@ -111,15 +110,8 @@ def test_scores_by_number_of_steps():
     ]
 
 
-def test_rank_correlation():
-    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == -1.0
-    assert rank_correlation([1, 1, 2], [1, 1, 2]) == 1.0 and rank_correlation([1], [1]) is None
-
-
-def test_words():
-    text = format_diagnosis(diagnose([row(RIGHT, WRONG, WRONG)]))
-    assert "only the PRM on 100.0 %" in text and "AUROC within problems 1.000" in text
+def test_what_cannot_be_diagnosed_is_refused():
     with pytest.raises(ValueError, match="Found 0 rows"):
         diagnose([])
-    with pytest.raises(ValueError, match="mim"):
+    with pytest.raises(ValueError, match="Unknown aggregation 'mim'. Did you mean 'min'"):
         diagnose([row(RIGHT)], aggregation="mim")

@@ -1,12 +1,11 @@
-"""The best-of-N table by hand, its rules for incomplete and undecided candidates, and the printed form."""
+"""The best-of-N table by hand, and its rules for incomplete and undecided candidates."""
 
 import random
 
 import pytest
 
-from mmprm_hf.evaluation.evaluators import METRIC_NAMES, best_of_n_report, format_table
+from mmprm_hf.evaluation.evaluators import METRICS, best_of_n_report
 from mmprm_hf.evaluation.exact_truth import step_level_report
-from mmprm_hf.evaluation.results import answer_costs
 
 
 def candidate(answer, scores=(0.5,), verdict=None, *, complete=True, steps=None):
@@ -65,7 +64,7 @@ def test_incomplete_candidates_are_wrong_and_never_selected():
     assert values["best_of_n"] == 1.0
     assert values["majority_vote"] == 0.0  # 8 and 7 tie; the cut ones do not vote
     only_cut = values_of(cut, cut)
-    assert [only_cut[name] for name in METRIC_NAMES if name != "greedy"] == [0.0] * 6
+    assert [only_cut[name] for name in METRICS if name != "greedy"] == [0.0] * 6
 
 
 def test_unscored_candidates_are_not_selected():
@@ -131,32 +130,3 @@ def test_step_level_report_uses_the_threshold_of_the_train_steps():
     assert report["majority_accuracy"] == 0.5
     shifted = step_level_report([1, 1, 0, 0], [0.9, 0.35, 0.32, 0.1], train_labels=[1, 0], train_scores=[0.9, 0.4])
     assert shifted["accuracy"] == 0.75
-
-
-def test_table_names_every_metric_in_words_and_percent():
-    rows = [
-        {"problem_id": str(index), "greedy": candidate("7"), "candidates": [candidate(answer), candidate("7", [0.9])]}
-        for index, answer in enumerate(["7", "8"] * 5)
-    ]
-    table = format_table(best_of_n_report(rows), answer_costs(rows, {"generate": 12.34, "score": 5.0}))
-    lines = table.splitlines()
-    for name in ("greedy accuracy", "random among distinct", "mean pass@1", "majority vote@2", "PRM best-of-2"):
-        assert sum(line.startswith(name) for line in lines) == 1
-    for name in ("PRM-weighted vote@2", "oracle pass@2"):
-        assert sum(line.startswith(name) for line in lines) == 1
-    mean_line = next(line for line in lines if line.startswith("mean pass@1"))
-    assert "75.0 %" in mean_line
-    assert " to " in mean_line
-    body = [line for line in lines if "%" in line and " to " in line]
-    assert len({line.index("%") for line in body}) == 1
-    assert "generate: 12.3 s, score: 5.0 s" in table
-    seconds = {line.split("@")[0]: line.split()[-1] for line in body if "@" in line}
-    assert seconds["mean pass"] == f"{12.34 / 20:.3f}" and seconds["majority vote"] == f"{12.34 / 10:.3f}"
-    assert seconds["PRM-weighted vote"] == f"{17.34 / 10:.3f}" and seconds["oracle pass"] == "-"
-    assert "seconds" not in format_table(best_of_n_report(rows))
-
-
-def test_table_says_not_measured():
-    unknown = candidate("x", [0.9], "undecided")
-    report = best_of_n_report([{"problem_id": "a", "greedy": None, "candidates": [unknown]}])
-    assert format_table(report).count("not measured") == len(METRIC_NAMES)

@@ -58,21 +58,8 @@ def test_unscored_steps_count_against_both_classes():
     assert only_right["f1_wrong"] == pytest.approx(2 / 3)  # a right step without a score hurts this class, too
 
 
-def test_the_threshold_is_tuned_on_train_steps_only():
-    train = {"train_labels": [[1, None, 0], [1]], "train_scores": [[0.9, 0.2, 0.3], None]}
-    assert tuned_threshold(train["train_labels"], train["train_scores"]) == pytest.approx(0.6)
-    report = visual_process_bench_report(["a"], [[1, 0]], [[0.55, 0.1]], **train, tuned_on="dev half")
-    assert (report["threshold"], report["tuned_on"]) == (pytest.approx(0.6), "dev half")
-    assert report["f1_right"] == 0.0  # 0.55 is below it, though another threshold would be perfect here
-
-
-@pytest.mark.parametrize(
-    "given",
-    [{}, {"threshold": 0.5}, {"threshold": 0.5, "tuned_on": "x", "train_labels": [[1]], "train_scores": [[1.0]]}],
-)
-def test_a_threshold_needs_its_split(given):
-    with pytest.raises(ValueError, match="Give a threshold with the split it was tuned on"):
-        visual_process_bench_report(["a"], [[1, 0]], [[0.9, 0.1]], **given)
+def test_a_threshold_is_tuned_on_labelled_steps_of_scored_solutions():
+    assert tuned_threshold([[1, None, 0], [1]], [[0.9, 0.2, 0.3], None]) == pytest.approx(0.6)
 
 
 def test_process_bench_by_hand():

@@ -8,6 +8,8 @@ from PIL import Image
 
 from mmprm_hf import metrics
 from mmprm_hf.data import Candidate
+from mmprm_hf.evaluation import step_runner
+from mmprm_hf.evaluation.step_metrics import tuned_threshold
 from mmprm_hf.evaluation.step_runner import evaluate_steps, score_samples
 from mmprm_hf.evaluation.step_samples import StepSample, load_visual_process_bench
 from mmprm_hf.files import write_json
@@ -38,13 +40,14 @@ def sample(name, steps=("a", "bb"), question="Q", labels=None, category="math", 
     return StepSample(name, category, question, (), tuple(steps), labels, first_error, {"answer": "GOLD-41"})
 
 
-def test_order_is_kept_and_only_bad_samples_go_without(caplog):
+def test_order_is_kept_and_only_bad_samples_go_without(caplog, monkeypatch):
     samples = [sample("a"), sample("bad", question="FAIL"), sample("blank", ("x", " ")), sample("c", ("ccc",))]
     scorer = FakeScorer()
     for batch_size in (1, 2, 10):
-        assert score_samples(scorer, samples, batch_size=batch_size) == [(1.0, 2.0), None, None, (3.0,)]
+        monkeypatch.setattr(step_runner, "BATCH_SIZE", batch_size)
+        assert score_samples(scorer, samples) == [(1.0, 2.0), None, None, (3.0,)]
     assert "'bad' is not scored: its image cannot be read" in caplog.text
-    assert "'blank' is not scored: a step is blank" in caplog.text
+    assert "'blank' is not scored: this PRM cannot read one of its steps" in caplog.text
     assert "GOLD-41" not in repr(scorer.shown)
 
 
@@ -55,8 +58,6 @@ def test_a_scorer_with_another_number_of_scores_is_an_error():
 
     with pytest.raises(ValueError, match="Found 1 scores for the 2 steps of sample 'a'"):
         score_samples(Short(), [sample("a")])
-    with pytest.raises(ValueError, match="at least 1"):
-        score_samples(FakeScorer(), [], batch_size=0)
 
 
 def test_results_are_json_with_counts(tmp_path):
@@ -87,7 +88,7 @@ def test_results_are_json_with_counts(tmp_path):
 
 def test_what_evaluate_steps_refuses():
     given = {"threshold": 0.5, "tuned_on": "none"}
-    with pytest.raises(ValueError, match="Unknown benchmark 'x'; choose one of visualprocessbench"):
+    with pytest.raises(ValueError, match="Unknown step benchmark 'x'. Choose one of visualprocessbench"):
         evaluate_steps("x", [sample("a")], [None], **given)
     with pytest.raises(ValueError, match="Found 1 samples and 2 lists of scores"):
         evaluate_steps("prmbench", [sample("a")], [None, None], **given)
@@ -95,8 +96,6 @@ def test_what_evaluate_steps_refuses():
         evaluate_steps("processbench", [sample("a", first_error=-1)], [(0.9,)], **given)
     with pytest.raises(ValueError, match="'a' has no first_error"):
         evaluate_steps("processbench", [sample("a")], [None], **given)
-    with pytest.raises(ValueError, match="the split it was tuned on"):
-        evaluate_steps("prmbench", [sample("a")], [None], threshold=0.5)
 
 
 # With the shipped PRM
@@ -130,17 +129,12 @@ def test_the_nano_prm_on_steps_of_known_truth(tmp_path, scorer):
     train, _ = load_visual_process_bench(nano_rows(tmp_path / "train", "train", 24))
     samples, counts = load_visual_process_bench(nano_rows(tmp_path / "test", "test", 40))
     assert counts == {"num_rows": 40, "num_kept": 40, "problems": {}}
-    scores = score_samples(scorer, samples, batch_size=7)
+    scores = score_samples(scorer, samples)
     for index in (0, 1, 17):
         (candidate,) = scorer.score(samples[index].to_problem(), [Candidate(samples[index].steps)])
         assert scores[index] == pytest.approx(candidate.step_scores, abs=1e-4)
-    result = evaluate_steps(
-        "visualprocessbench",
-        samples,
-        scores,
-        train_samples=train,
-        train_scores=score_samples(scorer, train),
-    )
+    threshold = tuned_threshold([sample.labels for sample in train], score_samples(scorer, train))
+    result = evaluate_steps("visualprocessbench", samples, scores, threshold=threshold, tuned_on="train")
     assert (result["num_neutral"], result["num_unscored"], result["tuned_on"]) == (40, 0, "train")
     assert result["num_wrong"] > 5
     pairs = [(y, v) for s, row in zip(samples, scores, strict=True) for y, v in zip(s.labels, row, strict=True)]
@@ -157,7 +151,7 @@ def test_the_nano_prm_on_steps_of_known_truth(tmp_path, scorer):
         "visualprocessbench",
         swapped,
         score_samples(scorer, swapped),
-        threshold=result["threshold"],
+        threshold=threshold,
         tuned_on="train",
     )
     assert other["macro_f1"] < result["macro_f1"]

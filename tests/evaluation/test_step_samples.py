@@ -10,7 +10,7 @@ from support.layout import SHARED
 from mmprm_hf.evaluation.step_metrics import prm_bench_report, process_bench_report
 from mmprm_hf.evaluation.step_samples import (
     KEPT_REASONS,
-    LEFT_OUT_REASONS,
+    PROCESS_BENCH_SUBSETS,
     StepSample,
     load_prm_bench,
     load_process_bench,
@@ -68,9 +68,8 @@ def test_the_reference_answer_is_not_shown(folder):
     assert sample.to_problem().images == (str(folder / "one.png"),)
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_bad_rows_of_visual_process_bench_are_counted_by_their_reason(folder):
+    for row, reason in (
         (visual(["broken.png"], [1, 1, 1]), "unreadable_image"),
         (visual([], [1, 1, 1]), "no_image"),
         (visual(["one.png"], [1, 2, 1]), "unknown_label"),
@@ -80,15 +79,10 @@ def test_the_reference_answer_is_not_shown(folder):
         (visual(["one.png"], [], steps=()), "no_steps"),
         (visual(["one.png"], [1], question=" "), "no_question"),
         (visual(["one.png"], [1], response=None), "no_steps"),
-    ],
-)
-def test_bad_rows_of_visual_process_bench(folder, row, reason):
-    path = write(folder / "test.jsonl", [row])
-    samples, counts = load_visual_process_bench(path)
-    assert (samples, counts["num_kept"]) == ([], 0)
-    assert counts["problems"][reason] == 1
-    with pytest.raises(ValueError, match=rf"Row 0 is bad.*{reason}.*on_bad='count'"):
-        load_visual_process_bench(path, on_bad="raise")
+    ):
+        samples, counts = load_visual_process_bench(write(folder / "test.jsonl", [row]))
+        assert (samples, counts["num_kept"]) == ([], 0), reason
+        assert counts["problems"][reason] == 1, reason
 
 
 def test_a_blank_step_is_kept_and_counted(folder):
@@ -96,10 +90,6 @@ def test_a_blank_step_is_kept_and_counted(folder):
     (sample,), counts = load_visual_process_bench(path)
     assert sample.steps == ("a", " ", "c")
     assert counts["problems"] == {"empty_step": 1}
-    with pytest.raises(ValueError, match="empty_step"):
-        load_visual_process_bench(path, on_bad="raise")
-    with pytest.raises(ValueError, match="Choose 'count' or 'raise'"):
-        load_visual_process_bench(path, on_bad="drop")
 
 
 def test_process_bench_rows(tmp_path):
@@ -118,26 +108,24 @@ def test_process_bench_rows(tmp_path):
 
 
 def test_process_bench_from_a_dataset_takes_its_splits_as_subsets(tmp_path):
-    for name, label in (("gsm8k", 0), ("math", -1)):
+    for name, label in (("gsm8k", 0), ("math", -1), ("olympiadbench", 0), ("omnimath", -1)):
         row = {"id": f"{name}-0", "generator": "G", "problem": "Q", "steps": ["a"], "label": label}
         (tmp_path / name).mkdir()
         write(tmp_path / name / f"{name}.jsonl", [{**row, "final_answer_correct": False}])
-    (tmp_path / "README.md").write_text(
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: gsm8k\n    path: gsm8k/*.jsonl\n"
-        "  - split: math\n    path: math/*.jsonl\n---\n"
-    )
-    samples, counts = load_process_bench(tmp_path, ("math", "gsm8k"))
-    assert [(s.category, s.labels) for s in samples] == [("math", (1,)), ("gsm8k", (0,))]
-    assert counts == {"num_rows": 2, "num_kept": 2, "problems": {}}
+    files = "".join(f"  - split: {name}\n    path: {name}/*.jsonl\n" for name in PROCESS_BENCH_SUBSETS)
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n")
+    samples, counts = load_process_bench(tmp_path)
+    labels = [(0,), (1,), (0,), (1,)]
+    assert [(s.category, s.labels) for s in samples] == list(zip(PROCESS_BENCH_SUBSETS, labels, strict=True))
+    assert counts == {"num_rows": 4, "num_kept": 4, "problems": {}}
 
 
 def prm(errors, category="circular", **changed) -> dict:
     return {"question": "Q", "steps": ["a", "b", "c"], "error_steps": errors, "category": category, **changed}
 
 
-@pytest.mark.parametrize(
-    ("row", "labels", "reasons"),
-    [
+def test_prm_bench_rows_and_their_faults(tmp_path):
+    for row, labels, reasons in (
         (prm([2]), (1, 0, 1), []),
         (prm([3, 1]), (0, 1, 0), ["unsorted_error_steps"]),
         (prm([2, 2]), (1, 0, 1), ["repeated_error_step"]),
@@ -152,13 +140,11 @@ def prm(errors, category="circular", **changed) -> dict:
         (prm(None), None, ["unknown_label"]),
         (prm([1], steps=[]), None, ["no_steps"]),
         (prm([1], question=None), None, ["no_question"]),
-    ],
-)
-def test_prm_bench_rows(tmp_path, row, labels, reasons):
-    samples, counts = load_prm_bench(write(tmp_path / "rows.jsonl", [row]))
-    assert [sample.labels for sample in samples] == ([] if labels is None else [labels])
-    assert counts == {"num_rows": 1, "num_kept": len(samples), "problems": dict.fromkeys(sorted(reasons), 1)}
-    assert set(reasons) <= set(KEPT_REASONS if labels else KEPT_REASONS | LEFT_OUT_REASONS)
+    ):
+        samples, counts = load_prm_bench(write(tmp_path / "rows.jsonl", [row]))
+        assert [sample.labels for sample in samples] == ([] if labels is None else [labels]), row
+        assert counts == {"num_rows": 1, "num_kept": len(samples), "problems": dict.fromkeys(sorted(reasons), 1)}
+        assert KEPT_REASONS.issuperset(reasons) == (labels is not None)
 
 
 def test_a_file_that_counts_from_0_is_spoken_of(tmp_path, caplog):

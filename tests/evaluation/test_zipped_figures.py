@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 
+import datasets
 import pytest
 from PIL import Image
 from support.hub_stub import serve_hub  # noqa: E402
@@ -135,6 +136,5 @@ def test_from_the_hub(tmp_path):
 
 def test_another_dataset_is_read_as_one(tmp_path):
     (tmp_path / "data").mkdir()
-    write_jsonl(tmp_path / "data" / "train.jsonl", [{"image": ["a.png"], "question": "?"}])
-    rows = rows_with_figures(tmp_path / "data", "train")
-    assert rows[0]["image"] == [str(tmp_path / "data" / "a.png")]
+    datasets.Dataset.from_list([{"image": ["a.png"], "question": "?"}]).to_parquet(tmp_path / "data" / "test.parquet")
+    assert rows_with_figures(tmp_path / "data")[0] == {"image": ["a.png"], "question": "?"}

@@ -10,16 +10,18 @@ from mmprm_hf.evaluation.exact_truth import false_positive_report, step_level_re
 from mmprm_hf.evaluation.results import make_results
 from mmprm_hf.evaluation.step_runner import evaluate_steps
 from mmprm_hf.evaluation.step_samples import StepSample
-from mmprm_hf.publish.documents import METRICS
+from mmprm_hf.publish.words import METRICS
 
 
 def best_of_n_document(**changes):
     """Three candidates for each of two problems; every metric 0.5 but best-of-N 0.6."""
-    metrics = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.625} for name, *_ in METRICS}
+    metrics = {name: {"value": 0.5, "ci_low": 0.4, "ci_high": 0.625} for name in METRICS}
     metrics["best_of_n"]["value"] = 0.6
     answers = {name: {"tokens": 1234.5, "seconds": 0.04567} for name in ("majority_vote", "best_of_n")}
     answers["greedy"] = {"tokens": 41.25, "seconds": None}
-    section = {"num_problems": 2, "num_candidates": 3, "aggregation": "min", "metrics": metrics}
+    counts = dict.fromkeys(("num_undecided", "num_incomplete", "num_problems_undecided"), 0)
+    section = {"num_problems": 2, "num_candidates": 3, "aggregation": "min", "metrics": metrics, **counts}
+    section["num_decided"] = dict.fromkeys(metrics, 2)
     facts = {
         "policy": "tiny-policy",
         "cost": {"num_tokens": 2469, "seconds": {"generate": 12.34, "score": 5.67}, "answers": answers},
