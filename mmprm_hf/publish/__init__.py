@@ -1,4 +1,4 @@
-"""Reports, cards and uploads, from result files only."""
+"""Results in words, reports, cards and uploads, from result files only."""
 
 from .._lazy import attach
 
@@ -10,8 +10,10 @@ __getattr__, __dir__, __all__ = attach(
         "hub": ["format_push", "push"],
         "label_card": ["hub_license", "write_label_card"],
         "nano_card": ["nano_dataset_facts"],
+        "report_rows": ["group_candidates"],
         "reports": ["write_report"],
         "results_table": ["write_results_table"],
-        "solution_html": ["group_candidates", "render_message", "render_reranked", "render_scored"],
+        "solution_html": ["render_message", "render_reranked", "render_scored"],
+        "terminal": ["format_best_of_n", "format_results"],
     },
 )

@@ -1,4 +1,4 @@
-"""What a card can say: the fields of a facts JSON, as dataclasses, and the strict reading of one.
+"""What a card can contain: the fields of a facts JSON, as dataclasses, and the strict reading of one.
 
 Standard library only; must not import another room.
 """
@@ -6,9 +6,10 @@ Standard library only; must not import another room.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+
+from ..errors import UnknownNameError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +53,11 @@ class SourceFact:
 
 @dataclasses.dataclass(frozen=True)
 class DropFact:
-    """What became of the rows of one source.
+    """The rows of one source that were read, kept and dropped.
 
     Args:
         source: Its name; the column of the drop table.
-        num_read: Rows read.
-        num_kept: Rows kept.
+        num_read, num_kept: Numbers of rows.
         num_dropped: Reason to number of rows; a row is dropped for one reason, so that all of it adds up.
     """
 
@@ -67,66 +67,70 @@ class DropFact:
     num_dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelFacts:
-    """Facts of a model card; all but `name` and `kind` may be missing.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """Facts of any card; all but `name` may be missing.
 
     Args:
         name: Title of the card.
-        kind: "policy" (writes step-by-step solutions) or "prm" (scores their steps).
-        status: What a reader must know before all else, such as "recipe only: not trained here"; left out if missing.
+        status: What a reader must know first, such as "recipe only: not trained here"; left out if missing.
         summary: A paragraph of Markdown.
-        num_parameters: All parameters.
-        base_model: Where training started; a Hub id (owner/name) also enters the front matter.
-        trained_on: The training data in words.
-        datasets: Hub ids of the training data, for the front matter.
-        recipe: Commands that make the model again, in order.
-        seed: Of the recipe.
-        hyper_parameters: Option to value; those that differ from defaults.
-        compute: Hardware and time in words.
-        results: Dicts with the fields of `ResultFact`.
+        seed: Seed of the recipe or command.
+        results: Dicts with the fields of `ResultFact`; a dataset's are what else was measured.
         how_to_use: Python code.
         uses, misuses: What it is for and what it is not for, one sentence each.
         limits: One sentence each.
-        license: SPDX id in lower case, as the Hub spells it ("apache-2.0").
+        license: SPDX id in lower case, as the Hub spells it ("apache-2.0"), or a dataset's list of them.
         citation: BibTeX.
-        library_name, pipeline_tag, language, tags: Front matter; `tags` come after those of the kind.
+        language, tags: Front matter; `tags` come after the package's own.
     """
 
     name: str
-    kind: str
     status: str | None = None
     summary: str | None = None
-    num_parameters: int | None = None
-    base_model: str | None = None
-    trained_on: str | None = None
-    datasets: Sequence[str] = ()
-    recipe: Sequence[str] = ()
     seed: int | None = None
-    hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    compute: str | None = None
     results: Sequence[Mapping[str, Any]] = ()
     how_to_use: str | None = None
     uses: Sequence[str] = ()
     misuses: Sequence[str] = ()
     limits: Sequence[str] = ()
-    license: str | None = None
+    license: Any = None
     citation: str | None = None
-    library_name: str = "transformers"
-    pipeline_tag: str = "image-text-to-text"
     language: Sequence[str] = ()
     tags: Sequence[str] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class DatasetFacts:
-    """Facts of a dataset card; all but `name` may be missing.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFacts(CardFacts):
+    """Facts of a model card.
 
     Args:
-        name: Title of the card.
-        kind: "dataset"; tells `write_card` which card to make.
-        status: As in `ModelFacts`.
-        summary: A paragraph of Markdown.
+        kind: "policy" (writes step-by-step solutions) or "prm" (scores their steps).
+        num_parameters: All parameters.
+        base_model: Where training started; a Hub id (owner/name) also enters the front matter.
+        trained_on: The training data in words.
+        datasets: Hub ids of the training data, for the front matter.
+        recipe: Commands that make the model again, in order.
+        hyper_parameters: Option to value; those that differ from defaults.
+        compute: Hardware and time in words.
+    """
+
+    kind: str
+    num_parameters: int | None = None
+    base_model: str | None = None
+    trained_on: str | None = None
+    datasets: Sequence[str] = ()
+    recipe: Sequence[str] = ()
+    hyper_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compute: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetFacts(CardFacts):
+    """Facts of a dataset card.
+
+    Args:
+        kind: "dataset", by which `write_card` knows which card to make.
         motivation: Why it exists, a paragraph.
         splits: Split to number of rows, or, of a dataset with several configs, config to such a mapping. The first
             config's rows are those of the size in the front matter.
@@ -134,34 +138,23 @@ class DatasetFacts:
         composition: Name of a breakdown to a mapping of its values to rows:
             ``{"answer type": {"number": 6000, "choice": 4000}}``.
         families: Kind of problem to its description, or a list of names; left out if empty.
-        collection: How the raw data came about, a paragraph.
+        collection: Where the raw data is from, a paragraph.
         sources: Dicts with the fields of `SourceFact`.
         command: What makes the dataset again.
-        seed: Of that command.
         criteria: Reason for dropping a row to its rule in words, in the order in which they are applied.
         drops: Dicts with the fields of `DropFact`, one per source.
         repairs: What was corrected, in words, to the number of rows.
-        label_noise: Labels against exact truth: dicts with the fields of `ResultFact`. The section is left out where
-            there is neither this nor a `ledger`: such a dataset has no labels.
+        label_noise: Labels against exact truth: dicts with the fields of `ResultFact`. Without this and a `ledger` the
+            section is left out: such a dataset has no labels.
         statistics: A figure's name in words to a number or text.
-        results: Dicts with the fields of `ResultFact`: what else was measured; left out if empty.
-        ledger: What labelling cost: the `summary.json` of a run folder (of its keys those of `ledger_markdown`). A
-            card without it has no such section.
-        how_to_use: Python code.
-        uses, misuses: What it is for and what it is not for, one sentence each.
-        limits: One sentence each.
-        license: As in `ModelFacts`, or a list of them.
-        license_name: Of a license that the Hub has no id for; `license` is then "other".
-        citation: BibTeX.
+        ledger: What labelling cost: the `summary.json` of a run folder; left out if empty.
+        license_name: The name of a license that the Hub has no id for; `license` is then "other".
         configs: Hub configs, as they go into the front matter:
             ``[{"config_name": "paths", "data_files": [{"split": "train", "path": "paths/train.parquet"}]}]``.
-        task_categories, language, tags: Front matter; `tags` come after the package's own.
+        task_categories: Front matter.
     """
 
-    name: str
     kind: str = "dataset"
-    status: str | None = None
-    summary: str | None = None
     motivation: str | None = None
     splits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     features: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -170,25 +163,15 @@ class DatasetFacts:
     collection: str | None = None
     sources: Sequence[Mapping[str, Any]] = ()
     command: str | None = None
-    seed: int | None = None
     criteria: Mapping[str, str] = dataclasses.field(default_factory=dict)
     drops: Sequence[Mapping[str, Any]] = ()
     repairs: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     label_noise: Sequence[Mapping[str, Any]] = ()
     statistics: Mapping[str, float | str | None] = dataclasses.field(default_factory=dict)
-    results: Sequence[Mapping[str, Any]] = ()
     ledger: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    how_to_use: str | None = None
-    uses: Sequence[str] = ()
-    misuses: Sequence[str] = ()
-    limits: Sequence[str] = ()
-    license: str | Sequence[str] | None = None
     license_name: str | None = None
-    citation: str | None = None
     configs: Sequence[Mapping[str, Any]] = ()
     task_categories: Sequence[str] = ()
-    language: Sequence[str] = ()
-    tags: Sequence[str] = ()
 
 
 Facts = TypeVar("Facts", ModelFacts, DatasetFacts, ResultFact, SourceFact, DropFact)
@@ -209,8 +192,7 @@ def read_facts(schema: type[Facts], facts: Mapping[str, Any]) -> Facts:
     fields = {field.name: field for field in dataclasses.fields(schema)}
     for key in facts:
         if key not in fields:
-            matches = difflib.get_close_matches(key, fields, n=3, cutoff=0.5) or sorted(fields)
-            raise ValueError(f"Unknown key {key!r} in {schema.__name__}. Did you mean {' or '.join(matches)}?")
+            raise UnknownNameError("key", key, fields, f" in {schema.__name__}")
     known = {key: value for key, value in facts.items() if value is not None}
     for key, value in known.items():
         if fields[key].default == () and isinstance(value, str):
@@ -219,15 +201,11 @@ def read_facts(schema: type[Facts], facts: Mapping[str, Any]) -> Facts:
             )
         if fields[key].default_factory is dict and not isinstance(value, Mapping):
             raise ValueError(f"{key!r} in {schema.__name__} is {value!r:.80}. Expected an object of names and values.")
-    required = [name for name, field in fields.items() if _is_required(field) and name not in known]
-    if required:
-        raise ValueError(f"{schema.__name__} lacks {', '.join(required)}. Only the other facts may be missing.")
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing := [name for name in required if name not in known]:
+        raise ValueError(f"{schema.__name__} lacks {', '.join(missing)}. Only the other facts may be missing.")
     return schema(**known)
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    """Whether a field has no default."""
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-__all__ = ["DatasetFacts", "DropFact", "ModelFacts", "ResultFact", "SourceFact", "read_facts"]

@@ -1,4 +1,4 @@
-"""Facts as Markdown: texts, numbers, tables, lists and code, with "not measured" where there is none.
+"""Facts as Markdown: numbers, tables, lists and code, with "not measured" where there is none.
 
 Standard library only; must not import another room.
 """
@@ -6,21 +6,9 @@ Standard library only; must not import another room.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-NOT_MEASURED = "not measured"
-
-
-def text(value: Any) -> str:
-    """A fact as Markdown."""
-    if value is None or value == "" or value == []:
-        return NOT_MEASURED
-    if isinstance(value, list):
-        return ", ".join(text(entry) for entry in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {text(entry)}" for key, entry in value.items()) or NOT_MEASURED
-    return str(value)
+from .words import NOT_MEASURED
 
 
 def number(value: float | None) -> str:
@@ -62,4 +50,4 @@ def section(title: str, content: str, *, shown: bool) -> str:
     return f"## {title}\n\n{content}\n\n" if shown else ""
 
 
-__all__ = ["NOT_MEASURED", "bullets", "code", "number", "section", "table", "text"]
+__all__ = ["bullets", "code", "number", "section", "table"]

@@ -1,4 +1,4 @@
-"""Sections of a dataset card: what it is made of, where that came from, what was dropped, what labelling cost.
+"""Sections of a card as Markdown: what a dataset is made of, where that is from, what was dropped, what labelling cost.
 
 Standard library only; must not import another room.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .card_facts import DropFact, ResultFact, SourceFact, read_facts
-from .card_markdown import NOT_MEASURED, code, number, table, text
+from .card_markdown import code, number, table
+from .words import NOT_MEASURED, text
 
 
 def by_config(facts: Mapping[str, Any], render: Callable[[Mapping[str, Any]], str]) -> str:
@@ -33,41 +34,37 @@ def by_config(facts: Mapping[str, Any], render: Callable[[Mapping[str, Any]], st
     return "\n\n".join(f"`{config}`:\n\n{render(rows)}" for config, rows in facts.items())
 
 
-def splits_table(splits: Mapping[str, int | None]) -> str:
-    """Return the table of splits and their rows."""
-    return table(("split", "rows"), [(f"`{name}`", number(rows)) for name, rows in splits.items()])
-
-
 def features_table(features: Mapping[str, str]) -> str:
     """Return the table of columns and what they hold."""
     return table(("column", "content"), [(f"`{name}`", text(words)) for name, words in features.items()])
 
 
-def composition_markdown(composition: Mapping[str, Mapping[str, int | None]]) -> str:
-    """Return one table per breakdown, its values in the order given.
+def splits_table(splits: Mapping[str, int | None]) -> str:
+    """Return the table of splits and their rows."""
+    return rows_table("split", {f"`{name}`": num_rows for name, num_rows in splits.items()})
+
+
+def rows_table(heading: str, counts: Mapping[Any, int | None]) -> str:
+    """Return a table of names and numbers of rows, in the order given.
 
     Example:
-        >>> print(composition_markdown({"answer type": {"number": 6000}}))
+        >>> print(rows_table("answer type", {"number": 6000}))
         | answer type | rows |
         | --- | --- |
         | number | 6,000 |
     """
-    tables = [
-        table((name, "rows"), [(str(value), number(rows)) for value, rows in counts.items()])
-        for name, counts in composition.items()
-    ]
-    return "\n\n".join(tables) or NOT_MEASURED
+    return table((heading, "rows"), [(str(name), number(num_rows)) for name, num_rows in counts.items()])
+
+
+def composition_markdown(composition: Mapping[str, Mapping[str, int | None]]) -> str:
+    """Return one table per breakdown."""
+    return "\n\n".join(rows_table(name, counts) for name, counts in composition.items()) or NOT_MEASURED
 
 
 def sources_table(sources: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of sources: license and rows of each.
-
-    Args:
-        sources: Dicts with the fields of `SourceFact`.
-    """
+    """Return the table of sources (dicts with the fields of `SourceFact`): license and rows of each."""
     rows = []
-    for entry in sources:
-        fact = read_facts(SourceFact, entry)
+    for fact in (read_facts(SourceFact, entry) for entry in sources):
         name = f"[{fact.name}]({fact.url})" if fact.url else fact.name
         rows.append((name, text(fact.license), number(fact.num_rows), fact.note or ""))
     return table(("source", "license", "rows", "note"), rows)
@@ -103,12 +100,10 @@ def drop_table(criteria: Mapping[str, str], drops: Sequence[Mapping[str, Any]]) 
     lines = [("read", "", [fact.num_read for fact in facts])]
     lines += [(reason, rule, [fact.num_dropped.get(reason, 0) for fact in facts]) for reason, rule in criteria.items()]
     lines += [("kept", "", [fact.num_kept for fact in facts])]
-    total = ["total"] if len(facts) > 1 else []
-    rows = [
-        (name, rule, *(number(count) for count in [*counts, *([sum(counts)] if total else [])]))
-        for name, rule, counts in lines
-    ]
-    return table(("", "rule", *sources, *total), rows)
+    if len(facts) > 1:
+        sources.append("total")
+        lines = [(name, rule, [*counts, sum(counts)]) for name, rule, counts in lines]
+    return table(("", "rule", *sources), [(name, rule, *map(number, counts)) for name, rule, counts in lines])
 
 
 def _check_drops(fact: DropFact, criteria: Mapping[str, str]) -> None:
@@ -130,39 +125,29 @@ def _check_drops(fact: DropFact, criteria: Mapping[str, str]) -> None:
         )
 
 
-def repairs_table(repairs: Mapping[str, int | None]) -> str:
-    """Return the table of what was corrected and in how many rows."""
-    return table(("what was corrected", "rows"), [(words, number(rows)) for words, rows in repairs.items()])
-
-
 def statistics_table(statistics: Mapping[str, float | str | None]) -> str:
     """Return the table of figures that describe a dataset; numbers as in `card_markdown.number`."""
-    rows = []
-    for words, value in statistics.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        rows.append((words, number(value) if is_number else text(value)))
+    rows = [
+        (name, number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value))
+        for name, value in statistics.items()
+    ]
     return table(("", "value"), rows)
 
 
 def results_markdown(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of measured figures and, below, the commands that print them.
-
-    Args:
-        results: Dicts with the fields of `ResultFact`.
-    """
+    """Return the table of measured figures (dicts with the fields of `ResultFact`) and the commands that print them."""
     rows, commands = [], {}
-    for entry in results:
-        fact = read_facts(ResultFact, entry)
+    for fact in (read_facts(ResultFact, entry) for entry in results):
         is_known = fact.ci_low is not None and fact.ci_high is not None
         interval = f"{number(fact.ci_low)} to {number(fact.ci_high)}" if is_known else NOT_MEASURED
         rows.append((fact.metric, number(fact.value), interval, text(fact.split)))
         if fact.command:
             commands.setdefault(fact.command, []).append(fact.metric)
-    found = table(("metric", "value", "95 % interval", "measured on"), rows)
+    figures = table(("metric", "value", "95 % interval", "measured on"), rows)
     if not commands:
-        return found
+        return figures
     script = "\n".join(f"{command}  # {', '.join(metrics)}" for command, metrics in commands.items())
-    return f"{found}\n\nMeasured with:\n\n{code(script, 'bash')}"
+    return f"{figures}\n\nMeasured with:\n\n{code(script, 'bash')}"
 
 
 _LEDGER = {
@@ -187,8 +172,8 @@ def ledger_markdown(summary: Mapping[str, Any]) -> str:
     """Return the table of what a labelling run cost, in total and per tree.
 
     Args:
-        summary: `summary.json` of a run folder; other keys than those of the table, `seconds` and `sessions` may be
-            there and are not shown.
+        summary: `summary.json` of a run folder; keys other than those of the table, `seconds` and `sessions` are not
+            shown.
     """
     num_trees = summary.get("num_trees")
     rows = []
@@ -203,17 +188,3 @@ def ledger_markdown(summary: Mapping[str, Any]) -> str:
     where = f" (in {len(sessions)} sessions)" if len(sessions) > 1 else ""
     rows.append((f"hours{where}", hours, f"{seconds / num_trees:,.2f} s" if seconds and num_trees else NOT_MEASURED))
     return table(("", "in total", "per tree"), rows)
-
-
-__all__ = [
-    "by_config",
-    "composition_markdown",
-    "drop_table",
-    "features_table",
-    "ledger_markdown",
-    "repairs_table",
-    "results_markdown",
-    "sources_table",
-    "splits_table",
-    "statistics_table",
-]

@@ -1,40 +1,30 @@
 """Hub cards (Markdown with YAML front matter) for models and datasets, made from a facts JSON.
 
 The facts are the one place to edit; a card is always regenerated, byte for byte the same. A fact that is missing or
-null reads "not measured", never blank or guessed; a key that no schema knows is an error. What there is to say is in
-`card_facts.py`, the sections of a dataset card in `card_sections.py`.
+null reads "not measured", never blank or guessed; an unknown key is an error. The fields of a facts file are in
+`card_facts.py`, the sections of a card in `card_sections.py`.
 
 Standard library and PyYAML only; must not import torch, a model or another room.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import json
 import re
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .card_facts import DatasetFacts, ModelFacts, read_facts
-from .card_markdown import NOT_MEASURED, bullets, code, section, table, text
-from .card_sections import (
-    by_config,
-    composition_markdown,
-    drop_table,
-    features_table,
-    ledger_markdown,
-    repairs_table,
-    results_markdown,
-    sources_table,
-    splits_table,
-    statistics_table,
-)
+from ..errors import UnknownNameError
+from ..files import read_json, write_atomically
+from . import card_sections as sections
+from .card_facts import CardFacts, DatasetFacts, ModelFacts, read_facts
+from .card_markdown import bullets, code, section, table
+from .template_files import fill
+from .words import text
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name; anything else is no link on the Hub
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name; the Hub links nothing else
 _SIZE_MARKS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # the Hub's, in tens from 1,000
 
 _KINDS = {
@@ -58,13 +48,13 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
     """
     model = read_facts(ModelFacts, facts)
     if model.kind not in _KINDS:
-        raise ValueError(f"A model's kind is {model.kind!r}. Use one of {', '.join(_KINDS)}.")
+        raise UnknownNameError("kind of model", model.kind, _KINDS)
     words, kind_tags = _KINDS[model.kind]
     is_hub_id = model.base_model is not None and _HUB_ID.fullmatch(model.base_model)
     front_matter = {
         "license": model.license or "unknown",
-        "library_name": model.library_name,
-        "pipeline_tag": model.pipeline_tag,
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
         "language": list(model.language),
         "tags": [*dict.fromkeys(["mmprm_hf", *kind_tags, *model.tags])],
         "base_model": model.base_model if is_hub_id else None,
@@ -79,21 +69,14 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         "compute": model.compute,
         "license": model.license,
     }
-    return _fill(
+    return _card(
         "model_card.md",
-        front_matter=_front_matter(front_matter),
-        name=model.name,
-        status=_status(model.status),
-        summary=text(model.summary),
+        model,
+        front_matter,
         overview=table(("", ""), [(key, text(value)) for key, value in overview.items()]),
-        how_to_use=code(model.how_to_use, "python"),
-        results=results_markdown(model.results),
+        results=sections.results_markdown(model.results),
         recipe=code("\n".join(model.recipe), "bash"),
         hyper_parameters=table(("option", "value"), [(f"`{k}`", text(v)) for k, v in model.hyper_parameters.items()]),
-        uses=bullets(model.uses),
-        misuses=bullets(model.misuses),
-        limits=bullets(model.limits),
-        citation=code(model.citation, "bibtex"),
     )
 
 
@@ -125,37 +108,30 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
     families = dataset.families
     if isinstance(families, Mapping):
         families = [f"**{name}**: {text(words)}" for name, words in families.items()]
-    return _fill(
+    return _card(
         "dataset_card.md",
-        front_matter=_front_matter(front_matter),
-        name=dataset.name,
-        status=_status(dataset.status),
-        summary=text(dataset.summary),
+        dataset,
+        front_matter,
         motivation=text(dataset.motivation),
-        splits=by_config(dataset.splits, splits_table),
-        features=by_config(dataset.features, features_table),
-        composition=composition_markdown(dataset.composition),
+        splits=sections.by_config(dataset.splits, sections.splits_table),
+        features=sections.by_config(dataset.features, sections.features_table),
+        composition=sections.composition_markdown(dataset.composition),
         families=section("Families of problems", bullets(families), shown=bool(families)),
         collection=text(dataset.collection),
-        sources=sources_table(dataset.sources),
+        sources=sections.sources_table(dataset.sources),
         command=code(dataset.command, "bash"),
         seed=text(dataset.seed),
-        drops=drop_table(dataset.criteria, dataset.drops),
-        repairs=repairs_table(dataset.repairs),
+        drops=sections.drop_table(dataset.criteria, dataset.drops),
+        repairs=sections.rows_table("what was corrected", dataset.repairs),
         label_noise=section(
             "Noise of the labels",
-            results_markdown(dataset.label_noise),
+            sections.results_markdown(dataset.label_noise),
             shown=bool(dataset.label_noise or dataset.ledger),
         ),
-        statistics=statistics_table(dataset.statistics),
-        results=section("Measured", results_markdown(dataset.results), shown=bool(dataset.results)),
-        cost=section("What it cost", ledger_markdown(dataset.ledger), shown=bool(dataset.ledger)),
-        how_to_use=code(dataset.how_to_use, "python"),
-        uses=bullets(dataset.uses),
-        misuses=bullets(dataset.misuses),
-        limits=bullets(dataset.limits),
+        statistics=sections.statistics_table(dataset.statistics),
+        results=section("Measured", sections.results_markdown(dataset.results), shown=bool(dataset.results)),
+        cost=section("What it cost", sections.ledger_markdown(dataset.ledger), shown=bool(dataset.ledger)),
         license=dataset.license_name or text(dataset.license),
-        citation=code(dataset.citation, "bibtex"),
     )
 
 
@@ -181,31 +157,33 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
         output_path: The card, usually ``README.md`` beside the facts.
 
     Raises:
-        ValueError: if the file is no JSON object or has no known ``kind``, and as the two renderers do.
+        ValueError: if the file is not a JSON object with a known ``kind``, and as the two renderers do.
     """
-    try:
-        facts = json.loads(Path(facts_path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{facts_path} is no JSON ({error}). Correct it at that place.") from error
+    facts = read_json(Path(facts_path))
     kind = facts.get("kind") if isinstance(facts, dict) else None
     if kind not in (*_KINDS, "dataset"):
-        raise ValueError(
-            f"{facts_path} has kind {kind!r}. A facts file is a JSON object with kind {', '.join(_KINDS)} or dataset."
-        )
+        raise UnknownNameError("kind", kind, (*_KINDS, "dataset"), f" of the facts in {facts_path}")
     card = render_dataset_card(facts) if kind == "dataset" else render_model_card(facts)
-    Path(output_path).write_bytes(card.encode("utf-8"))
+    write_atomically(Path(output_path), card)
     return Path(output_path)
 
 
-def _status(status: str | None) -> str:
-    """The line below the title that nobody shall miss; nothing without a status."""
-    return f"> **Status:** {status}\n\n" if status else ""
-
-
-def _fill(template: str, **values: str) -> str:
-    """A template of this room with its placeholders replaced; ends in one line break."""
-    source = importlib.resources.files("mmprm_hf.publish").joinpath("templates", template).read_text(encoding="utf-8")
-    return string.Template(source).substitute(values).rstrip("\n") + "\n"
+def _card(template: str, facts: CardFacts, front_matter: Mapping[str, Any], **values: str) -> str:
+    """A template filled with what every card has, and with more values; ends in one line break."""
+    card = fill(
+        template,
+        front_matter=_front_matter(front_matter),
+        name=facts.name,
+        status=f"> **Status:** {facts.status}\n\n" if facts.status else "",
+        summary=text(facts.summary),
+        how_to_use=code(facts.how_to_use, "python"),
+        uses=bullets(facts.uses),
+        misuses=bullets(facts.misuses),
+        limits=bullets(facts.limits),
+        citation=code(facts.citation, "bibtex"),
+        **values,
+    )
+    return card + "\n"
 
 
 def _front_matter(metadata: Mapping[str, Any]) -> str:
@@ -214,4 +192,4 @@ def _front_matter(metadata: Mapping[str, Any]) -> str:
     return yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
 
 
-__all__ = ["NOT_MEASURED", "ledger_markdown", "render_dataset_card", "render_model_card", "write_card"]
+__all__ = ["render_dataset_card", "render_model_card", "write_card"]

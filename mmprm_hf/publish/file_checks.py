@@ -1,8 +1,8 @@
-"""What a single file gives away or hides: secrets, paths of one machine, pickles, a torn end.
+"""What a single file must not contain when it is uploaded: secrets, paths of one machine, pickles, a torn end.
 
 Texts are read in blocks, whatever their size. Of a safetensors file only the header is read, of a Parquet file the
-footer and the columns that name files: **what stands in other cells of a Parquet file is not looked at.** A secret is
-never shown whole. Standard library only; PyArrow is imported where a Parquet file is met.
+footer and the columns that name files: **other cells of a Parquet file are not checked.** A secret is never shown
+whole. Standard library only; PyArrow is imported for a Parquet file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt")  # "/
 SECRET, MACHINE_PATH, PICKLE, DAMAGED = "secret", "machine path", "pickle", "damaged file"
 _REMEDIES = {
     SECRET: "Take it out, and revoke it if anybody may have seen it.",
-    MACHINE_PATH: "It means nothing elsewhere and tells who ran this; write a Hub id or a relative path.",
+    MACHINE_PATH: "It means nothing elsewhere and shows who ran this; write a Hub id or a relative path.",
     PICKLE: "Loading a pickle runs code; save weights as safetensors, arrays and tables as Parquet or JSON.",
     DAMAGED: "Write the file again.",
 }
@@ -85,7 +85,7 @@ _BARE_PATHS = ((b"/root", b"/tmp"), _PATH_START + rb"(?:root|tmp)(?=[\"'\s])")
 _WINDOWS_PATHS = ((b"Users",), rb"(?<![A-Za-z])[A-Za-z]:[\\/]{1,2}Users[\\/]{1,2}" + _PATH_END + rb"+")
 
 
-# Folders at the root that every Linux or macOS has; paths of people below them have rules of their own.
+# Folders at the root of every Linux or macOS; people's paths below them have rules of their own.
 _STANDARD_FOLDERS = (
     "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "lost+found", "media", "mnt", "opt", "proc",
     "root", "run", "sbin", "snap", "srv", "sys", "tmp", "usr", "var", "Applications", "Library", "Network", "System",
@@ -93,7 +93,7 @@ _STANDARD_FOLDERS = (
 )  # fmt: skip
 
 
-def _root_folders() -> list[str]:
+def root_folders() -> list[str]:
     """Names of the folders at this machine's root that are its own, such as a cluster's "gpfs"."""
     if os.sep != "/":
         return []
@@ -103,30 +103,27 @@ def _root_folders() -> list[str]:
 
 
 def _own_folders() -> list[bytes]:
-    """Folders of this very machine, whatever their names; short ones, such as "/", say nothing."""
-    found = {Path.cwd(), Path.home(), Path(tempfile.gettempdir())}
-    return [os.fsencode(folder) for folder in sorted(found) if len(folder.parts) > 2]
+    """Folders of this very machine, whatever their names, but for short ones such as "/"."""
+    folders = {Path.cwd(), Path.home(), Path(tempfile.gettempdir())}
+    return [os.fsencode(folder) for folder in sorted(folders) if len(folder.parts) > 2]
 
 
-def text_rules(with_paths: bool = True) -> list[tuple[str, str, tuple[bytes, ...], re.Pattern[bytes]]]:
-    """Rules for texts: (rule, what it finds, texts of which one must occur, pattern).
-
-    Args:
-        with_paths: False leaves the paths of machines out.
-    """
+def _text_rules(with_paths: bool = True) -> list[tuple[str, str, tuple[bytes, ...], re.Pattern[bytes]]]:
+    """Rules for texts, with those for paths of machines or without: (rule, what it finds, texts of which one must
+    occur, pattern)."""
     rules = [(SECRET, words, needles, re.compile(pattern)) for words, needles, pattern in _SECRETS]
     if with_paths:
         paths = [_MACHINE_PATHS, _BARE_PATHS, _WINDOWS_PATHS]
         paths += [((folder,), _PATH_START + re.escape(folder[1:]) + rb"(?![\w-])") for folder in _own_folders()]
-        for name in map(os.fsencode, _root_folders()):
+        for name in map(os.fsencode, root_folders()):
             paths.append(((b"/" + name + b"/",), _PATH_START + re.escape(name) + rb"/" + _PATH_END + rb"+"))
         rules += [(MACHINE_PATH, "", needles, re.compile(pattern)) for needles, pattern in paths]
     return rules
 
 
-def _shown(rule: str, words: str, found: bytes) -> str:
+def _masked(rule: str, words: str, match: bytes) -> str:
     """What a finding prints: a path, cut; a secret's kind and first characters."""
-    text = found.decode("utf-8", "replace")
+    text = match.decode("utf-8", "replace")
     return f"{words} ({text[:4]}…)" if rule == SECRET else repr(text[:80])
 
 
@@ -137,7 +134,7 @@ def _matches(blocks: Iterator[tuple[int, int, bytes]], rules: list) -> Iterator[
             if any(needle in block for needle in needles):
                 for match in pattern.finditer(block):
                     if match.end() > num_old:
-                        yield line + block.count(b"\n", 0, match.start()), rule, _shown(rule, words, match.group())
+                        yield line + block.count(b"\n", 0, match.start()), rule, _masked(rule, words, match.group())
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -159,9 +156,9 @@ def _gathered(name: str, matches: Iterator[tuple[int, str, str]], has_lines: boo
         if line not in lines.setdefault(rule, [])[-1:]:
             lines[rule].append(line)
     for rule, numbers in lines.items():
-        shown = tuple(sorted(set(numbers)))
-        more = len(shown) - MAX_SHOWN_LINES
-        where = (shown[:MAX_SHOWN_LINES], max(0, more)) if has_lines else ((), 0)
+        numbers = tuple(sorted(set(numbers)))
+        num_more = max(0, len(numbers) - MAX_SHOWN_LINES)
+        where = (numbers[:MAX_SHOWN_LINES], num_more) if has_lines else ((), 0)
         yield Finding(name, rule, seen[rule], _REMEDIES[rule], *where)
 
 
@@ -177,15 +174,14 @@ def check_file(path: Path, name: str) -> Iterator[Finding]:
         yield Finding(name, PICKLE, what, _REMEDIES[PICKLE])
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield from _check_text(name, path.read_bytes().decode("utf-16", "replace"), "its UTF-16 text")
-    elif b"\0" in start:  # a figure, say; a text with a NUL in it is none the less read for secrets
-        secrets = [rule for rule in text_rules(with_paths=False) if rule[0] == SECRET]
-        yield from _gathered(name, _matches(_blocks(path), secrets), has_lines=False)
+    elif b"\0" in start:  # a figure, say; or a text with a NUL in it, which may hold secrets
+        yield from _gathered(name, _matches(_blocks(path), _text_rules(with_paths=False)), has_lines=False)
     else:
-        yield from _gathered(name, _matches(_blocks(path), text_rules(with_paths=path.name not in VOCABULARIES)))
+        yield from _gathered(name, _matches(_blocks(path), _text_rules(with_paths=path.name not in VOCABULARIES)))
 
 
 def _pickle_in(path: Path, start: bytes) -> str | None:
-    """What kind of pickle a file is, by its content and not its name; None if it is none."""
+    """What kind of pickle a file is, by its content before its name; None if it is not one."""
     if len(start) > 1 and start[0] == 0x80 and 2 <= start[1] <= 5:  # the opcode PROTO and a version
         return f"a pickle of protocol {start[1]}"
     if start.startswith(b"\x93NUMPY") and b"'|O" in start[:4096]:
@@ -206,13 +202,13 @@ def _pickle_in(path: Path, start: bytes) -> str | None:
 
 def _check_text(name: str, text: str, where: str) -> Iterator[Finding]:
     """Findings in a text that stands inside a binary file."""
-    matches = _matches(iter([(1, 0, text.encode())]), text_rules())
+    matches = _matches(iter([(1, 0, text.encode())]), _text_rules())
     for finding in _gathered(name, matches, has_lines=False):
         yield dataclasses.replace(finding, seen=f"{finding.seen} in {where}")
 
 
 def _check_safetensors(path: Path, name: str) -> Iterator[Finding]:
-    """The header's metadata, and whether the file ends where its header says."""
+    """Findings in the header's metadata, and whether the file ends where its header says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -223,7 +219,7 @@ def _check_safetensors(path: Path, name: str) -> Iterator[Finding]:
         try:
             header = json.loads(file.read(length))
         except ValueError as error:
-            yield Finding(name, DAMAGED, f"its safetensors header is no JSON ({error})", _REMEDIES[DAMAGED])
+            yield Finding(name, DAMAGED, f"its safetensors header is not JSON ({error})", _REMEDIES[DAMAGED])
             return
     metadata = header.pop("__metadata__", {})
     end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
@@ -234,7 +230,7 @@ def _check_safetensors(path: Path, name: str) -> Iterator[Finding]:
 
 
 def _check_parquet(path: Path, name: str) -> Iterator[Finding]:
-    """The footer's metadata, and the columns in which `datasets` keeps where a figure came from."""
+    """Findings in the footer's metadata and in the columns in which `datasets` keeps the path of a figure."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -252,9 +248,9 @@ def _check_parquet(path: Path, name: str) -> Iterator[Finding]:
             if column.split(".")[-1] != "path":
                 continue
             for batch in file.iter_batches(columns=[column], batch_size=4096):
-                found = re.search(r'"(/[^"]+|[A-Za-z]:\\[^"]+)"', json.dumps(batch.to_pylist(), ensure_ascii=False))
-                if found:
-                    seen = f"{found.group(1)[:80]!r} in the column {column}"
+                match = re.search(r'"(/[^"]+|[A-Za-z]:\\[^"]+)"', json.dumps(batch.to_pylist(), ensure_ascii=False))
+                if match:
+                    seen = f"{match.group(1)[:80]!r} in the column {column}"
                     remedy = "Embed the figures' bytes and keep at most their file names as path."
                     yield Finding(name, MACHINE_PATH, seen, remedy)
                     break

@@ -1,13 +1,12 @@
-"""What a folder may hold that goes to the Hub: every file by an allow-list, and nothing that gives something away.
+"""What a folder may hold that goes to the Hub: every file by an allow-list, and nothing that should stay private.
 
-All findings are gathered before anybody is told: correcting one at a time costs a run each. Reads, never writes, and
+All findings are gathered before they are reported: correcting one at a time costs a run each. Reads, never writes, and
 asks no server.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ..errors import UnknownNameError
 from .file_checks import SECRET, Finding, check_file
 
 Kind = Literal["dataset", "model", "space"]
@@ -53,7 +53,7 @@ class FileEntry:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A folder's files, sorted, and the entries that stay here with the number of files in each."""
+    """A folder's files, sorted, and the entries that are not uploaded with the number of files in each."""
 
     files: tuple[FileEntry, ...]
     left_out: dict[str, int]
@@ -61,7 +61,7 @@ class Listing:
 
 
 class PushRefusedError(ValueError):
-    """A folder may not go to the Hub as it is; `findings` says all of why."""
+    """A folder must not go to the Hub as it is; `findings` holds all reasons."""
 
     def __init__(self, folder: Path, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
@@ -70,7 +70,7 @@ class PushRefusedError(ValueError):
         names = sorted({finding.file for finding in findings if finding.rule not in (CARD, LINK)})
         advice = (
             f"\nA file that is right as it is can be allowed by name (allow {names[0]!r}; a secret in it only by "
-            f"{names[0] + ':' + SECRET!r}), one that shall stay here left out."
+            f"{names[0] + ':' + SECRET!r}); leave out a file that must not be uploaded."
             if names
             else ""
         )
@@ -84,18 +84,18 @@ def _matching(name: str, patterns: Sequence[str]) -> str | None:
 
 
 def list_folder(folder: Path, kind: Kind, leave_out: Sequence[str] = ()) -> Listing:
-    """The files that would be uploaded, and those that stay.
+    """Return the files that would be uploaded, and those that would not.
 
     Args:
         folder: The folder.
         kind: What the repository is.
-        leave_out: Patterns of further files and folders that stay, by name ("*.html") or path ("logs/a.json").
+        leave_out: Patterns of further files and folders to leave out, by name ("*.html") or path ("logs/a.json").
 
     Raises:
         ValueError: if there is no such folder, or a pattern matches nothing.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder. Give the folder whose files shall be uploaded.")
+        raise ValueError(f"{folder} is not a folder. Give the folder whose files are to be uploaded.")
     patterns = (*LEFT_OUT["everywhere"], *LEFT_OUT[kind], *leave_out)
     files: list[FileEntry] = []
     left_out: dict[str, int] = {}
@@ -117,12 +117,12 @@ def list_folder(folder: Path, kind: Kind, leave_out: Sequence[str] = ()) -> List
                 files.append(FileEntry(relative, status.st_size, status.st_mtime_ns))
         folders[:] = sorted(name for name in folders if prefix + name not in left_out)
     if unused := [pattern for pattern in leave_out if pattern not in used]:
-        raise ValueError(f"No file or folder in {folder.name} matches {unused[0]!r}, which shall be left out.")
+        raise ValueError(f"No file or folder in {folder.name} matches {unused[0]!r}, which is to be left out.")
     return Listing(tuple(sorted(files, key=lambda entry: entry.path)), left_out, tuple(findings))
 
 
 def _check_link(path: Path, name: str, folder: Path) -> Finding | None:
-    """Why a symbolic link cannot be uploaded: only links to files inside the folder can."""
+    """The reason why a symbolic link cannot be uploaded, or None: only links to files inside the folder can."""
     remedy = "Put a copy of the file in its place (cp -rL copies a folder with what its links point to)."
     if not path.exists():
         return Finding(name, LINK, "a symbolic link to nothing", remedy)
@@ -136,12 +136,12 @@ def _check_link(path: Path, name: str, folder: Path) -> Finding | None:
 def check_folder(
     folder: Path, kind: Kind, allow: Sequence[str] = (), leave_out: Sequence[str] = ()
 ) -> tuple[Listing, list[Finding]]:
-    """The listing of a folder and everything that stands against uploading it.
+    """Return the listing of a folder and every reason not to upload it.
 
     Args:
         folder, kind, leave_out: As in `list_folder`.
-        allow: Files that are right as they are, by path or name. That of a file with a secret, or with the name of
-            one, is to be given as "name:secret": nobody should allow one while allowing something else.
+        allow: Files to upload despite a finding, by path or name. A file with a secret, or with the name of one, must
+            be given as "name:secret": nobody should allow one while allowing something else.
 
     Raises:
         ValueError: as `list_folder`, or if an allowed file is not there.
@@ -149,24 +149,22 @@ def check_folder(
     listing = list_folder(folder, kind, leave_out)
     names = [entry.path for entry in listing.files]
     for allowed in allow:
-        wanted = allowed.removesuffix(f":{SECRET}")
-        if not any(_is_named(name, wanted) for name in names):
-            close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"No file in {folder.name} is called {wanted!r}, which shall be allowed.{hint}")
+        file = allowed.removesuffix(f":{SECRET}")
+        if not any(_is_named(name, file) for name in names):
+            raise UnknownNameError("file", file, names, f" in allow; it is not in {folder.name}")
     findings = [*listing.findings, *_check_card(folder, kind)]
     for entry in listing.files:
-        findings += [found for found in _check_entry(folder, entry, kind) if not _is_allowed(found, allow)]
+        findings += [finding for finding in _check_entry(folder, entry, kind) if not _is_allowed(finding, allow)]
     return listing, findings
 
 
-def _is_named(name: str, wanted: str) -> bool:
-    """Whether a path in the folder is meant by a path or a bare file name."""
-    return wanted in (name, name.rsplit("/", 1)[-1])
+def _is_named(path: str, name: str) -> bool:
+    """Whether a path in the folder is named by a path or a bare file name."""
+    return name in (path, path.rsplit("/", 1)[-1])
 
 
 def _is_allowed(finding: Finding, allow: Sequence[str]) -> bool:
-    """Whether the user has named this file, and a secret in it as such."""
+    """Whether the user has allowed this file, and a secret in it as such."""
     if finding.rule == SECRET:
         allow = [allowed.removesuffix(f":{SECRET}") for allowed in allow if allowed.endswith(f":{SECRET}")]
     return any(_is_named(finding.file, allowed) for allowed in allow)
@@ -180,26 +178,26 @@ def _check_entry(folder: Path, entry: FileEntry, kind: Kind) -> list[Finding]:
     findings = list(check_file(folder / entry.path, entry.path))
     if not findings and not _matching(entry.path, KNOWN_FILES[kind]):
         remedy = f"A {kind} holds {', '.join(KNOWN_FILES[kind])}; remove the file, leave it out, or allow it by name."
-        return [Finding(entry.path, UNKNOWN, f"{entry.num_bytes:,} bytes of a kind that is not expected", remedy)]
+        return [Finding(entry.path, UNKNOWN, f"{entry.num_bytes:,} bytes of an unexpected kind", remedy)]
     return findings
 
 
 def read_front_matter(card: Path) -> dict[str, Any]:
-    """The YAML front matter of a card.
+    """Return the YAML front matter of a card.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: naming what is wrong with it.
     """
-    text = card.read_text(encoding="utf-8") if card.is_file() else None
-    if text is None:
+    if not card.is_file():
         raise ValueError("there is none")
+    text = card.read_text(encoding="utf-8")
     parts = text.split("---\n", 2)
     if len(parts) < 3 or parts[0].strip():
         raise ValueError("it does not begin with YAML between two lines of three dashes")
     try:
         content = yaml.safe_load(parts[1])
     except yaml.YAMLError as error:
-        raise ValueError(f"its front matter is no YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"its front matter is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not content:
         raise ValueError("its front matter holds no keys")
     return content

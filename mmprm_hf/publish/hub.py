@@ -1,7 +1,7 @@
-"""`push`: a folder to a repository of the Hub, after everything in it has been checked.
+"""`push`: upload a folder to a repository of the Hub, after everything in it has been checked.
 
-The upload itself is huggingface_hub's `upload_folder`, which resumes: a push that was interrupted is simply repeated,
-and what has arrived is not sent again. Nothing is sent, not even a question, before all checks have passed.
+The upload itself is huggingface_hub's `upload_folder`, which resumes: repeat a push that was interrupted, and what has
+arrived is not sent again. Nothing is sent, not even a question, before all checks have passed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ..errors import UnknownNameError
 from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_folder, read_front_matter
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["PushRefusedError", "PushStoppedError", "format_push", "push"]
 
 
 class PushStoppedError(OSError):
-    """The Hub did not take the folder; what has arrived stays, and the same push goes on from there."""
+    """The Hub did not take the folder; what has arrived stays, and the same push resumes from there."""
 
 
 def push(
@@ -39,27 +40,25 @@ def push(
 ) -> dict[str, Any]:
     """Upload a folder to the Hub, making the repository and the branch if they are not there.
 
-    Refused before anything is sent, all reasons at once: secrets, paths of a machine, pickles, links that leave the
-    folder, files of a kind that is not expected, files that were not written to their end, and a missing card.
+    Refused before anything is sent, all reasons at once: secrets, machine paths, pickles, links that leave the folder,
+    unexpected or unfinished files, and a missing card.
 
     Args:
-        folder: What to upload; of a trainer's folder the checkpoints stay here.
+        folder: What to upload; a trainer's checkpoints in it are not uploaded.
         repo_id: "owner/name".
         kind: What the repository is: "dataset", "model" or "space".
-        revision: A branch, made from the main one if it is not there. None: the main one.
+        revision: A branch, made from the main one if it is not there; None takes the main one.
         private: Make a new repository private; one that exists must be private already. False leaves a new one to
             the owner's default, which is public for most.
         dry_run: Check and list the files, and send nothing.
-        token: None takes the one that `hf auth login` keeps, or `HF_TOKEN`.
-        message: Of the commit.
-        allow: Files that are right as they are, by name or path; one with a secret as "name:secret".
-        leave_out: Patterns of files and folders that shall stay here.
-        replace: Delete what the repository holds besides, in the same commit: shards of an older dataset would be
-            read as part of this one.
+        token, message: None takes the token of `hf auth login` or `HF_TOKEN`, and a message that counts the files.
+        allow: Files to upload despite a finding, by name or path; one with a secret as "name:secret".
+        leave_out: Patterns of files and folders that must not be uploaded.
+        replace: Delete everything else in the repository in the same commit, such as shards of an older dataset.
 
     Returns:
         ``{"repo_id", "kind", "revision", "private", "dry_run", "num_files", "num_bytes", "files", "left_out"}``, and
-        after an upload ``{"url", "commit", "others"}``: the commit's id, and files the repository holds besides.
+        after an upload ``{"url", "commit", "others"}``: the commit's id, and other files that the repository holds.
 
     Raises:
         PushRefusedError: with all findings.
@@ -73,27 +72,28 @@ def push(
     """
     folder = Path(folder)
     if kind not in get_args(Kind):
-        raise ValueError(f"Unknown kind {kind!r}; choose one of {', '.join(get_args(Kind))}.")
+        raise UnknownNameError("kind", kind, get_args(Kind))
     _check_name(repo_id)
     listing, findings = check_folder(folder, kind, allow, leave_out)
     if findings:
         raise PushRefusedError(folder, findings)
-    report = {
-        "repo_id": repo_id,
-        "kind": kind,
-        "revision": revision or "main",
-        "private": private,
-        "dry_run": dry_run,
-        "num_files": len(listing.files),
-        "num_bytes": sum(entry.num_bytes for entry in listing.files),
-        "files": [{"path": entry.path, "num_bytes": entry.num_bytes} for entry in listing.files],
-        "left_out": listing.left_out,
-    }
+    target = {"repo_id": repo_id, "kind": kind, "revision": revision or "main", "private": private}
+    report = {**target, "dry_run": dry_run, **_summary(listing)}
     if dry_run:
         return report
     if list_folder(folder, kind, leave_out) != listing:
         raise ValueError(f"{folder.name} changed while it was checked. Wait until nothing writes into it, then push.")
     return {**report, **_send(folder, report, listing, token, message, replace)}
+
+
+def _summary(listing: Listing) -> dict[str, Any]:
+    """What a report has of a folder's files."""
+    return {
+        "num_files": len(listing.files),
+        "num_bytes": sum(entry.num_bytes for entry in listing.files),
+        "files": [{"path": entry.path, "num_bytes": entry.num_bytes} for entry in listing.files],
+        "left_out": listing.left_out,
+    }
 
 
 def _check_name(repo_id: str) -> None:
@@ -113,7 +113,7 @@ def _check_name(repo_id: str) -> None:
 def _send(
     folder: Path, report: dict[str, Any], listing: Listing, token: str | None, message: str | None, replace: bool
 ) -> dict[str, Any]:
-    """Upload what the report lists; address, commit, and what else the repository holds."""
+    """Upload what the report lists; return the address, the commit, and other files that the repository holds."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -190,7 +190,7 @@ def _explain(error: BaseException, repo_id: str) -> str:
 
 
 def format_push(report: dict[str, Any]) -> str:
-    """A `push` report for the terminal: files with sizes, what stays here, and where it went."""
+    """Return a `push` report for the terminal: files with sizes, what is left out, and where the files went."""
     sizes = [(_size(row["num_bytes"]), row["path"]) for row in report["files"]]
     width = max((len(size) for size, _ in sizes), default=0)
     lines = [f"  {size:>{width}}  {path}" for size, path in sizes]
@@ -205,8 +205,8 @@ def format_push(report: dict[str, Any]) -> str:
         return "\n".join(lines)
     lines += ["", f"{total} are in the {target}", f"{report['url']}  (commit {report['commit'][:12]})"]
     if report["others"]:
-        shown = ", ".join(report["others"][:5]) + (" ..." if report["others"][5:] else "")
-        lines.append(f"also there, from before: {shown} (replace deletes them)")
+        others = ", ".join(report["others"][:5]) + (" ..." if report["others"][5:] else "")
+        lines.append(f"also there, from before: {others} (replace deletes them)")
     return "\n".join(lines)
 
 

@@ -1,31 +1,29 @@
-"""The card of a label folder: facts from what the labelling run wrote, and words that people added."""
+"""The card of a label folder: facts from what the labelling run wrote, and words that people added.
+
+Words that all such cards share lie in ``templates/step_labels.json``.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
+from ..files import read_json, write_json
 from .cards import write_card
 from .columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
+from .template_files import template_facts
 
-CRITERIA = {
-    "no tree": "The search failed, or found an equal problem labelled already.",
-    "never or always solved": "All decided rollouts of the problem are right, or none is, so that labels tell no step "
-    "from another.",
-}
 _WORDS = (
     "name", "status", "summary", "motivation", "collection", "label_noise", "results", "uses", "misuses", "limits",
     "license_name", "citation", "task_categories", "language", "tags",
 )  # fmt: skip
-"""Facts that a run does not know better than whoever edited the file."""
+"""Facts that people may edit: a run keeps theirs."""
 
 
 def statistics_in_words(statistics: Mapping[str, Any]) -> dict[str, float | None]:
-    """What `statistics.json` of a label folder says, under names for readers."""
+    """Return the figures of a label folder's `statistics.json` under names for readers."""
     by_source = statistics["num_steps_by_source"]
     return {
         "paths": statistics["num_rows"],
@@ -48,7 +46,7 @@ def statistics_in_words(statistics: Mapping[str, Any]) -> dict[str, float | None
 
 
 def hub_license(name: str) -> str:
-    """A license as the Hub spells identifiers: in lower case, with hyphens.
+    """Return a license as the Hub spells identifiers: in lower case, with hyphens.
 
     Example:
         >>> hub_license("CC BY 4.0"), hub_license("Apache-2.0")
@@ -66,83 +64,73 @@ def label_facts(
     keeps_all: bool = False,
     has_rollouts: bool = True,
 ) -> dict[str, Any]:
-    """Facts of a label folder's card.
+    """Return facts of a label folder's card.
 
     Args:
         statistics: Its `statistics.json`.
         summary: Its `summary.json`, None where there is none (trees that were merged).
         configs: Hub configs of its files.
-        name: Of the folder.
+        name: Name of the folder.
         keeps_all: Whether problems that are always or never solved give rows, too.
         has_rollouts: Whether trees have their rollouts.
     """
     licenses = [source["license"] for source in statistics["sources"]]
     known = list(dict.fromkeys(map(hub_license, licenses))) if licenses and None not in licenses else None
-    tree_columns = {name: words for name, words in TREE_COLUMNS.items() if has_rollouts or name != "rollouts"}
-    drops = []
-    if summary is not None:
-        num_left = summary["num_problems"] - summary["num_trees"]
-        num_same = 0 if keeps_all else summary["num_trees"] - summary["num_mixed"]
-        dropped = {"no tree": num_left, "never or always solved": num_same}
-        num_kept = summary["num_trees"] - num_same
-        counts = {"num_read": summary["num_problems"], "num_kept": num_kept, "num_dropped": dropped}
-        drops = [{"source": "problems", **counts}]
-    return {
-        "kind": "dataset",
+    trees = {column: words for column, words in TREE_COLUMNS.items() if has_rollouts or column != "rollouts"}
+    note = "Rows are problems. Solutions by the policy."
+    loading = [f'{config} = load_dataset("{name}", "{config}")' for config in ("paths", "trees", "problems")]
+    return template_facts("step_labels.json") | {
         "name": f"Step labels: {name}",
-        "summary": "Solutions with a Monte Carlo estimate for every step: how often the answer still comes out right "
-        "from there. Beside them the search trees that the estimates come from, and the problems.",
         "splits": {
-            "paths": statistics["num_rows_by_split"],
-            "trees": statistics["num_trees_by_split"],
-            "problems": statistics["num_problems_by_split"],
+            config: statistics[key]
+            for config, key in (
+                ("paths", "num_rows_by_split"),
+                ("trees", "num_trees_by_split"),
+                ("problems", "num_problems_by_split"),
+            )
         },
-        "features": {"paths": PATH_COLUMNS, "trees": tree_columns, "problems": PROBLEM_COLUMNS},
+        "features": {"paths": PATH_COLUMNS, "trees": trees, "problems": PROBLEM_COLUMNS},
         "composition": {"steps in a path": statistics["rows_by_num_steps"]},
-        "collection": "A search draws solutions of a policy and continues them from their prefixes; the estimate of a "
-        "step is the share of decided rollouts behind it that end right. `run.json` names policy, search and sampling.",
         "sources": [
-            {
-                "name": source["name"] or "not named",
-                "license": source["license"],
-                "num_rows": source["num_problems"],
-                "note": "Rows are problems. Solutions by the policy.",
-            }
-            for source in statistics["sources"]
+            {"name": s["name"] or "not named", "license": s["license"], "num_rows": s["num_problems"], "note": note}
+            for s in statistics["sources"]
         ],
-        "criteria": CRITERIA,
-        "drops": drops,
+        "drops": [] if summary is None else [_drops(summary, keeps_all)],
         "statistics": statistics_in_words(statistics),
         "ledger": summary or {"num_trees": sum(statistics["num_trees_by_split"].values())},
-        "how_to_use": "from datasets import load_dataset\n\n"
-        + "\n".join(f'{config} = load_dataset("{name}", "{config}")' for config in ("paths", "trees", "problems")),
-        "uses": ["Training a process reward model (`mmprm train`, `PRMTrainer`); studying labels and searches."],
-        "misuses": ["As truth: a label says how often this policy still succeeds, not whether the step is right."],
-        "limits": [
-            "Estimates come from few rollouts: `label_counts` holds how many.",
-            "Labels of another policy would be others.",
-        ],
+        "how_to_use": "\n".join(["from datasets import load_dataset", "", *loading]),
         "license": known[0] if known and len(known) == 1 else known,
         "configs": list(configs),
-        "task_categories": ["image-text-to-text"],
+    }
+
+
+def _drops(summary: Mapping[str, Any], keeps_all: bool) -> dict[str, Any]:
+    """Problems that were read, kept and dropped."""
+    num_same = 0 if keeps_all else summary["num_trees"] - summary["num_mixed"]
+    num_without_tree = summary["num_problems"] - summary["num_trees"]
+    return {
+        "source": "problems",
+        "num_read": summary["num_problems"],
+        "num_kept": summary["num_trees"] - num_same,
+        "num_dropped": {"no tree": num_without_tree, "never or always solved": num_same},
     }
 
 
 def write_label_card(folder: Path, configs: Sequence[Mapping[str, Any]]) -> None:
     """Write ``facts.json`` and the card ``README.md`` of a label folder.
 
-    Words in an earlier ``facts.json`` (motivation, limits, noise of labels, ...) stay; its license where the problems
-    tell none.
+    Words in an earlier ``facts.json`` (motivation, limits, noise of labels, ...) stay; so does its license where the
+    problems have none.
 
     Args:
-        folder: With `statistics.json` and, of a run, `summary.json`.
+        folder: With `statistics.json` and, for a run, `summary.json`.
         configs: Hub configs of its files.
     """
     path = folder / "facts.json"
-    statistics, summary = _read(folder / "statistics.json") or {}, _read(folder / "summary.json")
+    statistics, summary = read_json(folder / "statistics.json"), _read(folder / "summary.json")
     rows = _read(folder / "rows.json") or {}
-    how = {"keeps_all": rows.get("keep") == "all", "has_rollouts": rows.get("tree_rollouts", True)}
-    facts = label_facts(statistics, summary, configs, folder.resolve().name, **how)
+    options = {"keeps_all": rows.get("keep") == "all", "has_rollouts": rows.get("tree_rollouts", True)}
+    facts = label_facts(statistics, summary, configs, folder.resolve().name, **options)
     before = _read(path) or {}
     kept = {key: before[key] for key in _WORDS if key in before}
     if facts["license"] is None:
@@ -152,7 +140,4 @@ def write_label_card(folder: Path, configs: Sequence[Mapping[str, Any]]) -> None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-__all__ = ["hub_license", "label_facts", "statistics_in_words", "write_label_card"]
+    return read_json(path) if path.exists() else None

@@ -1,13 +1,16 @@
-"""Plots of results files as SVG. Reads JSON alone; matplotlib is an optional extra, imported when a plot is drawn."""
+"""Plots of results as SVG; matplotlib is an optional extra, imported when a plot is drawn."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import read_json
+from .documents import calibrations, get
+from .words import decimal, metric_name
 
 _RIGHT, _WRONG, _COUNT = "#1b7f79", "#d9542b", "#8a93a3"
 _SETTINGS = {"svg.hashsalt": "mmprm_hf", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -24,23 +27,6 @@ _STYLES: dict[str, tuple[str, str, str]] = {
 }
 """Colour, marker and line of a strategy; baselines are grey, searches that the PRM guides are dashed."""
 
-_CURVES: dict[str, str] = {
-    "oracle": "oracle pass@N",
-    "best_of_n": "PRM best-of-N",
-    "weighted_vote": "PRM-weighted vote",
-    "majority_vote": "majority vote",
-    "mean_pass_at_1": "mean pass@1",
-    "random_distinct": "random among distinct",
-}
-"""Metrics of a curves plot and their names, from the top of the legend."""
-
-_CALIBRATIONS: dict[str, tuple[tuple[str, ...], str]] = {
-    "diagnosis": (("diagnosis", "calibration"), "solutions"),
-    "steps": (("steps", "calibration"), "steps"),
-    "exact_truth": (("exact_truth", "step_level", "calibration"), "steps"),
-}
-"""Per section of results: where its reliability bins lie, and what they count."""
-
 
 def write_strategy_plot(results: Path, output: Path) -> Path:
     """Draw a table of strategies (``recipes/nano/strategies.py``): accuracy and gain over best-of-n, by tokens.
@@ -54,19 +40,20 @@ def write_strategy_plot(results: Path, output: Path) -> Path:
         ImportError: if matplotlib is not installed.
     """
     pyplot = _pyplot()
-    found = json.loads(results.read_text(encoding="utf-8"))
+    table = read_json(results)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for row in found["rows"]:
+    for row in table["rows"]:
         curves.setdefault(row["strategy"], []).append(row)
     with pyplot.rc_context(_SETTINGS):
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
         for shift, (strategy, rows) in enumerate(curves.items()):
             tokens = [row["num_tokens"] for row in rows]
-            _curve(left, strategy, tokens, rows, ("accuracy", "ci_low", "ci_high"))
+            name = metric_name(strategy) if strategy == "oracle" else strategy
+            _curve(left, strategy, name, tokens, rows, ("accuracy", "ci_low", "ci_high"))
             if "difference" in rows[0] and strategy != "majority_vote":  # far below: it would flatten the others
                 moved = [count * (1 + shift * 0.012) for count in tokens]
-                _curve(right, strategy, moved, rows, ("difference", "difference_ci_low", "difference_ci_high"))
-        left.set_ylabel(f"right answers, % of {found['num_problems']} problems")
+                _curve(right, strategy, name, moved, rows, ("difference", "difference_ci_low", "difference_ci_high"))
+        left.set_ylabel(f"right answers, % of {table['num_problems']} problems")
         right.set_ylabel("points above best-of-n at equal tokens")
         right.axhline(0, color=_STYLES["best_of_n"][0], linewidth=1)
         ticks = [row["num_tokens"] for row in curves["best_of_n"]]
@@ -92,8 +79,11 @@ def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
         ImportError: if matplotlib is not installed.
         ValueError: if no curve has a point.
     """
-    found = (results.get("curves") or {}).get("curves") or {}
-    curves = {name: [point for point in found.get(name) or () if point.get("value") is not None] for name in _CURVES}
+    points_by_name = get(results, "curves", "curves") or {}
+    curves = {
+        name: [point for point in points_by_name.get(name, ()) if point["value"] is not None]
+        for name in ("oracle", "best_of_n", "weighted_vote", "majority_vote", "mean_pass_at_1", "random_distinct")
+    }  # from the top of the legend
     sizes = sorted({point["n"] for points in curves.values() for point in points})
     if not sizes:
         raise ValueError("Found no points of best-of-N curves. Evaluate with curves and draw again.")
@@ -104,7 +94,7 @@ def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
             if points:
                 # Intervals side by side, not on top of each other.
                 shifted = [point["n"] * (1 + (order - 2.5) * 0.012) for point in points]
-                _curve(axes, name, shifted, points, ("value", "ci_low", "ci_high"), _CURVES[name])
+                _curve(axes, name, metric_name(name), shifted, points, ("value", "ci_low", "ci_high"))
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set_xticks([], minor=True)
@@ -128,15 +118,10 @@ def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str 
         ImportError: if matplotlib is not installed.
         ValueError: if the section has no calibration.
     """
-    path, what = _CALIBRATIONS[of]
-    found: Any = results
-    for key in path:
-        found = (found or {}).get(key)
-    bins = [
-        entry for entry in (found or {}).get("bins") or () if None not in (entry["mean_score"], entry["share_right"])
-    ]
-    if not bins:
-        raise ValueError(f"Found no calibration in {'.'.join(path)}. Scores outside [0, 1] have none.")
+    diagram = next((diagram for diagram in calibrations(results) if diagram.section == of), None)
+    if diagram is None:
+        raise ValueError(f"Found no calibration in {of}. Scores outside [0, 1] have none.")
+    bins, unit = diagram.bins, diagram.unit
     pyplot = _pyplot()
     with pyplot.rc_context(_SETTINGS):
         figure, (upper, lower) = pyplot.subplots(
@@ -145,17 +130,14 @@ def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str 
         upper.plot([0, 1], [0, 1], color=_COUNT, linestyle=":", linewidth=1.2, label="a calibrated score")
         scores, shares = [entry["mean_score"] for entry in bins], [entry["share_right"] for entry in bins]
         upper.plot(scores, shares, color=_RIGHT, marker="o", markersize=5, linewidth=1.4, label="measured")
-        upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel=f"share of {what} that are right")
+        upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel=f"share of {unit} that are right")
         upper.grid(color="#00000018")
         upper.legend(frameon=False, loc="best")
         num = sum(entry["num"] for entry in bins)
-        ece = "not measured" if found.get("ece") is None else f"{found['ece']:.3f}"
-        upper.set_title(f"expected calibration error {ece}, {num:,} {what}", fontsize=9)
-        widths = [entry["high"] - entry["low"] for entry in bins]
-        lower.bar(
-            [entry["low"] for entry in bins], [entry["num"] for entry in bins], widths, align="edge", color="#c9cfda"
-        )
-        lower.set(xlabel=f"mean score of the {what}", ylabel=what)
+        upper.set_title(f"expected calibration error {decimal(diagram.ece)}, {num:,} {unit}", fontsize=9)
+        lows, widths = [entry["low"] for entry in bins], [entry["high"] - entry["low"] for entry in bins]
+        lower.bar(lows, [entry["num"] for entry in bins], widths, align="edge", color="#c9cfda")
+        lower.set(xlabel=f"mean score of the {unit}", ylabel=unit)
         lower.yaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()
         return _save(pyplot, figure, output)
@@ -174,7 +156,7 @@ def write_profile_plot(results: Mapping[str, Any], output: Path, *, of: str = "d
         ImportError: if matplotlib is not installed.
         ValueError: if the section has no profile.
     """
-    section = results.get(of) or {}
+    section = results.get(of, {})
     owner = "steps" if of == "steps" else "solutions"
     panels = [
         (section.get("by_step"), "step_index", "position of the step", "mean step score", "steps"),
@@ -231,21 +213,19 @@ def _save(pyplot: Any, figure: Any, output: Path) -> Path:
 def _curve(
     axes: Any,
     strategy: str,
+    label: str,
     numbers: Sequence[float],
     rows: Sequence[Mapping[str, Any]],
     keys: tuple[str, str, str],
-    label: str | None = None,
 ) -> None:
     """One strategy in percent, with its intervals; the unreachable oracle without."""
     color, marker, line = _STYLES[strategy]
     key, low, high = keys
     has_interval = strategy != "oracle" and all(row.get(end) is not None for row in rows for end in (low, high))
     errors = None
-    if has_interval:
-        errors = [[100 * (row[key] - row[low]) for row in rows], [100 * (row[high] - row[key]) for row in rows]]
-        errors = [
-            [max(0.0, error) for error in side] for side in errors
-        ]  # an end may differ from the value by rounding
+    if has_interval:  # an end may differ from the value by rounding
+        below = [max(0.0, 100 * (row[key] - row[low])) for row in rows]
+        errors = [below, [max(0.0, 100 * (row[high] - row[key])) for row in rows]]
     axes.errorbar(
         numbers,
         [100 * row[key] for row in rows],
@@ -253,7 +233,7 @@ def _curve(
         color=color,
         marker=marker,
         linestyle=line,
-        label=label or ("oracle pass@N" if strategy == "oracle" else strategy),
+        label=label,
         markersize=5,
         linewidth=1.4,
         elinewidth=0.7,

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
-from ..data import Verdict, content_hash
+from ..data import Verdict
+from ..models import load_image
 from .documents import get
-from .report_html import NOT_MEASURED, counted, fill, text
-from .report_rows import GROUPS, classify, majority_choice, pick_problems, read_rows, verdict_of
+from .report_html import counted, text
+from .report_rows import GROUPS, classify, group_candidates, majority_choice, pick_problems, read_rows, verdict_of
+from .template_files import fill
+from .words import NOT_MEASURED
 
 SCORE_SCALE: tuple[tuple[float, tuple[int, int, int]], ...] = (
     (0.0, (236, 120, 80)),
@@ -28,6 +29,8 @@ _SYMBOLS = {Verdict.CORRECT: "✓", Verdict.INCORRECT: "✗", Verdict.UNDECIDED:
 _NUM_OPEN_CANDIDATES = 6  # distinct candidates visible before the fold
 _PIXEL_LIMIT = 256  # px; narrower figures are enlarged by whole factors without smoothing
 _FIGURE_WIDTH = 288  # px; twice the nano world's figures
+_WIDEST = 640  # px; the longest side of a figure that is embedded
+_MIME_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
 _RAW_LIMIT = 400  # characters of an unparsable response
 
 
@@ -35,12 +38,11 @@ def problems_section(candidates_path: Path, document: Mapping[str, Any], num_pro
     """The section of problems, picked by a fixed rule (`pick_problems`) that it states.
 
     Args:
-        candidates_path: JSON lines; see `reports.write_report`. Without the file the section says what it would need.
+        candidates_path: A candidates file. Without it the section says what it would need.
         document: The results document beside it.
-        num_problems: Problems shown.
+        num_problems: How many problems to show.
 
     Raises:
-        FileNotFoundError: if a figure is missing.
         ValueError: for malformed rows or an unreadable figure.
     """
     if not candidates_path.is_file():
@@ -90,7 +92,7 @@ def _problem_sections(rows: Sequence[Mapping[str, Any]], picked: Sequence[tuple[
     groups = [classify(row) for row in rows]
     parts = []
     for group, heading in GROUPS.items():
-        indices = [index for shown_group, index in picked if shown_group == group]
+        indices = [index for picked_group, index in picked if picked_group == group]
         if not groups.count(group):
             continue
         share = f"{groups.count(group)} of {len(rows)} problems, {len(indices)} shown"
@@ -102,13 +104,13 @@ def _problem_sections(rows: Sequence[Mapping[str, Any]], picked: Sequence[tuple[
 def _problem(row: Mapping[str, Any], folder: Path) -> str:
     """One problem with its ranked candidates, the tail behind a fold."""
     candidates, chosen, majority = row["candidates"], row.get("chosen"), majority_choice(row)
-    merged = _merge(candidates, chosen)
-    listed = [_candidate(candidates[index], count, index == chosen) for index, count in merged]
+    groups = group_candidates(candidates, chosen)
+    listed = [_candidate(candidates[group[0]], len(group), chosen in group) for group in groups]
     parts = ['<ol class="candidates">', *listed[:_NUM_OPEN_CANDIDATES], "</ol>"]
-    if hidden := merged[_NUM_OPEN_CANDIDATES:]:
-        num_right = sum(verdict_of(candidates[index]) is Verdict.CORRECT for index, _ in hidden)
+    if hidden := groups[_NUM_OPEN_CANDIDATES:]:
+        num_right = sum(verdict_of(candidates[group[0]]) is Verdict.CORRECT for group in hidden)
         summary = f"{len(hidden)} more distinct candidates, {num_right} of them correct"
-        if chosen in [index for index, _ in hidden]:
+        if any(chosen in group for group in hidden):
             summary += ", among them the PRM's choice"
         tail = "\n".join(listed[_NUM_OPEN_CANDIDATES:])
         parts.append(f'<details><summary>{summary}</summary><ol class="candidates">{tail}</ol></details>')
@@ -126,33 +128,10 @@ def _problem(row: Mapping[str, Any], folder: Path) -> str:
     )
 
 
-def _merge(candidates: Sequence[Mapping[str, Any]], chosen: int | None) -> list[tuple[int, int]]:
-    """``(index, count)`` of the distinct candidates, by score, unscored last; the chosen one stands for its group.
-
-    Candidates are identical if steps, answer, completeness and verdict are (and the raw text where nothing could be
-    parsed); the figures shown are those of the one that stands for them.
-    """
-    groups: dict[str, list[int]] = {}
-    for index, candidate in enumerate(candidates):
-        raw = None if candidate["steps"] else candidate.get("text")
-        complete = bool(candidate.get("complete", True))
-        key = content_hash(candidate["steps"], candidate.get("answer"), complete, str(verdict_of(candidate)), raw)
-        groups.setdefault(key, []).append(index)
-    merged = [(chosen if chosen in indices else indices[0], len(indices)) for indices in groups.values()]
-
-    def rank(entry: tuple[int, int]) -> tuple[bool, float, bool, int]:
-        score = candidates[entry[0]].get("score")
-        return score is None, -(score or 0.0), entry[0] != chosen, entry[0]
-
-    return sorted(merged, key=rank)
-
-
 def _candidate(candidate: Mapping[str, Any], count: int, is_chosen: bool) -> str:
     """One row: score, steps as chips, outcome."""
-    verdict = verdict_of(candidate)
-    complete = candidate.get("complete", True)
-    score = candidate.get("score")
-    scores = candidate.get("step_scores") or [None] * len(candidate["steps"])
+    verdict, score = verdict_of(candidate), candidate.get("score")
+    scores = candidate["step_scores"] or [None] * len(candidate["steps"])
     chips = [_chip(step, step_score) for step, step_score in zip(candidate["steps"], scores, strict=True)]
     if not chips:
         raw = str(candidate.get("text") or "")
@@ -165,10 +144,10 @@ def _candidate(candidate: Mapping[str, Any], count: int, is_chosen: bool) -> str
         count=f"× {count}" if count > 1 else "",
         steps="\n".join(chips),
         mark='<span class="mark">★ PRM&#x27;s choice</span>' if is_chosen else "",
-        answer="none" if candidate.get("answer") is None else text(candidate["answer"]),
+        answer="none" if candidate["answer"] is None else text(candidate["answer"]),
         verdict=str(verdict),
         verdict_text=_verdict_words(verdict),
-        incomplete="" if complete else "<span>… incomplete, never chosen before a complete one</span>",
+        incomplete="" if candidate["complete"] else "<span>… incomplete, never chosen before a complete one</span>",
     )
 
 
@@ -189,27 +168,25 @@ def _short_outcome(candidates: Sequence[Mapping[str, Any]], index: int | None) -
     """Answer and verdict of one candidate."""
     if index is None:
         return "none"
-    verdict, answer = verdict_of(candidates[index]), candidates[index].get("answer")
+    verdict, answer = verdict_of(candidates[index]), candidates[index]["answer"]
     words = f'<span class="verdict {verdict}">{_verdict_words(verdict)}</span>'
     return f"<b>{'none' if answer is None else text(answer)}</b> {words}"
 
 
 def _figure(path: Path) -> str:
-    """The figure as a data URI; small ones enlarged by a whole factor without smoothing."""
+    """The figure as a data URI: small ones enlarged by a whole factor without smoothing, large ones made smaller."""
     if not path.is_file():  # moved since; a page is still worth having
         return f'<figure class="muted">figure not found: {html.escape(path.name)}</figure>'
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            width, height, mime = image.width, image.height, Image.MIME.get(image.format or "", "")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"Figure {path} cannot be read as an image ({error}). Draw or copy it again.") from error
+    image = load_image(str(path))
+    data, (width, height) = path.read_bytes(), image.size
+    mime = _MIME_TYPES.get(path.suffix.lower())
+    if max(width, height) > _WIDEST or mime is None:
+        image.thumbnail((_WIDEST, _WIDEST))
+        (width, height), mime, buffer = image.size, "image/jpeg", io.BytesIO()
+        image.save(buffer, "JPEG", quality=90)
+        data = buffer.getvalue()
     is_small = width <= _PIXEL_LIMIT
     factor = max(1, _FIGURE_WIDTH // width) if is_small else 1
     source = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
     size = f'width="{width * factor}" height="{height * factor}" class="{"pixels" if is_small else "photo"}"'
     return f'<figure><img src="{source}" alt="figure of the problem" {size}></figure>'
-
-
-__all__ = ["SCORE_SCALE", "problems_section", "score_color"]

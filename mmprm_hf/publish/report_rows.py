@@ -1,8 +1,7 @@
-"""Rows of a results run, read, checked and picked for a report; no HTML here."""
+"""Rows of a candidates file, read, classified, grouped and picked for a report; no HTML here."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def classify(row: Mapping[str, Any]) -> str:
     if row.get("chosen") is not None:
         chosen_verdict = verdicts[row["chosen"]]
     else:
-        is_choice_possible = any(candidate.get("complete", True) for candidate in candidates)
+        is_choice_possible = any(candidate["complete"] for candidate in candidates)
         chosen_verdict = Verdict.UNDECIDED if is_choice_possible else Verdict.INCORRECT
     majority_verdict = Verdict.INCORRECT if majority is None else verdicts[majority]
     if Verdict.UNDECIDED in (chosen_verdict, majority_verdict):
@@ -75,48 +74,52 @@ def pick_problems(rows: Sequence[Mapping[str, Any]], num_problems: int) -> list[
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the checked rows of a candidates file, and how many others there are by why they were not shown.
 
-    Rows of problems that could not be shown to the models have no candidates and leave; complete candidates of a row
-    without a gold answer are undecided; infinite scores (never JSON proper) become None.
+    Raises:
+        ValueError: as `read_candidate_rows`, or for a row without a question or candidates that was not left out.
     """
-    rows = read_candidate_rows(path)
-    shown, reasons = [], Counter()
-    for row in rows:
-        if row.get("outcome") == "not_shown" or (row.get("error") and not row.get("candidates")):
+    rows, reasons = [], Counter()
+    for row in read_candidate_rows(path):
+        if row.get("outcome") == "not_shown" or (row.get("error") and not row["candidates"]):
             reasons[str(row.get("error") or "no reason given")] += 1
-        else:
-            shown.append(_check_row(row, path))
-    return shown, dict(reasons.most_common())
-
-
-def parse_json(text: str, where: str) -> dict[str, Any]:
-    """The JSON object in `text`; ValueError naming `where` for anything else."""
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON ({error}). Was its writing cut short? Write it again.") from error
-    if not isinstance(parsed, dict):
-        raise ValueError(f"{where} holds a {type(parsed).__name__}. Expected a JSON object.")
-    return parsed
-
-
-def _check_row(row: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The row itself, if it has all that the page is made of."""
-    if missing := [key for key in ("problem_id", "question", "candidates") if not row.get(key)]:
-        raise ValueError(
-            f"A row of {path} ({row.get('problem_id')!r}) has no {', '.join(missing)}. "
-            "A row needs problem_id, question and at least one candidate; write the file with the rerank stage."
-        )
-    return row
+            continue
+        if missing := [key for key in ("question", "candidates") if not row.get(key)]:
+            raise ValueError(
+                f"Problem {row['problem_id']!r} of {path} has no {' and no '.join(missing)}. A report shows the "
+                "question and at least one candidate; write the file with `mmprm rerank` or `mmprm evaluate`."
+            )
+        rows.append(row)
+    return rows, dict(reasons.most_common())
 
 
 def verdict_of(candidate: Mapping[str, Any]) -> Verdict:
     """The verdict as the evaluation counts it: an incomplete candidate is wrong."""
-    if not candidate.get("complete", True):
-        return Verdict.INCORRECT
-    return Verdict(candidate.get("verdict") or Verdict.UNDECIDED)
+    return Verdict(candidate["verdict"]) if candidate["complete"] else Verdict.INCORRECT
 
 
 def majority_choice(row: Mapping[str, Any]) -> int | None:
     """Index of the majority's candidate; None if nobody votes."""
-    voters = [c.get("answer") if c.get("complete", True) else None for c in row["candidates"]]
-    return majority_vote(group_answers(voters))
+    return majority_vote(group_answers([c["answer"] if c["complete"] else None for c in row["candidates"]]))
+
+
+def group_candidates(candidates: Sequence[Mapping[str, Any]], chosen: int | None = None) -> list[list[int]]:
+    """Return the indices of equal candidates together, best score first, those without a score last.
+
+    Candidates are equal if steps, answer, completeness and verdict are, and the raw text of incomplete ones.
+
+    Args:
+        candidates: Dicts as in a candidates file, verdicts or not.
+        chosen: Index of the selected candidate: first of its group, whose group is first among equal scores.
+    """
+    groups: dict[tuple, list[int]] = {}
+    for index, row in enumerate(candidates):
+        text = None if row["complete"] else row.get("text")
+        key = (tuple(row["steps"]), row["answer"], row["complete"], row.get("verdict"), text)
+        groups.setdefault(key, []).append(index)
+    for indices in groups.values():
+        indices.sort(key=lambda index: (index != chosen, index))
+
+    def rank(indices: list[int]) -> tuple[bool, float, bool, int]:
+        score = candidates[indices[0]].get("score")
+        return score is None, -(score or 0.0), indices[0] != chosen, indices[0]
+
+    return sorted(groups.values(), key=rank)

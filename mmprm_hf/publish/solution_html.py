@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .report_problems import score_color
+from .report_rows import group_candidates
 
 _RAW_LIMIT = 400  # characters shown of a response that could not be parsed
 _MUTED = "opacity:.72"
@@ -47,12 +48,12 @@ def render_steps(steps: Sequence[str], step_scores: Sequence[float] | None) -> s
     rows = []
     for number, step in enumerate(steps, start=1):
         score = None if step_scores is None else step_scores[number - 1]
-        look = "border:1px solid #8a93a3" if score is None else f"background:{score_color(score)};color:#101418"
-        shown = "–" if score is None else f"{score:.3f}"
-        row = f"display:flex;gap:12px;padding:5px 10px;border-radius:6px;margin:0 0 4px;{look}"
+        colors = "border:1px solid #8a93a3" if score is None else f"background:{score_color(score)};color:#101418"
+        figure = "–" if score is None else f"{score:.3f}"
+        row = f"display:flex;gap:12px;padding:5px 10px;border-radius:6px;margin:0 0 4px;{colors}"
         # Colours are inherited explicitly: a dark page would write white on the bright steps.
         cells = f'<span style="color:inherit;opacity:.65;min-width:1.4em;text-align:right">{number}</span>'
-        cells += f'<b style="font-variant-numeric:tabular-nums;color:inherit">{shown}</b>'
+        cells += f'<b style="font-variant-numeric:tabular-nums;color:inherit">{figure}</b>'
         cells += f'<span style="color:inherit;overflow-wrap:anywhere;white-space:pre-wrap">{html.escape(step)}</span>'
         rows.append(f'<li style="{row}">{cells}</li>')
     return f'<ol style="list-style:none;padding:0;margin:0">{"".join(rows)}</ol>'
@@ -79,7 +80,7 @@ def render_reranked(result: Mapping[str, Any]) -> str:
             ``"note"``.
     """
     rows = result["candidates"]
-    groups = group_candidates(rows)
+    groups = group_candidates(rows, result["chosen"])
     note = render_message(result["note"], is_error=False) if result.get("note") else ""
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in (result.get("seconds") or {}).items())
     facts = f"{result['strategy']} over {len(rows)} candidates, {len(groups)} distinct; "
@@ -90,22 +91,8 @@ def render_reranked(result: Mapping[str, Any]) -> str:
         answer = f"answer <b>{html.escape(str(result['answer']))}</b>"
         head = _div(answer, "font-size:24px;margin:0 0 4px")
     head += _div(html.escape(facts), f"font-size:13px;margin:0 0 6px;{_MUTED}")
-    blocks = [_candidate(rows[found[0]], len(found), result["chosen"] in found) for found in groups]
+    blocks = [_candidate(rows[group[0]], len(group), result["chosen"] in group) for group in groups]
     return note + head + render_scale() + "".join(blocks)
-
-
-def group_candidates(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Indices of equal candidates together, best score first, those without a score last."""
-    groups: dict[tuple, list[int]] = {}
-    for index, row in enumerate(rows):
-        key = (tuple(row["steps"]), row["answer"], row["complete"], "" if row["complete"] else row.get("text"))
-        groups.setdefault(key, []).append(index)
-
-    def rank(found: list[int]) -> tuple[bool, float]:
-        score = rows[found[0]]["score"]
-        return score is None, -(score or 0.0)
-
-    return sorted(groups.values(), key=rank)
 
 
 def _candidate(row: Mapping[str, Any], count: int, is_winner: bool) -> str:

@@ -29,9 +29,9 @@ from agreement import Case, gsm8k, judge, mathvision
 from mmprm_hf.answers.verifier import RuleVerifier, group_answers
 from mmprm_hf.data import Verdict
 from mmprm_hf.evaluation.curves import best_of_n_curves
-from mmprm_hf.evaluation.evaluators import METRIC_NAMES
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import bootstrap_ci
+from mmprm_hf.publish.words import metric_name
 
 COMMAND = "python recipes/answers/best_of_models.py --data ../shared/data"
 METRICS = ("mean_pass_at_1", "random_distinct", "majority_vote", "oracle")
@@ -176,7 +176,7 @@ def print_results(name: str, results: dict[str, Any]) -> None:
         n = results[source]["num_candidates"]
         for metric, points in results[source]["curves"].items():
             last = points[-1]
-            words = METRIC_NAMES.get(metric, "majority vote@{n}, any order").format(n=n)
+            words = metric_name(metric, n) if metric in METRICS else f"majority vote@{n}, any order"
             interval = f"{100 * last['ci_low']:5.1f} to {100 * last['ci_high']:5.1f}"
             print(f"{source}: {words:<28}  {100 * last['value']:5.1f}   {interval}   {last['num_decided']} problems")
 

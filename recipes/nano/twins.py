@@ -17,9 +17,10 @@ from pathlib import Path
 
 from base_stream import shipped_problems
 
-from mmprm_hf.evaluation.evaluators import best_of_n_report, format_table
+from mmprm_hf.evaluation import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.nano.world import NanoProblem, problem_from_id, problems
+from mmprm_hf.publish import format_best_of_n
 from mmprm_hf.rows import read_candidate_rows
 
 NUM_CORPUS, NUM_GRPO = 10_000, 1_500  # train problems of the policy's corpus; the following ones of the GRPO recipe
@@ -45,7 +46,7 @@ def main() -> None:
     has_twin = [facts_key(problem) in stream_keys | corpus_keys for problem in test]
     twin_families = Counter(problem.family for problem, twin in zip(test, has_twin, strict=True) if twin)
     report = best_of_n_report([row for row, twin in zip(rows, has_twin, strict=True) if not twin])
-    print(f"{sum(has_twin)} of {len(test)} test problems have a twin; without them:\n\n{format_table(report)}")
+    print(f"{sum(has_twin)} of {len(test)} test problems have a twin; without them:\n\n{format_best_of_n(report)}")
     counts = {
         "num_twins": sum(has_twin),
         "num_twins_in_stream": sum(facts_key(problem) in stream_keys for problem in test),

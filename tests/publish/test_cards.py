@@ -10,7 +10,8 @@ import pytest
 import yaml
 from support.layout import ROOT
 
-from mmprm_hf.publish.cards import ledger_markdown, render_dataset_card, render_model_card, write_card
+from mmprm_hf.publish.card_sections import ledger_markdown
+from mmprm_hf.publish.cards import render_dataset_card, render_model_card, write_card
 
 COMMITTED = sorted(path for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/facts.json"))
 
@@ -217,21 +218,18 @@ def test_drop_table_has_a_column_per_source_and_their_total():
     assert "| no figure | It shows nothing. | not measured |" in rules_only
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_drops_that_cannot_be_are_refused():
+    for changes, message in (
         ({"num_kept": 9999}, "'web' has 12000 rows read, 9999 kept and 2000 dropped. Every row read is either kept or"),
         ({"num_dropped": {"blurred": 2000}}, "drops rows for 'blurred', which criteria does not name.*add it to crit"),
         ({"num_dropped": {"no figure": 2001, "no answer": -1}}, "'web' has -1 as no answer. It must be a number of"),
         ({"num_read": "12000"}, "'web' has '12000' as num_read"),
         ({"source": "book"}, "The source 'book' comes twice among drops"),
-        ({"kept": 3}, "Unknown key 'kept' in DropFact. Did you mean num_kept"),
+        ({"kept": 3}, "Unknown key 'kept' in DropFact. Did you mean 'num_kept'"),
         ({"num_read": None}, "DropFact lacks num_read"),
-    ],
-)
-def test_drops_that_cannot_be_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        render_dataset_card({**FULL, "drops": [{**FULL["drops"][0], **changes}, FULL["drops"][1]]})
+    ):
+        with pytest.raises(ValueError, match=message):
+            render_dataset_card({**FULL, "drops": [{**FULL["drops"][0], **changes}, FULL["drops"][1]]})
 
 
 def test_dropped_rows_need_rules():
@@ -253,13 +251,11 @@ def test_splits_and_columns_by_config():
         render_dataset_card({**FULL, "splits": {"paths": {"train": 1}, "train": 1}})
 
 
-@pytest.mark.parametrize(
-    ("num_rows", "size"),
-    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**7, "10M<n<100M"), (10**12, "n>1T")],
-)
-def test_sizes_are_those_of_the_hub(num_rows, size):
-    front_matter, _ = split_card(render_dataset_card({"name": "tiny", "splits": {"train": num_rows}}))
-    assert front_matter["size_categories"] == [size]
+def test_sizes_are_those_of_the_hub():
+    sizes = {0: "n<1K", 999: "n<1K", 1000: "1K<n<10K", 10**7: "10M<n<100M", 10**12: "n>1T"}
+    for num_rows, size in sizes.items():
+        front_matter, _ = split_card(render_dataset_card({"name": "tiny", "splits": {"train": num_rows}}))
+        assert front_matter["size_categories"] == [size]
 
 
 def test_configs_load_as_datasets(tmp_path):
@@ -346,33 +342,30 @@ def test_write_card_chooses_by_kind(tmp_path):
     assert write_card(facts_path, tmp_path / "README.md").read_text(encoding="utf-8") == render_model_card(MODEL)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "is no JSON"),
-        ("[]", "has kind None"),
-        (json.dumps(DATASET), "has kind None"),
-        (json.dumps({**MODEL, "kind": "judge"}), "has kind 'judge'. A facts file is a JSON object with kind policy"),
-    ],
-)
-def test_bad_facts_files_are_refused(tmp_path, content, message):
+def test_bad_facts_files_are_refused(tmp_path):
     facts_path = tmp_path / "facts.json"
-    facts_path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        write_card(facts_path, tmp_path / "README.md")
+    for content, message in (
+        ("{", "facts.json is not JSON"),
+        ("[]", "Unknown kind 'None' of the facts in .*facts.json. Choose one of policy, prm, dataset"),
+        (json.dumps(DATASET), "Unknown kind 'None'"),
+        (json.dumps({**MODEL, "kind": "judge"}), "Unknown kind 'judge' of the facts"),
+    ):
+        facts_path.write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            write_card(facts_path, tmp_path / "README.md")
     assert not (tmp_path / "README.md").exists()
 
 
 def test_malformed_facts_are_refused():
-    with pytest.raises(ValueError, match="Unknown key 'licence' in ModelFacts. Did you mean license"):
+    with pytest.raises(ValueError, match="Unknown key 'licence' in ModelFacts. Did you mean 'license'"):
         render_model_card({**MODEL, "licence": "mit"})
-    with pytest.raises(ValueError, match="Unknown key 'val' in ResultFact. Did you mean value"):
+    with pytest.raises(ValueError, match="Unknown key 'val' in ResultFact. Did you mean 'value'"):
         render_model_card({**MODEL, "results": [{"metric": "loss", "val": 1.0}]})
     with pytest.raises(ValueError, match="ModelFacts lacks name"):
         render_model_card({"kind": "prm"})
     with pytest.raises(ValueError, match="'recipe' in ModelFacts is the text 'bash one.sh'"):
         render_model_card({**MODEL, "recipe": "bash one.sh"})
-    with pytest.raises(ValueError, match="Unknown key 'licence' in SourceFact. Did you mean license"):
+    with pytest.raises(ValueError, match="Unknown key 'licence' in SourceFact. Did you mean 'license'"):
         render_dataset_card({**FULL, "sources": [{"name": "web", "licence": "mit"}]})
     with pytest.raises(ValueError, match="Found 'web' where SourceFact belongs. Write an object"):
         render_dataset_card({**FULL, "sources": ["web"]})
@@ -380,7 +373,7 @@ def test_malformed_facts_are_refused():
         render_dataset_card({**FULL, "uses": "Training"})
     with pytest.raises(ValueError, match=r"'repairs' in DatasetFacts is \['units'\]. Expected an object"):
         render_dataset_card({**FULL, "repairs": ["units"]})
-    with pytest.raises(ValueError, match="A model's kind is 'dataset'"):
+    with pytest.raises(ValueError, match="Unknown kind of model 'dataset'. Choose one of policy, prm"):
         render_model_card({**MODEL, "kind": "dataset"})
     with pytest.raises(ValueError, match="A dataset's kind is 'prm'"):
         render_dataset_card({**DATASET, "kind": "prm"})

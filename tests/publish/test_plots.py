@@ -55,7 +55,7 @@ def test_plots_of_results_repeat_to_the_byte(tmp_path, name):
 def test_curves_have_names_and_every_size(tmp_path):
     pytest.importorskip("matplotlib")
     drawn = write_curves_plot(curves_document(), tmp_path / "plot.svg").read_text()
-    for words in ("PRM best-of-N", "PRM-weighted vote", "majority vote", "mean pass@1", "oracle pass@N"):
+    for words in ("PRM best-of-N", "PRM-weighted vote@N", "majority vote@N", "mean pass@1", "oracle pass@N"):
         assert f"<!-- {words} -->" in drawn
     assert all(f"<!-- {size} -->" in drawn for size in (1, 2, 4))
 
@@ -90,7 +90,7 @@ def test_what_is_not_in_the_results_cannot_be_drawn(tmp_path):
     document = steps_document()
     with pytest.raises(ValueError, match="Found no points of best-of-N curves"):
         write_curves_plot(document, tmp_path / "plot.svg")
-    with pytest.raises(ValueError, match="Found no calibration in diagnosis.calibration"):
+    with pytest.raises(ValueError, match="Found no calibration in diagnosis"):
         write_calibration_plot(document, tmp_path / "plot.svg")
     with pytest.raises(ValueError, match="Found no profile of scores in diagnosis"):
         write_profile_plot(document, tmp_path / "plot.svg")

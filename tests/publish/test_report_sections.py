@@ -14,7 +14,14 @@ ATTACK = "<script>alert('1')</script>\"><b onclick=x>"
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(write_with_plots, monkeypatch):
+    """Writes documents and the page on them without plots, which take long; returns the page's path."""
+    no_matplotlib(monkeypatch)
+    return write_with_plots
+
+
+@pytest.fixture
+def write_with_plots(tmp_path):
     """Writes documents and the page on them; returns the page's path."""
 
     def make(*documents, name="page.html"):
@@ -60,7 +67,7 @@ def test_without_costs_there_are_no_columns_of_them(write):
 def test_rows_with_a_fault_and_settings_are_shown(write):
     rows = {"num_rows": 9, "num_used": 6, "problems": {"no gold answer": 2, "figure is broken": 1}}
     text = outline_of(write(best_of_n_document(rows=rows, settings={"seed": 0, "max_tokens": 77}))).text
-    assert "Rows of the data used 6 of 9" in text
+    assert "Rows of the data 6 of 9 used" in text
     assert "Rows with a fault, by what it is: 2 × no gold answer 1 × figure is broken" in text
     assert "Seed 0" in text and "Max tokens 77" in text
 
@@ -79,7 +86,7 @@ def test_a_page_on_a_step_benchmark(write, benchmark, title, rows):
     assert f"Step scores on {benchmark} The {title} of the PRM's step scores is" in text
     assert "over 8 solutions, 1 of them not scored" in text
     assert "8 solutions, of which 1 could not be shown to the PRM and have no scores." in text
-    assert "below 0.450 ; the threshold was tuned on its train split." in text
+    assert "below 0.450; the threshold was tuned on its train split." in text
     assert "Rows with a fault, by what it is: 2 × a label too many" in text
     table = text[text.index("threshold was tuned") : text.index("About this run")]
     assert [table.index(f" {row} ") for row in rows] == sorted(table.index(f" {row} ") for row in rows)
@@ -99,7 +106,7 @@ def test_figures_of_a_step_benchmark_are_those_of_the_document(write):
 def test_a_threshold_fixed_beforehand_is_called_so(write):
     document = steps_document()
     document["steps"]["tuned_on"] = "none"
-    assert "the threshold was fixed beforehand, tuned on nothing." in outline_of(write(document)).text
+    assert "the threshold was fixed beforehand." in outline_of(write(document)).text
 
 
 def test_every_smaller_n_against_majority_vote(write):
@@ -110,21 +117,24 @@ def test_every_smaller_n_against_majority_vote(write):
     document["curves"]["sizes"][2]["is_exact"] = False
     text = outline_of(write(document)).text
     assert "PRM best-of-N minus majority vote PRM-weighted vote@N minus majority vote" in text
-    assert "2 -12.5 -25.0 to +6.2, p = 0.030" in text
+    assert "2 -12.5 points -25.0 to +6.2, p = 0.030" in text
     assert "p < 0.001" in text
     assert "At N = 4 votes are means over drawn subsets" in text
 
 
-def test_the_diagnosis_is_told_in_sentences(write):
+def test_the_diagnosis_is_explained_in_sentences(write):
     document = curves_document()
-    document["diagnosis"]["ranking"] = {"within": 0.4321, "pooled": None}
+    document["diagnosis"]["ranking"] = {"within": 0.4321, "pooled": None, "num_problems_within": 3}
     text = outline_of(write(document)).text
     found = document["diagnosis"]
-    assert f"the choice matters on {100 * found['room']['mixed']:.1f} % ({found['room']['num_mixed']} problems)" in text
+    assert (
+        f"the choice matters on {100 * found['headroom']['mixed']:.1f} % ({found['headroom']['num_mixed']} problems)"
+        in text
+    )
     assert "0.432 within problems, not measured pooled over all" in text
     assert f"with the score {found['length']['score']:.3f}" in text
     assert f"Expected calibration error of the score: {found['calibration']['ece']:.3f}." in text
-    for heading in ("Room", "Ranking", "Saturation", "Length", "Diversity", "Calibration"):
+    for heading in ("Headroom", "Ranking", "Saturation", "Length", "Diversity", "Calibration"):
         assert f" {heading} " in text
 
 
@@ -142,18 +152,18 @@ def test_false_positives_are_counted(write):
     assert "2 of 3 distinct solutions with a right answer have a wrong step (66.7 %)" in text
     assert "Of the 4 right answers that the PRM chose 25.0 % have one" in text
     assert "drawn at random on the same problems 37.5 %" in text
-    assert "flags (lowest step score below 0.500) 50.0 % , of the sound ones 0.0 %" in text
+    assert "flags 50.0 % (lowest step score below 0.500), of the sound ones 0.0 %" in text
     assert "cannot read a step: 5." in text
     level = document["exact_truth"]["step_level"]
     shown = [f"{level[key]:.3f}" for key in ("auroc", "macro_f1", "accuracy", "threshold")]
     assert f"Each step by itself {' '.join(shown)} 6 3" in text
 
 
-def test_plots_are_embedded_described_and_written_beside_the_page(write):
+def test_plots_are_embedded_described_and_written_beside_the_page(write_with_plots):
     pytest.importorskip("matplotlib")
-    path = write(curves_document())
+    path = write_with_plots(curves_document())
     names = ["page_calibration.svg", "page_curves.svg", "page_profile.svg"]
-    assert sorted(one.name for one in path.parent.iterdir()) == ["page.html", *names]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["page.html", *names]
     outline = outline_of(path)
     images = [value for key, value in outline.attributes if key == "src"]
     embedded = {base64.b64decode(image.removeprefix("data:image/svg+xml;base64,")) for image in images}
@@ -163,12 +173,11 @@ def test_plots_are_embedded_described_and_written_beside_the_page(write):
     assert any("PRM best-of-N" in words for words in described)
 
 
-def test_without_matplotlib_the_page_says_how_to_get_plots(write, monkeypatch):
-    no_matplotlib(monkeypatch)
+def test_without_matplotlib_the_page_says_how_to_get_plots(write):
     path = write(curves_document())
     outline = outline_of(path)
     assert outline.text.count('plots need pip install "mmprm_hf[plots]"') == 3
-    assert "img" not in outline.tags and [one.name for one in path.parent.iterdir()] == ["page.html"]
+    assert "img" not in outline.tags and [file.name for file in path.parent.iterdir()] == ["page.html"]
     assert "PRM best-of-N minus majority vote" in outline.text
 
 
@@ -197,11 +206,11 @@ def test_several_results_stand_side_by_side(write):
     assert text.count("About this run") == 4 and "candidate by candidate" not in text
 
 
-def test_plots_of_several_results_do_not_overwrite_each_other(write):
+def test_plots_of_several_results_do_not_overwrite_each_other(write_with_plots):
     pytest.importorskip("matplotlib")
-    path = write(curves_document(), curves_document(), name="both.html")
+    path = write_with_plots(curves_document(), curves_document(), name="both.html")
     names = [f"both_{n}_{kind}.svg" for n in (1, 2) for kind in ("calibration", "curves", "profile")]
-    assert sorted(one.name for one in path.parent.glob("*.svg")) == names
+    assert sorted(file.name for file in path.parent.glob("*.svg")) == names
 
 
 @pytest.mark.parametrize("num_documents", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import math
@@ -10,10 +11,10 @@ import pytest
 from PIL import Image
 from support.result_documents import Outline, best_of_n_document
 
-from mmprm_hf.publish.documents import METRICS
 from mmprm_hf.publish.report_problems import score_color
-from mmprm_hf.publish.report_rows import GROUPS, classify, pick_problems
+from mmprm_hf.publish.report_rows import GROUPS, classify, group_candidates, pick_problems
 from mmprm_hf.publish.reports import write_report
+from mmprm_hf.publish.words import METRICS
 
 RESULTS = best_of_n_document()
 
@@ -98,11 +99,16 @@ def test_page_is_one_file_without_scripts_or_outside_resources(render, tmp_path)
     assert "url(" not in page
 
 
-def test_large_figures_are_not_enlarged(render, tmp_path):
-    Image.new("RGB", (640, 480), "red").save(tmp_path / "figure.jpg")
-    page = render([row("a", 0, RIGHT, figures=["figure.jpg"])])
-    assert 'width="640" height="480" class="photo"' in page
-    assert "data:image/jpeg;base64," in page
+def test_large_figures_are_not_enlarged_but_made_smaller(render, tmp_path):
+    Image.new("RGB", (640, 480), "red").save(tmp_path / "photo.jpg")
+    Image.effect_noise((3000, 1500), 80).save(tmp_path / "scan.png")
+    Image.new("RGB", (300, 300), "red").save(tmp_path / "plain.bmp")
+    page = render([row("a", 0, RIGHT, figures=["photo.jpg", "scan.png", "plain.bmp"])])
+    for size in ('width="640" height="480"', 'width="640" height="320"', 'width="300" height="300"'):
+        assert f'{size} class="photo"' in page
+    assert page.count("data:image/jpeg;base64,") == 3, "a browser may not know other formats"
+    embedded = base64.b64encode((tmp_path / "photo.jpg").read_bytes()).decode()
+    assert embedded in page and len(page) < 400_000 < (tmp_path / "scan.png").stat().st_size
 
 
 def test_everything_from_data_is_escaped(render):
@@ -110,23 +116,25 @@ def test_everything_from_data_is_escaped(render):
     bad = dict.fromkeys(("problem_id", "question", "answer"), attack)
     shown = {**candidate("7", "correct"), "steps": [attack, attack], "answer": attack}
     raw = {**candidate("7", "incorrect", (), complete=False), "answer": None, "text": attack}
-    results = {**RESULTS, "policy": attack, "prm": {attack: [attack]}, "settings": {attack: attack}}
+    results = {**RESULTS, "policy": attack, "prm": attack, "settings": {attack: {attack: [attack]}}}
     results["best_of_n"] = {**RESULTS["best_of_n"], "aggregation": attack}
     results["rows"] = {"num_rows": 1, "num_used": 0, "problems": {attack: 1}}
     outline = Outline(render([{**row("a", 0, shown, raw), **bad}], results))
     assert not {"script", "img"} & set(outline.tags)
     assert not [key for key, _ in outline.attributes if key.startswith("on")]
-    # id, question, gold, choice, majority, 2 steps, candidate's answer, raw text, policy, 2 x PRM, 2 x aggregation,
-    # a setting's name and value, reason of a row with a fault
+    # id, question, gold, choice, majority, 2 steps, candidate's answer, raw text, policy, PRM, 2 x aggregation,
+    # a setting's name, key and value, reason of a row with a fault
     assert outline.text.count(attack) == 17
 
 
 def test_missing_facts_read_not_measured(render):
     bare = {"problem_id": "a", "question": "How?", "candidates": [{"steps": ["one"]}, {}]}
-    text = Outline(render([bare], {"schema_version": 1, "best_of_n": {}})).text
-    assert "the PRM's choice is right on not measured of not measured problems" in text
+    section = {**RESULTS["best_of_n"], "metrics": {}, "num_decided": {}}
+    bare_results = {**RESULTS, "benchmark": None, "policy": None, "prm": None, "cost": None, "best_of_n": section}
+    text = Outline(render([bare], bare_results)).text
+    assert "the PRM's choice is right on not measured of 2 problems" in text
     assert text.count("not measured 95 % interval not measured") == len(METRICS)
-    for fact in ("Problems", "Policy", "PRM", "Seconds generating", "Seconds scoring", "Seed"):
+    for fact in ("Benchmark", "Policy", "PRM", "Seconds generating", "Seconds scoring", "Seed"):
         assert f"{fact} not measured" in text
     assert "gold answer not measured" in text
     assert "one not measured" in text
@@ -175,9 +183,16 @@ def test_many_candidates_go_behind_a_fold_that_says_what_it_hides(render):
     assert page.index("10 step 0") < page.index("<summary>") < page.index("17 step 0")
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_classify(group):
-    assert classify(ROWS[group]) == group
+def test_equal_candidates_are_grouped_and_the_chosen_one_stands_for_its_group():
+    candidates = [WRONG, RIGHT, WRONG, {**RIGHT, "score": None}, RIGHT, {**RIGHT, "text": "other"}]
+    assert group_candidates(candidates) == [[1, 3, 4, 5], [0, 2]]
+    assert group_candidates(candidates, chosen=4) == [[4, 1, 3, 5], [0, 2]]
+    cut = [{**RIGHT, "complete": False, "text": text} for text in ("a", "b", "a")]
+    assert group_candidates(cut) == [[0, 2], [1]], "what was written differs, and is shown"
+
+
+def test_classify():
+    assert {group: classify(ROWS[group]) for group in GROUPS} == {group: group for group in GROUPS}
 
 
 def test_classify_without_a_choice():
@@ -238,8 +253,8 @@ def test_scale_does_not_rest_on_telling_red_from_green():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"candidates": [], "chosen": None}, r"\('d'\) has no candidates"),
-        ({"question": ""}, "has no question"),
+        ({"candidates": [], "chosen": None}, "Problem 'd' of .* has no candidates"),
+        ({"question": ""}, "Problem 'd' of .* has no question"),
         ({"chosen": 3}, "Found chosen=3 of 3 candidates of problem 'd'"),
         ({"chosen": -1}, "Found chosen=-1 of 3 candidates of problem 'd'"),
         ({"candidates": [{**RIGHT, "step_scores": [0.5]}], "chosen": 0}, "problem 'd'.* has 2 steps but step_scores="),
@@ -260,7 +275,7 @@ def test_malformed_files_are_refused(render, tmp_path):
         render([])
     with pytest.raises(ValueError, match="num_problems is 0"):
         render([ROWS["solved"]], num_problems=0)
-    with pytest.raises(ValueError, match="holds a list. Expected a JSON object"):
+    with pytest.raises(ValueError, match="Found a list in .*results.json. Results are one JSON object"):
         render([ROWS["solved"]], [])
     (tmp_path / "results.json").write_text(json.dumps(RESULTS), encoding="utf-8")
     (tmp_path / "candidates.jsonl").write_text('{"problem_id": ', encoding="utf-8")
@@ -308,5 +323,5 @@ def test_figures_that_are_gone_are_named_and_bad_ones_refused(render, tmp_path):
     page = render([row("a", 0, RIGHT, figures=["folder/<gone>.png"])])
     assert "figure not found: &lt;gone&gt;.png" in page and "folder" not in page.split("figure not found")[1][:40]
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(ValueError, match="bad.png cannot be read as an image"):
+    with pytest.raises(ValueError, match="bad.png' cannot be read"):
         render([row("a", 0, RIGHT, figures=["bad.png"])])

@@ -24,8 +24,8 @@ def test_a_row_per_document_with_intervals_and_settings():
         "N": "3",
         "Problems": "2",
         "Mean pass@1": "50.0 % (40.0 to 62.5)",
-        "Majority vote": "50.0 % (40.0 to 62.5)",
-        "PRM-weighted vote": "50.0 % (40.0 to 62.5)",
+        "Majority vote@N": "50.0 % (40.0 to 62.5)",
+        "PRM-weighted vote@N": "50.0 % (40.0 to 62.5)",
         "PRM best-of-N": "60.0 % (40.0 to 62.5)",
         "Oracle pass@N": "50.0 % (40.0 to 62.5)",
         "Best-of-N minus pass@1": "+10.0 points",
@@ -39,10 +39,11 @@ def test_the_paired_interval_against_the_vote_where_curves_have_it():
     def point(n, p_value):
         return {"n": n, "difference": 0.1, "ci_low": -0.02, "ci_high": 0.31, "p_value": p_value, "num_problems": 2}
 
-    for p_value, words in ((0.0004, "p below 0.001"), (0.25, "p = 0.250")):
-        document = best_of_n_document(
-            curves={"against_majority_vote": {"best_of_n": [point(1, 0.9), point(3, p_value)]}}
-        )
+    for p_value, words in ((0.0004, "p &lt; 0.001"), (0.25, "p = 0.250")):
+        curves = curves_document()["curves"] | {
+            "against_majority_vote": {"best_of_n": [point(1, 0.9), point(3, p_value)]}
+        }
+        document = best_of_n_document(curves=curves)
         row = cells_of(results_table([document]).splitlines()[2])
         assert row[-1] == f"+10.0 points (-2.0 to +31.0, {words})"
     document["curves"]["against_majority_vote"]["best_of_n"][1] |= {"num_problems": 1, "difference": 0.3}

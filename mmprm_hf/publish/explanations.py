@@ -1,0 +1,235 @@
+"""Sections of a results document as blocks of plain text, which the terminal and the HTML page render alike.
+
+A block is a sentence or more (text), a table, or a list of entries. Takes what `mmprm_hf.rows.check_results` has
+checked. Imports this room only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .documents import get, metric, parts_of
+from .words import (
+    METRICS,
+    NOT_MEASURED,
+    Table,
+    amount,
+    capital,
+    count,
+    decimal,
+    difference,
+    interval,
+    metric_name,
+    share,
+)
+
+_STEP_COLUMNS: dict[str, str] = {
+    "macro_f1": "macro-F1",
+    "prm_score": "PRMScore",
+    "f1": "F1",
+    "f1_right": "F1 of right steps",
+    "f1_wrong": "F1 of wrong steps",
+    "error_accuracy": "First error found",
+    "correct_accuracy": "No error, none found",
+    "num_right": "Right steps",
+    "num_wrong": "Wrong steps",
+    "num_neutral": "Neutral steps",
+    "num_unscored": "Unscored steps",
+    "num_error": "With an error",
+    "num_correct": "Without",
+}
+"""Figures of a step benchmark's parts and their headings; a benchmark has some of them."""
+
+
+class Entry(NamedTuple):
+    """A title, its figures in a sentence, and what they mean."""
+
+    title: str
+    figures: str
+    meaning: str
+
+
+Block = str | Table | list[Entry]
+
+
+class MetricRow(NamedTuple):
+    """A metric of the best-of-N table: its name, shares in [0, 1] (None: not measured), and on which problems."""
+
+    key: str
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    decided: str
+
+    @property
+    def interval(self) -> str:
+        return interval(self.low, self.high)
+
+
+def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
+    """The rows of the best-of-N table."""
+    report = document["best_of_n"]
+    rows = []
+    for key in METRICS:
+        num_decided, decided = report["num_decided"].get(key), ""
+        if num_decided not in (None, 0, report["num_problems"]):
+            decided = f"{num_decided} of {report['num_problems']} problems, the others are undecided"
+        ends = [metric(document, key, name) for name in ("value", "ci_low", "ci_high")]
+        rows.append(MetricRow(key, capital(metric_name(key, report["num_candidates"])), *ends, decided))
+    return rows
+
+
+def step_blocks(steps: Mapping[str, Any]) -> list[Block]:
+    """A step-level benchmark: its threshold and where it is from, figures overall and per part, what they are of."""
+    origins = {"none": "fixed beforehand", "not reported": "chosen elsewhere; where is not reported"}
+    origin = origins.get(steps["tuned_on"], f"tuned on {steps['tuned_on']}")
+    threshold = decimal(steps["threshold"])
+    samples = (
+        f"{count(steps['num_samples'])} solutions, of which {count(steps['num_unscored_samples'])} could not be shown "
+        "to the PRM and have no scores."
+    )
+    if "control_accuracy" in steps:
+        samples += f" Of the steps of right controls, {share(steps['control_accuracy'])} are called right."
+    words = f"A step is called wrong where its score is below {threshold}; the threshold was {origin}."
+    return [words, _step_table(steps), samples]
+
+
+def _step_table(steps: Mapping[str, Any]) -> Table:
+    word, parts = parts_of(steps)
+    columns = [key for key in _STEP_COLUMNS if any(key in figures for figures in parts.values() or [steps])]
+
+    def row(name: str, figures: Mapping[str, Any]) -> list[str]:
+        writers = {key: count if key.startswith("num_") else decimal for key in columns}
+        return [name, *(write(figures[key]) if key in figures else "–" for key, write in writers.items())]
+
+    # Beside average F1 there is a number of unscored solutions, not steps: it stands below the table.
+    overall = ("Mean of subsets", {"f1": steps["average_f1"]}) if "average_f1" in steps else ("All", steps)
+    rows = [row(*overall)]
+    main_column = next((key for key in ("macro_f1", "prm_score") if key in columns), None)
+    for mean in ("mean_of_sources", "mean_of_categories"):
+        if mean in steps and main_column:
+            rows.append(row(capital(mean.replace("_", " ")), {main_column: steps[mean]}))
+    rows += [row(name, figures) for name, figures in parts.items()]
+    return Table([capital(word), *(_STEP_COLUMNS[key] for key in columns)], rows)
+
+
+def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
+    """Every metric at each N, and the metrics of the PRM against the majority vote."""
+    sizes = [size["n"] for size in curves["sizes"]]
+    values = [
+        [capital(metric_name(name)), *(share(point["value"]) for point in points)]
+        for name, points in curves["curves"].items()
+    ]
+    compared = {
+        name: {point["n"]: difference(point) for point in points}
+        for name, points in curves["against_majority_vote"].items()
+    }
+    differences = [[str(n), *(cells.get(n, NOT_MEASURED) for cells in compared.values())] for n in sizes]
+    drawn = [str(size["n"]) for size in curves["sizes"] if not size["is_exact"]]
+    return [
+        "What fewer candidates would have given: the mean over all subsets of N of the candidates that there are.",
+        Table(["Share of problems solved", *(f"N = {n}" for n in sizes)], values),
+        Table(
+            ["N", *(f"{metric_name(name)} minus majority vote" for name in compared)],
+            differences,
+            "Each difference has its 95 % interval and the p value of a paired sign-flip test over problems.",
+        ),
+        *([f"At N = {', '.join(drawn)} votes are means over drawn subsets, not over all of them."] if drawn else []),
+    ]
+
+
+def diagnosis_blocks(diagnosis: Mapping[str, Any]) -> list[Block]:
+    """What limits choosing among candidates."""
+    headroom, ranking, saturation, length, diversity = (
+        diagnosis[name] for name in ("headroom", "ranking", "saturation", "length", "diversity")
+    )
+    intro = (
+        f"What limits choosing among candidates, over {diagnosis['num_problems']} problems; step scores are aggregated "
+        f"by {diagnosis['aggregation']}."
+    )
+    entries = [
+        Entry(
+            "Headroom",
+            f"On {share(headroom['no_right_candidate'])} of the problems no candidate is right, on "
+            f"{share(headroom['all_right'])} all are; the choice matters on {share(headroom['mixed'])} "
+            f"({headroom['num_mixed']} problems). There the PRM is right on {share(headroom['best_of_n_on_mixed'])}, "
+            f"the majority vote on {share(headroom['majority_vote_on_mixed'])}; only the PRM on "
+            f"{share(headroom['only_best_of_n'])}, only the vote on {share(headroom['only_majority_vote'])}.",
+            "Where no candidate is right nobody can win, where all are nobody can lose.",
+        ),
+        Entry(
+            "Ranking",
+            f"AUROC of a candidate's score for being right: {decimal(ranking['within'])} within problems, "
+            f"{decimal(ranking['pooled'])} pooled over all.",
+            "Choosing needs the first. A low first beside a high second says that the PRM knows hard problems from "
+            "easy ones, not right solutions from wrong ones.",
+        ),
+        Entry(
+            "Saturation",
+            f"{share(saturation['near_0'])} of the step scores are within 0.01 of 0, {share(saturation['near_1'])} "
+            f"within 0.01 of 1; the two best scores are equal on {share(saturation['ties_at_the_top'])} of the "
+            "problems where the choice matters.",
+            "Scores at the ends rank nothing.",
+        ),
+        Entry(
+            "Length",
+            f"Rank correlation of the number of steps with the score {decimal(length['score'])}, with being right "
+            f"{decimal(length['truth'])}.",
+            "A PRM whose first number is far from the second likes long or short solutions more than truth does.",
+        ),
+        Entry(
+            "Diversity",
+            f"{amount(diversity['distinct_answers'])} distinct answers per problem; the commonest has "
+            f"{share(diversity['share_of_the_commonest'])} of the candidates.",
+            "With one answer only there is nothing to choose from.",
+        ),
+        Entry(
+            "Calibration",
+            f"Expected calibration error of the score: {decimal(get(diagnosis, 'calibration', 'ece'))}.",
+            "How far scores are from the share that is right; 0 is best. Scores outside [0, 1] have none.",
+        ),
+    ]
+    return [intro, entries]
+
+
+def truth_blocks(truth: Mapping[str, Any]) -> list[Block]:
+    """Step scores against an exact checker, and solutions with a right answer and a wrong step."""
+    rows = []
+    for key, name in (("step_level", "Each step by itself"), ("prefix_level", "Step and all before it")):
+        level = truth[key]
+        figures = [decimal(level[figure]) for figure in ("auroc", "macro_f1", "accuracy", "threshold")]
+        rows.append([name, *figures, count(level["num_steps"]), count(level.get("num_unparsable"))])
+    lucky = truth["false_positives"]
+    return [
+        "An exact checker decides here whether a step is right. Thresholds were chosen on other problems; steps that "
+        "the checker cannot read are counted and left out.",
+        Table(["A step is right", "AUROC", "macro-F1", "Accuracy", "Threshold", "Steps", "Unreadable"], rows),
+        f"Right answer, wrong step: {lucky['num_false_positives']} of {lucky['num_right_answers']} distinct solutions "
+        f"with a right answer have a wrong step ({share(lucky.get('share_false_positives'))}). Of the "
+        f"{lucky['num_chosen']} right answers that the PRM chose {share(lucky.get('share_false_positives_chosen'))} "
+        "have one; of right answers drawn at random on the same problems "
+        f"{share(lucky.get('share_false_positives_random'))}. Of the distinct solutions with a wrong step the PRM "
+        f"flags {share(lucky.get('flagged_false_positives'))} (lowest step score below {decimal(lucky['threshold'])}), "
+        f"of the sound ones {share(lucky.get('flagged_sound'))}; on {share(lucky.get('first_error_found'))} of the "
+        f"flagged the first step below it is the first wrong one. AUROC of the lowest score: "
+        f"{decimal(lucky.get('auroc'))}. Left out because the checker cannot read a step: "
+        f"{count(lucky.get('num_unjudged'))}.",
+    ]
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Block]]]] = {
+    "steps": ("Step-level results", step_blocks),
+    "curves": ("Every smaller N", curve_blocks),
+    "diagnosis": ("Why", diagnosis_blocks),
+    "exact_truth": ("Against exact truth", truth_blocks),
+}
+"""Title and blocks of the sections that are explained in words, in their order."""
+
+
+def rows_words(rows: Mapping[str, Any]) -> str:
+    """How many rows of the data were used."""
+    num_used, num_not_asked = rows.get("num_used", rows.get("num_kept")), rows.get("num_not_asked")
+    words = f"{count(num_used)} of {count(rows['num_rows'])} used"
+    return f"{words}, {count(num_not_asked)} more usable ones were not asked for" if num_not_asked else words
