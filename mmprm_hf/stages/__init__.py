@@ -9,10 +9,10 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "benchmark_stage": ["evaluate_benchmark"],
+        "benchmark_stage": ["BenchmarkData", "evaluate_benchmark", "rescore_benchmark"],
         "curate_stage": ["curate_dataset", "format_curation"],
-        "demo_stage": ["evaluate_nano", "format_step_level", "load_models", "run_demo"],
-        "evaluate_stage": ["evaluate_candidates", "evaluate_step_benchmark", "format_evaluation", "format_steps"],
+        "demo_stage": ["evaluate_nano", "load_models", "run_demo"],
+        "evaluate_stage": ["evaluate_candidates", "evaluate_step_benchmark"],
         "label_stage": ["build_nano_data", "estimate", "label", "write_label_rows"],
         "options": ["Servers", "UnknownOptionError", "read_config", "read_yaml"],
         "problems": ["open_problems"],

@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data import Candidate, Problem
+from ..errors import each_or_error
 from ..evaluation import load_benchmark
 from ..files import read_jsonl, write_json
 from ..nano import PRM_PATH
 from ..rerank import GUIDED_SEARCHES, check_step_scores, select, with_scores
 from ..scoring import PRMScorer
-from .candidate_rows import EMPTY_ROW, RowsOf, judged_row, open_pipeline, write_candidates, write_rows
+from .candidate_rows import (
+    EMPTY_ROW,
+    CandidateSource,
+    PipelineSource,
+    Problems,
+    judged_row,
+    open_pipeline,
+    write_candidates,
+)
 from .evaluate_stage import table_of_rows
 from .options import Servers
-from .run_settings import data_name, files_stamp, model_settings, prm_name, read_settings, result_settings
+from .run_settings import data_name, files_fingerprint, model_settings, prm_name, read_settings, result_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkData:
+    """Which problems of which benchmark are evaluated.
+
+    Args:
+        benchmark: A name of `evaluation.READERS`, which says what the models read of a row.
+        data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
+        split, subset: Split and configuration of a dataset; a file has none.
+        num_problems: The first `num_problems` problems; None takes all.
+    """
+
+    benchmark: str
+    data: str
+    split: str = "test"
+    subset: str | None = None
+    num_problems: int | None = None
+
+    def settings(self, aggregation: str) -> dict[str, Any]:
+        """What a run's settings say of the data, and how its step scores are aggregated."""
+        is_file = self.data.endswith(".jsonl")
+        name = Path(self.data).name if is_file else data_name(self.data)
+        settings = {"benchmark": self.benchmark, "data": name, "aggregation": aggregation}
+        return settings if is_file else {**settings, "split": self.split, "subset": self.subset}
 
 
 def evaluate_benchmark(
-    benchmark: str,
-    data: str,
+    data: BenchmarkData,
     output: Path,
     *,
     policy: str | None = None,
     prm: Any = None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
-    candidates: Path | None = None,
-    split: str = "test",
-    subset: str | None = None,
-    num_problems: int | None = None,
     options: Mapping[str, Any],
     aggregation: str = "min",
     batch_size: int = 8,
@@ -39,21 +69,16 @@ def evaluate_benchmark(
 ) -> dict[str, Any]:
     """Solve a benchmark's problems and write its results; candidates and ``config.json`` lie beside them.
 
-    Problems whose candidates lie beside the results already are not solved again. With `candidates` nothing is
-    generated: those of another run are scored with this PRM and judged anew.
+    Problems whose candidates lie beside the results already are not solved again.
 
     Args:
-        benchmark: A name of `evaluation.benchmarks.READERS`, which says what the models read of a row.
-        data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
+        data: The problems.
         output: The results file.
-        policy, servers: As in `rerank_problems`; not with `candidates`.
+        policy, servers: As in `rerank_problems`.
         prm: Path or hub id; or any scorer with ``score_many(problems, candidates)``, see `PRMScorer.score_many`, which
             results name by its class.
-        candidates: A ``candidates.jsonl`` of the same problems.
-        split, subset: Of a dataset.
-        num_problems: The first so many; None takes all.
-        options: Of the pipeline's call: ``num_candidates``, ``temperature``, ``top_p``, ``max_new_tokens``, ``seed``;
-            none with `candidates`.
+        options: Options of the pipeline's call: ``num_candidates``, ``temperature``, ``top_p``, ``max_new_tokens``,
+            ``seed``.
         aggregation: Step scores to one number; the candidates file keeps step scores, so that any may be tried later.
         batch_size: Problems that are solved together.
         progress: Show bars.
@@ -62,46 +87,92 @@ def evaluate_benchmark(
         Results with ``best_of_n``, ``curves`` and ``diagnosis``; ``rows`` counts what could not be used, by reason.
 
     Raises:
-        ValueError: for an unknown benchmark, options or problems other than those of the folder, or candidates that are
-            not of these problems.
+        ValueError: for an unknown benchmark, or options or problems other than those of the folder.
     """
-    _check_output(output)
     if options.get("strategy") in GUIDED_SEARCHES:
         raise ValueError(
             f"Found strategy={options['strategy']!r}. A best-of-N table needs independent candidates; searches that "
             "the PRM guides are compared by `mmprm rerank --data`."
         )
-    if candidates is not None and (policy is not None or servers.engine is not None or options):
-        raise ValueError("With candidates nothing is generated: give no policy, no engine and no options of sampling.")
-    source = load_benchmark(benchmark, data, split=split, subset=subset, num_rows=num_problems)
-    folder, path = output.parent, output.parent / "candidates.jsonl"
-    is_file = str(data).endswith(".jsonl")
-    settings = {"benchmark": benchmark, "data": data_name(Path(data) if is_file else data), "aggregation": aggregation}
-    settings |= {} if is_file else {"split": split, "subset": subset}
-    shown = {"shown_as": lambda problem: problem.question, "progress": progress}
-    if candidates is None:
-        settings |= {**model_settings(policy, prm, servers), **options}
-        given = {"strategy": "best_of_n", "aggregation": aggregation, **options}  # whatever was saved with the policy
-        write_candidates(
-            source, folder, settings, lambda: open_pipeline(policy, prm, servers), given, batch_size, **shown
-        )
-    else:
-        stamp = hashlib.sha256(candidates.read_bytes()).hexdigest()
-        settings |= {"prm": prm_name(prm) or "nano PRM (shipped)", "prm_files": files_stamp(prm)}
-        settings |= {**_made_by(candidates), "candidates": data_name(candidates), "candidates_stamp": stamp}
-        by_id = _by_id(read_jsonl(candidates), source.ids)
+    problems = _open(data, output)
+    settings = {**data.settings(aggregation), **model_settings(policy, prm, servers), **options}
+    call = {"strategy": "best_of_n", "aggregation": aggregation, **options}  # whatever was saved with the policy
 
-        def open_rows() -> tuple[RowsOf, Mapping[str, Any]]:
-            scorer = prm if hasattr(prm, "score_many") else PRMScorer.from_pretrained(prm or PRM_PATH)
-            return lambda problems: _scored(problems, by_id, scorer, aggregation), {}
+    def open_source() -> CandidateSource:
+        return PipelineSource(open_pipeline(policy, prm, servers), call, batch_size, _question)
 
-        write_rows(source, folder, settings, open_rows, batch_size, **shown)
+    return _evaluate(problems, output, settings, open_source, batch_size, progress)
+
+
+def rescore_benchmark(
+    data: BenchmarkData,
+    candidates: Path,
+    output: Path,
+    *,
+    prm: Any = None,
+    aggregation: str = "min",
+    batch_size: int = 8,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score another run's candidates of a benchmark with a PRM, judge them again, and write the results.
+
+    Args:
+        data: The problems.
+        candidates: A candidates file of the same problems.
+        output, prm, aggregation, batch_size, progress: As in `evaluate_benchmark`.
+
+    Returns:
+        Results as of `evaluate_benchmark`.
+
+    Raises:
+        ValueError: for an unknown benchmark, settings or problems other than those of the folder, or candidates that
+            are not of these problems.
+    """
+    problems = _open(data, output)
+    rows_by_id = _rows_by_id(read_jsonl(candidates), problems.ids)
+    settings = {
+        **data.settings(aggregation),
+        "prm": prm_name(prm) or "nano PRM (shipped)",
+        "prm_files": files_fingerprint(prm),
+        **_settings_of_policy(candidates),
+        "candidates": data_name(candidates),
+        "candidates_stamp": hashlib.sha256(candidates.read_bytes()).hexdigest(),
+    }
+
+    def open_source() -> CandidateSource:
+        scorer = prm if hasattr(prm, "score_many") else PRMScorer.from_pretrained(prm or PRM_PATH)
+        return RescoredSource(rows_by_id, scorer, aggregation)
+
+    return _evaluate(problems, output, settings, open_source, batch_size, progress)
+
+
+def _open(data: BenchmarkData, output: Path) -> Any:
+    """The benchmark's problems, after checking that the output is a results file."""
+    if output.is_dir() or output.suffix != ".json":
+        hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
+        raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+    options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems}
+    return load_benchmark(data.benchmark, data.data, **options)
+
+
+def _evaluate(
+    problems: Problems,
+    output: Path,
+    settings: Mapping[str, Any],
+    open_source: Callable[[], CandidateSource],
+    batch_size: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """Write the candidates beside the results, then the results."""
+    folder = output.parent
+    write_candidates(problems, folder, settings, open_source, batch_size, shown_as=_question, progress=progress)
+    path = folder / "candidates.jsonl"
     results = table_of_rows(
-        read_jsonl(path)[: len(source)],
-        benchmark,
+        read_jsonl(path)[: len(problems)],
+        settings["benchmark"],
         result_settings(read_settings(folder) or {}),
         where=str(path),
-        aggregation=aggregation,
+        aggregation=settings["aggregation"],
         with_diagnosis=True,
         with_curves=True,
     )
@@ -109,94 +180,96 @@ def evaluate_benchmark(
     return results
 
 
-def _check_output(output: Path) -> None:
-    """Before any work is done: the results are one file."""
-    if output.is_dir() or output.suffix != ".json":
-        hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
-        raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+def _question(problem: Problem) -> str:
+    """A benchmark's question is shown as it is: the benchmark's wording has the options."""
+    return problem.question
 
 
-def _made_by(candidates: Path) -> dict[str, Any]:
-    """What a candidates file's ``config.json`` says of its policy and sampling."""
+def _settings_of_policy(candidates: Path) -> dict[str, Any]:
+    """The policy and its sampling, from the ``config.json`` beside a candidates file."""
     config = result_settings(read_settings(candidates.parent) or {})
     names = ("policy", "engine", "num_candidates", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
     return {name: config[name] for name in names if name in config}
 
 
-def _by_id(rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _rows_by_id(rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Candidate rows by their problem's id, the first of each.
 
     Raises:
         ValueError: if a problem has none.
     """
-    by_id = {row["problem_id"]: row for row in reversed(rows)}
+    rows_by_id = {row["problem_id"]: row for row in reversed(rows)}
     for index, name in enumerate(ids):
-        if name not in by_id:
+        if name not in rows_by_id:
             raise ValueError(
                 f"The candidates have no problem {name!r}, row {index} of the benchmark. Give the candidates of all "
                 "its problems, or ask for fewer problems."
             )
-    return by_id
+    return rows_by_id
 
 
-def _scored(
-    problems: Sequence[Problem], by_id: Mapping[str, Mapping[str, Any]], scorer: Any, aggregation: str
-) -> list[dict[str, Any]]:
-    """Candidate rows with this PRM's scores and choice, verdicts made anew.
+@dataclasses.dataclass(frozen=True)
+class RescoredSource:
+    """Candidates of another run with a scorer's step scores and choice, verdicts made again.
 
-    A problem that the PRM cannot be shown gets a row without candidates, with the reason; only it goes without.
+    A problem that the scorer cannot be shown gets a row without candidates, with the reason.
 
-    Raises:
-        ValueError: if a problem has another text than its candidates were written for.
+    Args:
+        rows_by_id: The other run's rows.
+        scorer: Anything with ``score_many(problems, candidates)``.
+        aggregation: One of `selection.AGGREGATIONS`.
     """
-    rows = [by_id[problem.id] for problem in problems]
-    for row, problem in zip(rows, problems, strict=True):
-        if row["question"] is not None and row["question"] != problem.question:
-            raise ValueError(
-                f"Problem {problem.id!r} has another text in the candidates ({row['question']!r:.100}) than in the "
-                f"benchmark ({problem.question!r:.100}). Candidates of another wording cannot be compared; generate "
-                "them anew."
-            )
-    if not problems:
-        return []
-    begun = time.perf_counter()
-    try:
-        scored = scorer.score_many(problems, [[_candidate(c) for c in row["candidates"]] for row in rows])
-    except ValueError as error:
-        if len(problems) == 1:
-            return [{**EMPTY_ROW, **_shown(problems[0]), "error": str(error)}]
-        return [row for problem in problems for row in _scored([problem], by_id, scorer, aggregation)]
-    seconds = (time.perf_counter() - begun) / len(problems)
-    return [_scored_row(*one, aggregation, seconds) for one in zip(rows, problems, scored, strict=True)]
+
+    rows_by_id: Mapping[str, Mapping[str, Any]]
+    scorer: Any
+    aggregation: str
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        for problem in problems:
+            question = self.rows_by_id[problem.id]["question"]
+            if question not in (None, problem.question):
+                raise ValueError(
+                    f"Problem {problem.id!r} has another text in the candidates ({question!r:.100}) than in the "
+                    f"benchmark ({problem.question!r:.100}). Candidates of another wording cannot be compared; "
+                    "generate them again."
+                )
+        start = time.perf_counter()
+        results = each_or_error(self._score, problems)
+        seconds = (time.perf_counter() - start) / max(len(problems), 1)
+        return [self._row(problem, result, seconds) for problem, result in zip(problems, results, strict=True)]
+
+    def _score(self, problems: Sequence[Problem]) -> list[list[Candidate]]:
+        candidates = [
+            [
+                dataclasses.replace(Candidate.from_dict(row), step_scores=None, score=None)
+                for row in self.rows_by_id[problem.id]["candidates"]
+            ]
+            for problem in problems
+        ]
+        return self.scorer.score_many(problems, candidates)
+
+    def _row(self, problem: Problem, scored: Sequence[Candidate] | ValueError, seconds: float) -> dict[str, Any]:
+        row = self.rows_by_id[problem.id]
+        shown = {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
+        if isinstance(scored, ValueError):
+            return {**EMPTY_ROW, **shown, "error": str(scored)}
+        if not scored:
+            return {**row, **shown}
+        check_step_scores(candidate.step_scores or () for candidate in scored)
+        ranked = with_scores(scored, self.aggregation)
+        chosen = select(ranked, "best_of_n", self.aggregation)
+        return {
+            **row,
+            **shown,
+            "outcome": "no_complete_candidate" if chosen is None else "answered",
+            "chosen": chosen,
+            "candidates": [judged_row(candidate, problem) for candidate in ranked],
+            "seconds": {**(row.get("seconds") or {}), "score": seconds},
+        }
 
 
-def _candidate(row: Mapping[str, Any]) -> Candidate:
-    """A candidate without any PRM's scores."""
-    steps, text, num_tokens = tuple(row["steps"]), row.get("text", ""), row.get("num_tokens", 0)
-    return Candidate(steps, answer=row["answer"], complete=row["complete"], text=text, num_tokens=num_tokens)
-
-
-def _shown(problem: Problem) -> dict[str, Any]:
-    """What a row says of its problem; the gold answer is the benchmark's."""
-    return {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
-
-
-def _scored_row(
-    row: Mapping[str, Any], problem: Problem, scored: Sequence[Candidate], aggregation: str, seconds: float
-) -> dict[str, Any]:
-    if not scored:
-        return {**row, **_shown(problem)}
-    check_step_scores(candidate.step_scores or () for candidate in scored)
-    ranked = with_scores(scored, aggregation)
-    chosen = select(ranked, "best_of_n", aggregation)
-    return {
-        **row,
-        **_shown(problem),
-        "outcome": "no_complete_candidate" if chosen is None else "answered",
-        "chosen": chosen,
-        "candidates": [judged_row(candidate, problem) for candidate in ranked],
-        "seconds": {**(row.get("seconds") or {}), "score": seconds},
-    }
-
-
-__all__ = ["evaluate_benchmark"]
+__all__ = ["BenchmarkData", "evaluate_benchmark", "rescore_benchmark"]

@@ -1,21 +1,24 @@
-"""Candidates of many problems as lines of a file: solved with policy and PRM, or scored anew with another PRM.
+"""Candidates of many problems as lines of a file: solved with policy and PRM, or scored again with another PRM.
 
-A file is gone on with: a problem that is in it is not solved again. No problem is left out in silence: each has a row
-with its outcome, also one that could not be shown to the models.
+An existing file is resumed: a problem that is in it is not solved again. No problem is left out in silence: each has a
+row with its outcome, also one that could not be shown to the models.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import Image
 from tqdm.auto import tqdm
 from transformers import pipeline
 
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
-from ..files import append_line, drop_torn_line, iter_jsonl
+from ..files import append_line, drop_torn_line, iter_jsonl, lock_folder
 from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rows import problem_key
@@ -27,14 +30,14 @@ OUTCOMES: dict[str, str] = {
     "no_complete_candidate": "all solutions were cut or malformed",
     "not_shown": "the problem cannot be shown to the models",
 }
-"""What can become of a problem."""
+"""What a row's ``outcome`` can be."""
 
 EMPTY_ROW = {"question": None, "answer": None, "figures": [], "outcome": "not_shown", "candidates": []}
 """A row of a problem that was not shown to the models."""
 
 
 class Problems(Protocol):
-    """Problems by index, each read when it is asked for; a row that is no problem raises ValueError."""
+    """Problems by index, each read when it is asked for; a row that is not a problem raises ValueError."""
 
     ids: list[str]
 
@@ -43,10 +46,52 @@ class Problems(Protocol):
     def __getitem__(self, index: int) -> Problem: ...
 
 
-def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) -> Any:  # noqa: B008 (frozen)
-    """``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL.
+class CandidateSource(Protocol):
+    """What makes candidate rows, its models loaded; `facts` are known only then, and are kept with the settings."""
 
-    No policy and no PRM are the shipped nano models; a policy alone brings the PRM that was saved with it.
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+    def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        """One row per problem, in their order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineSource:
+    """Candidates that a policy writes and a PRM scores.
+
+    Args:
+        pipeline: ``pipeline("generate-and-rerank")``.
+        options: Options of the pipeline's call.
+        batch_size: Problems that are solved together.
+        shown_as: A problem's text as the models read it.
+    """
+
+    pipeline: Any
+    options: Mapping[str, Any]
+    batch_size: int
+    shown_as: Callable[[Problem], str]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How tokens are drawn."""
+        sampling = self.pipeline.sampling({**self.pipeline.options, **self.options})
+        return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
+
+    def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        inputs = [{"text": self.shown_as(problem), "images": list(problem.images)} for problem in problems]
+        call = {"batch_size": self.batch_size, "on_error": "return", "return_candidates": True, **self.options}
+        results = self.pipeline(inputs, **call)
+        return [
+            _solved_row(problem, shown["text"], result)
+            for problem, shown, result in zip(problems, inputs, results, strict=True)
+        ]
+
+
+def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) -> Any:  # noqa: B008 (frozen)
+    """Return ``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL.
+
+    Without policy and PRM it has the shipped nano models; a policy alone brings the PRM that was saved with it.
     """
     if prm is None and policy is None and servers.engine is None:
         prm = str(PRM_PATH)  # another policy brings its own, or has none
@@ -58,16 +103,16 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
 
 
 def judged_row(candidate: Candidate | Mapping[str, Any], problem: Problem) -> dict[str, Any]:
-    """The candidate as a dict with its verdict; an incomplete one has no answer to judge and is wrong as an answer."""
+    """Return the candidate as a dict with its verdict; an incomplete one has no answer to judge and is wrong."""
     row = candidate.to_dict() if isinstance(candidate, Candidate) else dict(candidate)
     if not row["complete"]:
         return {**row, "verdict": str(Verdict.INCORRECT)}
-    kind = {"answer_type": problem.answer_type, "options": problem.options, "precision": problem.meta.get("precision")}
-    return {**row, "verdict": str(RuleVerifier().verify(row["answer"], problem.answer, **kind))}
+    rules = {"answer_type": problem.answer_type, "options": problem.options, "precision": problem.meta.get("precision")}
+    return {**row, "verdict": str(RuleVerifier().verify(row["answer"], problem.answer, **rules))}
 
 
 def shown_question(problem: Problem) -> str:
-    """The question with its options below, one a line with its letter, unless it shows them already.
+    """Return the question with its options below, one a line with its letter, unless it shows them already.
 
     Options that are nothing but their letters (they stand in the figure) add nothing.
     """
@@ -79,117 +124,94 @@ def shown_question(problem: Problem) -> str:
     return "\n".join([problem.question, *lines])
 
 
-RowsOf = Callable[[Sequence[Problem]], list[dict[str, Any]]]
-"""Rows of problems, one each, in their order."""
-
-
-def write_rows(
-    source: Problems,
+def write_candidates(
+    problems: Problems,
     folder: Path,
     settings: Mapping[str, Any],
-    open_rows: Callable[[], tuple[RowsOf, Mapping[str, Any]]],
+    open_source: Callable[[], CandidateSource],
     batch_size: int = 8,
     *,
     shown_as: Callable[[Problem], str] = shown_question,
     progress: bool = True,
-) -> None:
-    """Write a row for every problem of a source to ``folder/candidates.jsonl``, going on where a run was cut off.
+) -> CandidateSource:
+    """Write a row for every problem to ``folder/candidates.jsonl``, resuming where a run was cut off.
 
     Args:
-        source: The problems.
-        folder: Made if absent; ``config.json`` in it holds the settings.
-        settings: All that the rows depend on; other ones than the folder's are refused.
-        open_rows: Loads what makes rows; also gives facts that are known only then, for ``config.json``.
-        batch_size: Problems that are handed on together.
+        problems: The problems.
+        folder: Made if absent; ``config.json`` in it holds the settings. No other process can write to it meanwhile.
+        settings: All that the rows depend on; a folder with other ones is refused before anything is loaded.
+        open_source: Loads what makes the rows.
+        batch_size: Problems that are handed to the source together.
         shown_as: A problem's text as the models read it.
         progress: Show a bar.
 
+    Returns:
+        What `open_source` returned.
+
     Raises:
-        ValueError: if the folder was made with other settings or of other problems, figures or gold answers.
+        ValueError: if another process writes to the folder, or it was made with other settings or of other problems,
+            figures or gold answers.
     """
     path = folder / "candidates.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    drop_torn_line(path)
-    if path.stat().st_size:
-        refuse_other_settings(folder, settings)
-    num_done = _num_done(path, source, shown_as)
-    rows_of, facts = open_rows()
-    write_settings(folder, settings, facts)
-    with tqdm(desc="solving", unit="problem", total=len(source), initial=num_done, disable=not progress) as bar:
-        for start in range(num_done, len(source), batch_size):
-            read = [_read(source, index) for index in range(start, min(start + batch_size, len(source)))]
-            made = iter(rows_of([problem for problem in read if isinstance(problem, Problem)]))
-            rows = [
-                {**next(made), **_content(problem, folder)}
-                if isinstance(problem, Problem)
-                else {**EMPTY_ROW, **problem, "problem_key": None}
-                for problem in read
-            ]
-            append_line(path, *rows)
-            bar.update(len(rows))
+    with lock_folder(folder):
+        drop_torn_line(path)
+        if path.stat().st_size:
+            refuse_other_settings(folder, settings)
+        num_done = _num_done(path, problems, shown_as)
+        source = open_source()
+        write_settings(folder, settings, source.facts)
+        with tqdm(desc="solving", unit="problem", total=len(problems), initial=num_done, disable=not progress) as bar:
+            for start in range(num_done, len(problems), batch_size):
+                indices = range(start, min(start + batch_size, len(problems)))
+                append_line(path, *_batch_rows([_read(problems, index) for index in indices], source, folder))
+                bar.update(len(indices))
+    return source
 
 
-def write_candidates(
-    source: Problems,
-    folder: Path,
-    settings: Mapping[str, Any],
-    make_pipeline: Callable[[], Any],
-    options: Mapping[str, Any],
-    batch_size: int = 8,
-    *,
-    shown_as: Callable[[Problem], str] = shown_question,
-    progress: bool = True,
-) -> Any:
-    """Solve the problems of a source by `write_rows`, and return the pipeline.
-
-    Args:
-        source, folder, settings, batch_size, shown_as, progress: As in `write_rows`.
-        make_pipeline: Gives ``pipeline("generate-and-rerank")``.
-        options: Of the pipeline's call.
-    """
-    pipelines = []
-
-    def open_rows() -> tuple[RowsOf, Mapping[str, Any]]:
-        rerank = make_pipeline()
-        pipelines.append(rerank)
-        sampling = rerank.sampling({**rerank.options, **options})
-        return solved, {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
-
-    def solved(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-        texts = [shown_as(problem) for problem in problems]
-        shown = [{"text": text, "images": list(problem.images)} for problem, text in zip(problems, texts, strict=True)]
-        call = {"batch_size": batch_size, "on_error": "return", "return_candidates": True, **options}
-        found = pipelines[0](shown, **call)
-        return [_solved_row(*one) for one in zip(problems, texts, found, strict=True)]
-
-    write_rows(source, folder, settings, open_rows, batch_size, shown_as=shown_as, progress=progress)
-    return pipelines[0]
+def _batch_rows(
+    batch: Sequence[Problem | Mapping[str, Any]], source: CandidateSource, folder: Path
+) -> list[dict[str, Any]]:
+    """A row for each problem of a batch, and for each row of the data that is not a problem."""
+    rows = iter(source.rows([entry for entry in batch if isinstance(entry, Problem)]))
+    return [
+        {**next(rows), **_content(entry, folder)}
+        if isinstance(entry, Problem)
+        else {**EMPTY_ROW, **entry, "problem_key": None}
+        for entry in batch
+    ]
 
 
 def _content(problem: Problem, folder: Path) -> dict[str, Any]:
-    """What a row says of its problem's content: its key, and paths of its figures for a report.
+    """What a row has of its problem's content: its key, and paths of its figures.
 
-    Figures that are files stand by their own paths; others are drawn small into the folder. Where one cannot be read
-    there is no key, and the row says why.
+    Figures that are files stand by their own paths; others are written to the folder as they are, so that a report
+    shows them and a training run reads the same pixels. If one cannot be read there is no key, and the row says why.
     """
-    key, names = _key(problem), []
-    for index, image in enumerate(problem.images):
-        if isinstance(image, str):
-            names.append(image)
-            continue
-        if key is None:
-            continue
-        loaded = load_image(image)
-        is_drawing = max(loaded.size) <= _SMALL
-        name = f"figures/{key}_{index}.{'png' if is_drawing else 'jpg'}"
-        loaded.thumbnail((_WIDEST, _WIDEST))
-        (folder / "figures").mkdir(exist_ok=True)
-        loaded.save(folder / name)
-        names.append(name)
-    return {"figures": names, "problem_key": key}
+    key = _key(problem)
+    figures = [
+        image if isinstance(image, str) else _write_figure(image, folder, f"{key}_{index}")
+        for index, image in enumerate(problem.images)
+        if isinstance(image, str) or key is not None
+    ]
+    return {"figures": figures, "problem_key": key}
 
 
-_SMALL, _WIDEST = 256, 640  # px: kept as they are; the longest side of larger ones
+def _write_figure(image: Any, folder: Path, stem: str) -> str:
+    """Write a figure without loss, its original bytes where there are any, else PNG; return its path in the folder."""
+    encoded = image.get("bytes") if isinstance(image, dict) else None
+    if isinstance(image, dict) and encoded is None:
+        return str(image["path"])
+    if encoded is None:
+        buffer = io.BytesIO()
+        load_image(image).save(buffer, "PNG")
+        encoded, suffix = buffer.getvalue(), "png"
+    else:
+        with Image.open(io.BytesIO(encoded)) as opened:
+            suffix = {"JPEG": "jpg"}.get(opened.format, opened.format.lower())
+    name = f"figures/{stem}.{suffix}"
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / name).write_bytes(encoded)
+    return name
 
 
 def _key(problem: Problem) -> str | None:
@@ -200,35 +222,35 @@ def _key(problem: Problem) -> str | None:
         return None
 
 
-def _read(source: Problems, index: int) -> Problem | dict[str, Any]:
-    """The problem, or what a row says of one that is none."""
+def _read(problems: Problems, index: int) -> Problem | dict[str, Any]:
+    """The problem, or the id and the fault of a row that is not one."""
     try:
-        return source[index]
+        return problems[index]
     except ValueError as error:
-        return {"problem_id": source.ids[index], "error": str(error)}
+        return {"problem_id": problems.ids[index], "error": str(error)}
 
 
-def _num_done(path: Path, source: Problems, shown_as: Callable[[Problem], str]) -> int:
-    """Problems that a folder has already: rows stand in the order of the source, whose ids need not be unique.
+def _num_done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]) -> int:
+    """How many problems a file has already: its rows stand in their order, and ids need not be unique.
 
     Raises:
-        ValueError: if they are those of another source.
+        ValueError: if they are other problems.
     """
     num_done = 0
     for num_done, row in enumerate(iter_jsonl(path), start=1):
-        if num_done > len(source):
+        if num_done > len(problems):
             continue
-        problem = _read(source, num_done - 1)
-        question = shown_as(problem) if isinstance(problem, Problem) else None
-        key = _key(problem) if isinstance(problem, Problem) else None
+        problem = _read(problems, num_done - 1)
+        is_problem = isinstance(problem, Problem)
+        question, key = (shown_as(problem), _key(problem)) if is_problem else (None, None)
         # Rows of texts that no model could be shown have none.
-        is_same = row["problem_id"] == source.ids[num_done - 1] and row["question"] in (question, None)
+        is_same = row["problem_id"] == problems.ids[num_done - 1] and row["question"] in (question, None)
         if not is_same or row.get("problem_key") != key:
             raise ValueError(
                 f"Row {num_done} of {path} is problem {row['problem_id']!r} with another text, figure or gold answer "
-                f"than row {num_done} of the data, {source.ids[num_done - 1]!r}. The data has changed since; choose "
-                "another output folder (candidates for the same texts and figures are judged anew there by `mmprm "
-                "evaluate --benchmark ... --candidates`)."
+                f"than row {num_done} of the data, {problems.ids[num_done - 1]!r}. The data has changed since; choose "
+                "another output folder (`mmprm evaluate answers --candidates` judges candidates for the same texts "
+                "and figures again)."
             )
     return num_done
 

@@ -282,34 +282,3 @@ def step_truth(
                 labels.append(int(prefix_right if prefix else truth is StepTruth.RIGHT))
                 scores.append(score)
     return labels, scores, num_unparsable
-
-
-def _percent(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.1f} %"
-
-
-def format_step_level(results: dict[str, Any]) -> str:
-    """The step-level part of `evaluate_nano` as a small plain-text table."""
-    header = f"{'step scores against exact truth':<34}"
-    header += f"{'AUROC':>8}{'macro-F1':>10}{'accuracy':>10}{'threshold':>11}{'steps':>8}"
-    lines = [header, "-" * len(header)]
-    for key, title in (("step_level", "each step by itself"), ("prefix_level", "step and all before it")):
-        row = results["exact_truth"][key]
-        lines.append(
-            f"{title:<34}{row['auroc']:>8.3f}{row['macro_f1']:>10.3f}{row['accuracy']:>10.3f}"
-            f"{row['threshold']:>11.3f}{row['num_steps']:>8}"
-        )
-    num_unparsable = results["exact_truth"]["step_level"]["num_unparsable"]
-    lines.append(f"thresholds chosen on train problems; {num_unparsable} unparsable steps left out")
-    lucky = results["exact_truth"]["false_positives"]
-    if lucky["num_false_positives"]:
-        lines.append(
-            f"right answer, wrong step: {lucky['num_false_positives']} of {lucky['num_right_answers']} distinct "
-            f"solutions with a right answer; the PRM flags {_percent(lucky['flagged_false_positives'])} of them and "
-            f"{_percent(lucky['flagged_sound'])} of the others"
-        )
-        lines.append(
-            f"  among the right answers it chose {_percent(lucky['share_false_positives_chosen'])}; drawn at random "
-            f"from the right ones of the same problems {_percent(lucky['share_false_positives_random'])}"
-        )
-    return "\n".join(lines)

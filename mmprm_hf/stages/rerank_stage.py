@@ -18,7 +18,7 @@ from ..models import load_image
 from ..nano import POLICY_PATH, SIZE
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES
-from .candidate_rows import OUTCOMES, open_pipeline, write_candidates
+from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
 from .options import Servers
 from .problems import open_problems
 from .run_settings import model_settings
@@ -96,10 +96,12 @@ def rerank_problems(
     """
     source = open_problems(data, num_problems, split)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
-    rerank = write_candidates(
-        source, output, settings, lambda: open_pipeline(policy, prm, servers), options, batch_size, progress=progress
-    )
-    summary = _summary(read_jsonl(output / "candidates.jsonl"), {**rerank.options, **options})
+
+    def open_source() -> PipelineSource:
+        return PipelineSource(open_pipeline(policy, prm, servers), options, batch_size, shown_question)
+
+    opened = write_candidates(source, output, settings, open_source, batch_size, progress=progress)
+    summary = _summary(read_jsonl(output / "candidates.jsonl"), {**opened.pipeline.options, **options})
     write_json(output / "summary.json", summary)
     return summary
 

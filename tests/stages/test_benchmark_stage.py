@@ -1,4 +1,4 @@
-"""`mmprm evaluate --benchmark`: nano problems in a benchmark's published form, solved once, scored again, resumed."""
+"""`mmprm evaluate answers`: nano problems in a benchmark's published form, solved once, scored again, resumed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import dataclasses
 import json
 
 import datasets
-import jsonschema
 import pytest
 from PIL import Image
-from support.stub_server import StubServer  # noqa: E402
+from support.stub_server import StubServer
 from transformers import pipeline
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
-from mmprm_hf.evaluation.results import results_schema
-from mmprm_hf.files import read_jsonl, write_json, write_jsonl
+from mmprm_hf.data import Problem
+from mmprm_hf.evaluation import READERS
+from mmprm_hf.files import lock_folder, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.publish.reports import write_report
-from mmprm_hf.stages import Servers, benchmark_stage, evaluate_benchmark, evaluate_candidates
-from mmprm_hf.stages.candidate_rows import open_pipeline
+from mmprm_hf.rows import read_results
+from mmprm_hf.stages import (
+    BenchmarkData,
+    Servers,
+    benchmark_stage,
+    evaluate_benchmark,
+    evaluate_candidates,
+    rescore_benchmark,
+)
+from mmprm_hf.stages.candidate_rows import PipelineSource, open_pipeline, shown_question, write_candidates
+from mmprm_hf.training.best_of_n import read_candidate_sets
 
 OPTIONS = {"num_candidates": 4, "max_new_tokens": 96, "seed": 3}
 FAMILIES = ("clock", "bar_chart", "rectangle", "clock", "bar_chart")
@@ -51,15 +60,20 @@ def data(tmp_path):
     return tmp_path / "rows.jsonl"
 
 
-def run(data, output, **options):
+def run(data, output, num_problems=None, **options):
     call = {"options": OPTIONS, "batch_size": 2, "progress": False}
-    return evaluate_benchmark("mathvision", str(data), output, **{**call, **options})
+    which = BenchmarkData("mathvision", str(data), num_problems=num_problems)
+    return evaluate_benchmark(which, output, **{**call, **options})
+
+
+def rescore(data, candidates, output, num_problems=None, **options):
+    which = BenchmarkData("mathvision", str(data), num_problems=num_problems)
+    return rescore_benchmark(which, candidates, output, batch_size=2, progress=False, **options)
 
 
 def test_one_command_from_rows_to_results(data, tmp_path):
     found = run(data, tmp_path / "out" / "results.json")
-    assert json.loads((tmp_path / "out" / "results.json").read_text()) == found
-    jsonschema.Draft202012Validator(results_schema()).validate(found)
+    assert read_results(tmp_path / "out" / "results.json") == found
     assert (found["benchmark"], found["policy"], found["prm"]) == (
         "mathvision",
         "nano policy (shipped)",
@@ -110,7 +124,7 @@ def test_the_same_candidates_are_generated_once_and_extended(data, tmp_path, nan
 def test_candidates_of_another_run_are_scored_by_another_prm(data, tmp_path, monkeypatch):
     first = run(data, tmp_path / "first" / "results.json")
     candidates = tmp_path / "first" / "candidates.jsonl"
-    again = run(data, tmp_path / "again" / "results.json", candidates=candidates, options={})
+    again = rescore(data, candidates, tmp_path / "again" / "results.json")
     rescored = read_jsonl(tmp_path / "again" / "candidates.jsonl")
     for row, other in zip(read_jsonl(candidates), rescored, strict=True):
         assert (row.get("chosen"), row["outcome"], row.get("error")) == (
@@ -138,7 +152,7 @@ def test_candidates_of_another_run_are_scored_by_another_prm(data, tmp_path, mon
             ]
 
     monkeypatch.setattr(benchmark_stage.PRMScorer, "from_pretrained", lambda prm: Backwards())
-    other = run(data, tmp_path / "other" / "results.json", candidates=candidates, options={}, prm="you/prm")
+    other = rescore(data, candidates, tmp_path / "other" / "results.json", prm="you/prm")
     assert other["prm"] == "you/prm" and other["rows"]["problems"]["no rectangles"] == 1
     assert other["rows"]["num_used"] == 4, "only the problem that cannot be shown goes without"
     scores = [
@@ -157,39 +171,62 @@ class ByLength:
         ]
 
 
-def test_figures_that_are_no_files_are_drawn_for_the_report(tmp_path):
-    """A dataset brings pixels: a page shows them, small ones as they are and large ones smaller."""
+def test_figures_that_are_not_files_are_kept_as_they_are(tmp_path):
+    """A dataset brings pixels: a report shows them, made smaller, and training reads them without loss."""
     problem = make_problem("clock", 0)
-    images = [problem.figure(), problem.figure().resize((1000, 500))]
+    Image.effect_noise((1000, 500), 80).convert("RGB").save(tmp_path / "photo.jpg", quality=70)
+    photo = (tmp_path / "photo.jpg").read_bytes()
     features = datasets.Features(
         {name: datasets.Value("string") for name in ("id", "question", "answer")}
         | {"images": datasets.List(datasets.Image())}
     )
+    images = [problem.figure(), {"bytes": photo, "path": None}]
     row = {"id": "a", "question": problem.question, "answer": problem.answer, "images": images}
     (tmp_path / "data").mkdir()
     datasets.Dataset.from_list([row], features=features).to_parquet(tmp_path / "data" / "test-0.parquet")
-    call = {"options": {"num_candidates": 2, "max_new_tokens": 8}, "progress": False}
-    first = evaluate_benchmark("mm_k12", str(tmp_path / "data"), tmp_path / "out" / "results.json", **call)
-    (found,) = read_jsonl(tmp_path / "out" / "candidates.jsonl")
-    drawn = [Image.open(tmp_path / "out" / name) for name in found["figures"]]
-    assert [image.size for image in drawn] == [(144, 144), (640, 320)]
-    assert drawn[0].convert("RGB").tobytes() == problem.figure().convert("RGB").tobytes()
-    page = write_report(tmp_path / "out" / "results.json", tmp_path / "page.html").read_text()
+    which, output = BenchmarkData("mm_k12", str(tmp_path / "data")), tmp_path / "out" / "results.json"
+    options = {"num_candidates": 2, "max_new_tokens": 8}
+    first = evaluate_benchmark(which, output, options=options, progress=False)
+    candidates = tmp_path / "out" / "candidates.jsonl"
+    (written,) = read_jsonl(candidates)
+    drawing, photograph = [tmp_path / "out" / name for name in written["figures"]]
+    assert Image.open(drawing).convert("RGB").tobytes() == problem.figure().convert("RGB").tobytes()
+    assert photograph.suffix == ".jpg" and photograph.read_bytes() == photo
+    page = write_report(output, tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64") >= 1 and page.count("data:image/jpeg;base64") == 1
-    call |= {"candidates": tmp_path / "out" / "candidates.jsonl", "options": {}}
-    evaluate_benchmark("mm_k12", str(tmp_path / "data"), tmp_path / "again" / "results.json", **call)
-    assert all((tmp_path / "again" / name).is_file() for name in found["figures"]) and first["settings"]["split"]
+    assert 'width="640" height="320"' in page
+    (candidate_set,) = read_candidate_sets(candidates)
+    assert candidate_set.problem.images == (str(drawing), str(photograph))
+    rescore_benchmark(which, candidates, tmp_path / "again" / "results.json", progress=False)
+    assert all((tmp_path / "again" / name).is_file() for name in written["figures"]) and first["settings"]["split"]
+
+
+def test_pixels_without_a_file_are_written_without_loss(tmp_path, nano):
+    """Problems made in code hold images of any mode."""
+    shades = Image.effect_noise((700, 300), 90)
+
+    class Problems(list):
+        ids = ["a"]
+
+    problem = Problem("a", "How long?", (shades,), answer="1")
+    source = PipelineSource(nano, {"num_candidates": 1, "max_new_tokens": 4}, 1, shown_question)
+    write_candidates(Problems([problem]), tmp_path, {}, lambda: source, progress=False)
+    (row,) = read_jsonl(tmp_path / "candidates.jsonl")
+    with Image.open(tmp_path / row["figures"][0]) as written:
+        assert written.format == "PNG" and written.tobytes() == shades.convert("RGB").tobytes()
+
+
+def test_one_run_at_a_time_writes_to_a_folder(data, tmp_path):
+    with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match="out' is in use by another run"):
+        run(data, tmp_path / "out" / "results.json")
+    assert not (tmp_path / "out" / "candidates.jsonl").exists()
+    run(data, tmp_path / "out" / "results.json", num_problems=1)
 
 
 def test_any_scorer_is_a_prm(data, tmp_path, monkeypatch):
     first = run(data, tmp_path / "first" / "results.json")
-    again = run(
-        data,
-        tmp_path / "again" / "results.json",
-        candidates=tmp_path / "first" / "candidates.jsonl",
-        options={},
-        prm=ByLength(),
-    )
+    candidates = tmp_path / "first" / "candidates.jsonl"
+    again = rescore(data, candidates, tmp_path / "again" / "results.json", prm=ByLength())
     monkeypatch.setattr(benchmark_stage, "open_pipeline", open_pipeline)
     solved = run(data, tmp_path / "solved" / "results.json", prm=ByLength())
     assert first["prm"] == "nano PRM (shipped)" and again["prm"] == "ByLength" == solved["prm"]
@@ -202,15 +239,14 @@ def test_candidates_of_other_problems_are_refused(data, tmp_path):
     run(data, tmp_path / "first" / "results.json", num_problems=2)
     candidates = tmp_path / "first" / "candidates.jsonl"
     with pytest.raises(ValueError, match="have no problem '1', row 1 of the benchmark|have no problem '2'"):
-        run(data, tmp_path / "again" / "results.json", candidates=candidates, options={})
+        rescore(data, candidates, tmp_path / "again" / "results.json")
+    assert not (tmp_path / "again").exists()
     rows = read_jsonl(candidates)
     write_jsonl(tmp_path / "changed.jsonl", [{**rows[0], "question": "Another?"}, *rows[1:]])
     with pytest.raises(ValueError, match=r"has another text in the candidates \('Another\?'\)"):
-        run(
-            data, tmp_path / "again" / "results.json", candidates=tmp_path / "changed.jsonl", num_problems=2, options={}
-        )
+        rescore(data, tmp_path / "changed.jsonl", tmp_path / "again" / "results.json", num_problems=2)
     with pytest.raises(ValueError, match="first' was made with other settings"):
-        run(data, tmp_path / "first" / "results.json", candidates=candidates, num_problems=2, options={})
+        rescore(data, candidates, tmp_path / "first" / "results.json", num_problems=2)
     assert read_jsonl(candidates) == rows
 
 
@@ -219,16 +255,14 @@ def test_what_is_refused(data, tmp_path):
         run(data, tmp_path / "out")
     with pytest.raises(ValueError, match="needs independent candidates"):
         run(data, tmp_path / "out" / "results.json", options={"strategy": "beam_search"})
-    with pytest.raises(ValueError, match="Unknown benchmark 'x'; choose one of mm_k12"):
-        evaluate_benchmark("x", str(data), tmp_path / "r.json", options={})
+    with pytest.raises(ValueError, match="Unknown benchmark 'x'. Choose one of mm_k12"):
+        evaluate_benchmark(BenchmarkData("x", str(data)), tmp_path / "r.json", options={})
     write_jsonl(tmp_path / "bad.jsonl", [{"id": "a", "question": "", "answer": "1"}])
     with pytest.raises(ValueError, match="Name the results file, such as .*r.json"):
         run(data, tmp_path / "r.txt")
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(ValueError, match="Name the results file, such as .*folder.json/results.json"):
         run(data, tmp_path / "folder.json")
-    with pytest.raises(ValueError, match="nothing is generated: give no policy"):
-        run(data, tmp_path / "r.json", candidates=tmp_path / "c.jsonl")
     with pytest.raises(
         ValueError, match=r"no problem with candidates and a gold answer in .*: \{'question is empty': 1"
     ):
@@ -246,20 +280,19 @@ def test_scoring_again_goes_on_and_spares_other_runs(data, tmp_path, monkeypatch
                 raise KeyboardInterrupt
             return super().score_many(problems, candidates)
 
-    again = {"candidates": candidates, "options": {}, "prm": Counting()}
+    prm = Counting()
     with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path / "again" / "results.json", **again)
+        rescore(data, candidates, tmp_path / "again" / "results.json", prm=prm)
     kept = read_jsonl(tmp_path / "again" / "candidates.jsonl")
     assert len(kept) >= 2
     calls.clear()
     is_cut = False
-    found = run(data, tmp_path / "again" / "results.json", **again)
+    found = rescore(data, candidates, tmp_path / "again" / "results.json", prm=prm)
     assert not {row["problem_id"] for row in kept} & set(calls), "what is scored is not scored again"
     assert found["rows"]["num_used"] == 5
     before = candidates.read_bytes()
-    second = tmp_path / "again" / "candidates.jsonl"
     with pytest.raises(ValueError, match="made with other settings"):
-        run(data, tmp_path / "first" / "results.json", candidates=second, options={})
+        rescore(data, tmp_path / "again" / "candidates.jsonl", tmp_path / "first" / "results.json")
     assert candidates.read_bytes() == before
 
 
@@ -268,8 +301,7 @@ def test_scoring_again_judges_anew(data, tmp_path):
     run(data, tmp_path / "first" / "results.json")
     rows = read_jsonl(data)
     write_jsonl(data, [{**row, "answer": "99999"} if row["answer"] else row for row in rows])
-    call = {"candidates": tmp_path / "first" / "candidates.jsonl", "options": {}}
-    found = run(data, tmp_path / "again" / "results.json", **call)
+    found = rescore(data, tmp_path / "first" / "candidates.jsonl", tmp_path / "again" / "results.json")
     assert found["best_of_n"]["metrics"]["oracle"]["value"] == 0.0
     assert {row["answer"] for row in read_jsonl(tmp_path / "again" / "candidates.jsonl")} == {"99999", None}
     assert found["prm"] == "nano PRM (shipped)" and found["policy"] == "nano policy (shipped)"
@@ -349,14 +381,13 @@ def test_every_benchmark_through_the_program(name, tmp_path):
         rows.append(row)
         texts.append(text)
     figure = next(column for column in rows[2] if column.startswith("image"))
-    rows.append(
-        {**rows[2], **dict.fromkeys(list(rows[2])[:1], 9 if name == "olympiadbench" else "9"), figure: "gone.png"}
-    )
-    write_jsonl(tmp_path / "rows.jsonl", rows)
+    key, other_id = next(iter(rows[2])), 9 if name == "olympiadbench" else "9"
+    write_jsonl(tmp_path / "rows.jsonl", [*rows, {**rows[2], key: other_id, figure: "gone.png"}])
+    output = tmp_path / "out" / "results.json"
     arguments = ["--benchmark", name, "--data", tmp_path / "rows.jsonl", "--num-candidates", 2, "--max-new-tokens", 96]
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), "-o", str(tmp_path / "out" / "results.json")])
+    result = program("answers", *arguments, "-o", output)
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    found = json.loads(output.read_text())
     assert found["rows"] == {"num_rows": 4, "num_used": 3, "problems": {"Image … does not exist": 1}}
     written = read_jsonl(tmp_path / "out" / "candidates.jsonl")
     assert [row["question"] for row in written[:3]] == texts
@@ -364,12 +395,28 @@ def test_every_benchmark_through_the_program(name, tmp_path):
     assert verdicts <= {"correct", "incorrect"} and found["best_of_n"]["num_candidates"] == 2
 
 
+def program(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_there_is_a_form_for_every_benchmark():
+    assert FORMS.keys() == READERS.keys()
+
+
 def test_by_the_program(data, tmp_path):
     output = tmp_path / "out" / "results.json"
-    write_json(tmp_path / "options.yaml", {"num_candidates": 4, "max_new_tokens": 96})  # JSON is YAML
-    arguments = ["--benchmark", "mathvision", "--data", data, "--config", tmp_path / "options.yaml", "-o", output]
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    write_json(tmp_path / "options.yaml", {"num_candidates": 4, "max_new_tokens": 96, "benchmark": "mathvision"})
+    arguments = ["--data", data, "--config", tmp_path / "options.yaml"]  # JSON is YAML
+    result = program("answers", *arguments, "-o", output)
     assert result.exit_code == 0, result.output
-    for words in ("PRM best-of-4", "an answer", "N = 2", "p (paired sign flips)", "AUROC within problems"):
+    for words in ("PRM best-of-4", "N = 2", "minus majority vote", "Headroom", "Rows: 5 of 7 used"):
         assert words in result.stdout
-    assert "left out: 2 of 7 problems" in result.stdout and "1 x the id comes twice" in result.stdout
+    assert "1 x the id comes twice" in result.stdout
+    candidates = ["--candidates", tmp_path / "out" / "candidates.jsonl", "-o", tmp_path / "again" / "results.json"]
+    again = program("answers", *arguments, *candidates, "--json")
+    assert json.loads(again.stdout)["best_of_n"] == json.loads(output.read_text())["best_of_n"], again.output
+    refused = program("answers", *arguments, *candidates, "--seed", 1, "--policy", "x")
+    assert refused.exit_code == 2
+    assert "--policy, --seed would be ignored with --candidates: nothing is generated" in " ".join(
+        refused.stderr.split()
+    )

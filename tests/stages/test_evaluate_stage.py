@@ -1,4 +1,4 @@
-"""`mmprm evaluate --candidates`: the table of candidates on disk is that of the run that wrote them."""
+"""`mmprm evaluate candidates | steps | nano`: tables of candidates on disk, and of step-level benchmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from mmprm_hf.cli.program import app
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.stages import evaluate_candidates, evaluate_step_benchmark, format_evaluation
+from mmprm_hf.rows import read_results
+from mmprm_hf.stages import evaluate_candidates, evaluate_step_benchmark
 from mmprm_hf.stages.demo_stage import run_demo
 from mmprm_hf.stages.evaluate_stage import short_reason
 
@@ -42,7 +43,6 @@ def test_what_cannot_be_judged_is_counted(demo, tmp_path):
     write_jsonl(tmp_path / "c.jsonl", [*rows, {**rows[0], "answer": None}, {**rows[1], "candidates": []}])
     found = evaluate_candidates(tmp_path / "c.jsonl")
     assert found["rows"] == {"num_rows": 8, "num_used": 6, "problems": {"no gold answer": 1, "no candidates": 1}}
-    assert "left out: 2 of 8 problems" in format_evaluation(found)
     write_jsonl(tmp_path / "none.jsonl", [{**rows[0], "answer": None}])
     with pytest.raises(
         ValueError, match=r"no problem with candidates and a gold answer in .*: \{'no gold answer': 1\}"
@@ -52,60 +52,46 @@ def test_what_cannot_be_judged_is_counted(demo, tmp_path):
 
 def test_by_the_program(demo, tmp_path):
     folder, _ = demo
-    result = run("--candidates", folder / "candidates.jsonl", "--diagnose", "-o", tmp_path / "r.json")
+    result = run("candidates", folder / "candidates.jsonl", "--diagnose", "-o", tmp_path / "r.json")
     assert result.exit_code == 0, result.output
-    assert "PRM best-of-4" in result.stdout and "AUROC within problems" in result.stdout
-    with_curves = run("--candidates", folder / "candidates.jsonl", "--curves", "-o", tmp_path / "r.json")
-    assert "N = 2" in with_curves.stdout and "p (paired sign flips)" in with_curves.stdout
+    assert "PRM best-of-4" in result.stdout and "Headroom" in result.stdout
+    with_curves = run("candidates", folder / "candidates.jsonl", "--curves", "-o", tmp_path / "r.json")
+    assert "N = 2" in with_curves.stdout and "p value of a paired sign-flip test" in with_curves.stdout
     found = json.loads((tmp_path / "r.json").read_text())
     for name in ("best_of_n", "majority_vote", "oracle"):
         assert found["curves"]["curves"][name][-1]["value"] == pytest.approx(
             found["best_of_n"]["metrics"][name]["value"]
         ), name
-    machine = run("--candidates", folder / "candidates.jsonl", "--json", "-o", tmp_path / "r.json")
+    machine = run("candidates", folder / "candidates.jsonl", "--json", "-o", tmp_path / "r.json")
     assert "diagnosis" not in json.loads(machine.stdout)
-    refused = run("--aggregation", "last", "-o", tmp_path / "r.json")
-    assert refused.exit_code == 2 and "--aggregation would be ignored by the nano world" in " ".join(
-        refused.stderr.split()
-    )
-    nano = run(
-        "--num-problems",
-        4,
-        "--num-train-problems",
-        4,
-        "--num-candidates",
-        4,
-        "--diagnose",
-        "--curves",
-        "-o",
-        tmp_path / "n.json",
-    )
-    assert nano.exit_code == 0 and "AUROC within problems" in nano.stdout and "step scores against" in nano.stdout
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
+def test_the_nano_world_by_the_program(tmp_path):
+    sizes = ["--num-problems", 4, "--num-train-problems", 4, "--num-candidates", 4]
+    nano = run("nano", *sizes, "--diagnose", "--curves", "-o", tmp_path / "n.json")
+    assert nano.exit_code == 0, nano.output
+    assert "Headroom" in nano.stdout and "Each step by itself" in nano.stdout
+    assert {"curves", "diagnosis", "exact_truth"} < set(read_results(tmp_path / "n.json"))
+
+
+def test_reasons_hold_no_paths_and_no_texts():
+    for error, reason in (
         ("Image '/home/you/a b.png' does not exist. Give a path.", "Image … does not exist"),
         ('Found the control token "<x>" in question: "secret"', "Found the control token … in question: …"),
         ("Image /data/x/1.png cannot be read\nTraceback", "Image … cannot be read"),
         ("question is empty", "question is empty"),
-    ],
-)
-def test_reasons_hold_no_paths_and_no_texts(error, reason):
-    assert short_reason(error) == reason
+    ):
+        assert short_reason(error) == reason
 
 
 def test_reasons_are_counted_together_and_paths_of_this_machine_left_out(demo, tmp_path):
     rows = read_jsonl(demo[0] / "candidates.jsonl")
     bad = [{**rows[0], "candidates": [], "error": f"Image '/x/y/{n}.png' does not exist."} for n in range(20)]
-    others = [{**rows[0], "candidates": [], "error": f"reason {'abcdefghij'[n]}"} for n in range(10)]
-    write_jsonl(tmp_path / "candidates.jsonl", [*rows, *bad, *others])
+    write_jsonl(tmp_path / "candidates.jsonl", [*rows, *bad])
     config = {"data": "/home/you/data", "policy": "/home/you/policy", "prm": "you/prm", "prm_files": "abc", "seed": 1}
     write_json(tmp_path / "config.json", config)
     found = evaluate_candidates(tmp_path / "candidates.jsonl")
     assert found["rows"]["problems"]["Image … does not exist"] == 20
-    assert "3 for 3 other reasons" in format_evaluation(found)
     assert (found["policy"], found["prm"]) == ("policy", "you/prm")
     assert found["settings"] == {"data": "data", "seed": 1, "candidates": "candidates.jsonl", "aggregation": "min"}
 
@@ -121,9 +107,9 @@ def test_candidates_without_any_scores_have_no_figures_of_a_prm(demo, tmp_path):
         assert found["best_of_n"]["metrics"][name]["value"] is None
         assert found["curves"]["curves"][name][-1]["value"] is None
     assert found["best_of_n"]["metrics"]["majority_vote"] == demo[1]["best_of_n"]["metrics"]["majority_vote"]
-    assert found["diagnosis"]["room"]["best_of_n_on_mixed"] is None
-    assert found["diagnosis"]["room"]["majority_vote_on_mixed"] is not None
-    assert "complete but without step scores" in format_evaluation(found)
+    assert found["diagnosis"]["headroom"]["best_of_n_on_mixed"] is None
+    assert found["diagnosis"]["headroom"]["majority_vote_on_mixed"] is not None
+    assert found["best_of_n"]["num_unscored"] > 0
 
 
 def test_candidates_that_are_not_judged_are_named(demo, tmp_path):
@@ -156,7 +142,8 @@ def process_bench(tmp_path):
 
 def test_a_step_benchmark_by_the_program(process_bench):
     data, output = process_bench / "rows.jsonl", process_bench / "r.json"
-    result = run("--steps", "processbench", "--data", data, "--threshold", 0.5, "-o", output, "--json")
+    arguments = ["steps", "--benchmark", "processbench", "--data", data, "-o", output]
+    result = run(*arguments, "--threshold", 0.5, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     steps = found["steps"]
@@ -164,20 +151,18 @@ def test_a_step_benchmark_by_the_program(process_bench):
     assert steps["subsets"]["nano"]["num_error"] == 4 == steps["subsets"]["nano"]["num_correct"]
     assert (found["benchmark"], steps["tuned_on"], found["prm"]) == (
         "processbench",
-        "not told",
+        "not reported",
         "nano PRM (shipped)",
     )
     assert found["settings"] == {"data": "rows.jsonl"}, "no path of this machine"
-    told = run(
-        *("--steps", "processbench", "--data", data, "--threshold", 0.5, "--tuned-on", "GSM8K's train split"),
-        *("--num-problems", 3, "-o", output),
-    )
-    assert "tuned on GSM8K's train split" in told.stdout and "5 more usable rows were not asked for" in told.stdout
+    named = run(*arguments, "--threshold", 0.5, "--tuned-on", "GSM8K's train split", "--num-samples", 3)
+    assert "tuned on GSM8K's train split" in named.stdout
+    assert "Rows: 3 of 8 used, 5 more usable ones were not asked for" in named.stdout
     rows = read_jsonl(process_bench / "train.jsonl")
     write_jsonl(process_bench / "train.jsonl", [*rows, {"id": "bad", "problem": "?", "steps": [], "label": 0}])
-    chosen = run("--steps", "processbench", "--data", data, "--train-data", process_bench / "train.jsonl", "-o", output)
-    assert "tuned on train.jsonl" in chosen.stdout and "  nano " in chosen.stdout, chosen.output
-    assert "train rows: 4 of 5 used; with a fault: {'no_steps': 1}" in chosen.stdout
+    chosen = run(*arguments, "--train-data", process_bench / "train.jsonl")
+    assert "tuned on train.jsonl" in chosen.stdout and "nano " in chosen.stdout, chosen.output
+    assert "Train rows: 4 of 5 used\n  1 x no_steps" in chosen.stdout
     assert json.loads(output.read_text())["settings"]["train rows"]["problems"] == {"no_steps": 1}
 
 
@@ -197,9 +182,10 @@ def test_visual_process_bench_by_the_program(tmp_path):
                 rows.append({"image": [f"images/{seed}.png"], "response": response, **shared})
     write_jsonl(tmp_path / "test.jsonl", [*rows, {**rows[0], "image": ["images/gone.png"]}])
     output = tmp_path / "r.json"
-    result = run("--steps", "visualprocessbench", "--data", tmp_path, "--threshold", 0.5, "-o", output)
+    arguments = ["--benchmark", "visualprocessbench", "--data", tmp_path, "--threshold", 0.5, "-o", output]
+    result = run("steps", *arguments)
     assert result.exit_code == 0, result.output
-    assert "rows: 8 of 9 used; with a fault: {'missing_image': 1}" in result.stdout
+    assert "Rows: 8 of 9 used\n  1 x missing_image" in result.stdout
     steps = json.loads(output.read_text())["steps"]
     assert steps["num_neutral"] == 8 and steps["num_wrong"] == 4 and set(steps["sources"]) == {"S0", "S1"}
     assert steps["macro_f1"] > 0.55, "calling every step right gives 0.45"
@@ -217,32 +203,15 @@ def test_any_scorer_of_solutions_is_a_prm(process_bench):
     assert found["prm"] == "Sceptic" and nano["correct_accuracy"] == 0.0 == nano["error_accuracy"]
 
 
-def test_wrong_flags_of_a_step_benchmark(process_bench):
+def test_a_step_benchmark_needs_one_threshold_and_usable_rows(process_bench):
     data, output = process_bench / "rows.jsonl", process_bench / "r.json"
+    write_jsonl(process_bench / "bad.jsonl", [{"id": "a", "problem": "", "steps": [], "label": 0}])
     for flags, words in (
-        (["--steps", "processbench"], "and --data, its rows, belong together"),
-        (["--data", data], "and --data, its rows, belong together"),
-        (["--threshold", 0.5], "--threshold would be ignored by the nano world; it belongs to --steps"),
-        (["--candidates", data, "--prm", "no/such"], "--prm would be ignored by --candidates"),
-        (["--steps", "prmbench", "--data", data, "--policy", "x", "--curves"], "--curves, --policy would be ignored"),
-        (
-            ["--benchmark", "mm_k12", "--data", data, "--candidates", data, "--num-candidates", 2],
-            "--num-candidates would be ignored by --benchmark with --candidates",
-        ),
-        (["--steps", "prmbench", "--benchmark", "mm_k12", "--data", data], "give --benchmark or --steps"),
-        (["--steps", "prmbench", "--data", data, "--candidates", data], "--candidates would be ignored by --steps"),
-        (["--temperature", 0.5], "--temperature would be ignored by the nano world; it belongs to --benchmark"),
-    ):
-        result = run(*flags, "-o", output)
-        assert result.exit_code == 2 and words in " ".join(result.stderr.split()), flags
-    neither = run("--steps", "processbench", "--data", data, "-o", output)
-    assert neither.exit_code == 1 and "Give one of them: a threshold that was fixed" in neither.stderr
-    for flags, words in (
+        ([], "Give one of them: a threshold that was fixed elsewhere, or rows"),
         (["--threshold", 7], "Step scores lie in [0, 1]"),
         (["--train-data", data], "is what is evaluated. Choose the threshold on rows of other problems"),
+        (["--threshold", 0.5, "--data", process_bench / "bad.jsonl"], "Found no usable sample"),
     ):
-        result = run("--steps", "processbench", "--data", data, *flags, "-o", output)
-        assert result.exit_code == 1 and words in " ".join(result.stderr.split())
-    write_jsonl(process_bench / "bad.jsonl", [{"id": "a", "problem": "", "steps": [], "label": 0}])
-    bad = run("--steps", "processbench", "--data", process_bench / "bad.jsonl", "--threshold", 0.5, "-o", output)
-    assert bad.exit_code == 1 and "Found no usable sample" in bad.stderr and not output.exists()
+        result = run("steps", "--benchmark", "processbench", "--data", data, "-o", output, *flags)
+        assert result.exit_code == 1 and words in " ".join(result.stderr.split()), flags
+    assert not output.exists()
