@@ -78,7 +78,7 @@ bench: $(BIN)/mmprm  ## the performance table, also as $(OUT)/bench/results.json
 	$(BIN)/python recipes/bench/bench.py --output $(OUT)/bench/results.json
 
 evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step scores against exact truth
-	$(BIN)/mmprm evaluate --curves --diagnose --output $(OUT)/evaluate/results.json
+	$(BIN)/mmprm evaluate nano --curves --diagnose --output $(OUT)/evaluate/results.json
 
 clean:
 	rm -rf $(OUT) .pytest_cache .ruff_cache .app .extras .floor .scale .serve

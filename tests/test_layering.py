@@ -33,19 +33,11 @@ LONG_FILES = {
     "training/prm_trainer.py": "to be split",
 }  # path -> why it is over 400 lines
 LONG_FUNCTIONS = {
-    "cli/evaluate_verbs.py:evaluate": "to be split",
     "cli/solve_verbs.py:rerank": "to be split",
-    "evaluation/curves.py:best_of_n_curves": "to be split",
-    "evaluation/evaluators.py:best_of_n_report": "to be split",
-    "evaluation/exact_truth.py:false_positive_report": "to be split",
     "labelling/label_files.py:write_label_dataset": "to be split",
     "models/modeling_mm_prm.py:from_policy": "to be split",
     "models/modeling_mm_prm.py:forward": "to be split",
-    "publish/hub.py:push": "to be split",
-    "publish/label_card.py:label_facts": "to be split",
-    "stages/benchmark_stage.py:evaluate_benchmark": "to be split",
     "stages/curate_stage.py:dataset_facts": "to be split",
-    "stages/evaluate_stage.py:evaluate_step_benchmark": "to be split",
     "stages/restructure_stage.py:restructure": "to be split",
     "training/prm_trainer.py:__init__": "to be split",
 }  # path:function -> why it is over 60 lines

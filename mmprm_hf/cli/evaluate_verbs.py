@@ -1,4 +1,4 @@
-"""The verb that evaluates: a benchmark, candidates on disk, step scores, or the nano world."""
+"""Verbs that evaluate: answers of a benchmark, its steps, candidates on disk, or the nano world."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from .options import (
     AggregationOption,
@@ -14,71 +15,75 @@ from .options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    PolicyOption,
     PRMOption,
     SeedOption,
     ServedPolicyOption,
+    config_flags,
     nothing_left,
     quiet,
     show,
 )
 
+DataOption = Annotated[str, typer.Option(help="The benchmark's .jsonl file, dataset folder or hub id.")]
+ResultsOption = Annotated[Path, typer.Option("--output", "-o", help="Results file to write.")]
+CurvesOption = Annotated[bool, typer.Option("--curves", help="Add every smaller N, and the PRM against majority vote.")]
+DiagnoseOption = Annotated[
+    bool, typer.Option("--diagnose", help="Add why the PRM does or does not beat the majority vote.")
+]
+AnswerBenchmark = Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
+StepBenchmark = Literal["visualprocessbench", "processbench", "prmbench"]
+OUTPUT = Path("out/evaluate/results.json")
+_GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed")
 
-def evaluate(
+
+class EvaluateGroup(TyperGroup):
+    """Answers the spellings of the one verb that this group replaces with the new command."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        flags = {argument.partition("=")[0] for argument in args}
+        if not args or (args[0].startswith("-") and not flags & set(ctx.help_option_names)):
+            new = "nano"
+            if "--steps" in flags:
+                new = "steps --benchmark NAME"
+            elif flags & {"--benchmark", "--config"}:
+                new = "answers"
+            elif "--candidates" in flags:
+                new = "candidates FILE"
+            ctx.fail(f"this command is `mmprm evaluate {new}` now; see `mmprm evaluate --help`.")
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            from ..stages import UnknownOptionError
+
+            if not isinstance(error, UnknownOptionError):
+                raise
+            flags = config_flags(self.commands[ctx.invoked_subcommand])
+            raise UnknownOptionError(error.key, flags, error.source) from error
+
+
+def answers(
     ctx: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Results file to write.")] = Path(
-        "out/evaluate/results.json"
-    ),
-    benchmark: Annotated[
-        Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"] | None,
-        typer.Option(help="A best-of-N benchmark, whose rows --data names, in the published evaluation's wording."),
-    ] = None,
-    steps: Annotated[
-        Literal["visualprocessbench", "processbench", "prmbench"] | None,
-        typer.Option(help="A step-level benchmark, whose rows --data names."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="With --benchmark or --steps: its .jsonl file, dataset folder or hub id."),
-    ] = None,
-    split: Annotated[str, typer.Option(help="With --benchmark: of a dataset.")] = "test",
-    subset: Annotated[str | None, typer.Option(help="With --benchmark: a dataset's configuration.")] = None,
+    benchmark: Annotated[AnswerBenchmark, typer.Option(help="Whose wording of the problems the models read.")],
+    data: DataOption,
+    output: ResultsOption = OUTPUT,
     candidates: Annotated[
-        Path | None,
-        typer.Option(
-            help="candidates.jsonl of another run: its table, without any model; with --benchmark: scored by --prm."
-        ),
+        Path | None, typer.Option(help="candidates.jsonl of another run: score and judge it; generate nothing.")
     ] = None,
-    diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Say why the PRM does or does not beat the majority vote.")
-    ] = False,
-    curves: Annotated[
-        bool,
-        typer.Option("--curves", help="Every smaller N, and the PRM against the majority vote."),
-    ] = False,
-    aggregation: AggregationOption = "min",
-    threshold: Annotated[
-        float | None, typer.Option(help="With --steps: a step with a lower score is called wrong.")
-    ] = None,
-    tuned_on: Annotated[
-        str | None,
-        typer.Option(help='With --threshold: where it was chosen, in words; "none" if fixed beforehand.'),
-    ] = None,
-    train_data: Annotated[
-        str | None, typer.Option(help="With --steps: rows of other problems, on which the threshold is chosen.")
-    ] = None,
-    num_problems: Annotated[
-        int | None, typer.Option(min=1, help="The first so many. Default: all; of the nano world 500.")
-    ] = None,
-    num_train_problems: Annotated[
-        int, typer.Option(help="Nano world: train problems on which thresholds are chosen.")
-    ] = 200,
+    split: Annotated[str, typer.Option(help="Split of a dataset.")] = "test",
+    subset: Annotated[str | None, typer.Option(help="Configuration of a dataset.")] = None,
+    num_problems: Annotated[int | None, typer.Option(min=1, help="Number of problems. Default: all.")] = None,
     num_candidates: CandidatesOption = 16,
-    temperature: Annotated[float | None, typer.Option(help="With --benchmark. Default: 1.0.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="With --benchmark. Default: 1.0.")] = None,
+    aggregation: AggregationOption = "min",
+    temperature: Annotated[float | None, typer.Option(help="Temperature of sampling. Default: 1.0.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus of sampling. Default: 1.0.")] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(help="With --benchmark. Default: the policy's own limit, else 1024.")
+        int | None, typer.Option(help="Most tokens of a solution. Default: the policy's own limit, else 1024.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="With --benchmark: problems solved together.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Problems that are solved together.")] = 8,
     policy: ServedPolicyOption = None,
     prm: PRMOption = None,
     engine: EngineOption = None,
@@ -87,104 +92,125 @@ def evaluate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Best-of-N tables, curves, step benchmarks, and why.
+    """Best-of-N on a benchmark: table, curves, diagnosis.
 
-    --benchmark solves a benchmark's problems, goes on where it was cut off, and shows the table, every smaller N and
-    the diagnosis. --candidates shows those of candidates on disk. --steps scores a step-level benchmark. Without them
-    the nano world's held-out problems are evaluated, whose checker knows which steps are right. Every result is one
-    JSON form; `mmprm report` makes a page, plots or a Markdown table of it.
+    Solves the benchmark's problems with a policy and a PRM, and resumes where it was cut off. With --candidates,
+    candidates of the same problems are scored by another PRM instead.
     """
     nothing_left(config)
-    if benchmark is not None:
-        kind = "--benchmark" if candidates is None else "--benchmark with --candidates"
-    else:
-        kind = "--steps" if steps is not None else "--candidates" if candidates is not None else "the nano world"
-    _check_flags(ctx, benchmark, steps, data, kind)
     from .. import stages
 
-    sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
-    sampling = {name: value for name, value in sampling.items() if value is not None}
+    which = stages.BenchmarkData(benchmark, data, split, subset, num_problems)
+    options = {"prm": prm, "aggregation": aggregation, "batch_size": batch_size}
+    if candidates is not None:
+        _refuse_generation(ctx)
+        with quiet(as_json):
+            results = stages.rescore_benchmark(which, candidates, output, **options)
+    else:
+        sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
+        sampling = {name: value for name, value in sampling.items() if value is not None}
+        call = {"num_candidates": num_candidates, "seed": seed, **sampling}
+        servers = stages.Servers(engine, api_key=api_key)
+        with quiet(as_json):
+            results = stages.evaluate_benchmark(which, output, policy=policy, servers=servers, options=call, **options)
+    _show(results, as_json, output)
+
+
+def steps(
+    benchmark: Annotated[StepBenchmark, typer.Option(help="The step-level benchmark.")],
+    data: DataOption,
+    output: ResultsOption = OUTPUT,
+    threshold: Annotated[float | None, typer.Option(help="A step with a lower score is called wrong.")] = None,
+    tuned_on: Annotated[
+        str | None, typer.Option(help='Where --threshold was chosen, in words; "none" if fixed beforehand.')
+    ] = None,
+    train_data: Annotated[
+        str | None, typer.Option(help="Instead of --threshold: rows of other problems to choose it on.")
+    ] = None,
+    num_samples: Annotated[int | None, typer.Option(min=1, help="Number of samples. Default: all.")] = None,
+    prm: PRMOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Step scores of a PRM on a step-level benchmark."""
+    nothing_left(config)
+    from .. import stages
+
+    options = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data, "num_samples": num_samples}
     with quiet(as_json):
-        if benchmark is not None:
-            found = stages.evaluate_benchmark(
-                benchmark,
-                data,
-                output,
-                policy=None if candidates is not None else policy,
-                prm=prm,
-                servers=stages.Servers(None if candidates is not None else engine, api_key=api_key),
-                candidates=candidates,
-                split=split,
-                subset=subset,
-                num_problems=num_problems,
-                options={} if candidates is not None else {"num_candidates": num_candidates, "seed": seed, **sampling},
-                aggregation=aggregation,
-                batch_size=batch_size,
-            )
-            text = stages.format_evaluation
-        elif steps is not None:
-            chosen = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data}
-            found = stages.evaluate_step_benchmark(steps, data, output, prm=prm, num_samples=num_problems, **chosen)
-            text = stages.format_steps
-        elif candidates is not None:
-            parts = {"aggregation": aggregation, "with_diagnosis": diagnose, "with_curves": curves}
-            found = stages.evaluate_candidates(candidates, output, **parts)
-            text = stages.format_evaluation
-        else:
-            sizes = {"num_problems": num_problems or 500, "num_train_problems": num_train_problems}
-            parts = {"with_diagnosis": diagnose, "with_curves": curves}
-            found = _nano(output, policy, prm, **sizes, num_candidates=num_candidates, seed=seed, **parts)
-            text = _nano_text
-    show(found, as_json, lambda results: f"{text(results)}\n\nnumbers in {output}")
+        results = stages.evaluate_step_benchmark(benchmark, data, output, prm=prm, **options)
+    _show(results, as_json, output)
 
 
-_FLAGS: dict[str, set[str]] = {
-    "--benchmark": {
-        *("benchmark", "data", "split", "subset", "num_problems", "num_candidates", "temperature", "top_p"),
-        *("max_new_tokens", "batch_size", "policy", "prm", "engine", "seed", "aggregation", "curves", "diagnose"),
-    },
-    "--benchmark with --candidates": {
-        *("benchmark", "data", "split", "subset", "num_problems", "candidates", "batch_size", "prm", "aggregation"),
-        *("curves", "diagnose"),
-    },
-    "--steps": {"steps", "data", "threshold", "tuned_on", "train_data", "num_problems", "prm"},
-    "--candidates": {"candidates", "aggregation", "curves", "diagnose"},
-    "the nano world": {
-        *("num_problems", "num_train_problems", "num_candidates", "policy", "prm", "seed", "curves", "diagnose"),
-    },
-}
-"""What each evaluation takes, besides what all take."""
-_COMMON = {"output", "api_key", "config", "as_json"}
+def candidates(
+    file: Annotated[Path, typer.Argument(help="candidates.jsonl, as `mmprm rerank` and `mmprm demo` write it.")],
+    output: ResultsOption = OUTPUT,
+    curves: CurvesOption = False,
+    diagnose: DiagnoseOption = False,
+    aggregation: AggregationOption = "min",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Best-of-N of candidates on disk, without any model."""
+    nothing_left(config)
+    from .. import stages
+
+    sections = {"with_diagnosis": diagnose, "with_curves": curves}
+    results = stages.evaluate_candidates(file, output, aggregation=aggregation, **sections)
+    _show(results, as_json, output)
 
 
-def _check_flags(ctx: typer.Context, benchmark: str | None, steps: str | None, data: str | None, kind: str) -> None:
-    """Flags that belong together; one that an evaluation would ignore is refused. Configurations may hold more.
+def nano(
+    output: ResultsOption = OUTPUT,
+    curves: CurvesOption = False,
+    diagnose: DiagnoseOption = False,
+    num_problems: Annotated[int, typer.Option(help="Held-out problems, 1 to 500.")] = 500,
+    num_train_problems: Annotated[int, typer.Option(help="Train problems on which thresholds are chosen.")] = 200,
+    num_candidates: CandidatesOption = 16,
+    policy: PolicyOption = None,
+    prm: PRMOption = None,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Best-of-N and step scores in the nano world.
+
+    The problems are held out; an exact checker decides which steps are right.
+    """
+    nothing_left(config)
+    from .. import stages
+    from ..nano import POLICY_PATH, PRM_PATH
+
+    sizes = {"num_problems": num_problems, "num_train_problems": num_train_problems, "num_candidates": num_candidates}
+    sections = {"with_diagnosis": diagnose, "with_curves": curves}
+    models = stages.load_models(policy or POLICY_PATH, prm or PRM_PATH)
+    with quiet(as_json):
+        results = stages.evaluate_nano(output, models=models, seed=seed, **sizes, **sections)
+    _show(results, as_json, output)
+
+
+def _refuse_generation(ctx: typer.Context) -> None:
+    """Flags that would be ignored because nothing is generated; a configuration may hold them.
 
     Raises:
-        typer.BadParameter: with the rule.
+        typer.BadParameter: naming them.
     """
-    if benchmark is not None and steps is not None:
-        raise typer.BadParameter("give --benchmark or --steps; each is an evaluation of its own.")
-    if (benchmark is not None or steps is not None) != (data is not None):
-        raise typer.BadParameter("--benchmark or --steps and --data, its rows, belong together.")
-    given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}
-    if unused := sorted(given - _FLAGS[kind] - _COMMON):
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        takers = [name for name, flags_of in _FLAGS.items() if set(unused) <= flags_of]
-        hint = f"; {'it belongs' if len(unused) == 1 else 'they belong'} to {' or '.join(takers)}" if takers else ""
-        raise typer.BadParameter(f"{flags} would be ignored by {kind}{hint}.")
+    given = [name for name in _GENERATION if ctx.get_parameter_source(name).name == "COMMANDLINE"]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(f"{flags} would be ignored with --candidates: nothing is generated.")
 
 
-def _nano(output: Path, policy: str | None, prm: str | None, **options: Any) -> dict[str, Any]:
-    from ..nano import POLICY_PATH, PRM_PATH
-    from ..stages import evaluate_nano, load_models
+def _show(results: dict[str, Any], as_json: bool, output: Path) -> None:
+    from ..publish import format_results
 
-    models = load_models(policy or POLICY_PATH, prm or PRM_PATH)
-    return evaluate_nano(output, models=models, **options)
+    show(results, as_json, lambda document: f"\n{format_results(document)}\n\nnumbers in {output}")
 
 
-def _nano_text(results: dict[str, Any]) -> str:
-    from .. import stages
-    from ..stages import format_step_level
+_HELP = """Best-of-N tables, curves, step benchmarks, and why.
 
-    return f"\n{stages.format_evaluation(results)}\n\n{format_step_level(results)}"
+Every result is one JSON form; `mmprm report` makes a page, plots or a Markdown table of it.
+"""
+evaluate = typer.Typer(name="evaluate", cls=EvaluateGroup, help=_HELP, rich_markup_mode=None)
+for _verb in (answers, steps, candidates, nano):
+    evaluate.command()(_verb)

@@ -31,15 +31,11 @@ class _Program(TyperGroup):
     """Prints the verbs by section, and ends user errors in one line."""
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
-        width = max(map(len, self.commands))
-        for section in SECTIONS:
-            rows = [
-                (name, command.get_short_help_str(formatter.width - width - 6))
-                for name, command in self.commands.items()
-                if command.rich_help_panel == section
-            ]
+        width = formatter.width - max(map(len, self.commands)) - 6
+        for section, verbs in SECTIONS.items():
+            names = [verb.info.name if isinstance(verb, typer.Typer) else verb.__name__ for verb in verbs]
             with formatter.section(section):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
 
     def invoke(self, ctx: typer.Context) -> Any:
         try:
@@ -95,9 +91,11 @@ def _program(
     """
 
 
-for _section, _verbs in SECTIONS.items():
-    for _verb in _verbs:
-        app.command(rich_help_panel=_section)(_verb)
+for _verb in (verb for verbs in SECTIONS.values() for verb in verbs):
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb)
+    else:
+        app.command()(_verb)
 
 
 def main() -> None:

@@ -57,14 +57,14 @@ def demo(
     chosen. Writes results.json, candidates.jsonl and index.html.
     """
     nothing_left(config)
-    from ..evaluation import format_table
+    from ..publish import format_results
     from ..stages import run_demo
 
     models = _models(policy, prm)
     with quiet(as_json):
         results = run_demo(output, num_problems=num_problems, num_candidates=num_candidates, models=models, seed=seed)
     where = f"look at {output / 'index.html'}; numbers in {output / 'results.json'}"
-    show(results, as_json, lambda found: f"\n{format_table(found['best_of_n'], found['cost'])}\n\n{where}")
+    show(results, as_json, lambda document: f"\n{format_results(document)}\n\n{where}")
 
 
 def rerank(

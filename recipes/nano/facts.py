@@ -25,7 +25,7 @@ from mmprm_hf.nano.world import problems, stream
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
 from mmprm_hf.publish.label_card import statistics_in_words
-from mmprm_hf.publish.nano_card import NANO_MISUSE, nano_dataset_facts
+from mmprm_hf.publish.nano_card import nano_dataset_facts
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -50,8 +50,8 @@ LIMITS = [
 ]
 
 EVALUATE = "mmprm evaluate nano"
-MISUSES = [NANO_MISUSE]
 NUM_PROBLEMS = {"train": 10_000, "test": 500}
+MISUSES = nano_dataset_facts(NUM_PROBLEMS)["misuses"][:1]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import typing
 
 import pytest
 import typer
+from support.result_documents import best_of_n_document
 from typer.testing import CliRunner
 
-from mmprm_hf.cli import app, options, program, solve_verbs
+from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
 from mmprm_hf.errors import RunStoppedError
+from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
 from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import STRATEGIES
 from mmprm_hf.selection import AGGREGATIONS
@@ -21,6 +23,7 @@ VERBS = [
     *("train", "convert"),
     *("report", "card", "push"),
 ]
+EVALUATIONS = ["evaluate answers", "evaluate steps", "evaluate candidates", "evaluate nano"]
 
 
 def run(*arguments, **kwargs):
@@ -46,17 +49,45 @@ def test_help_lists_every_verb_under_its_section_with_a_whole_sentence():
     assert "..." not in result.output.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *EVALUATIONS])
 def test_help_of_a_verb_explains_every_flag(verb):
-    result = run(verb, "--help")
+    result = run(*verb.split(), "--help")
     assert result.exit_code == 0
     command = subcommand(verb)
     assert command.help and all(parameter.help for parameter in command.params)
-    assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
+    if verb != "evaluate":
+        assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
 
 
 def subcommand(verb):
-    return typer.main.get_command(app).commands[verb]
+    command = typer.main.get_command(app)
+    for name in verb.split():
+        command = command.commands[name]
+    return command
+
+
+def test_the_help_of_evaluate_lists_its_four_verbs_in_whole_sentences():
+    result = run("evaluate", "--help")
+    lines = [line.strip() for line in result.output.splitlines()]
+    names = [verb.split()[1] for verb in EVALUATIONS]
+    assert [line.split()[0] for line in lines if line.split() and line.split()[0] in names] == names
+    assert "..." not in result.output.replace("[ARGS]...", "")
+
+
+def test_old_spellings_of_evaluate_name_the_new_command():
+    for arguments, command in (
+        ([], "nano"),
+        (["--curves", "--diagnose", "-o", "r.json"], "nano"),
+        (["--benchmark", "mm_k12", "--data", "x"], "answers"),
+        (["--benchmark=mm_k12", "--candidates", "c.jsonl"], "answers"),
+        (["-o", "r.json", "--config", "recipes/evaluation/mathvista.yaml"], "answers"),
+        (["--steps", "processbench", "--data", "x"], "steps --benchmark NAME"),
+        (["--candidates", "c.jsonl", "--curves"], "candidates FILE"),
+    ):
+        result = run("evaluate", *arguments)
+        assert result.exit_code == 2 and result.stdout == ""
+        words = f"this command is `mmprm evaluate {command}` now; see `mmprm evaluate --help`."
+        assert words in " ".join(result.stderr.split()), arguments
 
 
 def test_help_and_the_version_import_no_torch():
@@ -95,6 +126,7 @@ BAD_CONFIGS = [
     ("rerank", "strateg: dvts", "Unknown option 'strateg': did you mean strategy?"),
     ("score", "color: always", "Unknown option 'color': known are aggregation,"),
     ("label", "num_problem: 3", "did you mean num_problems"),
+    ("evaluate nano", "num_problem: 3", "did you mean num_problems"),
     ("label", "max_rolouts: 3", "did you mean"),
     ("train", "learning_rat: 1", "did you mean learning_rate"),
     ("rerank", "- a list", "a configuration is a mapping"),
@@ -116,8 +148,9 @@ def test_a_bad_configuration_is_a_usage_error(verb, text, message, tmp_path):
         "score": ["--question", "?", "--solution", "-"],
         "train": ["--model", tmp_path, "--data", tmp_path, "--output", tmp_path / "out"],
         "label": ["--output", tmp_path / "out"],
+        "evaluate nano": ["--output", tmp_path / "out"],
     }[verb]
-    result = run(verb, *needed, "--config", tmp_path / "options.yaml")
+    result = run(*verb.split(), *needed, "--config", tmp_path / "options.yaml")
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.stderr.split()), result.stderr
     assert result.stdout == "" and not (tmp_path / "out").exists()
@@ -217,6 +250,8 @@ def test_wrong_values_are_usage_errors_before_any_model_is_loaded(flags):
 def test_the_choices_are_those_of_the_library():
     assert typing.get_args(options.Strategy) == STRATEGIES
     assert sorted(typing.get_args(options.Aggregation)) == sorted(AGGREGATIONS)
+    assert typing.get_args(evaluate_verbs.AnswerBenchmark) == tuple(READERS)
+    assert typing.get_args(evaluate_verbs.StepBenchmark) == tuple(STEP_BENCHMARKS)
 
 
 def test_rerank_over_a_dataset_counts_outcomes(tmp_path):
@@ -270,8 +305,7 @@ def results(tmp_path):
     """Results of two evaluations as files."""
     paths = []
     for name in ("first", "second"):
-        metrics = {"best_of_n": {"value": 0.5, "ci_low": 0.25, "ci_high": 0.75}}
-        document = {"schema_version": 1, "benchmark": name, "best_of_n": {"num_candidates": 4, "metrics": metrics}}
+        document = best_of_n_document(policy=None) | {"benchmark": name}
         paths.append(tmp_path / f"{name}.json")
         paths[-1].write_text(json.dumps(document), encoding="utf-8")
     return paths
@@ -288,7 +322,7 @@ def test_report_takes_one_results_file_or_several(results, tmp_path):
 def test_report_prints_or_writes_a_markdown_table(results, tmp_path):
     printed = run("report", *results, "--markdown")
     assert printed.exit_code == 0, printed.output
-    assert "| second | 4 | not measured |" in printed.stdout and "50.0 % (25.0 to 75.0)" in printed.stdout
+    assert "| second | 3 | 2 | 50.0 % (40.0 to 62.5) |" in printed.stdout
     table = tmp_path / "table.md"
     assert run("report", *results, "-o", table).stdout.strip() == f"wrote {table}"
     assert table.read_text(encoding="utf-8") == printed.stdout
