@@ -190,14 +190,14 @@ def nano(
 
 
 def _refuse_generation(ctx: typer.Context) -> None:
-    """Flags that would be ignored because nothing is generated; a configuration may hold them.
+    """Refuse flags that would be ignored because nothing is generated; a configuration may hold them.
 
     Raises:
         typer.BadParameter: naming them.
     """
-    given = [name for name in _GENERATION if ctx.get_parameter_source(name).name == "COMMANDLINE"]
-    if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    ignored = [name for name in _GENERATION if ctx.get_parameter_source(name).name == "COMMANDLINE"]
+    if ignored:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
         raise typer.BadParameter(f"{flags} would be ignored with --candidates: nothing is generated.")
 
 

@@ -217,7 +217,7 @@ def _of_group(name: str, names: Sequence[str], *columns: Sequence[Any]) -> list[
 
 
 def _check_lengths(groups: Sequence[Any], truths: Sequence[Any], scores: Scores) -> None:
-    """Raises ValueError unless all have one entry per solution, and labels and scores one per step."""
+    """Raise ValueError unless all have one entry per solution, and labels and scores one per step."""
     if not len(groups) == len(truths) == len(scores) or not len(groups):
         raise ValueError(
             f"Found {len(groups)} groups, {len(truths)} truths and {len(scores)} lists of scores. "

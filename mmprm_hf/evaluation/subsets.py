@@ -28,7 +28,7 @@ class Pool:
         outcomes, groups, is_undecided: As in `JudgedProblem`.
         order: Candidate indices from the one that wins over all to the one that wins over none.
         weights: Weights of the weighted vote.
-        kinds: Candidates of equal steps and answer share a number; None for incomplete ones.
+        content_numbers: Candidates of equal steps and answer share a number; None for incomplete ones.
     """
 
     outcomes: tuple[float | None, ...]
@@ -36,7 +36,7 @@ class Pool:
     is_undecided: bool
     order: tuple[int, ...]
     weights: tuple[float, ...]
-    kinds: tuple[int | None, ...]
+    content_numbers: tuple[int | None, ...]
 
 
 def pool_of_problem(problem: JudgedProblem, aggregation: str) -> Pool:
@@ -52,7 +52,7 @@ def pool_of_problem(problem: JudgedProblem, aggregation: str) -> Pool:
         is_undecided=problem.is_undecided,
         order=tuple(sorted(range(len(ranks)), key=ranks.__getitem__, reverse=True)),
         weights=tuple(vote_weight(rank[0], aggregation) for rank in ranks),
-        kinds=tuple(None if content is None else number_of[content] for content in problem.contents),
+        content_numbers=tuple(None if content is None else number_of[content] for content in problem.contents),
     )
 
 
@@ -98,12 +98,13 @@ def _expected_oracle(pool: Pool, size: int) -> float | None:
 
 def _random_distinct(pool: Pool, subsets: np.ndarray) -> np.ndarray:
     """Share of right ones among each subset's distinct complete candidates; NaN where none is decided."""
-    outcome_of = {kind: outcome for kind, outcome in zip(pool.kinds, pool.outcomes, strict=True) if kind is not None}
-    if not outcome_of:
+    pairs = zip(pool.content_numbers, pool.outcomes, strict=True)
+    outcomes = list({number: outcome for number, outcome in pairs if number is not None}.values())
+    if not outcomes:
         return np.zeros(len(subsets))
-    is_present = subsets @ _one_hot(pool.kinds) > 0  # (num_subsets, num_kinds)
-    num_decided = is_present @ np.array([outcome is not None for outcome in outcome_of.values()], dtype=float)
-    num_right = is_present @ np.array([outcome or 0.0 for outcome in outcome_of.values()])
+    is_present = subsets @ _one_hot(pool.content_numbers) > 0  # (num_subsets, num_contents)
+    num_decided = is_present @ np.array([outcome is not None for outcome in outcomes], dtype=float)
+    num_right = is_present @ np.array([outcome or 0.0 for outcome in outcomes])
     shares = np.divide(num_right, num_decided, out=np.full(len(subsets), np.nan), where=num_decided > 0)
     return np.where(is_present.any(axis=1), shares, 0.0)
 
@@ -129,7 +130,7 @@ def _weighted_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
         return np.full(len(subsets), -1)
     counts = subsets @ members  # (num_subsets, num_groups)
     sums = np.column_stack([_exact_sums(subsets[:, column > 0], weights[column > 0]) for column in members.T])
-    # Of the groups with the largest sum those of most members; of these the one that the first candidate is of.
+    # Of the groups with the largest sum those with most members; of these the group of the first candidate.
     counts[sums < sums.max(axis=1, keepdims=True)] = 0
     is_best = (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
     first = (is_best @ members.T * subsets).argmax(axis=1)
@@ -154,7 +155,7 @@ def _one_hot(numbers: Sequence[int | None]) -> np.ndarray:
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float | None, float]:
-    """Mean of the values that are decided (not NaN) and its squared standard error; None if none is."""
+    """Mean of the values that are decided (not NaN) and its squared standard error; None if no value is."""
     decided = values[~np.isnan(values)]
     if not len(decided):
         return None, 0.0

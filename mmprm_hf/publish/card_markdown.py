@@ -45,9 +45,9 @@ def code(content: str | None, language: str) -> str:
     return f"{fence}{language}\n{content.rstrip()}\n{fence}"
 
 
-def section(title: str, content: str, *, shown: bool) -> str:
+def section(title: str, content: str, *, is_shown: bool) -> str:
     """A section with its title and the empty line after it; nothing where it is not shown."""
-    return f"## {title}\n\n{content}\n\n" if shown else ""
+    return f"## {title}\n\n{content}\n\n" if is_shown else ""
 
 
 __all__ = ["bullets", "code", "number", "section", "table"]

@@ -116,7 +116,7 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         splits=sections.by_config(dataset.splits, sections.splits_table),
         features=sections.by_config(dataset.features, sections.features_table),
         composition=sections.composition_markdown(dataset.composition),
-        families=section("Families of problems", bullets(families), shown=bool(families)),
+        families=section("Families of problems", bullets(families), is_shown=bool(families)),
         collection=text(dataset.collection),
         sources=sections.sources_table(dataset.sources),
         command=code(dataset.command, "bash"),
@@ -126,11 +126,11 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         label_noise=section(
             "Noise of the labels",
             sections.results_markdown(dataset.label_noise),
-            shown=bool(dataset.label_noise or dataset.ledger),
+            is_shown=bool(dataset.label_noise or dataset.ledger),
         ),
         statistics=sections.statistics_table(dataset.statistics),
-        results=section("Measured", sections.results_markdown(dataset.results), shown=bool(dataset.results)),
-        cost=section("What it cost", sections.ledger_markdown(dataset.ledger), shown=bool(dataset.ledger)),
+        results=section("Measured", sections.results_markdown(dataset.results), is_shown=bool(dataset.results)),
+        cost=section("What it cost", sections.ledger_markdown(dataset.ledger), is_shown=bool(dataset.ledger)),
         license=dataset.license_name or text(dataset.license),
     )
 

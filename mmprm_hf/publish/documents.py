@@ -56,13 +56,13 @@ class Calibration(NamedTuple):
 
 def calibrations(document: Mapping[str, Any]) -> list[Calibration]:
     """Return the calibrations of a document that have a bin with a measured point."""
-    kinds = (
+    sections = (
         ("diagnosis", ("calibration",), "solutions", "Scores of solutions", "calibration"),
         ("steps", ("calibration",), "steps", "Scores of steps", "step_calibration"),
         ("exact_truth", ("step_level", "calibration"), "steps", "Scores of steps, exact truth", "truth_calibration"),
     )
     measured = []
-    for section, path, unit, title, suffix in kinds:
+    for section, path, unit, title, suffix in sections:
         calibration = get(document, section, *path) or {"bins": (), "ece": None}
         bins = [entry for entry in calibration["bins"] if None not in (entry["mean_score"], entry["share_right"])]
         if bins:

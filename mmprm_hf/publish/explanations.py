@@ -129,7 +129,7 @@ def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
     differences = [[str(n), *(cells.get(n, NOT_MEASURED) for cells in compared.values())] for n in sizes]
     drawn = [str(size["n"]) for size in curves["sizes"] if not size["is_exact"]]
     return [
-        "What fewer candidates would have given: the mean over all subsets of N of the candidates that there are.",
+        "What fewer candidates would have given: the mean over all subsets of N of the generated candidates.",
         Table(["Share of problems solved", *(f"N = {n}" for n in sizes)], values),
         Table(
             ["N", *(f"{metric_name(name)} minus majority vote" for name in compared)],

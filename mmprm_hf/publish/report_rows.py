@@ -55,7 +55,7 @@ def pick_problems(rows: Sequence[Mapping[str, Any]], num_problems: int) -> list[
     """Return ``(group, row index)`` of the problems to show, in page order; all of them if there are few.
 
     Within a group (`classify`) problems stand in the order of a hash of their id, so none is hand-picked; the groups
-    then take turns until `num_problems` are found.
+    then take turns until there are `num_problems`.
     """
     members: dict[str, list[int]] = {group: [] for group in GROUPS}
     for index, row in enumerate(rows):
@@ -67,8 +67,8 @@ def pick_problems(rows: Sequence[Mapping[str, Any]], num_problems: int) -> list[
         for order, (group, indices) in enumerate(members.items())
         for turn, index in enumerate(indices)
     )
-    shown = sorted(turns[:num_problems], key=lambda entry: (entry[1], entry[0]))
-    return [(group, index) for _, _, group, index in shown]
+    picked = sorted(turns[:num_problems], key=lambda entry: (entry[1], entry[0]))
+    return [(group, index) for _, _, group, index in picked]
 
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:

@@ -254,17 +254,17 @@ class RescoredSource:
 
     def _row(self, problem: Problem, scored: Sequence[Candidate] | ValueError, seconds: float) -> dict[str, Any]:
         row = self.rows_by_id[problem.id]
-        shown = {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
+        about_problem = {"problem_id": problem.id, "question": problem.question, "answer": problem.answer}
         if isinstance(scored, ValueError):
-            return {**EMPTY_ROW, **shown, "error": str(scored)}
+            return {**EMPTY_ROW, **about_problem, "error": str(scored)}
         if not scored:
-            return {**row, **shown}
+            return {**row, **about_problem}
         check_step_scores(candidate.step_scores or () for candidate in scored)
         ranked = with_scores(scored, self.aggregation)
         chosen = select(ranked, "best_of_n", self.aggregation)
         return {
             **row,
-            **shown,
+            **about_problem,
             "outcome": "no_complete_candidate" if chosen is None else "answered",
             "chosen": chosen,
             "candidates": [judged_row(candidate, problem) for candidate in ranked],

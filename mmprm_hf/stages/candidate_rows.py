@@ -83,8 +83,8 @@ class PipelineSource:
         call = {"batch_size": self.batch_size, "on_error": "return", "return_candidates": True, **self.options}
         results = self.pipeline(inputs, **call)
         return [
-            _solved_row(problem, shown["text"], result)
-            for problem, shown, result in zip(problems, inputs, results, strict=True)
+            _solved_row(problem, entry["text"], result)
+            for problem, entry, result in zip(problems, inputs, results, strict=True)
         ]
 
 
@@ -257,11 +257,11 @@ def _num_done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]
 
 def _solved_row(problem: Problem, question: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """One line of ``candidates.jsonl``: a row of `best_of_n_report` with its outcome."""
-    shown = {"problem_id": problem.id, "question": question, "answer": problem.answer}
+    about_problem = {"problem_id": problem.id, "question": question, "answer": problem.answer}
     if "error" in result:
-        return {**EMPTY_ROW, **shown, "error": result["error"]}
+        return {**EMPTY_ROW, **about_problem, "error": result["error"]}
     return {
-        **shown,
+        **about_problem,
         "outcome": "no_complete_candidate" if result["chosen"] is None else "answered",
         "chosen": result["chosen"],
         "greedy": None,

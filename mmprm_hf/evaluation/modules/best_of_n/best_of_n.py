@@ -15,7 +15,7 @@ _INPUTS = """
 Args:
     predictions: Per problem, the score in [0, 1] of each of its N candidates; the same N for all.
     references: Per problem, 1 (right), 0 (wrong) or None (undecided) for each candidate.
-    answers: Per problem, the answer of each candidate as text; None: no votes are taken.
+    answers: Per problem, the answer of each candidate as text; None takes no votes.
 """
 
 

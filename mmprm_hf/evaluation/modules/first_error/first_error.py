@@ -15,7 +15,7 @@ Args:
     references: 0-based index of each solution's first wrong step, -1 for none.
     threshold: The first step with a lower score is the predicted error.
     tuned_on: The split the threshold was chosen on; "none" for one fixed beforehand.
-    subsets: Subset of each solution; None: all are of one.
+    subsets: Subset of each solution; None: one for all.
 """
 
 

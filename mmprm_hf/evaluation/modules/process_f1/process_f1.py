@@ -17,7 +17,7 @@ Args:
     references: Per solution, 1 (right), 0 (wrong) or None (neutral: left out) for each step.
     threshold: A step with a lower score is called wrong.
     tuned_on: The split the threshold was chosen on; "none" for one fixed beforehand.
-    sources: Source of each solution; None: all are of one.
+    sources: Source of each solution; None: one for all.
 """
 
 
