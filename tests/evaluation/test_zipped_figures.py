@@ -12,7 +12,7 @@ import zipfile
 import datasets
 import pytest
 from PIL import Image
-from support.hub_stub import serve_hub  # noqa: E402
+from support.hub_stub import serve_hub
 
 from mmprm_hf.evaluation.step_samples import load_visual_process_bench
 from mmprm_hf.evaluation.zipped_figures import rows_with_figures

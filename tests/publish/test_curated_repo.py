@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import DatasetCard
 from PIL import Image, ImageDraw
 from support.hub_fixtures import hub, hub_environment  # noqa: F401
-from support.stub_server import StubServer  # noqa: E402
+from support.stub_server import StubServer
 from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app

@@ -136,8 +136,8 @@ def _config_errors(data: dict) -> list[str]:
     if sum(config.get("default") is True for config in configs) > 1:
         errors.append('"configs" holds more than one default')
     for index, config in enumerate(configs):
-        found = config.get("data_files")
-        entries = found if isinstance(found, list) else [found]
+        files = config.get("data_files")
+        entries = files if isinstance(files, list) else [files]
         if not entries or not all(_is_data_file(entry) for entry in entries):
             errors.append(f'"configs[{index}].data_files" must be a path, or an array of paths or of split and path')
     return errors

@@ -1,4 +1,4 @@
-"""A Hub on loopback, as `huggingface_hub` in this process and in others is told of it; tests import the fixtures.
+"""A Hub on loopback for `huggingface_hub` in this process and in others; tests import the fixtures.
 
 Not a conftest.py: the tests of other rooms import the one at the top by that name.
 """

@@ -61,10 +61,10 @@ def _blob_id(data: bytes) -> str:
 
 
 def _entry(path: str, data: bytes) -> dict:
-    found = {"type": "file", "path": path, "size": len(data), "oid": _blob_id(data)}
+    entry = {"type": "file", "path": path, "size": len(data), "oid": _blob_id(data)}
     if path.endswith(LARGE):
-        found["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
-    return found
+        entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+    return entry
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,27 +135,27 @@ class _Handler(BaseHTTPRequestHandler):
             return self._commit(repository, revision, [json.loads(line) for line in data.splitlines()])
         if action == "paths-info":
             files = self.hub.commits[repository["branches"].get(revision, revision)]
-            wanted = json.loads(data) if data[:1] == b"{" else urllib.parse.parse_qs(data.decode())
-            return self._answer([_entry(path, files[path]) for path in wanted["paths"] if path in files])
+            question = json.loads(data) if data[:1] == b"{" else urllib.parse.parse_qs(data.decode())
+            return self._answer([_entry(path, files[path]) for path in question["paths"] if path in files])
         return self._missing("EntryNotFound")
 
-    def _create(self, wanted: dict) -> None:
-        kind, name = wanted.get("type") or "model", f"{wanted['organization']}/{wanted['name']}"
+    def _create(self, question: dict) -> None:
+        kind, name = question.get("type") or "model", f"{question['organization']}/{question['name']}"
         url = f"{self.hub.url}/{'' if kind == 'model' else kind + 's/'}{name}"
         if (kind, name) in self.hub.repositories:
             return self._answer({"url": url, "error": "exists"}, 409)
         self.hub.repositories[kind, name] = {
-            "private": wanted.get("visibility") == "private" or bool(wanted.get("private")),
-            "sdk": wanted.get("sdk"),
+            "private": question.get("visibility") == "private" or bool(question.get("private")),
+            "sdk": question.get("sdk"),
             "url": url,
             "branches": {"main": self.hub.commit({".gitattributes": b""})},
         }
         return self._answer({"url": url, "name": name, "id": "0" * 24})
 
-    def _object(self, wanted: dict) -> dict:
-        if wanted["oid"] in self.hub.objects:
-            return wanted
-        return {**wanted, "actions": {"upload": {"href": f"{self.hub.url}/objects/{wanted['oid']}"}}}
+    def _object(self, question: dict) -> dict:
+        if question["oid"] in self.hub.objects:
+            return question
+        return {**question, "actions": {"upload": {"href": f"{self.hub.url}/objects/{question['oid']}"}}}
 
     def _upload_mode(self, path: str, files: dict[str, bytes]) -> dict:
         mode = "lfs" if path.endswith(LARGE) else "regular"
@@ -239,8 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in files:
             return self._missing("EntryNotFound")
         data, headers = files[path], {"X_Repo_Commit": oid, "ETag": f'"{_blob_id(files[path])}"'}
-        if self.command == "GET" and (wanted := self.headers.get("Range")):
-            first, last = wanted.split("=")[1].split("-")
+        if self.command == "GET" and (byte_range := self.headers.get("Range")):
+            first, last = byte_range.split("=")[1].split("-")
             start, end = int(first or 0), int(last) + 1 if last else len(data)
             part = f"bytes {start}-{end - 1}/{len(data)}"
             return self._answer(raw=data[start:end], status=206, Content_Range=part, **headers)
