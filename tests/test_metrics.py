@@ -12,6 +12,7 @@ from mmprm_hf.metrics import (
     bootstrap_ci,
     first_error_accuracy,
     macro_f1,
+    mean_or_none,
     predict_first_error,
     sign_flip_p_value,
     step_accuracy,
@@ -174,3 +175,8 @@ def test_sign_flips_weigh_sizes():
 def test_sign_flips_need_finite_differences(differences):
     with pytest.raises(ValueError, match="Pass a flat, non-empty list"):
         sign_flip_p_value(differences)
+
+
+def test_the_mean_leaves_out_what_is_undecided():
+    assert mean_or_none([1.0, None, 0.0, 0.5]) == 0.5 and mean_or_none([None]) is None
+    assert mean_or_none(value > 1 for value in (1, 2, 3, 4)) == 0.75
