@@ -177,10 +177,4 @@ def _first_error(sample: StepSample) -> int:
     return sample.first_error
 
 
-__all__ = [
-    "STEP_BENCHMARKS",
-    "SolutionScorer",
-    "evaluate_steps",
-    "load_step_benchmark",
-    "score_samples",
-]
+__all__ = ["STEP_BENCHMARKS", "SolutionScorer", "evaluate_steps", "load_step_benchmark", "score_samples"]

@@ -116,7 +116,7 @@ def _problem(row: Mapping[str, Any], folder: Path) -> str:
         parts.append(f'<details><summary>{summary}</summary><ol class="candidates">{tail}</ol></details>')
     return fill(
         "report_problem.html",
-        figures="\n".join(_figure(folder / figure) for figure in row.get("figures") or []),
+        figures="\n".join(_figure(folder, name) for name in row.get("figures") or []),
         question=html.escape(str(row["question"])),
         answer=text(row.get("answer")),
         choice=_short_outcome(candidates, chosen),
@@ -173,8 +173,12 @@ def _short_outcome(candidates: Sequence[Mapping[str, Any]], index: int | None) -
     return f"<b>{'none' if answer is None else text(answer)}</b> {words}"
 
 
-def _figure(path: Path) -> str:
-    """The figure as a data URI: small ones enlarged by a whole factor without smoothing, large ones made smaller."""
+def _figure(folder: Path, name: str) -> str:
+    """The figure as a data URI: small ones enlarged by a whole factor without smoothing, large ones made smaller.
+
+    It is looked for beside the candidates file, then where the command runs.
+    """
+    path = folder / name if (folder / name).is_file() else Path(name)
     if not path.is_file():  # moved since; a page is still worth having
         return f'<figure class="muted">figure not found: {html.escape(path.name)}</figure>'
     image = load_image(str(path))

@@ -8,9 +8,7 @@ import evaluate
 
 from mmprm_hf.evaluation.evaluators import best_of_n_report
 
-_DESCRIPTION = (
-    """Best-of-N selection by a score, beside mean pass@1, majority vote and oracle, with bootstrap intervals."""
-)
+_DESCRIPTION = __doc__.splitlines()[0]
 _INPUTS = """
 Args:
     predictions: Per problem, the score in [0, 1] of each of its N candidates; the same N for all.

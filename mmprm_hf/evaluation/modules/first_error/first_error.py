@@ -8,7 +8,7 @@ import evaluate
 
 from mmprm_hf.evaluation.step_metrics import process_bench_report
 
-_DESCRIPTION = """Whether the first wrong step is found, as ProcessBench counts it (arXiv 2412.06559, section 3)."""
+_DESCRIPTION = __doc__.splitlines()[0]
 _INPUTS = """
 Args:
     predictions: Per solution, the score of each step: P(step right).

@@ -8,9 +8,7 @@ import evaluate
 
 from mmprm_hf.evaluation.step_metrics import prm_bench_report
 
-_DESCRIPTION = (
-    """PRMScore of PRMBench (arXiv 2501.03124): 0.5 * F1 of right steps + 0.5 * F1 of wrong steps, per category."""
-)
+_DESCRIPTION = __doc__.splitlines()[0]
 _INPUTS = """
 Args:
     predictions: Per solution, the score of each step: P(step right).

@@ -8,9 +8,7 @@ import evaluate
 
 from mmprm_hf.evaluation.step_metrics import visual_process_bench_report
 
-_DESCRIPTION = (
-    """Macro-F1 of step scores: the mean of F1 of right and F1 of wrong steps (VisualProcessBench, arXiv 2503.10291)."""
-)
+_DESCRIPTION = __doc__.splitlines()[0]
 _INPUTS = """
 Args:
     predictions: Per solution, the score of each step: P(step right).
