@@ -3,7 +3,7 @@
     python docs/tables.py            # writes each table between <!-- table: NAME --> and <!-- /table -->
     python docs/tables.py --check    # exit code 1 where a table is not what the results say
 
-A table is a function below, found by its name. `tests/test_documents.py` holds that all are up to date, and
+A table is a function below, found by its name. `tests/test_pages.py` holds that all are up to date, and
 `docs/ledger.yaml` does the same for the numbers in sentences.
 """
 
