@@ -28,25 +28,28 @@ def train(
     dry_run: bool = False,
     peft_config: Any = None,
 ) -> dict[str, Any]:
-    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, resume an unfinished run, and save it.
+    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, and save it; an unfinished run is resumed.
 
     Several processes may call it together (`accelerate launch`); the first one writes the files.
 
     Args:
         model: Path or hub id of a policy or a PRM.
         data: Folder that `load_dataset` reads, such as ``labels/paths``.
-        output: Checkpoint folder; trainer states lie in ``output/trainer``.
+        output: Checkpoint folder; the states of the trainer are in ``output/trainer``.
         config: Options of `PRMConfig`: a YAML file, or a mapping of them.
-        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation; for data without a
-            validation split, which is used as it is.
-        seed: Of the training.
-        candidates: JSON-lines file of candidate sets (`training.best_of_n.read_candidate_sets`) from which the model
-            selects at every evaluation; its metric is ``eval_best_of_n``. None: no such metric.
-        dry_run: Train nothing: count, measure a few batches, and write ``output/dry_run.json`` alone.
+        eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation. Data with a validation split
+            are evaluated on that split.
+        seed: Seed of the training.
+        candidates: Candidates file (see `rows.read_candidate_rows`) from which the model selects at every evaluation;
+            the metric is ``eval_best_of_n``. None: no such metric.
+        dry_run: Train nothing. Count, measure a few batches, and write only ``output/dry_run.json``.
         peft_config: As in `PRMTrainer`; what is saved is then the adapter.
 
     Returns:
-        Evaluation metrics; of a dry run its report (`training.report_dry_run`).
+        Evaluation metrics; with `dry_run` its report (`training.report_dry_run`).
+
+    Raises:
+        ValueError: for bad rows or options, candidates without eval rows, or a folder of another training.
     """
     (options,) = read_config(config, PRMConfig)
     shared = {"eval_share": eval_share, "seed": seed, "candidates": candidates, "peft_config": peft_config}
@@ -66,15 +69,25 @@ def train(
     trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
     metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     trainer.save_model(str(output))
-    if not trainer.is_world_process_zero():
-        return metrics
-    write_json(output / "train_metrics.json", metrics)
-    counts = {f"num_{split}_rows": _num_given(trainer, split) for split in ("train", "eval")}
-    resolved = {**settings, **counts}
-    resolved["candidates"] = None if candidates is None else str(candidates)
-    resolved |= json.loads(trainer.args.to_json_string())
-    write_json(output / "train_config.json", {**resolved, "dropped_rows": trainer.dropped_rows})
+    if trainer.is_world_process_zero():
+        write_json(output / "train_metrics.json", metrics)
+        write_json(output / "train_config.json", {**settings, **_resolved_settings(trainer, candidates)})
     return metrics
+
+
+def _resolved_settings(trainer: PRMTrainer, candidates: Path | None) -> dict[str, Any]:
+    """What the training did, besides the settings that a resumed run must have."""
+    data = trainer.data
+    num_rows = {
+        f"num_{split}_rows": data.num_rows.get(split, 0) + sum(data.dropped_rows.get(split, {}).values())
+        for split in ("train", "eval")
+    }
+    return {
+        **num_rows,
+        "candidates": None if candidates is None else str(candidates),
+        **json.loads(trainer.args.to_json_string()),
+        "dropped_rows": data.dropped_rows,
+    }
 
 
 def _trainer(
@@ -88,16 +101,11 @@ def _trainer(
     candidates: Path | None,
     peft_config: Any,
 ) -> PRMTrainer:
-    """The trainer of `train`.
-
-    Raises:
-        ValueError: for candidates without eval rows.
-    """
     callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates))]
-    train_rows, eval_rows = _train_and_eval(data, eval_share)
+    train_rows, eval_rows = _train_and_eval_rows(data, eval_share)
     if callbacks and not len(eval_rows):
         raise ValueError(
-            f"Found no eval rows in {data}, and candidates are scored at evaluations. Raise eval_share, or give the "
+            f"Found no eval rows in {data}, but candidates are scored at evaluations. Raise eval_share, or give the "
             "data a validation split."
         )
     return PRMTrainer(
@@ -110,21 +118,13 @@ def _trainer(
     )
 
 
-def _num_given(trainer: PRMTrainer, split: str) -> int:
-    """Rows of a split, those that were dropped included."""
-    return trainer.num_rows.get(split, 0) + sum(trainer.dropped_rows.get(split, {}).values())
-
-
-def _train_and_eval(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The dataset's own train and validation splits, or the train split divided by a hash of `problem_id`.
-
-    Rows without one are told apart by their prompt.
-    """
+def _train_and_eval_rows(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """The train and validation splits of a dataset, or its train split divided by a hash of problem id or prompt."""
     splits = datasets.load_dataset(str(data))
     if "validation" in splits:
         return splits["train"], splits["validation"]
     rows = splits["train"]
     names = rows["problem_id" if "problem_id" in rows.column_names else "prompt"]
     is_eval = [int(content_hash(name, length=8), 16) % 1000 < 1000 * eval_share for name in names]
-    eval_rows = rows.select([index for index, held_out in enumerate(is_eval) if held_out])
-    return rows.select([index for index, held_out in enumerate(is_eval) if not held_out]), eval_rows
+    indices = {held_out: [i for i, is_held in enumerate(is_eval) if is_held == held_out] for held_out in (False, True)}
+    return rows.select(indices[False]), rows.select(indices[True])

@@ -1,4 +1,4 @@
-"""`PRMConfig` and `PRMTrainer`: rows, targets, losses, packed batches, metrics, and the card of a run."""
+"""Training of a PRM: rows, targets, losses, packed batches, metrics, dry runs, and the card of a run."""
 
 from .._lazy import attach
 
@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "best_of_n": ["BestOfNCallback", "read_candidate_sets"],
-        "dry_run": ["format_dry_run", "report_dry_run"],
+        "dry_run": ["report_dry_run"],
+        "dry_run_text": ["format_dry_run"],
         "prm_config": ["PRMConfig"],
         "prm_trainer": ["PRMTrainer"],
     },

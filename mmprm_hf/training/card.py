@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
+from transformers import Trainer
 
 from .prm_config import PRMConfig
+from .training_data import TrainingData
 
-if TYPE_CHECKING:
-    from .prm_trainer import PRMTrainer
-
-# Where a run stands, what it prints and where it writes says nothing about the model.
+TAGS = ("mmprm", "process-reward-model")
+# Where a run is made, what it prints and where it writes are not facts about the model.
 _NOT_HYPERPARAMETERS = {
     "output_dir", "logging_dir", "run_name", "report_to", "disable_tqdm", "hub_model_id", "hub_token", "push_to_hub",
     "hub_strategy", "hub_private_repo", "hub_always_push", "save_strategy", "save_steps", "save_total_limit",
@@ -24,6 +25,7 @@ _NOT_HYPERPARAMETERS = {
     "remove_unused_columns", "dataloader_num_workers", "dataloader_pin_memory", "log_level", "accelerator_config",
     "load_best_model_at_end", "resume_from_checkpoint",
 }  # fmt: skip
+_NOT_METRICS = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_steps")
 _CITATION = """@article{du2025mmprm,
   title = {MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision},
   author = {Du, Lingxiao and Meng, Fanqing and Liu, Zongkai and Zhou, Zhixiang and Luo, Ping and Zhang, Qiaosheng and
@@ -34,76 +36,66 @@ _CITATION = """@article{du2025mmprm,
 
 
 def write_card(
-    trainer: PRMTrainer,
+    trainer: Trainer,
     folder: str | Path,
     model_name: str | None = None,
     *,
     dataset: str | None = None,
     language: str | None = None,
     license: str | None = None,  # noqa: A002 (Trainer's name)
-    tags: str | list[str] | None = None,
+    tags: str | Sequence[str] | None = None,
     finetuned_from: str | None = None,
     **_: Any,
 ) -> None:
     """Write README.md into a folder.
 
     Args:
-        trainer: The run.
+        trainer: The `PRMTrainer`.
         folder: Where the model is saved.
-        model_name: Title; None takes the folder's name.
-        dataset, language, license, tags, finetuned_from: Facts that the run cannot know, for the metadata.
+        model_name: Title; None takes the name of the folder.
+        dataset, language, license, tags, finetuned_from: Facts that the run cannot know, for the metadata. Other
+            arguments of `Trainer.create_model_card` are ignored.
     """
     base = finetuned_from or trainer.base_model_name
-    own_tags = [tags] if isinstance(tags, str) else list(tags or ())
+    more_tags = [tags] if isinstance(tags, str) else list(tags or ())
     metadata = ModelCardData(
         library_name="transformers",
-        tags=list(dict.fromkeys([*trainer._tag_names, *own_tags])),
+        tags=list(dict.fromkeys([*TAGS, *more_tags])),
         base_model=base if base and not Path(base).is_absolute() and not Path(base).exists() else None,
         datasets=dataset,
         language=language,
         license=license,
     )
-    name = model_name or Path(folder).resolve().name
-    text = "\n".join(["", f"# {name}", "", *_body(trainer, base, dataset)])
-    card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n{text}")
-    card.save(Path(folder) / "README.md")
+    title = model_name or Path(folder).resolve().name
+    text = "\n".join(["", f"# {title}", "", *_body(trainer, base, dataset or trainer.data.dataset_name)])
+    ModelCard(f"---\n{metadata.to_yaml()}\n---\n{text}").save(Path(folder) / "README.md")
 
 
-def _body(trainer: PRMTrainer, base: str | None, dataset: str | None) -> list[str]:
-    args, processor = trainer.args, trainer.processing_class
-    shown = Path(base).name if base and Path(base).exists() else base
-    dropped = ", ".join(
-        f"{count} {split} rows ({reason})"
-        for split, reasons in trainer.dropped_rows.items()
-        for reason, count in reasons.items()
-    )
-    batch = args.per_device_train_batch_size
+def _body(trainer: Trainer, base: str | None, dataset: str | None) -> list[str]:
+    args, data, processor = trainer.args, trainer.data, trainer.processing_class
+    base_name = Path(base).name if base and Path(base).exists() else base
     return [
         "Process reward model: scores each step of a solution. Trained with `PRMTrainer` of mmprm_hf.",
         "",
         "```python",
-        "from mmprm_hf.models import MMPRMModel, MMPRMProcessor",
         "from mmprm_hf.scoring import PRMScorer",
         "",
-        'scorer = PRMScorer(MMPRMModel.from_pretrained("..."), MMPRMProcessor.from_pretrained("..."))',
+        'scorer = PRMScorer.from_pretrained("...")',
         "```",
         "",
         "## Training",
         "",
-        f"- Base model: {shown or 'not recorded'}",
-        f"- Training data: {dataset or trainer.dataset_name or 'not recorded'}, {trainer.num_rows.get('train', 0):,} "
-        f"rows; dropped: {dropped or 'none'}",
-        f"- Rows: {_packing(trainer)}",
+        f"- Base model: {base_name or 'not recorded'}",
+        f"- Training data: {dataset or 'not recorded'}, {_rows(data)}",
+        f"- Rows: {_packing(data)}",
         f"- Labels: {_labels(args)}",
-        f"- Batch: {batch} {'packed rows' if trainer.is_packed else 'rows'} x {args.gradient_accumulation_steps} "
-        f"accumulated x {args.world_size} processes; optimizer steps {trainer.state.global_step:,}, epochs "
-        f"{trainer.state.epoch or 0:.2f}",
+        f"- Batch: {_batch(trainer)}",
         f"- Step marker `{processor.marker_token}`, score = P({processor.positive_token})",
         f"- Cost: {_cost(trainer)}",
         "",
         "Hyper-parameters that differ from the defaults:",
         "",
-        *(f"- `{name}`: {json.dumps(value, default=str)}" for name, value in changed_arguments(args).items()),
+        *(f"- `{name}`: {json.dumps(value, default=str)}" for name, value in _changed_arguments(args).items()),
         "",
         "## Evaluation",
         "",
@@ -122,8 +114,8 @@ def _body(trainer: PRMTrainer, base: str | None, dataset: str | None) -> list[st
     ]
 
 
-def changed_arguments(args: PRMConfig) -> dict[str, Any]:
-    """Options that differ from `PRMConfig`'s defaults and bear on the model."""
+def _changed_arguments(args: PRMConfig) -> dict[str, Any]:
+    """Options that differ from the defaults of `PRMConfig` and affect the model."""
     changed = {}
     for field in dataclasses.fields(args):
         has_factory = field.default_factory is not dataclasses.MISSING
@@ -137,13 +129,20 @@ def changed_arguments(args: PRMConfig) -> dict[str, Any]:
     return changed
 
 
-def _packing(trainer: PRMTrainer) -> str:
-    raw, trained = trainer.num_tokens["raw"], trainer.num_tokens["trained"]
-    if not trainer.is_packed:
-        return f"one by one, {raw:,} tokens an epoch"
-    return (
-        f"packed by problem, {trained:,} tokens an epoch instead of {raw:,} ({raw / max(trained, 1):.1f} times fewer)"
+def _rows(data: TrainingData) -> str:
+    dropped = ", ".join(
+        f"{count} {split} rows ({reason})"
+        for split, reasons in data.dropped_rows.items()
+        for reason, count in reasons.items()
     )
+    return f"{data.num_rows.get('train', 0):,} rows; dropped: {dropped or 'none'}"
+
+
+def _packing(data: TrainingData) -> str:
+    raw, trained = data.num_tokens["raw"], data.num_tokens["trained"]
+    if not data.is_packed:
+        return f"one by one, {raw:,} tokens an epoch"
+    return f"packed by problem, {trained:,} tokens an epoch instead of {raw:,} ({raw / trained:.1f} times fewer)"
 
 
 def _labels(args: PRMConfig) -> str:
@@ -154,7 +153,7 @@ def _labels(args: PRMConfig) -> str:
         "counts": "counts (binomial likelihood of k of n)",
     }[args.label_mapping]
     steps = {"all": "all labelled steps", "first_error": "steps up to the first error", "last": "the last step"}
-    parts = [mapping, steps[args.train_on], f"{args.loss_type.replace('_', '-')} loss"]
+    parts = [mapping, steps[args.train_on], "cross-entropy loss"]
     if args.positive_weight != 1:
         parts.append(f"right steps weighed {args.positive_weight:g}")
     if args.pairwise_weight:
@@ -162,52 +161,55 @@ def _labels(args: PRMConfig) -> str:
     return ", ".join(parts)
 
 
-def _cost(trainer: PRMTrainer) -> str:
-    seconds = trainer.train_seconds
-    if seconds is None:
+def _batch(trainer: Trainer) -> str:
+    args, state = trainer.args, trainer.state
+    unit = "packed rows" if trainer.data.is_packed else "rows"
+    return (
+        f"{args.per_device_train_batch_size} {unit} x {args.gradient_accumulation_steps} accumulated x "
+        f"{args.world_size} processes; optimizer steps {state.global_step:,}, epochs {state.epoch or 0:.2f}"
+    )
+
+
+def _cost(trainer: Trainer) -> str:
+    if trainer.train_seconds is None:
         return "not measured"
-    device = trainer.args.device.type
-    return f"{seconds / 3600:.2f} hours on {trainer.args.world_size} x {device} (of this start of the run)"
+    devices = f"{trainer.args.world_size} x {trainer.args.device.type}"
+    return f"{trainer.train_seconds / 3600:.2f} hours on {devices} (since the run was last started)"
 
 
-def _curves(history: list[dict[str, Any]]) -> list[str]:
-    """Evaluations as a table, a row per step, and the last training loss."""
-    evaluations = _evaluations(history)
+def _curves(history: Sequence[dict[str, Any]]) -> list[str]:
+    """The training loss at a few steps, and a table with a row for each evaluation."""
     losses = [log for log in history if "loss" in log]
-    lines = []
-    if losses:
-        points = losses[:: max(1, len(losses) // 8)]
-        lines += [
-            "Training loss by step: " + ", ".join(f"{log['step']}: {log['loss']:.4f}" for log in points) + ".",
-            "",
-        ]
+    points = ", ".join(f"{log['step']}: {log['loss']:.4f}" for log in losses[:: max(1, len(losses) // 8)])
+    lines = [f"Training loss by step: {points}.", ""] if losses else []
+    evaluations = _evaluations(history)
     if not evaluations:
         return [*lines, "Evaluation: not measured."]
-    skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_steps")
-    names = [key for key in evaluations[-1] if key.startswith("eval_") and key not in skipped]
-    shown = evaluations[:: max(1, len(evaluations) // 10)]
-    if shown[-1] is not evaluations[-1]:
-        shown.append(evaluations[-1])
+    names = [key for key in evaluations[-1] if key.startswith("eval_") and key not in _NOT_METRICS]
+    chosen = evaluations[:: max(1, len(evaluations) // 10)]
+    if chosen[-1] is not evaluations[-1]:
+        chosen.append(evaluations[-1])
     lines += [
         "| step | " + " | ".join(name.removeprefix("eval_") for name in names) + " |",
         "|" + " --- |" * (len(names) + 1),
     ]
-    for log in shown:
+    for log in chosen:
         cells = [f"{log[name]:.4f}" if name in log else "" for name in names]
         lines.append(f"| {log.get('step', '')} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _evaluations(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluations; what a callback logged behind one belongs to it."""
-    found: list[dict[str, Any]] = []
+def _evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations; what a callback logs after one is part of it."""
+    evaluations: list[dict[str, Any]] = []
     for log in history:
         names = {key for key in log if key.startswith("eval_")}
-        if names and found and found[-1].get("step") == log.get("step") and not names & set(found[-1]):
-            found[-1] = {**found[-1], **log}
+        last = evaluations[-1] if evaluations else {"step": -1}
+        if names and last["step"] == log.get("step") and not names & set(last):
+            evaluations[-1] = {**last, **log}
         elif names:
-            found.append(log)
-    return found
+            evaluations.append(log)
+    return evaluations
 
 
-__all__ = ["changed_arguments", "write_card"]
+__all__ = ["TAGS", "write_card"]

@@ -1,4 +1,4 @@
-"""What a look at a model in training leaves as it was: modes, buffers, gradients, random numbers."""
+"""Context managers that leave a model in training as it was: modes, buffers, gradients, random numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..scoring import forget_longer_rows
 
 @contextlib.contextmanager
 def kept_modes(model: nn.Module) -> Iterator[None]:
-    """Every module is in train or eval mode afterwards as it was before."""
+    """Afterwards every module is in train or eval mode as before."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -26,7 +26,7 @@ def kept_modes(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_gradients_and_buffers(model: nn.Module) -> Iterator[None]:
-    """No gradients inside; afterwards gradients and buffers as they were before."""
+    """There are no gradients inside; afterwards gradients and buffers are as before."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     for parameter, _ in gradients:
@@ -44,7 +44,7 @@ def kept_gradients_and_buffers(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_random_state(device: torch.device) -> Iterator[None]:
-    """The generators of Python, NumPy and torch (of the CPU and the device) are afterwards as they were before."""
+    """Afterwards the generators of Python, NumPy and torch (CPU and device) are as before."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:

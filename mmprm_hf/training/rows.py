@@ -1,13 +1,14 @@
 """Rows of stepwise supervision as the trainer reads them: formats, images, checks, lengths.
 
-A row holds `prompt` (str), `completions` (list of steps) and `labels` and/or `label_counts`, one per step, and
-optionally `images` (list) or `image`, `label_weights`, `label_sources`, `problem_id`, `tree_id`. Prompt and steps may
-be conversational, as TRL has it. A bad row raises before training, or is dropped and counted; no row is ever cut.
+A row has `prompt` (str), `completions` (list of steps) and `labels` and/or `label_counts`, one per step, and optionally
+`images` (list) or `image`, `label_weights`, `label_sources`, `problem_id`, `tree_id`. Prompt and steps may be
+conversational, as in TRL. A bad row raises before training, or is dropped and counted; no row is ever cut.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,25 +21,26 @@ from ..models import MMPRMProcessor, load_image
 from ..rows import row_images
 from .targets import BadRowError, TargetConfig, step_targets
 
-_READ_ROWS = 256  # rows read at once while a dataset is checked
+logger = logging.getLogger(__name__)
+_ROWS_PER_READ = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class RowLimits:
-    """Most tokens of a row, of its prompt (images included) and of its steps (markers included); None: no limit."""
+    """The most tokens of a row, of its prompt (images included) and of its steps (markers included); None: no limit."""
 
     row: int | None = None
     prompt: int | None = None
     steps: int | None = None
 
     def check(self, num_prompt: int, num_steps: int) -> None:
-        """Raise for a row of so many tokens that is over a limit."""
-        found = (
+        """Raise if the tokens of a prompt and its steps are over a limit."""
+        lengths = (
             ("max_length", num_prompt + num_steps, self.row),
             ("max_prompt_length", num_prompt, self.prompt),
             ("max_completion_length", num_steps, self.steps),
         )
-        for name, num_tokens, limit in found:
+        for name, num_tokens, limit in lengths:
             if limit is not None and num_tokens > limit:
                 raise BadRowError(
                     "over_long",
@@ -49,175 +51,171 @@ class RowLimits:
 
 @dataclasses.dataclass(frozen=True)
 class CheckedRows:
-    """What became of a dataset's rows.
+    """The rows of a dataset that can be trained on, the tokens of each, and the number of the others by reason."""
 
-    Args:
-        kept: Indices of the rows that can be trained on.
-        lengths: Their tokens, images and markers included.
-        dropped: How many others there are, by reason.
-    """
-
-    kept: list[int]
+    rows: Any
     lengths: list[int]
     dropped: Counter[str]
 
 
 def row_prompt(row: Mapping[str, Any]) -> str:
-    """The question: the text of `prompt`, or of the user's turn if it is conversational.
+    """Return the question: the text of `prompt`, or of the user's turn if it is conversational.
 
     Raises:
         BadRowError: if a conversation is not one user turn of text and image parts.
     """
-    prompt = row["prompt"]
-    if isinstance(prompt, str):
-        return prompt
-    if isinstance(prompt, Sequence) and len(prompt) == 1 and _is_message(prompt[0], "user"):
-        return _message_text(prompt[0], "prompt")
-    roles = [turn.get("role") if isinstance(turn, Mapping) else turn for turn in prompt or ()]
-    raise BadRowError(
-        "conversation",
-        f"Found a prompt with the turns {roles}; it is a text, or one turn of the user. The PRM's own prompt shape "
-        "holds system texts; put the rest of a longer conversation into the one question.",
-    )
+    return _turn_text(row["prompt"], "user", "prompt")
 
 
 def row_steps(row: Mapping[str, Any]) -> list[str]:
-    """The steps: texts, or the text of one assistant turn each.
+    """Return the steps: texts, or the text of one assistant turn each.
 
     Raises:
         BadRowError: if a conversational step is not one turn of the assistant.
     """
-    steps = []
-    for step_index, step in enumerate(row["completions"]):
-        if isinstance(step, Sequence) and not isinstance(step, str) and len(step) == 1:
-            (step,) = step
-        if isinstance(step, Mapping):
-            if not _is_message(step, "assistant"):
-                raise BadRowError(
-                    "conversation",
-                    f"Found the role {step.get('role')!r} at step_index {step_index}; a conversational step is one "
-                    "turn of the assistant.",
-                )
-            step = _message_text(step, f"step {step_index}")
-        steps.append(step)
-    return steps
+    return [_turn_text(step, "assistant", f"step {index}") for index, step in enumerate(row["completions"])]
 
 
-def _is_message(turn: Any, role: str) -> bool:
-    return isinstance(turn, Mapping) and turn.get("role") == role
-
-
-def _message_text(message: Mapping[str, Any], where: str) -> str:
-    """Text of a message; image parts stand for the row's images, which come before the text."""
-    content = message.get("content")
+def _turn_text(value: Any, role: str, where: str) -> Any:
+    """Text of a prompt or step that may be a turn of a conversation; what is not conversational stays as it is."""
+    turns = value if isinstance(value, (list, tuple)) else [value]
+    if len(turns) == 1 and not isinstance(turns[0], Mapping):
+        return turns[0]
+    roles = [turn.get("role") if isinstance(turn, Mapping) else turn for turn in turns]
+    if roles != [role]:
+        raise BadRowError(
+            "conversation",
+            f"Found the turns {roles} in the {where}. Give a text, or one turn of the {role}; the rest of a longer "
+            "conversation belongs in the question.",
+        )
+    content = turns[0].get("content")
     if isinstance(content, str):
         return content
+    # Image parts refer to the images of the row, which come before the text.
     parts = content if isinstance(content, Sequence) else ()
     texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
     others = [part for part in parts if not isinstance(part, Mapping) or part.get("type") not in ("text", "image")]
     if len(texts) != 1 or others or not isinstance(texts[0], str):
         raise BadRowError(
             "conversation",
-            f"Found the content {str(content)[:80]!r} in the {where}; it is a text, or one text part beside image "
-            "parts (whose images stand in the column `images`).",
+            f"Found the content {str(content)[:80]!r} in the {where}. Give a text, or one text part and image parts "
+            "(whose images are in the column `images`).",
         )
     return texts[0]
 
 
 def _num_image_parts(prompt: Any) -> int:
-    """Image parts of a conversational prompt."""
-    turns = [] if isinstance(prompt, str) else [turn for turn in prompt if isinstance(turn, Mapping)]
-    contents = (turn.get("content") for turn in turns)
-    parts = (part for content in contents if isinstance(content, Sequence) for part in content)
-    return sum(isinstance(part, Mapping) and part.get("type") == "image" for part in parts)
+    """Number of image parts in a prompt that `row_prompt` takes."""
+    turn = prompt[0] if isinstance(prompt, (list, tuple)) else prompt
+    content = turn.get("content") if isinstance(turn, Mapping) else None
+    return 0 if content is None or isinstance(content, str) else sum(part["type"] == "image" for part in content)
 
 
 def check_rows(
     dataset: Any,
     processor: MMPRMProcessor,
-    *,
     limits: RowLimits = RowLimits(),  # noqa: B008 (frozen)
     targets: TargetConfig = TargetConfig(),  # noqa: B008 (frozen)
     on_bad_row: str = "raise",
+    *,
+    name: str = "train",
     quiet: bool = True,
 ) -> CheckedRows:
-    """Which rows can be trained on, how long they are, and how many others there are by reason.
+    """Return the rows that can be trained on, their tokens, and the number of the others by reason.
 
     Args:
-        dataset: `datasets.Dataset` or a sequence of rows; images are opened for their size, not decoded.
+        dataset: `datasets.Dataset` or a list of rows; images are opened for their size, not decoded.
         processor: The PRM's processor.
-        limits: Most tokens.
-        targets: How labels become targets; a row whose labels that cannot use is bad.
+        limits: The most tokens of a row.
+        targets: How labels become targets; a row whose labels it cannot use is bad.
         on_bad_row: "raise" or "drop".
+        name: Name of the split, for messages.
         quiet: No progress bar.
 
     Raises:
-        BadRowError: on the first bad row, under "raise".
+        BadRowError: for the first bad row, with "raise".
+        ValueError: for another kind of dataset, or if no row is left.
     """
-    found = CheckedRows([], [], Counter())
+    if not isinstance(dataset, (datasets.Dataset, Sequence)) or isinstance(dataset, (str, Mapping)):
+        raise ValueError(
+            f"Found a {type(dataset).__name__} as {name} rows. Give a datasets.Dataset or a list of rows (one split "
+            "of a DatasetDict; a stream cannot be checked before it is trained on)."
+        )
+    if isinstance(dataset, datasets.Dataset):
+        dataset = dataset.with_format(None)
+    kept, lengths, dropped = [], [], Counter()
     counter = TokenCounter(processor)
     for index, row in enumerate(tqdm(raw_rows(dataset), "rows", len(dataset), disable=quiet, delay=2)):
         try:
-            check_row(row, processor, targets)
-            num_prompt, num_steps = counter.count(row)
+            _check_row(row, processor, targets)
+            num_prompt, steps = counter.encode(row)
+            num_steps = sum(map(len, steps))
             limits.check(num_prompt, num_steps)
         except BadRowError as error:
             if on_bad_row == "raise":
                 raise BadRowError(error.reason, f"Row {index}: {error}") from error
-            found.dropped[error.reason] += 1
+            dropped[error.reason] += 1
         else:
-            found.kept.append(index)
-            found.lengths.append(num_prompt + num_steps)
-    return found
+            kept.append(index)
+            lengths.append(num_prompt + num_steps)
+    if not kept:
+        raise ValueError(
+            f"None of {len(dataset)} {name} rows can be trained on: {dict(dropped)}. Check the format of the rows."
+        )
+    if dropped:
+        logger.warning("Dropped %d of %d %s rows: %s", dropped.total(), len(dataset), name, dict(dropped))
+        dataset = select_rows(dataset, kept)
+    return CheckedRows(dataset, lengths, dropped)
+
+
+def select_rows(dataset: Any, indices: Sequence[int]) -> Any:
+    """Return some rows of a `datasets.Dataset` or of a list."""
+    if isinstance(dataset, datasets.Dataset):
+        return dataset.select(indices)
+    return [dataset[index] for index in indices]
 
 
 def raw_rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """Rows with their images undecoded (as bytes or path)."""
+    """Yield the rows with their images undecoded (as bytes or path)."""
     if not isinstance(dataset, datasets.Dataset):
         yield from dataset
         return
     raw = dataset.with_format("arrow")
-    for start in range(0, len(dataset), _READ_ROWS):
-        yield from raw[start : start + _READ_ROWS].to_pylist()
+    for start in range(0, len(dataset), _ROWS_PER_READ):
+        yield from raw[start : start + _ROWS_PER_READ].to_pylist()
 
 
-def check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: TargetConfig) -> None:
-    """Everything about a row but its length.
-
-    Raises:
-        BadRowError: if it cannot be trained on.
-    """
+def _check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: TargetConfig) -> None:
+    """Raise if a row cannot be trained on; its length is checked elsewhere."""
     missing = [name for name in ("prompt", "completions") if row.get(name) is None]
     if missing:
-        raise BadRowError("no_column", f"Found no {missing}; a row needs prompt, completions and labels.")
-    num_shown, num_images = _num_image_parts(row["prompt"]), len(row_images(row))
-    if num_shown and num_shown != num_images:
+        raise BadRowError("no_column", f"Found no {missing}. A row needs prompt, completions and labels.")
+    question, num_parts, num_images = row_prompt(row), _num_image_parts(row["prompt"]), len(row_images(row))
+    if num_parts and num_parts != num_images:
         raise BadRowError(
             "image",
-            f"Found {num_shown} image parts in the prompt but {num_images} images in the row. Figures stand in the "
-            "column `images`, one for each part.",
+            f"Found {num_parts} image parts in the prompt but {num_images} images in the row. The column `images` must "
+            "have one figure for each part.",
         )
     steps, num_labels = row_steps(row), len(step_targets(row, targets).targets)
     if len(steps) != num_labels:
         raise BadRowError(
             "label_count",
-            f"Found {len(steps)} steps in completions but {num_labels} labels. Each step needs one label; use -100 for "
-            "a step that is to be ignored.",
+            f"Found {len(steps)} steps in completions but {num_labels} labels. Each step needs one label; use -100 to "
+            "ignore a step.",
         )
     if not steps:
         raise BadRowError("no_steps", "Found no steps in completions. A row needs at least one step.")
     try:
-        processor.render_prompt(row_prompt(row), len(row_images(row)))
+        processor.render_prompt(question, num_images)
         for step_index, step in enumerate(steps):
             processor.check_step(step, step_index)
-    except BadRowError:
-        raise
     except ValueError as error:
         raise BadRowError("text", str(error)) from error
 
 
 class TokenCounter:
-    """Tokens of a row without processing its images: an image's tokens depend on its size only and are remembered."""
+    """Counts the tokens of rows without processing images: the tokens of an image depend only on its size."""
 
     def __init__(self, processor: MMPRMProcessor):
         self.processor = processor
@@ -229,7 +227,7 @@ class TokenCounter:
         return len(self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
     def _num_image(self, image: Any) -> int:
-        """Tokens that one image adds to its placeholder."""
+        """Number of tokens that one image adds to its placeholder."""
         try:
             size = load_image(image, decode=False).size
         except ValueError as error:
@@ -239,16 +237,11 @@ class TokenCounter:
             self.image_tokens[size] = len(ids[0]) - self._num_text("x", 1) - self.num_special
         return self.image_tokens[size]
 
-    def count(self, row: Mapping[str, Any]) -> tuple[int, int]:
-        """Tokens of the prompt (images included) and of the steps (markers included)."""
-        num_prompt, steps = self.encode(row)
-        return num_prompt, sum(map(len, steps))
-
     def encode(self, row: Mapping[str, Any]) -> tuple[int, list[list[int]]]:
-        """Tokens of the prompt, and token ids of every step.
+        """Return the number of tokens of the prompt (images included), and the token ids of every step (with marker).
 
         Raises:
-            BadRowError: if an image cannot be read, or a step writes the marker.
+            BadRowError: if an image cannot be read, or a step contains the marker.
         """
         images, question = row_images(row), row_prompt(row)
         head, tail = self.processor.split_prompt(question, len(images))
@@ -260,4 +253,4 @@ class TokenCounter:
         return num_head + self.num_special + sum(map(self._num_image, images)), steps
 
 
-__all__ = ["CheckedRows", "RowLimits", "TokenCounter", "check_row", "check_rows", "raw_rows"]
+__all__ = ["RowLimits", "TokenCounter", "check_rows", "raw_rows", "row_prompt", "row_steps", "select_rows"]

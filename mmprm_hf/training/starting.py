@@ -1,71 +1,101 @@
-"""What a training starts from: the PRM and its processor out of whatever the user gave, and its adapter."""
+"""What a training starts from: the PRM and its processor, made from whatever the user gives, and its adapter."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, prepare_marker_row, register
 from .prm_config import PRMConfig
 
-logger = logging.getLogger(__name__)
 
-
-def model_and_processor(
-    model: Any, processing_class: Any, args: PRMConfig, *, dtype: str = "float32"
+def trainable_prm(
+    model: Any, processing_class: Any, args: PRMConfig, peft_config: Any = None
 ) -> tuple[PreTrainedModel, MMPRMProcessor]:
-    """The PRM and its processor.
+    """Return the PRM as it is trained (dtype, dropout, frozen tower, kernels, adapter), and its processor.
 
-    Args:
-        model: A PRM; a policy, from which the PRM is built; a token classifier with two labels over a causal decoder,
-            as TRL's trainer took it (its head becomes the PRM's); or a path or hub id of a PRM or a policy.
-        processing_class: The PRM's processor, or the policy's processor or tokenizer; None loads it from the path.
-        args: Names the marker and the two tokens of a PRM that is built.
-        dtype: Of a PRM loaded from a path, "auto" for the checkpoint's own.
+    Arguments are those of `PRMTrainer`.
 
     Raises:
-        ValueError: for a model object without its processor, or one that cannot be or become a PRM.
+        ValueError: for a model object without its processor, or one that neither is nor can become a PRM.
     """
-    if not isinstance(model, (str, os.PathLike)):
-        return _from_object(model, processing_class, args)
-    if (Path(model) / "adapter_config.json").exists():
+    # Steps of 1e-6 are rounded away in bfloat16 weights: a model that is trained in full is trained in float32.
+    dtype = args.model_dtype or ("float32" if peft_config is None else "auto")
+    if isinstance(model, (str, os.PathLike)):
+        model, processor = _from_path(model, processing_class, args, dtype)
+    else:
+        model, processor = _from_object(model, processing_class, args)
+    if peft_config is None and args.model_dtype is None and not getattr(model, "is_quantized", False):
+        model = model.float()
+    if args.disable_dropout:
+        set_dropout_to_zero(model)
+    if args.freeze_vision and isinstance(model, MMPRMModel):
+        model.freeze_vision()
+    if args.use_liger_kernel:
+        _apply_liger(model)
+        args.use_liger_kernel = False  # the stock trainer knows no kernels for a PRM
+    if peft_config is not None:
+        model = with_adapter(model, peft_config, in_float32=args.bf16 or args.fp16)
+        if args.freeze_vision:
+            inner_prm(model).freeze_vision()  # the adapter may have reached into the tower
+    return model, processor
+
+
+def inner_prm(model: nn.Module) -> MMPRMModel:
+    """Return the PRM inside whatever wraps it: compilation, DDP, an adapter (whose weights stay in effect).
+
+    Raises:
+        ValueError: if there is no PRM inside.
+    """
+    inner = extract_model_from_parallel(model, keep_torch_compile=False)
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    if not isinstance(inner, MMPRMModel):
+        raise ValueError(f"Found a {type(model).__name__}. Give an MMPRMModel, which may be wrapped.")
+    return inner
+
+
+def _from_path(
+    path: str | os.PathLike, processing_class: Any, args: PRMConfig, dtype: str
+) -> tuple[MMPRMModel, MMPRMProcessor]:
+    if (Path(path) / "adapter_config.json").exists():
         raise ValueError(
-            f"{str(model)!r} is an adapter. Give its base, and a peft_config for a new one; or merge it first "
-            "(PeftModel.from_pretrained(base, adapter).merge_and_unload()) and give the model."
+            f"{str(path)!r} is an adapter. Give its base, and a peft_config for a new adapter; or merge it first "
+            "(PeftModel.from_pretrained(base, adapter).merge_and_unload()) and give the merged model."
         )
     register()
     is_prm_processor = isinstance(processing_class, MMPRMProcessor)
-    if AutoConfig.from_pretrained(model).model_type == MMPRMConfig.model_type:
-        processor = processing_class if is_prm_processor else MMPRMProcessor.from_pretrained(model)
-        return MMPRMModel.from_pretrained(model, dtype=dtype), processor
-    processor = processing_class if is_prm_processor else _processor_of(processing_class or model, args)
-    return MMPRMModel.from_policy(model, processor, dtype=dtype), processor
+    if AutoConfig.from_pretrained(path).model_type == MMPRMConfig.model_type:
+        processor = processing_class if is_prm_processor else MMPRMProcessor.from_pretrained(path)
+        return MMPRMModel.from_pretrained(path, dtype=dtype), processor
+    processor = processing_class if is_prm_processor else _policy_processor(processing_class or path, args)
+    return MMPRMModel.from_policy(path, processor, dtype=dtype), processor
 
 
 def _from_object(model: Any, processing_class: Any, args: PRMConfig) -> tuple[PreTrainedModel, MMPRMProcessor]:
     inner = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
-    if processing_class is None or (isinstance(inner, MMPRMModel) and not isinstance(processing_class, MMPRMProcessor)):
+    is_prm_processor = isinstance(processing_class, MMPRMProcessor)
+    if processing_class is None or (isinstance(inner, MMPRMModel) and not is_prm_processor):
         raise ValueError(
-            f"Found processing_class {type(processing_class).__name__} with a model object; give the PRM's "
+            f"Found processing_class {type(processing_class).__name__} with a model object. Give the PRM's "
             "MMPRMProcessor (for a policy its processor or tokenizer), or the model as a path."
         )
     if isinstance(inner, MMPRMModel):
         return model, processing_class
-    is_ready = isinstance(processing_class, MMPRMProcessor)
-    processor = processing_class if is_ready else _processor_of(processing_class, args)
+    processor = processing_class if is_prm_processor else _policy_processor(processing_class, args)
     if type(model).__name__.endswith("ForTokenClassification"):
-        return prm_of_token_classifier(model, processor), processor
+        return _from_token_classifier(model, processor), processor
     return MMPRMModel.from_policy(model, processor), processor
 
 
-def _processor_of(policy: Any, args: PRMConfig) -> MMPRMProcessor:
+def _policy_processor(policy: Any, args: PRMConfig) -> MMPRMProcessor:
+    """The PRM's processor, from the path, processor or tokenizer of a policy."""
     if isinstance(policy, PreTrainedTokenizerBase) and policy.pad_token is None:
         policy.pad_token = policy.eos_token
     return MMPRMProcessor.from_policy(
@@ -77,19 +107,16 @@ def _processor_of(policy: Any, args: PRMConfig) -> MMPRMProcessor:
     )
 
 
-def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcessor) -> MMPRMModel:
-    """The PRM of a token classifier: its backbone (not copied) and its head, labels 0 and 1 being wrong and right.
+def _from_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcessor) -> MMPRMModel:
+    """The PRM of a token classifier: its backbone (not copied) and its head, where label 0 is wrong and 1 is right.
 
-    A bias that is still zero is left out, as heads made from a policy have none.
-
-    Raises:
-        ValueError: if it has not two labels, or no decoder and linear head that can be told apart.
+    A bias that is still zero is left out: heads made from a policy have none either.
     """
     backbone, head = classifier.base_model, getattr(classifier, "score", getattr(classifier, "classifier", None))
     if classifier.config.num_labels != 2 or backbone is classifier or not isinstance(head, nn.Linear):
         raise ValueError(
-            f"Found a {type(classifier).__name__} with {classifier.config.num_labels} labels; a PRM takes one with two "
-            "(wrong, right) and a linear head over its backbone. Load it with num_labels=2, or give the policy itself."
+            f"Found a {type(classifier).__name__} with {classifier.config.num_labels} labels. A PRM takes two labels "
+            "(wrong, right) and a linear head over a backbone; load it with num_labels=2, or give the policy itself."
         )
     prepare_marker_row(backbone, processor)
     has_bias = head.bias is not None and bool(head.bias.detach().any())
@@ -105,19 +132,17 @@ def prm_of_token_classifier(classifier: PreTrainedModel, processor: MMPRMProcess
     with torch.device("meta"):
         model = MMPRMModel(config)
     model.vlm = backbone
-    model.score = nn.Linear(head.in_features, 2, bias=has_bias, device=head.weight.device, dtype=head.weight.dtype)
-    with torch.no_grad():  # columns [positive, negative]
-        model.score.weight.copy_(head.weight.flip(0))
-        if has_bias:
-            model.score.bias.copy_(head.bias.flip(0))
+    # Columns are [positive, negative].
+    state = {name: parameter.detach().flip(0) for name, parameter in head.named_parameters()}
+    model.score.load_state_dict(state if has_bias else {"weight": state["weight"]}, assign=True)
     return model.eval()
 
 
 def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = False) -> PreTrainedModel:
-    """The model under an adapter, with head and marker row trained in full.
+    """Return the model with an adapter; head and marker row are trained in full.
 
-    Under autocast (`in_float32`) all that is trained is kept in float32, as peft keeps the adapter itself: steps of
-    1e-4 are half a unit in the last place of a bfloat16 weight of 0.03, and smaller ones are rounded away.
+    With `in_float32` all trained weights are float32, as peft keeps the adapter itself. Under autocast this is needed:
+    a step of 1e-4 is half a unit in the last place of a bfloat16 weight of 0.03, and smaller ones are rounded away.
     """
     from peft import get_peft_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
@@ -140,35 +165,19 @@ def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = Fals
     return adapted
 
 
-def prm_of(model: Any) -> MMPRMModel:
-    """The PRM inside an adapter, if there is one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def apply_liger(model: Any) -> None:
-    """Liger's kernels on the backbone, whose configuration they are chosen by.
-
-    Raises:
-        ImportError: if liger_kernel is not installed.
-    """
+def _apply_liger(model: nn.Module) -> None:
+    """Put Liger's kernels into the backbone, whose configuration decides which."""
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
     # A PRM has no vocabulary logits, so there is no cross-entropy for Liger to fuse.
-    _apply_liger_kernel_to_instance(model=prm_of(model).vlm, fused_linear_cross_entropy=False, cross_entropy=False)
+    _apply_liger_kernel_to_instance(model=inner_prm(model).vlm, fused_linear_cross_entropy=False, cross_entropy=False)
 
 
 def set_dropout_to_zero(model: nn.Module) -> None:
-    """Sets every dropout of a model to 0."""
+    """Set every dropout of a model to 0."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
 
 
-__all__ = [
-    "apply_liger",
-    "model_and_processor",
-    "prm_of",
-    "prm_of_token_classifier",
-    "set_dropout_to_zero",
-    "with_adapter",
-]
+__all__ = ["inner_prm", "set_dropout_to_zero", "trainable_prm", "with_adapter"]

@@ -1,7 +1,7 @@
-"""A row's labels -> training target and weight of each step. Mapping is late: data keep counts, a run chooses.
+"""Training target and weight of each step, from the labels of a row. The data keep counts; each training maps them.
 
-Invariant: a target lies in [0, 1] or is -100, and an ignored step weighs 0, so that the sum of all weights is the
-divisor of a weighted mean loss. Standard library only: neither torch nor a sibling of this package is imported.
+Invariant: a target is in [0, 1] or -100, and an ignored step has weight 0, so that the sum of all weights is the
+divisor of a weighted mean loss. Imports no torch and no other room.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import dataclasses
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-IGNORE_LABEL = -100.0  # as in models/modeling_mm_prm.py, which imports torch; a test holds the two together
+from ..errors import UnknownNameError
+
+IGNORE_LABEL = -100.0  # as in models/modeling_mm_prm.py, which imports torch; a test compares the two
 
 LabelMapping = Literal["soft", "hard", "banded", "counts"]
 TrainOn = Literal["all", "first_error", "last"]
-_CHOICES = {"label_mapping": ("soft", "hard", "banded", "counts"), "train_on": ("all", "first_error", "last")}
 
 
 class BadRowError(ValueError):
-    """A row that cannot be trained on; `reason` is the short name it is counted under."""
+    """A row that cannot be trained on; `reason` is the short name under which it is counted."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -29,12 +30,7 @@ class BadRowError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class StepTargets:
-    """Target and weight of each step of one row.
-
-    Args:
-        targets: One per step, in [0, 1], or -100 where the step is ignored.
-        weights: One per step, finite and >= 0; 0 where the step is ignored.
-    """
+    """Targets of the steps of one row, in [0, 1] or -100 (ignored), and weights, finite and >= 0; 0 where ignored."""
 
     targets: list[float]
     weights: list[float]
@@ -42,49 +38,43 @@ class StepTargets:
 
 @dataclasses.dataclass(frozen=True)
 class TargetConfig:
-    """How labels become targets.
+    """How labels become targets: the options of these names in `PRMConfig`, which explains them.
 
-    Args:
-        label_mapping: The label is k / n of `label_counts`, else the entry of `labels`.
-            "soft": target = label. "hard": 1 if label > `hard_threshold`, else 0. "banded": 0 up to `band[0]`, 1 from
-            `band[1]`, ignored strictly between. "counts": target = label with weight n, which is the binomial
-            likelihood of k right rollouts out of n; see `step_targets` for borrowed counts.
-        hard_threshold: In [0, 1). Under every mapping but "banded" also the label up to which a step is an error.
-        band: (low, high) with 0 <= low < high <= 1; read by "banded" alone.
-        use_label_weights: Multiply by the row's `label_weights`, where it has them.
-        train_on: "all" labelled steps; those up to and including the "first_error" (a step after an error has no
-            agreed meaning in human labels); or the "last" step alone, which makes an outcome reward model.
+    A label is k / n of `label_counts`, or else the entry of `labels`. `hard_threshold` is also the highest label of a
+    wrong step, except under "banded". Human labels give the steps after an error no agreed meaning: see `train_on`.
 
     Raises:
         ValueError: if an option has an unknown value or is out of range.
 
     Example:
-        >>> TargetConfig(label_mapping="banded", band=(0.1, 0.6)).band
-        (0.1, 0.6)
+        >>> TargetConfig(label_mapping="banded", band_low=0.1).band_high
+        0.75
     """
 
     label_mapping: LabelMapping = "soft"
     hard_threshold: float = 0.0
-    band: tuple[float, float] = (0.25, 0.75)
+    band_low: float = 0.25
+    band_high: float = 0.75
     use_label_weights: bool = True
     train_on: TrainOn = "all"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"Found {name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+        for name, choices in (("label_mapping", get_args(LabelMapping)), ("train_on", get_args(TrainOn))):
+            if getattr(self, name) not in choices:
+                raise UnknownNameError(name, getattr(self, name), choices)
         if not 0.0 <= self.hard_threshold < 1.0:
             raise ValueError(
-                f"Found hard_threshold={self.hard_threshold}; it lies in [0, 1), for a label greater than it is right."
+                f"Found hard_threshold={self.hard_threshold}. It must be in [0, 1): greater labels count as right."
             )
-        object.__setattr__(self, "band", tuple(self.band))  # YAML gives a list
-        if len(self.band) != 2 or not 0.0 <= self.band[0] < self.band[1] <= 1.0:
-            raise ValueError(f"Found band={self.band}; give (low, high) with 0 <= low < high <= 1.")
+        if not 0.0 <= self.band_low < self.band_high <= 1.0:
+            raise ValueError(
+                f"Found band_low={self.band_low}, band_high={self.band_high}. Give 0 <= band_low < band_high <= 1."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class _StepLabel:
-    """One step's label before any mapping: k / n or the label, n if known, and the name of its source."""
+    """Label of one step before any mapping: k / n or the label, n if it is known, and where the label comes from."""
 
     label: float
     num_decided: int | None
@@ -92,17 +82,18 @@ class _StepLabel:
 
 
 def step_targets(row: Mapping[str, Any], config: TargetConfig) -> StepTargets:
-    """Return target and weight of each step of a row; a row may well train nothing (all targets -100).
+    """Return target and weight of each step of a row; a row may train nothing (all targets -100).
 
-    `label_counts` win over `labels`, except that a label of -100 ignores its step. [0, 0] is ignored, and so is a step
-    whose source is "judge_dropped" (its counts stay in the data beside the judge's disagreement).
+    Where a row has both, `label_counts` replace `labels`, but a label of -100 still ignores its step. Counts of [0, 0]
+    are ignored, and so is a step whose source is "judge_dropped" (its counts stay in the data).
 
-    A step whose source is "bound" borrows the counts of another prefix. Under "counts" one with k > 0 is ignored: that
-    its MC is above 0 is known, but k and n are no rollouts of this prefix, so they have no place in its likelihood. One
-    with k = 0 keeps (0, n): an earlier prefix found no right answer in n rollouts, which settles this one at 0. Under
-    "soft", "banded" and a `hard_threshold` above 0, a bound with k > 0 counts like an estimate, and leans upwards.
+    A step whose source is "bound" borrows the counts of another prefix of its path (label rows made with
+    ``fill: monotone`` do; with ``fill: own`` nothing is borrowed). Under "counts" a bound with k > 0 is ignored: its k
+    and n are not rollouts of this prefix and have no place in the likelihood. A bound with k = 0 keeps (0, n): an
+    earlier prefix found no right answer in n rollouts, which makes this label 0. Under "soft", "banded" and a
+    `hard_threshold` above 0, a bound with k > 0 is trained on like an estimate, although it tends to be too high.
 
-    Labels and thresholds are compared as float32, in which data sets store labels: 0.3 is not greater than 0.3.
+    Labels and thresholds are compared as float32, as datasets store labels: 0.3 is not greater than 0.3.
 
     Args:
         row: `labels` (per step a float or int in [0, 1], a bool, or -100) and/or `label_counts` ([num_correct,
@@ -111,8 +102,8 @@ def step_targets(row: Mapping[str, Any], config: TargetConfig) -> StepTargets:
 
     Raises:
         BadRowError: if there are no labels ("no_labels"), columns differ in length ("label_count"), a label or count
-            is impossible ("label_range"), "counts" finds a label without counts ("no_counts"), or a weight is
-            negative or not finite ("label_weight").
+            is impossible ("label_range"), a label has no counts although "counts" needs them ("no_counts"), or a
+            weight is negative or not finite ("label_weight").
 
     Example:
         >>> row = {"label_counts": [[3, 4], [0, 8], [0, 0]], "label_weights": [0.5, 1.0, 0.0]}
@@ -138,7 +129,7 @@ def step_targets(row: Mapping[str, Any], config: TargetConfig) -> StepTargets:
 
 
 def _step_labels(row: Mapping[str, Any]) -> list[_StepLabel]:
-    """Each step's label, checked."""
+    """The checked label of each step."""
     counts, labels, sources = row.get("label_counts"), row.get("labels"), row.get("label_sources")
     if counts is None and labels is None:
         raise BadRowError("no_labels", "Found neither `labels` nor `label_counts`. Each step needs a label.")
@@ -148,8 +139,8 @@ def _step_labels(row: Mapping[str, Any]) -> list[_StepLabel]:
             other = "labels" if counts is None else "label_counts"
             raise BadRowError(
                 "label_count",
-                f"Found {num_steps} {other} but {len(column)} {name}. Each step needs one of both; use -100 (labels) "
-                "or [0, 0] (label_counts) for a step that is to be ignored.",
+                f"Found {num_steps} {other} but {len(column)} {name}. Each step needs one of both; use -100 "
+                "(labels) or [0, 0] (label_counts) to ignore a step.",
             )
     steps = []
     for step_index in range(num_steps):
@@ -162,14 +153,14 @@ def _step_labels(row: Mapping[str, Any]) -> list[_StepLabel]:
         if number != IGNORE_LABEL and not 0.0 <= number <= 1.0:  # NaN is neither
             raise BadRowError(
                 "label_range",
-                f"Found label {label!r} at step_index {step_index}; a label lies in [0, 1], or is -100 to be ignored.",
+                f"Found label {label!r} at step_index {step_index}. A label is in [0, 1]; use -100 to ignore the step.",
             )
         steps.append(_StepLabel(IGNORE_LABEL if source == "judge_dropped" else number, num_decided, source))
     return steps
 
 
 def _number(raw: Any) -> float:
-    """A label or weight as float, NaN if it is no number; text is none, even text of digits."""
+    """A label or weight as a float; NaN if it is not a number. Digits in a text are not a number either."""
     try:
         return math.nan if isinstance(raw, str) else float(raw)
     except (TypeError, ValueError):
@@ -180,20 +171,20 @@ def _checked_counts(counts: Any, step_index: int) -> tuple[int, int]:
     """(num_correct, num_decided) of one step."""
     try:
         num_correct, num_decided = map(_number, counts)
-    except (TypeError, ValueError):  # no pair
+    except (TypeError, ValueError):  # not a pair
         num_correct = num_decided = math.nan
     is_whole = num_correct.is_integer() and num_decided.is_integer()  # neither NaN nor infinity is
     if not is_whole or not 0 <= num_correct <= num_decided:
         raise BadRowError(
             "label_range",
-            f"Found label count {counts!r} at step_index {step_index}; a count is [num_correct, num_decided], whole "
-            "numbers with 0 <= num_correct <= num_decided. Use [0, 0] for a step that is to be ignored.",
+            f"Found label count {counts!r} at step_index {step_index}. A count is [num_correct, num_decided], whole "
+            "numbers with 0 <= num_correct <= num_decided; use [0, 0] to ignore the step.",
         )
     return int(num_correct), int(num_decided)
 
 
 def _row_weights(row: Mapping[str, Any], num_steps: int) -> list[float]:
-    """The row's weights, 1 for each step if it has none."""
+    """The weights of a row, 1 for each step if it has none."""
     column = row.get("label_weights")
     if column is None:
         return [1.0] * num_steps
@@ -201,42 +192,41 @@ def _row_weights(row: Mapping[str, Any], num_steps: int) -> list[float]:
         raise BadRowError(
             "label_weight",
             f"Found {len(column)} label_weights but labels of {num_steps} steps. Each step needs one weight; leave "
-            "the column out, or set use_label_weights=False, to weigh all alike.",
+            "the column out, or set use_label_weights=False, to weigh all steps alike.",
         )
     weights = [_number(weight) for weight in column]
     for step_index, weight in enumerate(weights):
         if not 0.0 <= weight < math.inf:
             raise BadRowError(
                 "label_weight",
-                f"Found label weight {column[step_index]!r} at step_index {step_index}; a weight is finite and >= 0. "
-                "Use 0 for a step that is not to count, or set use_label_weights=False.",
+                f"Found label weight {column[step_index]!r} at step_index {step_index}. A weight is finite and >= 0; "
+                "use 0 to ignore the step, or set use_label_weights=False.",
             )
     return weights
 
 
 def _target(step: _StepLabel, step_index: int, config: TargetConfig) -> float:
-    """One step's target under the mapping."""
+    """The target that the mapping gives one step."""
     label = step.label
     if label == IGNORE_LABEL or config.label_mapping == "soft":
         return label
     if config.label_mapping == "hard":
         return float(_as_float32(label) > _as_float32(config.hard_threshold))
     if config.label_mapping == "banded":
-        low, high = config.band
-        if _as_float32(label) <= _as_float32(low):
+        if _as_float32(label) <= _as_float32(config.band_low):
             return 0.0
-        return 1.0 if _as_float32(label) >= _as_float32(high) else IGNORE_LABEL
+        return 1.0 if _as_float32(label) >= _as_float32(config.band_high) else IGNORE_LABEL
     if step.num_decided is None:
         raise BadRowError(
             "no_counts",
-            f"Found label {label!r} without label_counts at step_index {step_index}; label_mapping=counts weighs a "
-            "label by its number of rollouts. Add the column label_counts, or choose soft, hard or banded.",
+            f"Found label {label!r} without label_counts at step_index {step_index}. label_mapping=counts weighs a "
+            "label by its number of rollouts; add the column label_counts, or choose soft, hard or banded.",
         )
     return IGNORE_LABEL if step.source == "bound" and label > 0 else label
 
 
 def _is_error(target: float, config: TargetConfig) -> bool:
-    """Whether a labelled step is wrong; an ignored one is not known to be."""
+    """Whether a step is known to be wrong; of an ignored step nothing is known."""
     if target == IGNORE_LABEL:
         return False
     if config.label_mapping in ("hard", "banded"):
@@ -248,4 +238,4 @@ def _as_float32(number: float) -> float:
     return struct.unpack("f", struct.pack("f", number))[0]
 
 
-__all__ = ["IGNORE_LABEL", "BadRowError", "LabelMapping", "StepTargets", "TargetConfig", "TrainOn", "step_targets"]
+__all__ = ["IGNORE_LABEL", "BadRowError", "StepTargets", "TargetConfig", "step_targets"]

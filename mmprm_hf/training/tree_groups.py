@@ -1,4 +1,4 @@
-"""Rows of one problem joined into groups, each of which becomes one packed row under a token budget."""
+"""Rows of one problem joined into groups, each of which becomes one packed row within a token budget."""
 
 from __future__ import annotations
 
@@ -8,35 +8,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import datasets
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data import content_hash
 from ..rows import row_images
 from ..scoring import num_common
-from .rows import TokenCounter, raw_rows, row_prompt
-
-Row = Mapping[str, Any]
+from .rows import TokenCounter, raw_rows, row_prompt, select_rows
 
 
 @dataclasses.dataclass(frozen=True)
 class RowGroup:
-    """Rows that become one packed row.
+    """Rows of a dataset that become one packed row."""
 
-    Args:
-        indices: Of the rows in the dataset.
-        num_tokens: Tokens of the packed row: prompt with images, and each distinct prefix of the steps once.
-        num_raw_tokens: Tokens of the rows one by one.
-    """
-
+    key: str  # equal for all groups of one problem
     indices: tuple[int, ...]
-    num_tokens: int
-    num_raw_tokens: int
+    num_tokens: int  # of the packed row: prompt with images, and each distinct prefix of the steps once
 
 
-def problem_of_row(row: Row) -> str | None:
-    """What rows of one problem have in common: its id (or the tree's), question and figures; None without an id."""
+def group_key(row: Mapping[str, Any]) -> str | None:
+    """Return a hash of the id (of the problem, or else of the tree), question and figures; None without an id."""
     name = row.get("tree_id") if row.get("problem_id") is None else row["problem_id"]
     if name is None:
         return None
@@ -46,75 +37,60 @@ def problem_of_row(row: Row) -> str | None:
 def _image_key(image: Any) -> str:
     if isinstance(image, dict):
         content = image.get("bytes")
-        return content_hash(image.get("path")) if content is None else content_hash(content.hex())
+        return content_hash(image.get("path") if content is None else content.hex())
     if isinstance(image, (str, os.PathLike)):
         return content_hash(str(image))
     return content_hash(image.mode, image.size, image.convert("RGBA").tobytes().hex())
 
 
 def group_rows(dataset: Any, counter: TokenCounter, max_tokens: int, *, quiet: bool = True) -> list[RowGroup]:
-    """Groups of a dataset's rows, in the order of their first rows; rows without a problem's id stand alone.
+    """Return the groups of a dataset's rows, in the order of their first rows; a row without an id is a group alone.
 
-    A problem over the budget gets several groups: its solutions are sorted, so that neighbours share most, and dealt
-    out in that order. A single row is never over a budget that is at least the rows' own limit.
+    A problem over the budget gives several groups: its solutions are sorted, so that neighbours share most, and fill
+    one group after the other. A budget that is at least the limit of a single row is always enough.
 
     Args:
-        dataset: `datasets.Dataset` or a sequence of rows that were checked.
-        counter: Counts tokens.
-        max_tokens: Most tokens of a packed row.
+        dataset: Checked rows.
+        counter: Counts their tokens.
+        max_tokens: The most tokens of a packed row.
         quiet: No progress bar.
     """
     members: dict[str, list[int]] = {}
     for index, row in enumerate(tqdm(raw_rows(dataset), "problems", len(dataset), disable=quiet, delay=2)):
-        members.setdefault(problem_of_row(row) or f"row {index}", []).append(index)
+        members.setdefault(group_key(row) or f"row {index}", []).append(index)
     groups: list[RowGroup] = []
-    for indices in tqdm(members.values(), "packing", disable=quiet, delay=2):
-        rows = (
-            raw_rows(dataset.select(indices))
-            if isinstance(dataset, datasets.Dataset)
-            else map(dataset.__getitem__, indices)
-        )
-        groups += _groups_of_problem(indices, [counter.encode(row) for row in rows], max_tokens)
+    for key, indices in tqdm(members.items(), "packing", disable=quiet, delay=2):
+        encoded = [counter.encode(row) for row in raw_rows(select_rows(dataset, indices))]
+        groups += _groups_of_problem(key, indices, encoded, max_tokens)
     return groups
 
 
 def _groups_of_problem(
-    indices: Sequence[int], encoded: Sequence[tuple[int, list[list[int]]]], max_tokens: int
+    key: str, indices: Sequence[int], encoded: Sequence[tuple[int, list[list[int]]]], max_tokens: int
 ) -> list[RowGroup]:
-    """Groups of one problem's rows, given as tokens of the prompt and token ids of every step."""
+    """Groups of the rows of one problem, given as the tokens of the prompt and the token ids of every step."""
     num_prompt = encoded[0][0]
-    rows = sorted(
-        (tuple(i for step in steps for i in step), index) for (_, steps), index in zip(encoded, indices, strict=True)
+    solutions = sorted(
+        (tuple(token for step in steps for token in step), index)
+        for (_, steps), index in zip(encoded, indices, strict=True)
     )
     groups: list[RowGroup] = []
-    chosen: list[int] = []
-    num_tokens = num_raw = 0
+    members: list[int] = []
+    num_tokens = 0
     previous: tuple[int, ...] = ()
-    for ids, index in rows:
+    for ids, index in solutions:
         num_new = len(ids) - num_common(previous, ids)
-        if chosen and num_tokens + num_new > max_tokens:
-            groups.append(RowGroup(tuple(sorted(chosen)), num_tokens, num_raw))
-            chosen, num_tokens, num_raw, num_new = [], 0, 0, len(ids)
-        num_tokens += num_new + (0 if chosen else num_prompt)
-        num_raw += num_prompt + len(ids)
-        chosen.append(index)
+        if members and num_tokens + num_new > max_tokens:
+            groups.append(RowGroup(key, tuple(sorted(members)), num_tokens))
+            members, num_tokens, num_new = [], 0, len(ids)
+        num_tokens += num_new + (0 if members else num_prompt)
+        members.append(index)
         previous = ids
-    return [*groups, RowGroup(tuple(sorted(chosen)), num_tokens, num_raw)]
-
-
-def num_split_problems(dataset: Any, groups: Sequence[RowGroup]) -> int:
-    """How many problems have rows in more than one group."""
-    names = Counter(problem_of_row(dataset[group.indices[0]]) for group in groups)
-    return sum(count > 1 for name, count in names.items() if name is not None)
+    return [*groups, RowGroup(key, tuple(sorted(members)), num_tokens)]
 
 
 class GroupedRows(Dataset):
-    """A dataset whose items are the rows of one group.
-
-    Args:
-        rows: The rows.
-        groups: Which rows each item has.
-    """
+    """A dataset whose items are lists: the rows of one group."""
 
     def __init__(self, rows: Any, groups: Sequence[RowGroup]) -> None:
         self.rows, self.groups = rows, list(groups)
@@ -122,13 +98,13 @@ class GroupedRows(Dataset):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> list[Row]:
+    def __getitem__(self, index: int) -> list[Mapping[str, Any]]:
         return [self.rows[row] for row in self.groups[index].indices]
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each packed row."""
-        return [group.num_tokens for group in self.groups]
+    def num_split_problems(self) -> int:
+        """Number of problems whose rows are in more than one group."""
+        return sum(count > 1 for count in Counter(group.key for group in self.groups).values())
 
 
-__all__ = ["GroupedRows", "RowGroup", "group_rows", "num_split_problems", "problem_of_row"]
+__all__ = ["GroupedRows", "RowGroup", "group_key", "group_rows"]

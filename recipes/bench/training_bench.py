@@ -154,9 +154,8 @@ class TrainingBench:
     def __init__(self, setting: str) -> None:
         import torch
 
-        from mmprm_hf.training.collators import PRMCollator, TreeCollator
-        from mmprm_hf.training.prm_config import PRMConfig
-        from mmprm_hf.training.prm_trainer import PRMTrainer
+        from mmprm_hf.training import PRMConfig, PRMTrainer
+        from mmprm_hf.training.collators import PRMCollator
 
         self.torch, self.setting = torch, SETTINGS[setting]
         model, processor, vocabulary, rows = getattr(self, f"_load_{'tiles' if setting == 'tiny' else setting}")(
@@ -172,10 +171,10 @@ class TrainingBench:
         )
         self.trainer = PRMTrainer(model, args, train_dataset=rows, processing_class=processor)
         self.model = self.trainer.model.train()
-        by_length = sorted(range(len(self.trainer.train_dataset)), key=lambda index: self.trainer.train_lengths[index])
+        by_length = sorted(range(len(self.trainer.train_dataset)), key=self.trainer.data.lengths.__getitem__)
         self.groups = [self.trainer.train_dataset[index] for index in by_length]
-        self.num_tokens = self.trainer.num_tokens
-        self.collate_rows, self.collate_tree = PRMCollator(processor), TreeCollator(processor)
+        self.num_tokens = self.trainer.data.num_tokens
+        self.collate = PRMCollator(processor)
 
     @staticmethod
     def _load_nano(setting: str) -> tuple[Any, Any, Any, list]:
@@ -210,13 +209,13 @@ class TrainingBench:
     def run(self, way: str, group: list[dict], num_rows: int | None = None) -> float:
         """Collation, forward and backward over a problem's rows, at most `num_rows` at a time; returns the loss."""
         if way == "packed":
-            batch = self.collate_tree([group])
+            batch = self.collate([group])
             return self._backward(self.trainer.compute_loss(self.model, batch))
         num_rows = num_rows or self.setting.num_rows[way]
         total = self.torch.tensor(sum(weight for row in group for weight in _weights(row)))
         loss = 0.0
         for start in range(0, len(group), num_rows):
-            batch = self.collate_rows(group[start : start + num_rows])
+            batch = self.collate(group[start : start + num_rows])
             one = self._rows_loss if way == "rows" else self._plain_loss
             loss += self._backward(one(batch, total))
         return loss
@@ -285,7 +284,7 @@ class TrainingBench:
                     self.clear()
                     start = time.perf_counter()
                     if way == "packed":
-                        self._backward(self.trainer.compute_loss(self.model, self.collate_tree(groups)))
+                        self._backward(self.trainer.compute_loss(self.model, self.collate(groups)))
                     else:
                         for group in groups:
                             self.run(way, group)

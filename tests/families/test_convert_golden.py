@@ -317,9 +317,9 @@ def trainer_of(golden, tag, tmp_path, **options):
 def test_the_trainers_collator_and_loss_give_the_published_loss_and_gradients(golden, tmp_path, tag, packing):
     trainer = trainer_of(golden, tag, tmp_path, packing=packing, per_device_train_batch_size=8)
     expected = golden.training[tag]
-    assert trainer.is_packed is packing
+    assert trainer.data.is_packed is packing
     if packing and tag == "one_problem":
-        assert len(trainer.train_dataset) == 1 and trainer.num_tokens["trained"] < trainer.num_tokens["raw"]
+        assert len(trainer.train_dataset) == 1 and trainer.data.num_tokens["trained"] < trainer.data.num_tokens["raw"]
     golden.model.zero_grad()
     (batch,), divisor = trainer.get_batch_samples(iter(trainer.get_train_dataloader()), 1, torch.device("cpu"))
     assert divisor.item() == len(expected["prm_labels"])
