@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 
 from support.backbones import enable_torchvision
@@ -172,6 +173,13 @@ def make_figure(seed: int = 0) -> Image.Image:
     return figure
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_garbage_collection():
+    """accelerate collects garbage at the start of a training; walking all of transformers takes most of its time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def tiny_processor() -> LlavaProcessor:
     """LlavaProcessor whose tokenizer does not know <prm>. Do not change it: copy it first."""
@@ -214,6 +222,14 @@ def tiny_prm_dir(tmp_path_factory, tiny_policy_dir) -> str:
     MMPRMModel.from_policy(tiny_policy_dir, processor).save_pretrained(path)
     processor.save_pretrained(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def prm_processor(tiny_prm_dir):
+    """Processor of the tiny PRM. Do not change it."""
+    from mmprm_hf.models import MMPRMProcessor
+
+    return MMPRMProcessor.from_pretrained(tiny_prm_dir)
 
 
 @pytest.fixture(scope="session")

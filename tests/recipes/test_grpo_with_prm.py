@@ -1,4 +1,4 @@
-"""recipes/grpo_with_prm: the README's tables are those of the results, and the scripts run, are cut off and go on."""
+"""recipes/grpo_with_prm: the README has the tables of the results; the scripts run, and resume an unfinished run."""
 
 import json
 import runpy
@@ -43,7 +43,7 @@ def test_the_runs_have_one_budget_and_three_seeds():
     assert len({row["log"][-1]["step"] for row in trained.values()}) == 1
 
 
-def test_a_run_is_trained_goes_on_and_is_evaluated(run, tmp_path, monkeypatch):
+def test_a_run_is_trained_resumed_and_evaluated(run, tmp_path, monkeypatch):
     options = yaml.safe_load((RECIPE / "nano.yaml").read_text(encoding="utf-8"))
     options |= {"per_device_train_batch_size": 4, "num_generations": 2, "logging_steps": 1, "save_steps": 1}
     config = tmp_path / "small.yaml"
@@ -52,7 +52,7 @@ def test_a_run_is_trained_goes_on_and_is_evaluated(run, tmp_path, monkeypatch):
         run("train.py", "--arm", "prm_and_answer", "--seed", 1, "--output", tmp_path / "run", "--config", config)
     log = json.loads((tmp_path / "run" / "log.json").read_text(encoding="utf-8"))
     assert (log["arm"], log["seed"]) == ("prm_and_answer", 1)
-    assert [row["step"] for row in log["log"]] == [1, 2], "the second run went on where the first one stopped"
+    assert [row["step"] for row in log["log"]] == [1, 2], "the second run resumed the first one"
     for row in log["log"]:
         expected = 0.5 * row["rewards/process_reward/mean"] + row["rewards/answer_reward/mean"]
         assert row["reward"] == pytest.approx(expected, abs=1e-5)

@@ -1,4 +1,4 @@
-"""The recipes that train: options and launch files parse, and every script runs on tiny models."""
+"""The recipes that train: options and launch files can be read, and every script runs on tiny models."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ QUESTION, STEPS = "What is x?", ["x = 2 + 3", "x = 5"]
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a script of the 8B recipe in this process; returns what it printed."""
+    """Runs a script of a recipe in this process; returns what it printed."""
 
-    def run_script(name, *arguments):
-        monkeypatch.syspath_prepend(str(RECIPE))
+    def run_script(name, *arguments, recipe=RECIPE):
+        monkeypatch.syspath_prepend(str(recipe))
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capsys.readouterr()
-        runpy.run_path(str(RECIPE / name), run_name="__main__")
+        runpy.run_path(str(recipe / name), run_name="__main__")
         return capsys.readouterr().out
 
     yield run_script
-    for name in ("start", "train"):  # modules of so common a name are left to nobody else
+    for name in ("start", "train"):  # no other test may get modules of such common names
         sys.modules.pop(name, None)
 
 
@@ -70,12 +70,12 @@ def rows(tmp_path):
         "completions": datasets.List(datasets.Value("string")),
         "labels": datasets.List(datasets.Value("float32")),
     }
-    found = [
+    rows = [
         (f"p{problem}", QUESTION, [make_figure(problem)], [STEPS[0], last], [0.75, label])
         for problem in range(2)
         for last, label in (("x = 5", 1.0), ("x = 6", 0.0), ("x = 7", 0.25))
     ]
-    named = [dict(zip(features, row, strict=True)) for row in found]
+    named = [dict(zip(features, row, strict=True)) for row in rows]
     (tmp_path / "rows").mkdir()
     dataset = datasets.Dataset.from_list(named, features=datasets.Features(features))
     dataset.to_parquet(tmp_path / "rows" / "train.parquet")
@@ -87,14 +87,6 @@ def small(name, folder, **more):
     target = folder / name
     target.write_text(yaml.safe_dump({**yaml.safe_load((RECIPE / name).read_text()), **SMALL, **more}))
     return target
-
-
-def launched(script, *arguments, launcher=()):
-    """Runs a script in a process of its own."""
-    own = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(script), *map(str, arguments)]
-    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def scores_of(model, processor):
@@ -173,10 +165,10 @@ def test_tiles_of_a_policy_that_has_none_are_refused(tmp_path, tiny_policy_dir, 
 
 def test_a_batch_is_counted_in_paths_and_in_packed_rows(tmp_path, start, rows, run):
     config = RECIPE / "prm.yaml"
-    found = json.loads(run("count.py", "--model", start, "--data", rows, "--config", config, "--num-processes", 8))
-    assert (found["paths"], found["packed_rows"], found["paths_a_packed_row"]) == (6, 2, 3.0)
-    assert found["gradient_accumulation_steps"] == {"packing: false": 32, "packed": 11}  # 512 / (2 x 8), / 3
-    assert found["packed_tokens"] < found["tokens"]
+    counts = json.loads(run("count.py", "--model", start, "--data", rows, "--config", config, "--num-processes", 8))
+    assert (counts["paths"], counts["packed_rows"], counts["paths_a_packed_row"]) == (6, 2, 3.0)
+    assert counts["gradient_accumulation_steps"] == {"packing: false": 32, "packed": 11}  # 512 / (2 x 8), / 3
+    assert counts["packed_tokens"] < counts["tokens"]
 
 
 @pytest.mark.parametrize("name", ["prm_packed.yaml", "prm_lora.yaml"])
@@ -193,12 +185,14 @@ def test_the_prm_trains_and_loads(name, tmp_path, start, rows, run):
 
 
 def test_the_prm_trains_under_accelerate_launch(tmp_path, start, rows):
-    output, config = tmp_path / "prm", small("prm.yaml", tmp_path)
     launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    options = ["--model", start, "--data", rows, "--output", output, "--config", config]
-    launched(RECIPE / "train.py", *options, launcher=launcher)
-    assert MMPRMModel.from_pretrained(output).config.marker_token == "<prm>"
+    options = ["--model", start, "--data", rows, "--output", tmp_path / "prm", "--config", small("prm.yaml", tmp_path)]
+    own = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(RECIPE / "train.py"), *map(str, options)]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert MMPRMModel.from_pretrained(tmp_path / "prm").config.marker_token == "<prm>"
 
 
 def test_what_is_trained_beside_an_adapter_is_float32_under_autocast(tmp_path, start, rows, run):
@@ -245,7 +239,8 @@ def test_the_policy_is_tuned_with_its_vision_tower_frozen(tmp_path, tiny_policy_
 # The text recipe
 
 
-def test_the_text_prm_trains_on_trl_rows_and_loads(tmp_path):
+def test_the_text_prm_trains_on_trl_rows_and_loads(tmp_path, run):
+    pytest.importorskip("trl", reason="the script's command line is TRL's")
     tokenizer = make_tokenizer()
     settings = {
         "vocab_size": len(tokenizer),
@@ -258,10 +253,10 @@ def test_the_text_prm_trains_on_trl_rows_and_loads(tmp_path):
     }
     TextClassifier(Qwen2Config(**settings)).save_pretrained(tmp_path / "policy")
     tokenizer.save_pretrained(tmp_path / "policy")
-    found = {"prompt": QUESTION, "completions": [*STEPS, "x = 6"], "labels": [True, True, False]}
+    row = {"prompt": QUESTION, "completions": [*STEPS, "x = 6"], "labels": [True, True, False]}
     (tmp_path / "data").mkdir()
     for split in ("train", "test"):
-        (tmp_path / "data" / f"{split}.jsonl").write_text(f"{json.dumps(found)}\n" * 4)
+        (tmp_path / "data" / f"{split}.jsonl").write_text(f"{json.dumps(row)}\n" * 4)
     output = tmp_path / "prm"
     options = {
         "model_name_or_path": tmp_path / "policy",
@@ -273,7 +268,8 @@ def test_the_text_prm_trains_on_trl_rows_and_loads(tmp_path):
         "save_strategy": "no",
         "use_cpu": True,
     }
-    launched(TEXT_RECIPE / "train.py", *(word for name, value in options.items() for word in (f"--{name}", value)))
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    run("train.py", *flags, recipe=TEXT_RECIPE)
     processor = MMPRMProcessor.from_pretrained(output)
     inputs = processor(text=QUESTION, steps=STEPS)
     assert MMPRMModel.from_pretrained(output)(**inputs).step_scores()[0].shape == (2,)

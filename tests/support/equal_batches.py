@@ -1,21 +1,29 @@
-"""Trains a PRM for a few steps, saves its weights: python equal_batches.py PRM ROWS OUTPUT BATCH ACCUMULATION OPTIONS
+"""Trains a PRM for a few steps in two processes (gloo), once for each output: python equal_batches.py JOBS
 
-ROWS is a JSON-lines file, OPTIONS more options of `PRMConfig` as JSON. Under `accelerate launch` with several processes
-BATCH is that of each.
+JOBS is a JSON list of the arguments of `train`. The processes are forked, so that libraries are imported once.
 """
 
 import json
 import sys
 
 import torch
+from accelerate import debug_launcher
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.training.prm_config import PRMConfig
-from mmprm_hf.training.prm_trainer import PRMTrainer
+from mmprm_hf.training import PRMConfig, PRMTrainer
 
 
-def train(prm, rows_path, output, size, accumulation, **options):
-    """Losses of four steps, and the weights after them."""
+def train(prm, rows_path, output, size, accumulation, options):
+    """Save the losses of four steps, and the weights after them.
+
+    Args:
+        prm: Folder of the PRM.
+        rows_path: JSON-lines file of rows.
+        output: File to write.
+        size: Batch size of each process.
+        accumulation: Batches of an optimizer step.
+        options: More options of `PRMConfig`.
+    """
     with open(rows_path, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     args = PRMConfig(
@@ -40,12 +48,16 @@ def train(prm, rows_path, output, size, accumulation, **options):
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     weights = {name: p.detach() for name, p in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
     if trainer.is_world_process_zero():
-        torch.save({"weights": weights, "losses": losses}, output)
-    if trainer.args.world_size > 1:  # a process that just exits may be torn down amid its threads' work
-        trainer.accelerator.wait_for_everyone()
-        trainer.accelerator.end_training()
+        torch.save({"weights": weights, "losses": losses, "num_processes": args.world_size}, output)
+
+
+def train_all(jobs):
+    """Run every job in turn, in this process."""
+    torch.set_num_threads(1)
+    for job in jobs:
+        train(*job)
+    torch.distributed.barrier()  # no process ends while another one needs it
 
 
 if __name__ == "__main__":
-    prm, rows_path, output, size, accumulation, options = sys.argv[1:]
-    train(prm, rows_path, output, int(size), int(accumulation), **json.loads(options))
+    debug_launcher(train_all, args=(json.loads(sys.argv[1]),), num_processes=2)

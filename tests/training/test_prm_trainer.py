@@ -1,30 +1,21 @@
-"""PRMTrainer: gradients under accumulation, late labels, frozen tower, bad rows, saving, evaluation, adapters."""
+"""PRMTrainer: the gradients of the plain loss, the frozen tower, data in every form, evaluation."""
 
 from __future__ import annotations
-
-import copy
-import math
 
 import datasets
 import pytest
 import torch
+from support.training_runs import distance, logged_losses, make_args, make_trainer, problem_rows, step_gradients
+from transformers import AutoTokenizer
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.training import PRMConfig, PRMTrainer
 from mmprm_hf.training.collators import PRMCollator
-from mmprm_hf.training.prm_config import PRMConfig
-from mmprm_hf.training.prm_trainer import PRMTrainer
-from mmprm_hf.training.rows import RowLimits, check_rows
-from mmprm_hf.training.targets import BadRowError
 
 LABELS = [[1.0, 0.9, 0.0], [0.5], [0.25, -100], [1.0, 1.0, 0.75, 0.0], [0.1], [0.0, 0.0], [0.9], [-100, 0.6]]
 
 
 @pytest.fixture(scope="module")
-def processor(tiny_prm_dir):
-    return MMPRMProcessor.from_pretrained(tiny_prm_dir)
-
-
-@pytest.fixture
 def rows(figures):
     """Eight rows of unequal length, labelled steps 3 1 1 4 1 2 1 1, with zero or one figure."""
     return [
@@ -38,108 +29,46 @@ def rows(figures):
     ]
 
 
-def make_args(tmp_path, **options):
-    return PRMConfig(
-        output_dir=str(tmp_path), report_to="none", use_cpu=True, disable_tqdm=True, save_strategy="no", **options
-    )
+def gradients_of(model):
+    """The gradients that `backward` left, zero where there is none."""
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
 
 
-def one_step_gradients(model, processor, rows, args):
-    """Gradient of every parameter at the first optimizer step, taken from a plain SGD step of size 1."""
-    model = copy.deepcopy(model)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    sgd = torch.optim.SGD(model.parameters(), lr=1.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(sgd, lambda _: 1.0)
-    PRMTrainer(model, args, train_dataset=rows, processing_class=processor, optimizers=(sgd, schedule)).train()
-    return {name: before[name] - p.detach() for name, p in model.named_parameters()}
-
-
-def distance(first, second):
-    """Relative distance of two sets of gradients, by global norm."""
-    difference = math.sqrt(sum(float((first[name] - second[name]).pow(2).sum()) for name in first))
-    return difference / math.sqrt(sum(float(value.pow(2).sum()) for value in first.values()))
-
-
-def test_accumulation_gives_the_gradients_of_the_whole_batch(tmp_path, tiny_prm_dir, processor, rows):
+def test_gradients_are_those_of_the_plainly_written_loss_also_accumulated(tmp_path, tiny_prm_dir, prm_processor, rows):
     model = MMPRMModel.from_pretrained(tiny_prm_dir)
-    options = {"max_steps": 1, "max_grad_norm": 0.0, "freeze_vision": False, "learning_rate": 1.0}
-    whole, split = (
-        one_step_gradients(
+    trained = {
+        size: step_gradients(
             model,
-            processor,
+            prm_processor,
             rows,
-            make_args(tmp_path, per_device_train_batch_size=size, gradient_accumulation_steps=8 // size, **options),
-        )
+            make_args(
+                tmp_path,
+                freeze_vision=False,
+                per_device_train_batch_size=size,
+                gradient_accumulation_steps=8 // size,
+            ),
+        )[1]
         for size in (8, 2)
-    )
-    assert distance(whole, split) < 1e-4
-    batch = PRMCollator(processor)(rows)
-    batch["labels"] = batch["labels"].where(batch["labels"] != 0.9, torch.tensor(1.0))  # negative case: 0.9 is not 1
-    other = copy.deepcopy(model)
-    other(**batch).loss.backward()
-    rounded = {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in other.named_parameters()}
-    assert distance(whole, rounded) > 1e-3
-
-
-def test_trained_gradients_equal_the_plainly_written_loss(tmp_path, tiny_prm_dir, processor, rows):
-    model = MMPRMModel.from_pretrained(tiny_prm_dir)
-    args = make_args(
-        tmp_path, max_steps=1, max_grad_norm=0.0, freeze_vision=False, learning_rate=1.0, per_device_train_batch_size=8
-    )
-    trained = one_step_gradients(model, processor, rows, args)
+    }
     total, count = 0.0, 0
     for row in rows:  # one row at a time, one step at a time
-        inputs = processor(images=row["images"], text=row["prompt"], steps=row["completions"])
+        inputs = prm_processor(images=row["images"], text=row["prompt"], steps=row["completions"])
         for score, label in zip(model(**inputs).step_scores()[0], row["labels"], strict=True):
             if label != -100:
                 total = total - (label * score.log() + (1 - label) * (1 - score).log())
                 count += 1
     assert count == 14
     (total / count).backward()
-    plain = {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
-    assert distance(plain, trained) < 1e-4
-
-
-def test_collator_puts_labels_at_markers_and_keeps_0_9(processor, rows):
-    batch = PRMCollator(processor)(rows[:2])
-    assert batch["labels"].dtype == torch.float32
-    is_marker = batch["input_ids"] == processor.marker_token_id
-    assert batch["labels"][is_marker].tolist() == pytest.approx([1.0, 0.9, 0.0, 0.5], abs=1e-7)
-    assert (batch["labels"][~is_marker] == -100).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"labels": [1.0]}, "Row 1: Found 2 steps in completions but 1 labels"),
-        ({"labels": [1.0, float("nan")]}, "Row 1: Found label nan at step_index 1"),
-        ({"labels": [1.0, 1.5]}, "Row 1: Found label 1.5 at step_index 1"),
-        ({"label_counts": [[3, 2], [0, 1]]}, r"Row 1: Found label count \[3, 2\] at step_index 0"),
-        ({"completions": ["a", " "]}, "Row 1: Found an empty step .* step_index 1"),
-        ({"completions": ["a", "b <prm>"]}, "Row 1: Found the control token '<prm>' inside the step with step_index 1"),
-        ({"prompt": "see <image>"}, "Row 1: Found the control token '<image>' inside the question"),
-        ({"prompt": "   "}, "Row 1: Found an empty question"),
-        ({"completions": ["a", "b" * 80]}, r"Row 1: Found \d+ tokens, more than max_length 90"),
-        ({"images": ["/no/such/figure.png"]}, "Row 1: Image '/no/such/figure.png' does not exist"),
-        ({"completions": [], "labels": []}, "Row 1: Found no steps"),
-        ({"labels": None}, "Row 1: Found neither `labels` nor `label_counts`"),
-    ],
-)
-def test_bad_rows_are_named_or_dropped_and_counted(processor, figures, change, message):
-    good = {"prompt": "q", "completions": ["a", "b"], "labels": [1.0, 0.0], "images": [figures[0]]}
-    limits = RowLimits(90)
-    with pytest.raises(BadRowError, match=message):
-        check_rows([good, {**good, **change}], processor, limits=limits)
-    checked = check_rows([good, {**good, **change}, good], processor, limits=limits, on_bad_row="drop")
-    assert checked.kept == [0, 2] and len(checked.lengths) == 2
-    assert checked.dropped.total() == 1
-
-
-def test_counted_length_is_the_encoded_length(processor, rows):
-    longest = max(int(PRMCollator(processor)([row])["attention_mask"].sum()) for row in rows)
-    assert check_rows(rows, processor, limits=RowLimits(longest)).kept == list(range(8))
-    with pytest.raises(BadRowError, match=f"Found {longest} tokens"):
-        check_rows(rows, processor, limits=RowLimits(longest - 1))
+    plain = gradients_of(model)
+    # float32 through two layers, and the log of a softmax in one of the ways: 1e-6 here.
+    assert distance(trained[8], plain) < 1e-4
+    assert distance(trained[2], plain) < 1e-4
+    model.zero_grad()
+    batch = PRMCollator(prm_processor)(rows)
+    del batch["label_weights"]
+    batch["labels"] = batch["labels"].where(batch["labels"] != 0.9, torch.tensor(1.0))  # negative case: 0.9 is not 1
+    model(**batch).loss.backward()
+    assert distance(gradients_of(model), plain) > 1e-3
 
 
 def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, rows):
@@ -151,23 +80,20 @@ def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, 
             "images": datasets.List(datasets.Image()),
         }
     )
-    dataset = datasets.Dataset.from_list(rows + [{**rows[0], "labels": [1.0]}], features=features)
+    dataset = datasets.Dataset.from_list([*rows, {**rows[0], "labels": [1.0]}], features=features)
     args = make_args(
         tmp_path, max_steps=2, on_bad_row="drop", eval_strategy="steps", eval_steps=1, per_device_train_batch_size=4
     )
     trainer = PRMTrainer(tiny_policy_dir, args, train_dataset=dataset, eval_dataset=dataset)
-    assert trainer.dropped_rows["train"] == {"label_count": 1}
+    assert trainer.data.dropped_rows["train"] == {"label_count": 1}
     tower_modes, decoder_modes = [], []
     trainer.model.vlm.language_model.register_forward_pre_hook(lambda module, _: decoder_modes.append(module.training))
     trainer.model.vlm.vision_tower.register_forward_pre_hook(lambda module, _: tower_modes.append(module.training))
-    frozen = {n: p.detach().clone() for n, p in trainer.model.vlm.vision_tower.named_parameters()}
-    trained = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
-    assert tower_modes and not any(tower_modes)
-    assert any(decoder_modes)
-    assert all(torch.equal(p, frozen[n]) for n, p in trainer.model.vlm.vision_tower.named_parameters())
-    unmoved = [n for n, p in trainer.model.named_parameters() if p.requires_grad and torch.equal(p, trained[n])]
-    assert not unmoved
+    assert tower_modes and not any(tower_modes) and any(decoder_modes)
+    unmoved = {name for name, p in trainer.model.named_parameters() if torch.equal(p, before[name])}
+    assert unmoved == {name for name in before if "vision_tower" in name}
     metrics = trainer.evaluate()
     assert metrics["eval_num_steps"] == 14
     assert 0 <= metrics["eval_auroc"] <= 1 and 0 <= metrics["eval_step_accuracy"] <= 1
@@ -175,13 +101,10 @@ def test_policy_path_to_saved_prm_with_image_dataset(tmp_path, tiny_policy_dir, 
     assert "Labels: soft" in (tmp_path / "prm" / "README.md").read_text()
     processor = MMPRMProcessor.from_pretrained(tmp_path / "prm")
     batch = processor(images=rows[0]["images"], text=rows[0]["prompt"], steps=rows[0]["completions"])
+    again = PRMTrainer(str(tmp_path / "prm"), make_args(tmp_path), train_dataset=rows)  # goes on from the saved PRM
     with torch.no_grad():
         expected = trainer.model(**batch).logits
         torch.testing.assert_close(MMPRMModel.from_pretrained(tmp_path / "prm").eval()(**batch).logits, expected)
-    again = PRMTrainer(
-        str(tmp_path / "prm"), make_args(tmp_path), train_dataset=rows
-    )  # a PRM's path continues from the PRM
-    with torch.no_grad():
         torch.testing.assert_close(again.model.eval()(**batch).logits, expected)
 
 
@@ -194,32 +117,101 @@ def test_training_separates_two_kinds_of_step(tmp_path, tiny_text_policy_dir):
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()
-    assert after["eval_step_accuracy"] == 1.0
-    assert after["eval_auroc"] == 1.0
+    assert after["eval_step_accuracy"] == after["eval_auroc"] == 1.0
     assert after["eval_loss"] < 0.1 < before
 
 
-def test_adapter_trains_head_and_marker_row(tmp_path, tiny_policy_dir, rows):
-    peft = pytest.importorskip("peft")
-    adapter = peft.LoraConfig(target_modules=r".*language_model.*\.(q_proj|v_proj)", r=2)
-    args = make_args(tmp_path, max_steps=2, learning_rate=1e-2, per_device_train_batch_size=4)
-    trainer = PRMTrainer(tiny_policy_dir, args, train_dataset=rows, peft_config=adapter)
-    trainable = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
-    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+def test_the_evaluation_loss_does_not_depend_on_the_batch_size(tmp_path, tiny_prm_dir):
+    rows = [
+        {"prompt": "q", "completions": list("abcd"), "labels": [1.0, 0.9, 0.2, 0.0]},
+        {"prompt": "q", "completions": ["e"], "labels": [0.5]},
+        {"prompt": "q", "completions": ["f"], "labels": [-100.0]},
+    ]
+    losses = [
+        make_trainer(
+            tiny_prm_dir, make_args(tmp_path, per_device_eval_batch_size=size), rows[:1], eval_dataset=rows
+        ).evaluate()["eval_loss"]
+        for size in (1, 2, 3)
+    ]
+    assert losses == pytest.approx([losses[2]] * 3, rel=1e-5)  # float32, other padding
+
+
+def test_metrics_are_of_the_labels_as_they_are(tmp_path, tiny_prm_dir, figures):
+    """Targets that are banded or cut at the first error would flatter them."""
+    rows = problem_rows("p", figures[0], 0, num_paths=8)
+    plain = make_trainer(tiny_prm_dir, make_args(tmp_path), rows, eval_dataset=rows).evaluate()
+    mapped_args = make_args(tmp_path, label_mapping="banded", train_on="first_error")
+    trainer = make_trainer(tiny_prm_dir, mapped_args, rows, eval_dataset=rows)
+    mapped = trainer.evaluate()
+    for name in ("num_steps", "auroc", "ece", "brier", "step_accuracy", "macro_f1", "first_error_accuracy"):
+        assert mapped[f"eval_{name}"] == plain[f"eval_{name}"], name
+    assert mapped["eval_loss"] != plain["eval_loss"]
+    counted = [{"prompt": "q", "completions": ["a", "b"], "label_counts": [[1, 4], [2, 4]]}]
+    assert trainer.predict(counted).label_ids.tolist() == [[0.25, 0.5]]
+
+
+def test_a_collator_of_ones_own_needs_labels_only(tmp_path, tiny_prm_dir, prm_processor, figures):
+    rows = problem_rows("p", figures[0], 0, num_paths=8)
+    plain = [{name: value for name, value in row.items() if name != "label_weights"} for row in rows]
+    padded = PRMCollator(prm_processor)
+
+    def collate(batch):
+        return {name: value for name, value in padded(batch).items() if name != "label_weights"}
+
+    args = make_args(tmp_path, max_steps=2, packing=False, logging_steps=1, per_device_train_batch_size=2)
+    expected = make_trainer(tiny_prm_dir, args, plain)
+    args = make_args(tmp_path, max_steps=2, logging_steps=1, per_device_train_batch_size=2)
+    trainer = make_trainer(tiny_prm_dir, args, plain, data_collator=collate, eval_dataset=plain[:4])
+    assert not trainer.data.is_packed
+    expected.train()
     trainer.train()
-    moved = [name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])]
-    assert sorted(moved) == sorted(trainable)
-    kinds = ("lora_", "score", "trainable_tokens")
-    assert all(any(kind in name for name in trainable) for kind in kinds)
-    assert all(any(kind in name for kind in kinds) for name in trainable)
+    assert logged_losses(trainer) == logged_losses(expected)
+    assert trainer.evaluate()["eval_num_steps"] > 0
 
 
-def test_unknown_options_and_missing_processor_are_refused(tmp_path, tiny_policy):
-    with pytest.raises(ValueError, match="label_mapping='softly'"):
-        PRMConfig(output_dir=str(tmp_path), label_mapping="softly")
-    with pytest.raises(ValueError, match="positive_weight=2 with loss_type='cross_entropy', which has none"):
-        PRMConfig(output_dir=str(tmp_path), positive_weight=2)
-    with pytest.raises(ValueError, match=r"hard_threshold=1\.0"):
-        PRMConfig(output_dir=str(tmp_path), hard_threshold=1.0)
-    with pytest.raises(ValueError, match="Found processing_class NoneType with a model object"):
-        PRMTrainer(tiny_policy, make_args(tmp_path))
+def test_a_prompt_that_is_tokenized_with_the_first_step_is_packed(tmp_path, tiny_text_policy_dir):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_text_policy_dir)
+    template = "Q: {question} A: "
+    base = MMPRMProcessor.from_policy(tokenizer, prompt_template=template)
+    joined = MMPRMProcessor(base.base_processor, prompt_template=template, join_before_tokenizing=True)
+    rows = [{"prompt": "q", "completions": ["a", last], "labels": [1.0, 0.5], "problem_id": "p"} for last in "bc"]
+    losses = {}
+    for packing in (True, False):
+        model = MMPRMModel.from_policy(tiny_text_policy_dir, joined)
+        args = make_args(tmp_path, packing=packing, max_steps=1, logging_steps=1)
+        trainer = PRMTrainer(model, args, train_dataset=rows, processing_class=joined)
+        trainer.train()
+        losses[packing] = logged_losses(trainer)
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)  # float32, another layout
+
+
+def test_rows_of_a_dataset_in_torch_format_are_trained_on(tmp_path, tiny_prm_dir, figures):
+    features = datasets.Features(
+        {
+            "prompt": datasets.Value("string"),
+            "completions": datasets.List(datasets.Value("string")),
+            "label_counts": datasets.List(datasets.List(datasets.Value("int32"))),
+            "images": datasets.List(datasets.Image()),
+        }
+    )
+    rows = [{name: row[name] for name in features} for row in problem_rows("p", figures[0], 0, num_paths=2)]
+    dataset = datasets.Dataset.from_list(rows, features=features).with_format("torch")
+    trainer = make_trainer(tiny_prm_dir, make_args(tmp_path, max_steps=1), dataset)
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_unknown_and_meaningless_options_are_refused(tmp_path):
+    for options, message in (
+        ({"label_mapping": "softly"}, "Unknown label_mapping 'softly'. Did you mean 'soft'"),
+        ({"positive_weight": 0.0}, r"positive_weight=0\.0 in PRMConfig. It must be finite and above 0"),
+        ({"positive_weight": float("inf")}, "positive_weight=inf"),
+        ({"pairwise_weight": -1}, "pairwise_weight=-1"),
+        ({"hard_threshold": 1.0}, r"hard_threshold=1\.0"),
+        ({"on_bad_row": "skip"}, "on_bad_row='skip' in PRMConfig. It must be raise or drop"),
+        ({"label_smoothing_factor": 0.1}, r"label_smoothing_factor=0\.1"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "train_sampling_strategy"),
+        ({"remove_unused_columns": True}, "remove_unused_columns=True"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PRMConfig(output_dir=str(tmp_path), report_to="none", **options)
