@@ -1,9 +1,9 @@
-"""Evaluates a policy on nano problems and files the result in results.json under a name.
+"""Evaluates a policy on nano problems and adds the result to results.json under a name.
 
     python recipes/grpo_with_prm/evaluate.py --policy out/grpo/answer-0 --name answer/0
 
 Eight samples a problem at temperature 1 and one greedy response. The world checks every step exactly, so the result
-also says how many right answers stand on a wrong step.
+also counts right answers with a wrong step before them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ MAX_NEW_TOKENS = 128
 
 
 def is_right(candidate: Candidate, gold: str) -> bool:
-    """Whether a candidate is complete and its answer right."""
+    """Return whether a candidate is complete and its answer right."""
     return candidate.complete and RuleVerifier().verify(candidate.answer, gold) is Verdict.CORRECT
 
 
 def evaluate(policy: str | Path, nano_problems: Sequence[NanoProblem], seed: int = 1234) -> dict[str, Any]:
-    """What `results.json` holds of one policy."""
+    """Return the entry of `results.json` for one policy."""
     model = AutoModelForImageTextToText.from_pretrained(policy, dtype="float32").eval()
     processor = AutoProcessor.from_pretrained(policy)
     targets = [nano.to_problem() for nano in nano_problems]
@@ -51,23 +51,23 @@ def evaluate(policy: str | Path, nano_problems: Sequence[NanoProblem], seed: int
 
     samples, greedy = write(1.0, NUM_SAMPLES), write(0.0, 1)
     scorer = PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
-    scored = [with_scores(found, "min") for found in scorer.score_many(targets, samples)]
-    right = [[is_right(c, nano.answer) for c in found] for nano, found in zip(nano_problems, scored, strict=True)]
-    greedy_right = [is_right(found[0], nano.answer) for nano, found in zip(nano_problems, greedy, strict=True)]
+    scored = [with_scores(candidates, "min") for candidates in scorer.score_many(targets, samples)]
+    right = [[is_right(c, nano.answer) for c in row] for nano, row in zip(nano_problems, scored, strict=True)]
+    greedy_right = [is_right(row[0], nano.answer) for nano, row in zip(nano_problems, greedy, strict=True)]
     return {**summary(nano_problems, scored, right), **per_problem(right, greedy_right)}
 
 
 def summary(
     nano_problems: Sequence[NanoProblem], scored: Sequence[Sequence[Candidate]], right: Sequence[Sequence[bool]]
 ) -> dict[str, Any]:
-    """Shares over all samples, and accuracy of selecting one of the samples of a problem."""
-    flat = [(nano, c) for nano, found in zip(nano_problems, scored, strict=True) for c in found]
+    """Return shares over all samples, and the accuracy of selecting one of the samples of a problem."""
+    flat = [(nano, c) for nano, candidates in zip(nano_problems, scored, strict=True) for c in candidates]
     is_sound = [c.complete and bool(c.steps) and nano.check_prefixes(c.steps)[-1] for nano, c in flat]
     flat_right = [value for row in right for value in row]
     sound_right = [sound for sound, value in zip(is_sound, flat_right, strict=True) if value]
 
     def accuracy(strategy: str) -> float:
-        chosen = [select(found, strategy, "min") for found in scored]
+        chosen = [select(candidates, strategy, "min") for candidates in scored]
         return float(np.mean([i is not None and row[i] for i, row in zip(chosen, right, strict=True)]))
 
     return {
@@ -84,7 +84,7 @@ def summary(
 
 
 def per_problem(right: Sequence[Sequence[bool]], greedy_right: Sequence[bool]) -> dict[str, Any]:
-    """Accuracies with 95 % bootstrap intervals over problems, and what they are made of, a digit per problem."""
+    """Return accuracies with 95 % bootstrap intervals over problems, and the counts behind them, a digit a problem."""
     pass_at_1 = [float(np.mean(row)) for row in right]
     return {
         "pass_at_1": float(np.mean(pass_at_1)),
@@ -96,8 +96,8 @@ def per_problem(right: Sequence[Sequence[bool]], greedy_right: Sequence[bool]) -
     }
 
 
-def file_result(path: Path, name: str, result: dict[str, Any]) -> None:
-    """Adds one result to those that are there."""
+def add_result(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Add a result to a file of results."""
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     write_json(path, {**results, name: result})
 
@@ -105,16 +105,16 @@ def file_result(path: Path, name: str, result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", type=Path, default=POLICY_PATH)
-    parser.add_argument("--name", required=True, help="for example before, answer/0")
+    parser.add_argument("--name", required=True, help="name of the result, such as before or answer/0")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--tuning", action="store_true", help="300 train problems that nothing is trained on instead")
+    parser.add_argument("--tuning", action="store_true", help="evaluate on 300 train problems that nothing trains on")
     args = parser.parse_args()
     nano = problems("train", 12_300)[-300:] if args.tuning else problems("test", 500)
     result = evaluate(args.policy, nano)
     log = args.policy / "log.json"
     if log.exists():
         result["training"] = json.loads(log.read_text(encoding="utf-8"))
-    file_result(args.results, args.name, result)
+    add_result(args.results, args.name, result)
     print(json.dumps({k: v for k, v in result.items() if k not in ("num_right", "greedy_right", "training")}, indent=1))
 
 

@@ -1,9 +1,9 @@
-"""What each reward hack earns from the shipped nano PRM, with the guards of `ProcessReward` off and on.
+"""Measures what each reward hack earns from the shipped nano PRM, with the guards of `ProcessReward` off and on.
 
     python recipes/grpo_with_prm/hacks.py
 
-The policy's own complete candidates are rewritten by each hack; the table shows the mean reward, and hacks.json also
-the share of candidates that a hack lifts. No policy is trained here: these are the hacks as written by hand.
+Each hack rewrites the policy's own complete candidates. The table shows the mean reward; hacks.json also has the share
+of candidates whose reward a hack raises. No policy is trained here: the hacks are written by hand.
 """
 
 from __future__ import annotations
@@ -64,28 +64,28 @@ GUARDS: dict[str, dict[str, Any]] = {
 
 
 def nano_scorer() -> PRMScorer:
-    """The shipped PRM, which scores every distinct solution once, whatever the setting."""
+    """Return a scorer of the shipped PRM that scores every distinct solution once, whatever the setting."""
     model, processor = MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH)
     return PRMScorer(model, processor, store=ScoreStore())
 
 
 def nano_candidates(num_problems: int, num_candidates: int) -> list[tuple[Problem, Candidate]]:
-    """Distinct complete candidates of the shipped policy on test problems."""
+    """Return distinct complete candidates of the shipped policy on test problems."""
     model = AutoModelForImageTextToText.from_pretrained(POLICY_PATH).eval()
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=128)
     engine = TransformersEngine(model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling)
     targets = [nano.to_problem() for nano in problems("test", num_problems)]
-    found = generate_candidates(engine, targets, num_candidates)
+    candidates = generate_candidates(engine, targets, num_candidates)
     scorer = nano_scorer()
     return [
         (problem, candidate)
-        for problem, row in zip(targets, found, strict=True)
+        for problem, row in zip(targets, candidates, strict=True)
         for candidate in {c.steps: c for c in row if c.complete and scorer.can_score(c.steps)}.values()
     ]
 
 
 def measure(pairs: list[tuple[Problem, Candidate]]) -> dict[str, Any]:
-    """Mean reward by setting, guards and hack, and the share of candidates that the hack lifts."""
+    """Return mean rewards by setting, guards and hack, and the share of candidates whose reward the hack raises."""
     scorer = nano_scorer()
     prompts = [[{"role": "user", "content": problem.question}] for problem, _ in pairs]
     images = [list(problem.images) for problem, _ in pairs]
@@ -104,7 +104,7 @@ def measure(pairs: list[tuple[Problem, Candidate]]) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: mean reward with the guards off and on."""
+    """Return the mean rewards with the guards off and on, as Markdown."""
     lines = ["| hack | " + " | ".join(SETTINGS) + " |", "| --- |" + " ---: |" * len(SETTINGS)]
     for hack in HACKS:
         cells = [
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--num-problems", type=int, default=100)
     parser.add_argument("--num-candidates", type=int, default=8)
     parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print the table of results that are there")
+    parser.add_argument("--table", action="store_true", help="print the table of an existing result")
     args = parser.parse_args()
     if args.table:
         print(table(json.loads(args.output.read_text(encoding="utf-8"))["results"]))
@@ -128,8 +128,8 @@ def main() -> None:
     pairs = nano_candidates(args.num_problems, args.num_candidates)
     results = measure(pairs)
     command = f"python recipes/grpo_with_prm/hacks.py --num-problems {args.num_problems}"
-    found = {"command": command, "num_problems": args.num_problems, "num_candidates": len(pairs), "guards": GUARDS}
-    write_json(args.output, {**found, "results": results})
+    setup = {"command": command, "num_problems": args.num_problems, "num_candidates": len(pairs), "guards": GUARDS}
+    write_json(args.output, {**setup, "results": results})
     print(table(results))
 
 

@@ -2,8 +2,8 @@
 
     python recipes/grpo_with_prm/report.py
 
-Intervals are 95 % bootstrap intervals over the test problems, each problem's value being its mean over the seeds; that
-of a difference resamples pairs. They hold for these seeds; of other seeds only the spread of the three can tell.
+Intervals are 95 % bootstrap intervals over the test problems, whose values are means over the seeds; the interval of a
+difference resamples pairs. They hold for these three seeds; what others give, only their spread hints at.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SHARES = (
 )
 
 
-def arms_of(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Results by arm; seeds in order."""
+def group_by_arm(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of each arm, in the order of the seeds."""
     arms: dict[str, list[dict[str, Any]]] = {}
     for name in sorted(results, key=lambda name: (name != "before", name)):
         arms.setdefault(name.split("/")[0], []).append(results[name])
@@ -39,19 +39,19 @@ def arms_of(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def per_problem(runs: Sequence[dict[str, Any]], key: str) -> np.ndarray:
-    """A value in [0, 1] per problem, the mean over the runs; `key` is num_right or greedy_right."""
+    """Return a value in [0, 1] per problem, the mean over the runs; `key` is num_right or greedy_right."""
     scale = runs[0]["num_samples"] if key == "num_right" else 1
     return np.mean([[int(digit) / scale for digit in run[key]] for run in runs], axis=0)  # (num_problems,)
 
 
 def interval(values: np.ndarray) -> str:
-    """Mean and interval in percent."""
+    """Return mean and interval in percent."""
     low, high = bootstrap_ci(list(values))
     return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def accuracy_table(arms: dict[str, list[dict[str, Any]]]) -> str:
-    """Pass@1 and greedy accuracy of every arm, and differences."""
+    """Return pass@1 and greedy accuracy of every arm, and differences, as Markdown."""
     lines = ["| policy | pass@1 | greedy | pass@1 of each seed |", "| --- | ---: | ---: | ---: |"]
     for arm, runs in arms.items():
         seeds = ", ".join(f"{100 * run['pass_at_1']:.1f}" for run in runs)
@@ -68,7 +68,7 @@ def accuracy_table(arms: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def share_table(arms: dict[str, list[dict[str, Any]]]) -> str:
-    """What else the samples show, as means over the seeds."""
+    """Return the other figures of the samples, means over the seeds, as Markdown."""
     lines = ["| policy | " + " | ".join(title for title, _ in SHARES) + " |", "| --- |" + " ---: |" * len(SHARES)]
     for arm, runs in arms.items():
         cells = [f"{np.mean([run[key] for run in runs]):.3f}" for _, key in SHARES]
@@ -77,7 +77,7 @@ def share_table(arms: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def training_table(arms: dict[str, list[dict[str, Any]]]) -> str:
-    """The hack metrics of training: first and last quarter of the log, means over the seeds."""
+    """Return the hack metrics of training as Markdown: first and last quarter of the log, means over the seeds."""
     names = ("rewards/answer_reward/mean", "rewards/process_reward/mean", "process_reward/num_steps")
     names += ("process_reward/malformed", "process_reward/num_repeats", "process_reward/answer_not_derived", "entropy")
     lines = ["| arm | " + " | ".join(name.removeprefix("rewards/") for name in names) + " |"]
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    arms = arms_of(json.loads(args.results.read_text(encoding="utf-8")))
+    arms = group_by_arm(json.loads(args.results.read_text(encoding="utf-8")))
     print(accuracy_table(arms), share_table(arms), training_table(arms), sep="\n\n")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The PRM as a reward, on the nano policy: the hacks, six GRPO runs, the table. A finished run is skipped, one that was cut
-# off goes on. Times are of one CPU core.
+# The PRM as a reward, on the nano policy: the hacks, six GRPO runs, the tables. A finished run is skipped, an unfinished
+# one is resumed. Times are for one CPU core.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 RUN=${RUN:-out/grpo}
@@ -25,5 +25,5 @@ for seed in 0 1 2; do
     done
 done
 
-# 4. The table.
+# 4. The tables.
 "$PYTHON" $HERE/report.py

@@ -1,9 +1,10 @@
-"""One GRPO run of the nano policy: with the answer alone, or with the PRM beside it. A run that was cut off goes on.
+"""Trains the nano policy with GRPO: rewarded for the answer alone, or with the PRM beside it. A run can be resumed.
 
     python recipes/grpo_with_prm/train.py --arm prm_and_answer --seed 0 --output out/grpo/prm_and_answer-0
 
-The arms differ in the weight of the PRM alone; where it is 0 the PRM watches and its reward is logged. The problems are
-train problems that neither policy nor PRM was trained on.
+The arms differ only in the weight of the PRM; at weight 0 its reward is logged all the same. The problems are train
+problems that neither the policy's corpus nor the PRM's labels use. About half of them were in the stream that the base
+of both was pretrained on (`recipes/nano/results/without_twins.json`).
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class RewardOptions:
 
     Args:
         aggregation, shape, min_steps, max_solution_steps, answer_in_last_step: As in `ProcessReward`, whose `max_steps`
-            is `max_solution_steps`. The shortest right solution of a nano problem has 3 steps, the longest 6.
-        process_weight: Weight of the PRM's reward beside the answer's, which is 1, in the arm prm_and_answer.
-        num_problems: Train problems to draw from.
+            is `max_solution_steps` here. The shortest right solution of a nano problem has 3 steps, the longest 6.
+        process_weight: In the arm prm_and_answer, weight of the PRM's reward; the answer's is 1.
+        num_problems: Number of train problems to draw from.
     """
 
     aggregation: str = "min"
@@ -53,7 +54,7 @@ ARMS: dict[str, tuple[float | None, float]] = {"answer": (0.0, 1.0), "prm_and_an
 
 
 def grpo_rows(nano_problems: list[NanoProblem]) -> Dataset:
-    """Rows as `GRPOTrainer` takes them for a vision-language policy, and the gold answer."""
+    """Return rows as `GRPOTrainer` takes them for a vision-language policy, with the gold answer."""
     return Dataset.from_list(
         [
             {"prompt": [{"role": "user", "content": nano.question}], "images": [nano.figure()], "answer": nano.answer}
@@ -63,7 +64,7 @@ def grpo_rows(nano_problems: list[NanoProblem]) -> Dataset:
 
 
 def train(arm: str, seed: int, output: Path, config: Path = CONFIG, prm: str | Path = PRM_PATH) -> None:
-    """Train one policy into ``output``, and write its log there."""
+    """Train one policy, and save it and its log in ``output``; an unfinished run is resumed."""
     trainer_options, reward_options = read_config(config, GRPOConfig, RewardOptions)
     options = RewardOptions(**reward_options)
     process_weight, answer_weight = ARMS[arm]
@@ -87,7 +88,7 @@ def train(arm: str, seed: int, output: Path, config: Path = CONFIG, prm: str | P
     folder = output / "trainer"
     checkpoint = get_last_checkpoint(folder) if folder.exists() else None
     # transformers 5.24 resumes by load_state_dict(strict=False), which skips a LLaVA's decoder (it has other names on
-    # disk), so that the model itself comes from the checkpoint.
+    # disk). So the model itself is loaded from the checkpoint.
     model = AutoModelForImageTextToText.from_pretrained(checkpoint or POLICY_PATH, dtype="float32")
     trainer = GRPOTrainer(
         model=model,

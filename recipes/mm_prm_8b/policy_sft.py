@@ -20,14 +20,14 @@ from mmprm_hf.training.starting import set_dropout_to_zero
 
 
 def freeze_vision(model: Any) -> None:
-    """Freezes the vision tower; its features are the same in training as afterwards.
+    """Freeze the vision tower, whose features are then the same during training and afterwards.
 
     Raises:
-        ValueError: if transformers does not tell which part it is.
+        ValueError: if transformers does not know which part it is.
     """
     tower = model.get_encoder(modality="image")
     if tower in (model, model.base_model):
-        raise ValueError(f"No vision tower found in {type(model).__name__}. Freeze it by hand.")
+        raise ValueError(f"Found no vision tower in {type(model).__name__}. Freeze it in this script by hand.")
     tower.requires_grad_(False)
     # Differs from MM-PRM: its frozen tower drops paths at random while training (trap T3 of its PRM's script).
     set_dropout_to_zero(tower)
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of `mmprm restructure`, with train.parquet")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of TRL's SFTConfig")
-    parser.add_argument("--max-tiles", type=int, help="most tiles of a figure, a thumbnail on top")
+    parser.add_argument("--max-tiles", type=int, help="the most tiles of a figure, beside its thumbnail")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     (options,) = read_config(args.config, SFTConfig)

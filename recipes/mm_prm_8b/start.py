@@ -1,7 +1,7 @@
-"""The PRM before training: a policy's backbone, the head from its Yes and No rows, and how prompt and figures look.
+"""Builds the PRM before training: a policy's backbone, a head from its Yes and No rows, prompt format and tiles.
 
-One process, once. Training starts from what this saves, so that adapters name a base that exists, and no process of a
-sharded training builds a PRM out of shards.
+Run it once, in one process. Training starts from what it saves, so that adapters name a base that exists, and no
+process of a sharded training builds a PRM out of shards.
 
 python recipes/mm_prm_8b/start.py --policy out/policy --output out/start --max-tiles 6
 """
@@ -21,7 +21,7 @@ MARKER = "<prm>"
 
 
 def limit_tiles(processor: Any, max_tiles: int) -> None:
-    """Sets the most tiles of a figure, thumbnail not counted, on a stock processor of transformers.
+    """Set the most tiles of a figure, without the thumbnail, in a stock processor of transformers.
 
     Raises:
         ValueError: if it does not cut figures into tiles.
@@ -29,15 +29,15 @@ def limit_tiles(processor: Any, max_tiles: int) -> None:
     image_processor = getattr(processor, "image_processor", None)
     if not hasattr(image_processor, "max_patches"):
         raise ValueError(
-            f"{type(image_processor).__name__} does not cut figures into tiles. Leave --max-tiles out, and set what "
-            "bounds a figure's tokens in the policy's own processor."
+            f"{type(image_processor).__name__} does not cut figures into tiles. Leave --max-tiles out, and limit "
+            "the tokens of a figure in the policy's own processor."
         )
     image_processor.crop_to_patches = True
     image_processor.max_patches = max_tiles
 
 
 def make_processor(policy: str, max_tiles: int | None, separator: str, dialect: str | None) -> MMPRMProcessor:
-    """The PRM's processor, with the policy's own prompt or, for an InternVL, that of published MM-PRM."""
+    """Return the PRM's processor, with the policy's own prompt or, for InternVL, the one of published MM-PRM."""
     if dialect is None:
         processor = MMPRMProcessor.from_policy(policy, marker_token=MARKER, step_separator=separator)
         if max_tiles is not None:
@@ -45,7 +45,9 @@ def make_processor(policy: str, max_tiles: int | None, separator: str, dialect: 
         return processor
     config = AutoConfig.from_pretrained(policy)
     if config.model_type != "internvl":
-        raise ValueError(f"Found --dialect with a policy of model_type {config.model_type!r}; it is InternVL's prompt.")
+        raise ValueError(
+            f"Found --dialect with model_type {config.model_type!r}. That prompt is InternVL's; leave it out."
+        )
     tokenizer = AutoTokenizer.from_pretrained(policy)
     is_new = MARKER not in tokenizer.get_vocab()
     tokenizer.add_special_tokens({"extra_special_tokens": [MARKER]}, replace_extra_special_tokens=False)
@@ -59,11 +61,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", required=True, help="path or hub id of a policy that transformers loads")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--max-tiles", type=int, help="most tiles of a figure, a thumbnail on top (MM-PRM: 6)")
+    parser.add_argument("--max-tiles", type=int, help="the most tiles of a figure, beside its thumbnail (MM-PRM: 6)")
     # Published MM-PRM trains on "<prm>\n\n" between steps (traverse.py:41).
     parser.add_argument("--step-separator", default="\n\n", help="text between a marker and the next step")
     parser.add_argument(
-        "--dialect", choices=["train"], help="published MM-PRM's training prompt, tiles without torchvision"
+        "--dialect", choices=["train"], help="published MM-PRM's training prompt, and tiles without torchvision"
     )
     args = parser.parse_args()
     processor = make_processor(args.policy, args.max_tiles, args.step_separator, args.dialect)

@@ -1,4 +1,4 @@
-"""Trains the PRM on several GPUs, in full or with an adapter: `mmprm train` for `accelerate launch`.
+"""Trains the PRM on several GPUs, in full or with an adapter: `mmprm train` under `accelerate launch`.
 
 accelerate launch --config_file recipes/mm_prm_8b/accelerate_zero1.yaml recipes/mm_prm_8b/train.py \
     --model out/start --data out/labels/paths --output out/prm --config recipes/mm_prm_8b/prm.yaml
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mmprm_hf.stages import read_config, train
-from mmprm_hf.training.prm_config import PRMConfig
+from mmprm_hf.training import PRMConfig
 
 # The decoder's linear layers; a vision tower may have layers of the same names.
 DECODER_LAYERS = r"^(?!.*(vision|visual)).*\.(q|k|v|o|gate|up|down)_proj$"
@@ -24,10 +24,10 @@ DECODER_LAYERS = r"^(?!.*(vision|visual)).*\.(q|k|v|o|gate|up|down)_proj$"
 
 @dataclasses.dataclass(frozen=True)
 class AdapterConfig:
-    """LoRA, under TRL's names; head and marker row are trained in full beside it.
+    """Options of LoRA, under TRL's names; head and marker row are trained in full beside the adapter.
 
     Args:
-        lora_r: Rank; 0 trains all weights.
+        lora_r: Rank; 0 trains all weights, without an adapter.
         lora_alpha, lora_dropout: As in peft.
         lora_target_modules: Names or a regular expression; the default is the decoder's linear layers.
         lora_modules_to_save: Modules trained in full beside the adapter.
@@ -40,7 +40,7 @@ class AdapterConfig:
     lora_modules_to_save: list[str] | None = None
 
     def peft_config(self) -> Any:
-        """peft's configuration, None without an adapter."""
+        """Return peft's configuration; None without an adapter."""
         if not self.lora_r:
             return None
         from peft import LoraConfig
@@ -56,7 +56,7 @@ class AdapterConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="what start.py wrote, or any PRM")
+    parser.add_argument("--model", required=True, help="folder that start.py wrote, or any PRM")
     parser.add_argument("--data", type=Path, required=True, help="label rows: labels/paths of a label folder")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of PRMConfig and lora_*")
@@ -67,7 +67,7 @@ def main() -> None:
     metrics = train(args.model, args.data, args.output, config=options, seed=args.seed, peft_config=peft_config)
     if int(os.environ.get("RANK", 0)) == 0:
         print(json.dumps(metrics, indent=2))
-    if torch.distributed.is_initialized():  # a process that just exits may be torn down amid its threads' work
+    if torch.distributed.is_initialized():  # a process that just exits may be torn down while its threads work
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -1,6 +1,6 @@
 """A text PRM on rows with `prompt`, `completions` and `labels`: TRL's former example script, with our trainer.
 
-Only the import of PRMConfig and PRMTrainer differs from it, and what README.md says about rows.
+It differs from TRL's script only in the import of PRMConfig and PRMTrainer, and in what README.md says about rows.
 
 python recipes/text_prm/train.py \
     --model_name_or_path Qwen/Qwen2-0.5B-Instruct \
