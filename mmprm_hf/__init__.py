@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "answers": ["RuleVerifier"],
         "data": ["Candidate", "Problem", "Verdict"],
         "engines": ["ChatClient", "EndpointEngine", "TransformersEngine"],
-        "labelling": ["JudgeVerifier"],
+        "labelling": ["ChatAnswerJudge"],
         "models": ["MMPRMConfig", "MMPRMModel", "MMPRMProcessor"],
         "rerank": ["GenerateAndRerankPipeline", "RerankConfig", "ServedPolicy", "solve"],
         "rewards": ["AnswerReward", "ProcessReward"],

@@ -157,23 +157,23 @@ def label(
     from ..labelling import Prices, format_estimate
     from ..nano import POLICY_PATH
 
-    policy = policy or (str(POLICY_PATH) if engine is None else None)
-    options = {
-        "data": data,
-        "num_problems": num_problems,
-        "search": search,
-        "config": config,
-        "seed": seed,
-        "servers": stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens),
-        "max_in_flight": max_in_flight,
-        "max_undecided": max_undecided,
-    }
+    options = stages.LabelOptions(
+        policy=policy or (str(POLICY_PATH) if engine is None else None),
+        output=output,
+        data=data,
+        num_problems=num_problems,
+        search=search,
+        config=config,
+        seed=seed,
+        servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens),
+        max_in_flight=max_in_flight,
+        max_undecided=max_undecided,
+    )
     with quiet(as_json):
         if estimate is not None:
-            prices = Prices(price_in, price_out, gpu_hour_price)
-            report = stages.estimate(policy, output, num_sampled=estimate, prices=prices, **options)
+            report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
         else:
-            report = stages.label(policy, output, **options)
+            report = stages.label(options)
     show(report, as_json, _lines if estimate is None else format_estimate)
 
 

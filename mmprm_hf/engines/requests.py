@@ -32,6 +32,8 @@ class SamplingConfig:
         ValueError: if a value is out of its range.
     """
 
+    # Differs from MM-PRM: by default the policy's own distribution is sampled. The published script has top-k 50, top-p
+    # 0.9 and 4,096 new tokens, its Python code a temperature of 0.7 and top-k 30, both a repetition penalty of 1.05.
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0

@@ -1,4 +1,4 @@
-"""The one door to the engine: tries again what may pass, tells a problem at fault from an engine at fault.
+"""The one way to the engine: retries what may pass, and tells a problem at fault from an engine at fault.
 
 Differs from MM-PRM in kind: there an error of the engine becomes an empty rollout or ends the problem in silence.
 """
@@ -11,29 +11,23 @@ from collections.abc import Callable
 
 from ..data import Rollout
 from ..engines import RolloutEngine, RolloutRequest
-from ..errors import EngineUnavailableError, ProblemInputError, RunStoppedError
+from ..errors import EngineUnavailableError, ProblemInputError
+from .config_checks import check_values
+from .failures import EngineFailedError, RequestFailedError
 
 _MAX_PAUSE_SECONDS = 60.0
 
 
-class EngineFailedError(RunStoppedError):
-    """The engine failed for several problems without one answer in between: the run stops."""
-
-
-class RequestFailedError(RuntimeError):
-    """The engine failed at one request, also when it was asked again: its problem is tried again later."""
-
-
 @dataclasses.dataclass(frozen=True)
 class FaultTolerance:
-    """How much failing of the engine a run puts up with.
+    """How many failures of the engine a run tolerates.
 
     Args:
-        request_attempts: How often a request is sent before it counts as failed (the client's own retries apart).
-        pause_seconds: Wait before the second attempt; doubled before each further one, 60 s at most.
-        max_engine_failures: Stop the run once requests of this many problems failed without one answer in between.
-            Problems that failed so in an earlier session do not count: else a few that the engine always fails at,
-            the only ones left to ask, would stop every further session.
+        request_attempts: How often a request is sent before it counts as failed, apart from the client's own retries.
+        pause_seconds: Pause before the second attempt. It doubles before each further one, up to 60 s.
+        max_engine_failures: Stop the run once requests of this many problems failed without an answer in between.
+            Problems that failed so in an earlier session do not count: otherwise a few problems at which the engine
+            always fails, the only ones left to ask about, would stop every later session.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -44,9 +38,12 @@ class FaultTolerance:
     max_engine_failures: int = 3
 
     def __post_init__(self) -> None:
-        for name, smallest in (("request_attempts", 1), ("pause_seconds", 0), ("max_engine_failures", 1)):
-            if getattr(self, name) < smallest:
-                raise ValueError(f"Found {name}={getattr(self, name)!r}; it must be at least {smallest}.")
+        check_values(
+            self,
+            request_attempts=(self.request_attempts >= 1, "at least 1"),
+            pause_seconds=(self.pause_seconds >= 0, "at least 0"),
+            max_engine_failures=(self.max_engine_failures >= 1, "at least 1"),
+        )
 
 
 class EngineGate:
@@ -54,8 +51,11 @@ class EngineGate:
 
     Args:
         engine: The engine.
-        tolerance: When to try again and when to give up.
-        on_answer: Told the rollouts of each answer.
+        tolerance: When to retry and when to give up.
+        on_answer: Called with the rollouts of each answer.
+
+    Attributes:
+        num_retries: Attempts after the first one, of all requests.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class EngineGate:
         self.num_retries = 0
 
     def expect_failure(self, problem_id: str) -> None:
-        """Take failures of this problem for its own: it failed in an earlier session, and they no longer stop a run."""
+        """Let failures of a problem that failed in an earlier session no longer stop the run."""
         self._failed_before.add(problem_id)
 
     async def ask(self, request: RolloutRequest) -> tuple[Rollout, ...]:
         """Return the rollouts of one request.
 
         Raises:
-            ProblemInputError: as the engine does.
+            ProblemInputError: if the engine raises it.
             RequestFailedError: if the engine failed at this request.
             EngineFailedError: if it keeps failing.
         """
@@ -114,14 +114,14 @@ class EngineGate:
         if len(self._failed_problems) >= self._tolerance.max_engine_failures:
             return EngineFailedError(
                 f"The engine failed for {len(self._failed_problems)} problems with no answer in between, last with "
-                f"{reason} (attempt {num_attempts}). All it has answered is kept: see to the engine, then start the "
-                "same run again."
+                f"{reason} (attempt {num_attempts}). All its answers are kept: repair the engine, then start the same "
+                "run again."
             )
         return RequestFailedError(f"The engine failed at a request of this problem, attempt {num_attempts}: {reason}")
 
 
 def _well_formed(rollout: Rollout) -> Rollout:
-    """A rollout that UTF-8 can hold: halves of surrogate pairs (JSON of a server that cuts there) become U+FFFD."""
+    """A rollout that UTF-8 can hold: halves of surrogate pairs, where a server cut its JSON, become U+FFFD."""
     try:
         "".join((*rollout.steps, rollout.answer or "", rollout.text)).encode("utf-8")
     except UnicodeEncodeError:

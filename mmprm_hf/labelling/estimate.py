@@ -1,13 +1,12 @@
-"""What a labelling run will cost, from the ledger of a sample of its problems.
+"""What a labelling run will cost, predicted from the ledger of a sample of its problems.
 
-The sampled problems' own costs are known; those of the rest are predicted. Intervals hold both errors, that of the
-sampled mean (bootstrap) and the spread of the rest around it (normal).
+The costs of the sampled problems are known; those of the rest are predicted. The intervals cover both errors: that of
+the sampled mean (bootstrap) and the spread of the rest around it (normal).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import random
@@ -18,34 +17,38 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Problem, content_hash
-from ..files import read_lines
+from ..files import iter_jsonl, read_json
 from ..metrics import share_with_interval
 from ..rows import problem_key
-from .label_selection import LabelRowsConfig, iter_label_rows
-from .labelled_problems import LabelledProblems, by_problem
+from .config_checks import check_values
+from .label_selection import iter_label_rows
+from .labelled_problems import LabelledProblems
+from .labels import is_mixed
 from .ledger import COSTS
+from .rows_config import LabelRowsConfig
 from .run_folder import TreeFile
 
-_PREDICTED = (
-    "num_rollouts",
-    "tokens_in",
-    "tokens_out",
-    "verifier_calls",
-    "judge_calls",
-    "step_judge_calls",
-    "step_judge_tokens_in",
-    "step_judge_tokens_out",
-    "num_label_rows",
-)
+_COUNTED = {
+    "num_rollouts": "rollouts",
+    "tokens_in": "tokens in",
+    "tokens_out": "tokens out",
+    "verifier_calls": "verifier calls",
+    "judge_calls": "judge calls",
+    "step_judge_calls": "step judge calls",
+    "step_judge_tokens_in": "  its tokens in",
+    "step_judge_tokens_out": "  its tokens out",
+    "num_label_rows": "label rows",
+}
+_DERIVED = {"hours": "hours", "token_cost": "cost by tokens", "gpu_cost": "cost by GPU hours"}
 _NUM_RESAMPLES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-    """What is paid for, in one currency; None is not priced.
+    """Prices in one currency; None is not priced.
 
     Args:
-        tokens_in, tokens_out: Of a million prompt or generated tokens of the policy (a judge's are not priced).
+        tokens_in, tokens_out: Of a million prompt or generated tokens of the policy. A judge's tokens are not priced.
         gpu_hour: Of one hour of the machine that runs the policy.
 
     Raises:
@@ -57,17 +60,15 @@ class Prices:
     gpu_hour: float | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            price = getattr(self, field.name)
-            if price is not None and not price >= 0:
-                raise ValueError(f"Found the price {field.name}={price!r}; a price is at least 0.")
+        prices = vars(self)
+        check_values(self, **{name: (price is None or price >= 0, "at least 0") for name, price in prices.items()})
 
 
 def choose_sample(problems: Sequence[Problem], num_sampled: int, seed: int) -> list[Problem]:
     """Return `num_sampled` problems (all if there are fewer) chosen by hash of seed and id, in their given order.
 
     Raises:
-        ValueError: if fewer than 2 are asked for or there.
+        ValueError: if the sample would have fewer than 2 problems.
     """
     if min(num_sampled, len(problems)) < 2:
         raise ValueError(
@@ -83,43 +84,49 @@ def estimate_folder(
     folder: str | os.PathLike[str],
     num_problems: int,
     prices: Prices,
-    rows_config: LabelRowsConfig | None = None,
+    config: LabelRowsConfig = LabelRowsConfig(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
-    """Predict the run over `num_problems` from the labelled `sample` of them in a run folder; see `predict`.
+    """Predict the run over `num_problems` problems from a sample of them that is labelled in a run folder.
 
-    Label rows are those that `rows_config` keeps, of both splits.
+    Args:
+        sample: The labelled problems.
+        folder: Their run folder.
+        num_problems: All problems, the sampled ones included.
+        prices: Prices of tokens and machine.
+        config: Which label rows count, of both splits.
+
+    Returns:
+        See `predict`.
     """
     folder = Path(folder)
-    costs = {row["problem_key"]: row for _, _, row in read_lines(folder / "ledger.jsonl")}
-    keys = [_key(problem) for problem in sample]
+    costs = {row["problem_key"]: row for row in iter_jsonl(folder / "ledger.jsonl")}
     labelled = LabelledProblems(sample)
     trees = [dataclasses.replace(t, rollouts=()) for t in TreeFile(folder / "trees.jsonl") if labelled.has(t)]
-    num_rows_of: dict[str, int] = {}
-    for _, rows in iter_label_rows(labelled, by_problem(trees), rows_config or LabelRowsConfig(), Counter()):
-        num_rows_of[rows[0]["problem_id"]] = len(rows)
-    is_mixed_of = {t.problem_key: 0 < t.nodes[0].num_correct < t.nodes[0].num_decided for t in trees}
-    rows_of_key = {t.problem_key: (num_rows_of.get(t.problem_id, 0), is_mixed_of[t.problem_key]) for t in trees}
+    mixed = {tree.problem_key: is_mixed(tree) for tree in trees}
+    num_rows: Counter[str] = Counter()
+    for _, rows in iter_label_rows(labelled, trees, config, Counter()):
+        num_rows[rows[0]["problem_id"]] = len(rows)
+    rows_by_key = {tree.problem_key: num_rows[tree.problem_id] for tree in trees}
     sampled, seen = [], set()
-    for key in keys:
-        # An equal problem is labelled once: the second one costs nothing and gives nothing.
-        is_first = key is not None and key not in seen
+    for key in map(_key, sample):
+        # An equal problem is labelled once: the second one costs nothing and gives no rows.
+        is_new = key is not None and key not in seen
         seen.add(key)
-        cost = costs.get(key, {}) if is_first else {}
-        num_rows, is_mixed = rows_of_key.get(key, (0, False))
+        cost = costs.get(key, {}) if is_new else {}
         sampled.append(
             {
                 **{name: cost.get(name, 0) for name in COSTS},
-                "num_label_rows": num_rows if is_first else 0,
-                "is_mixed": is_mixed,
-                "has_tree": key in rows_of_key,
+                "num_label_rows": rows_by_key.get(key, 0) if is_new else 0,
+                "is_mixed": mixed.get(key, False),
+                "has_tree": key in mixed,
             }
         )
-    sessions = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["sessions"]
+    sessions = read_json(folder / "summary.json")["sessions"]
     return predict(sampled, [session for session in sessions if session["num_requests"]], num_problems, prices)
 
 
 def _key(problem: Problem) -> str | None:
-    """The problem's key, None if a figure cannot be read (it failed at no cost)."""
+    """The problem's key, None if a figure cannot be read: the problem failed at no cost."""
     try:
         return problem_key(problem)
     except ValueError:
@@ -134,42 +141,30 @@ def predict(
 ) -> dict[str, Any]:
     """Return what `num_problems` problems will take, with 95 % intervals.
 
-    Time is predicted from the tokens to generate (rollouts where the engine counts no tokens) at the pace of the
-    `sessions`. A sample smaller than the number of problems in flight does not fill the engine, so its pace is too low
-    and the hours are an upper bound.
+    Hours follow from the tokens to generate (from the rollouts if the engine does not count tokens) at the pace of the
+    sessions. A sample smaller than the number of problems in flight does not fill the engine, so that its pace is too
+    low and the hours are an upper bound.
 
     Args:
         sampled: Ledger rows, with `num_label_rows`, `is_mixed` and `has_tree`.
-        sessions: Sessions of `summary.json` with their seconds and what was new in them.
+        sessions: Sessions of `summary.json`.
         num_problems: All problems, the sampled ones included.
         prices: For `token_cost` and `gpu_cost`.
 
     Returns:
         ``{"num_problems", "num_sampled", "num_sampled_trees", "rollouts_per_second", "tokens_per_second",
-        "mixed_share", "totals"}``; each figure of `totals` and `mixed_share` is ``{"value", "low", "high"}``, or None
-        where it was not measured (tokens that the engine does not count) or not priced.
+        "mixed_share", "totals"}``. `mixed_share` and each figure of `totals` are ``{"value", "low", "high"}``; a figure
+        is None if it was not measured (tokens that the engine does not count) or not priced.
     """
-    seconds = sum(session["seconds"] for session in sessions)
-    pace = {
-        name: sum(session[name] for session in sessions) / max(seconds, 1e-9) for name in ("num_rollouts", "tokens_out")
-    }
-    columns = {name: [float(row[name]) for row in sampled] for name in _PREDICTED}
+    seconds = max(sum(session["seconds"] for session in sessions), 1e-9)
+    pace = {name: sum(session[name] for session in sessions) / seconds for name in ("num_rollouts", "tokens_out")}
+    columns = {name: [float(row[name]) for row in sampled] for name in _COUNTED}
     work = "tokens_out" if pace["tokens_out"] else "num_rollouts"
     columns["hours"] = [amount / max(pace[work], 1e-9) / 3600 for amount in columns[work]]
-    if prices.gpu_hour is not None:
-        columns["gpu_cost"] = [hours * prices.gpu_hour for hours in columns["hours"]]
-    priced = [("tokens_in", prices.tokens_in), ("tokens_out", prices.tokens_out)]
-    priced = [(name, price) for name, price in priced if price is not None]
-    if priced and all(any(columns[name]) for name, _ in priced):
-        columns["token_cost"] = [
-            sum(columns[name][index] * price / 1e6 for name, price in priced) for index in range(len(sampled))
-        ]
-    totals: dict[str, Any] = {
-        name: _total(columns[name], num_problems) if name in columns else None
-        for name in (*_PREDICTED, "hours", "token_cost", "gpu_cost")
-    }
+    columns |= _cost_columns(columns, prices)
     for name in ("tokens_in", "tokens_out"):
-        totals[name] = totals[name] if any(columns[name]) else None
+        if not any(columns[name]):
+            del columns[name]
     return {
         "num_problems": num_problems,
         "num_sampled": len(sampled),
@@ -177,8 +172,25 @@ def predict(
         "rollouts_per_second": pace["num_rollouts"],
         "tokens_per_second": pace["tokens_out"] or None,
         "mixed_share": share_with_interval(sum(row["is_mixed"] for row in sampled), len(sampled)),
-        "totals": totals,
+        "totals": {
+            name: _total(columns[name], num_problems) if name in columns else None for name in _COUNTED | _DERIVED
+        },
     }
+
+
+def _cost_columns(columns: Mapping[str, Sequence[float]], prices: Prices) -> dict[str, list[float]]:
+    """What each sampled problem cost, by tokens and by GPU hours, as far as that is priced and measured."""
+    costs = {}
+    if prices.gpu_hour is not None:
+        costs["gpu_cost"] = [hours * prices.gpu_hour for hours in columns["hours"]]
+    priced = {"tokens_in": prices.tokens_in, "tokens_out": prices.tokens_out}
+    priced = {name: price for name, price in priced.items() if price is not None}
+    if priced and all(any(columns[name]) for name in priced):
+        tokens = zip(*(columns[name] for name in priced), strict=True)
+        costs["token_cost"] = [
+            sum(count * price / 1e6 for count, price in zip(counts, priced.values(), strict=True)) for counts in tokens
+        ]
+    return costs
 
 
 def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:
@@ -199,24 +211,8 @@ def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:
     return {"value": known + num_rest * mean, "low": known + low, "high": known + high}
 
 
-_WORDS = {
-    "num_rollouts": "rollouts",
-    "tokens_in": "tokens in",
-    "tokens_out": "tokens out",
-    "verifier_calls": "verifier calls",
-    "judge_calls": "judge calls",
-    "step_judge_calls": "step judge calls",
-    "step_judge_tokens_in": "  its tokens in",
-    "step_judge_tokens_out": "  its tokens out",
-    "num_label_rows": "label rows",
-    "hours": "hours",
-    "token_cost": "cost by tokens",
-    "gpu_cost": "cost by GPU hours",
-}
-
-
 def format_estimate(estimate: Mapping[str, Any]) -> str:
-    """The prediction as a table for people."""
+    """Return a prediction as a table for people."""
     tokens = estimate["tokens_per_second"]
     lines = [
         f"{estimate['num_problems']:,} problems, predicted from {estimate['num_sampled']} "
@@ -225,21 +221,18 @@ def format_estimate(estimate: Mapping[str, Any]) -> str:
         f"{'':<20}{'expected':>16}   95 % interval",
     ]
     has_step_judge = any(estimate["totals"]["step_judge_calls"].values())
-    for name, words in _WORDS.items():
+    for name, words in (_COUNTED | _DERIVED).items():
         if name.startswith("step_judge") and not has_step_judge:
             continue
         figure = estimate["totals"][name]
         if figure is not None:
-            lines.append(f"{words:<20}{_number(figure['value']):>16}   {_interval(figure)}")
+            interval = f"{_number(figure['low'])} to {_number(figure['high'])}"
+            lines.append(f"{words:<20}{_number(figure['value']):>16}   {interval}")
         elif name in ("tokens_in", "tokens_out"):
             lines.append(f"{words:<20}{'not measured':>16}")
     mixed = estimate["mixed_share"]
     lines.append(f"{'mixed problems':<20}{mixed['value']:>16.1%}   {mixed['low']:.1%} to {mixed['high']:.1%}")
     return "\n".join(lines)
-
-
-def _interval(figure: Mapping[str, float]) -> str:
-    return f"{_number(figure['low'])} to {_number(figure['high'])}"
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
 """Flat Monte Carlo labels: k rollouts after each step of m sampled responses (Math-Shepherd, VisualPRM).
 
-Same signature and output as `omegaprm.search`, and as pure. Dearer than bisection, and unbiased in which prefixes
-it estimates: every inner step of a response gets an estimate of its own.
+Pure, with the signature and output of `omegaprm.search`. It costs more than bisection, and which prefixes it estimates
+does not depend on outcomes: every inner step of a response gets an estimate of its own.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import random
 
 from ..data import Problem, SearchTree, Verdict
 from ..engines import RolloutEngine
+from .config_checks import check_values
+from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
-from .tree_draft import Prefix, TreeDraft, Verifier
+from .tree_draft import TreeDraft
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlatMCConfig(EstimateConfig):
-    """How many responses; how an estimate is made is inherited.
+    """How many responses to sample; the options of an estimate are those of `EstimateConfig`.
 
     VisualPRM used 4 responses of at most 16 steps and 16 rollouts per step.
 
@@ -27,7 +29,7 @@ class FlatMCConfig(EstimateConfig):
         max_rollouts: The budget, responses included.
 
     Raises:
-        ValueError: if a value is below 1, or the budget does not pay for the responses.
+        ValueError: if a value is out of its range, or the budget does not cover the responses.
     """
 
     num_responses: int = 4
@@ -35,9 +37,10 @@ class FlatMCConfig(EstimateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(
+        check_values(
+            self,
             num_responses=(self.num_responses >= 1, "at least 1"),
-            max_rollouts=(self.max_rollouts >= self.num_responses, "at least num_responses, which it must pay for"),
+            max_rollouts=(self.max_rollouts >= self.num_responses, "at least num_responses, which it must cover"),
         )
 
 
@@ -46,15 +49,15 @@ async def search(
 ) -> SearchTree:
     """Return the tree of `num_responses` responses with an estimate after each of their inner steps.
 
-    The last step of a response is known by its verdict: a leaf of (1, 1) or (0, 1). Undecided and incomplete
-    responses are recorded and not continued.
+    The verdict on a response settles its last step: a leaf of (1, 1) or (0, 1). Undecided and incomplete responses are
+    recorded, but no estimates follow them.
 
-    With `reuse_rollouts` prefixes are estimated by length, so that what was drawn from shorter ones serves longer ones;
-    such free samples are unbiased here, as every prefix is estimated, whatever became of the rollouts through it.
-    Without it all prefixes are drawn at once, in order of response and step. Either way as far as the budget pays.
+    With `reuse_rollouts`, prefixes are estimated by length, so that rollouts drawn from shorter ones serve longer ones.
+    These free samples are unbiased here, because every prefix is estimated whatever became of the rollouts through it.
+    Without it, all prefixes are drawn at once, in order of response and step. Either way the budget is kept.
 
     Raises:
-        NothingJudgedError: if no response could be judged.
+        NothingJudgedError: if not a single response could be judged.
     """
     draft = TreeDraft(problem, engine, verifier, rng, config, config.max_rollouts)
     (responses,) = await draft.draw([((), config.num_responses)])

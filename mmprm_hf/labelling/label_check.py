@@ -1,4 +1,7 @@
-"""Whether every row of a label dataset traces back to its tree and its problem. Streams; holds ids and hashes only."""
+"""Whether every row of a label dataset traces back to its tree and its problem. Streams; only ids and hashes are kept.
+
+This module must not trust `write_label_dataset`: it reads the files of a folder, also of one that was downloaded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from ..data import content_hash
 from .label_files import SPLITS
 
-MAX_SHOWN = 3
+_MAX_NAMED = 3
 _COLUMNS = {
     "problems": ("id", "question", "images"),
     "trees": ("tree_id", "problem_id"),
@@ -19,18 +22,18 @@ _COLUMNS = {
 
 
 def check_label_dataset(folder: Path) -> dict[str, int]:
-    """Return how many paths, trees and problems a label folder holds, once all of them fit together.
+    """Return how many paths, trees and problems a label folder contains, once all of them fit together.
 
-    Every path names a tree and a problem of its own split, shows that problem's question and figures, byte for byte,
-    and has the steps that its id was made from; every tree names a problem of its own split, and every problem has a
-    tree. No problem and no path comes twice, and figures lie in the files. (Trees whose counts alone differ share an
-    id, and labels are not compared with their tree's counts.)
+    Every path names a tree and a problem of its own split, has that problem's question and figures, byte for byte, and
+    has the steps that its id was made from. Every tree names a problem of its own split, and every problem has a tree.
+    No problem and no path appears twice, and figures lie in the files. (Trees that differ in counts alone share an id,
+    and labels are not compared with their tree's counts.)
 
     Args:
-        folder: As `write_label_dataset` leaves it, also one that was downloaded.
+        folder: As `write_label_dataset` leaves it.
 
     Raises:
-        ValueError: naming the first rows that do not trace back, and how many there are; or if a column is missing.
+        ValueError: naming the first rows that do not trace back, and their number; or if a column is missing.
         OSError: if a file is missing.
 
     Example:
@@ -38,53 +41,55 @@ def check_label_dataset(folder: Path) -> dict[str, int]:
         {'paths': 3542, 'trees': 1000, 'problems': 1000}
     """
     counts = dict.fromkeys(("paths", "trees", "problems"), 0)
-    shown: list[str] = []
+    faults: list[str] = []
     num_faults = 0
-    for config, fault in _faults(folder):
-        counts[config] += fault is None
-        num_faults += fault is not None
-        if fault is not None and len(shown) < MAX_SHOWN:
-            shown.append(fault)
+    for config, fault in _rows_and_faults(folder):
+        if fault is None:
+            counts[config] += 1
+            continue
+        num_faults += 1
+        if len(faults) < _MAX_NAMED:
+            faults.append(fault)
     if num_faults:
-        more = f" and {num_faults - MAX_SHOWN:,} more" if num_faults > MAX_SHOWN else ""
+        more = f" and {num_faults - _MAX_NAMED:,} more" if num_faults > _MAX_NAMED else ""
         raise ValueError(
-            f"In {folder} {'; '.join(shown)}{more}. Every row traces back to its tree and its problem; "
-            "write the dataset again from its trees."
+            f"In {folder} {'; '.join(faults)}{more}. Every row must trace back to its tree and its problem; write the "
+            "dataset again from its trees."
         )
     return counts
 
 
-def _faults(folder: Path) -> Iterator[tuple[str, str | None]]:
-    """For each row its config and None; for each fault the config and what is wrong."""
-    problems: dict[str, tuple[str, str]] = {}  # split and hash of what is shown
+def _rows_and_faults(folder: Path) -> Iterator[tuple[str, str | None]]:
+    """For each row its config and None; for each fault its config and what is wrong."""
+    problems: dict[str, tuple[str, str]] = {}  # split and hash of question and figures
     trees: dict[str, tuple[str, str]] = {}  # split and problem
     paths: set[str] = set()
     for split, row in _rows(folder, "problems"):
         yield "problems", None
-        where = f"problem {row['id']!r}"
+        name = f"problem {row['id']!r}"
         if row["id"] in problems:
-            yield "problems", f"{where} comes twice"
+            yield "problems", f"{name} appears twice"
         if not _is_embedded(row["images"]):
-            yield "problems", f"{where} has a figure without its bytes"
-        problems[row["id"]] = split, _shown(row["question"], row["images"])
+            yield "problems", f"{name} has a figure without its bytes"
+        problems[row["id"]] = split, _content(row["question"], row["images"])
     for split, row in _rows(folder, "trees"):
         yield "trees", None
-        where = f"tree {row['tree_id']!r}"
+        name = f"tree {row['tree_id']!r}"
         if problems.get(row["problem_id"], ("", ""))[0] != split:
-            yield "trees", f"{where} has no problem {row['problem_id']!r} in {split}"
+            yield "trees", f"{name} has no problem {row['problem_id']!r} in {split}"
         if trees.setdefault(row["tree_id"], (split, row["problem_id"])) != (split, row["problem_id"]):
-            yield "trees", f"{where} comes twice"
+            yield "trees", f"{name} appears twice"
     for split, row in _rows(folder, "paths"):
         yield "paths", None
-        where = f"path {row['path_id']!r}"
+        name = f"path {row['path_id']!r}"
         if trees.get(row["tree_id"]) != (split, row["problem_id"]):
-            yield "paths", f"{where} has no tree {row['tree_id']!r} of problem {row['problem_id']!r} in {split}"
-        elif problems.get(row["problem_id"], ("", ""))[1] != _shown(row["prompt"], row["images"]):
-            yield "paths", f"{where} shows another question or figure than problem {row['problem_id']!r}"
+            yield "paths", f"{name} has no tree {row['tree_id']!r} of problem {row['problem_id']!r} in {split}"
+        elif problems.get(row["problem_id"], ("", ""))[1] != _content(row["prompt"], row["images"]):
+            yield "paths", f"{name} has another question or figure than problem {row['problem_id']!r}"
         elif row["path_id"] != content_hash(row["problem_id"], row["completions"]):
-            yield "paths", f"{where} has other steps than those that its id was made from"
+            yield "paths", f"{name} has other steps than those that its id was made from"
         elif row["path_id"] in paths:
-            yield "paths", f"{where} comes twice"
+            yield "paths", f"{name} appears twice"
         paths.add(row["path_id"])
     searched = {problem_id for _, problem_id in trees.values()}
     yield from (("problems", f"problem {name!r} has no tree") for name in problems if name not in searched)
@@ -95,11 +100,11 @@ def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow.parquet as parquet
 
     files = [(split, folder / config / f"{split}.parquet") for split in SPLITS]
-    found = [(split, path) for split, path in files if path.exists()]
-    if not found:
-        raise FileNotFoundError(f"{folder / config} holds no parquet file. Write the label dataset first.")
+    files = [(split, path) for split, path in files if path.exists()]
+    if not files:
+        raise FileNotFoundError(f"{folder / config} contains no parquet file. Write the label dataset first.")
     columns = list(_COLUMNS[config])
-    for split, path in found:
+    for split, path in files:
         with parquet.ParquetFile(path) as file:
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
@@ -113,12 +118,12 @@ def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _is_embedded(images: Sequence[Mapping[str, Any] | None] | None) -> bool:
-    """Whether a row's figures hold their bytes; a path alone means nothing elsewhere."""
+    """Whether a row's figures contain their bytes; a path alone means nothing on another machine."""
     return images is not None and all(image is not None and image["bytes"] is not None for image in images)
 
 
-def _shown(question: str, images: Sequence[Mapping[str, Any] | None] | None) -> str:
-    """Hash of a question and the bytes of its figures; without bytes, of the path."""
+def _content(question: str, images: Sequence[Mapping[str, Any] | None] | None) -> str:
+    """Hash of a question and its figures' bytes; without bytes, of their paths."""
     return content_hash(question, None if images is None else [_figure_hash(image) for image in images])
 
 
@@ -126,6 +131,3 @@ def _figure_hash(image: Mapping[str, Any] | None) -> Any:
     if image is None or image["bytes"] is None:
         return [None if image is None else image["path"]]
     return hashlib.sha256(image["bytes"]).hexdigest()
-
-
-__all__ = ["check_label_dataset"]

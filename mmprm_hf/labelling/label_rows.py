@@ -1,118 +1,59 @@
 """Labelled paths -> stepwise-supervision rows, with a weight per step so that each distinct prefix counts once.
 
-Rows are plain dicts, one per distinct path. ``datasets`` is imported only where features are asked for.
+Rows are plain dicts, one per distinct path. ``datasets`` is imported only by `label_features`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..data import LabelledPath, Problem, SearchTree, content_hash
-from .labelled_problems import LabelledProblems, by_problem
-from .labels import IGNORE_LABEL, AfterError, Consensus, Fill, StepLabel, tree_to_paths
+from .labels import IGNORE_LABEL, StepLabel, is_mixed, tree_to_paths
+from .rows_config import LabelRowsConfig
 
 if TYPE_CHECKING:
     import datasets
 
 Row = dict[str, Any]
-Keep = Literal["mixed", "all"]
 
 
-def paths_to_rows(
-    problems: Iterable[Problem],
-    trees: Iterable[SearchTree],
-    *,
-    keep: Keep = "mixed",
-    fill: Fill = "monotone",
-    after_error: AfterError = "keep",
-    consensus: Consensus = "ignore",
-    consensus_threshold: float = 0.0,
-) -> list[Row]:
-    """Return one stepwise-supervision row per labelled path of each problem, weighed.
+def problem_rows(problem: Problem, trees: Iterable[SearchTree], config: LabelRowsConfig) -> list[Row]:
+    """Return one stepwise-supervision row per labelled path of one problem, without weights.
 
     Columns: `prompt` (the question), `completions` (list of steps), `labels` (MC estimate per step in [0, 1],
     `IGNORE_LABEL` = -100.0 where there is none or judge and MC disagree), `label_counts` (list of [num_correct,
-    num_decided]), `label_sources` (list of names, see `labels.py`), `label_weights` (see `weigh_rows`), `images`,
-    `problem_id`, `tree_id`, `path_id`. Paths without any label give no row.
+    num_decided]), `label_sources` (list of names, see `labels.py`), `images`, `problem_id`, `tree_id`, `path_id`.
 
-    Args:
-        problems: The problems of the trees, in any order.
-        trees: Their search trees; rows come in the order of each problem's first tree.
-        keep, fill, after_error, consensus, consensus_threshold: See `problem_rows`.
-
-    Raises:
-        ValueError: if a tree's problem is missing or has another content, or an option has an unknown value.
-    """
-    rows: list[Row] = []
-    for problem, group in LabelledProblems(problems).groups(by_problem(trees)):
-        rows += problem_rows(
-            problem,
-            group,
-            keep=keep,
-            fill=fill,
-            after_error=after_error,
-            consensus=consensus,
-            consensus_threshold=consensus_threshold,
-        )
-    return weigh_rows(rows)
-
-
-def problem_rows(
-    problem: Problem,
-    trees: Iterable[SearchTree],
-    *,
-    keep: Keep = "mixed",
-    fill: Fill = "monotone",
-    after_error: AfterError = "keep",
-    consensus: Consensus = "ignore",
-    consensus_threshold: float = 0.0,
-) -> list[Row]:
-    """Return the rows of one problem, without weights.
-
-    Equal paths from different trees become one row (under the first tree's id): at each step the counts of the better
-    source (estimate, then bound) are added up; a step that the judge drops in one is dropped.
+    Equal paths of different trees become one row, under the first tree's id: at each step the counts of the better
+    source (estimate, then bound) are added up. A step that the judge drops in one of them is dropped. Paths without any
+    label give no row.
 
     Args:
         problem: The problem.
         trees: Its trees; equal ones count once.
-        keep: "mixed" takes only trees with 0 < MC(root) < 1; "all" takes every tree.
-        fill, after_error, consensus, consensus_threshold: See `tree_to_paths`.
-
-    Raises:
-        ValueError: if an option has an unknown value.
+        config: How trees become rows.
     """
-    if keep not in ("mixed", "all"):
-        raise ValueError(f"Found keep={keep!r}; choose one of mixed, all.")
     paths: dict[str, LabelledPath] = {}
     labels: dict[str, list[StepLabel]] = {}
-    seen_trees: set[str] = set()
+    fingerprints: set[str] = set()
     for tree in trees:
-        root = tree.nodes[0]
-        if keep == "mixed" and not 0 < root.num_correct < root.num_decided:
-            continue
         fingerprint = content_hash([node.to_dict() for node in tree.nodes])
-        if fingerprint in seen_trees:
+        if fingerprint in fingerprints or (config.keep == "mixed" and not is_mixed(tree)):
             continue
-        seen_trees.add(fingerprint)
-        for path in tree_to_paths(
-            tree,
-            fill=fill,
-            after_error=after_error,
-            consensus=consensus,
-            consensus_threshold=consensus_threshold,
-        ):
-            found = list(zip(path.label_counts, path.label_sources, strict=True))
+        fingerprints.add(fingerprint)
+        for path in tree_to_paths(tree, config):
+            path_labels = list(zip(path.label_counts, path.label_sources, strict=True))
             previous = labels.get(path.path_id)
-            labels[path.path_id] = found if previous is None else list(map(_merged, previous, found))
+            labels[path.path_id] = path_labels if previous is None else list(map(_merged, previous, path_labels))
             paths.setdefault(path.path_id, path)
     rows = (_row(problem, path, labels[path_id]) for path_id, path in paths.items())
     return [row for row in rows if any(label != IGNORE_LABEL for label in row["labels"])]
 
 
 def _merged(first: StepLabel, second: StepLabel) -> StepLabel:
-    """One label of two for the same step of the same path."""
+    """The label that two trees give together to the same step of the same path."""
     for source in ("judge_dropped", "estimate", "bound"):
         if source in (first[1], second[1]):
             counts = [label[0] for label in (first, second) if label[1] in (source, "estimate")]
@@ -135,7 +76,7 @@ def _row(problem: Problem, path: LabelledPath, labels: Sequence[StepLabel]) -> R
 
 
 def prefix_keys(row: Mapping[str, Any]) -> list[str | None]:
-    """A hash per labelled step of the problem and all steps up to it, None where a step has no label.
+    """Return, per step, a hash of the problem and all steps up to it; None where the step has no label.
 
     Rows with the same key at a step show the model the same text there.
     """
@@ -150,8 +91,8 @@ def prefix_keys(row: Mapping[str, Any]) -> list[str | None]:
 def weigh_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with `label_weights`: per step 1 / the number of rows in which its labelled prefix occurs.
 
-    The weights of a distinct labelled prefix add up to 1 over all rows; a step without a label weighs 0. Weights
-    belong to one set of rows: whoever drops rows weighs the rest again.
+    The weights of a distinct labelled prefix add up to 1 over all rows; a step without a label weighs 0. Weights depend
+    on the whole set of rows: after dropping rows, weigh the rest again.
 
     Example:
         >>> rows = [{"problem_id": "p", "completions": ["a", last], "labels": [0.5, 0.0]} for last in "bc"]
@@ -168,7 +109,7 @@ def weigh_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def label_features() -> datasets.Features:
-    """Return the `datasets.Features` of the rows; labels are floats, so that a soft label survives.
+    """Return the `datasets.Features` of the rows. Labels are floats, so that soft labels survive.
 
     Example:
         >>> label_features()["labels"].feature.dtype

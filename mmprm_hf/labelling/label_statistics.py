@@ -1,9 +1,9 @@
-"""Plain numbers that describe label rows and what a step judge says of the trees. Standard library only."""
+"""Plain numbers that describe label rows, and how a step judge agrees with MC. Standard library only."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import SearchTree, Verdict
@@ -11,33 +11,8 @@ from .label_rows import prefix_keys
 from .labels import IGNORE_LABEL, LABEL_SOURCES, contradicts
 
 
-def label_statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return plain JSON that describes label rows; means and shares are None where nothing is there to average.
-
-    - `copies_per_prefix` is the mean number of rows that share a distinct labelled prefix, the factor by which early
-      steps are over-weighted; `weighted_copies_per_prefix` is the same by `label_weights` (1 if the rows were
-      weighed last), None where a row has none.
-    - `labels_by_tenth` counts labelled steps with MC in [0, 0.1), ..., [0.9, 1]; `labels_by_tenth_of_source` splits
-      them, `num_steps_by_source` counts all steps. Rows without `label_sources` count as "estimate" or "none".
-    - The first error is a row's first step with MC 0: `first_errors_by_index` counts 0-based positions,
-      `first_errors_by_relative_tenth` ``index / steps`` by tenth. It is located exactly where the step before it is
-      labelled (`num_located_first_errors`); else open steps before it may hold the error.
-    - `positive_share` is of labelled steps with MC > 0, `weighted_positive_share` by weight, `open_share` the share
-      of steps about which nothing is known.
-
-    Histograms over numbers without a bound are objects from the number, as text, to its count.
-    """
-    counts = LabelCounts()
-    problems: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        problems.setdefault(row["problem_id"], []).append(row)
-    for found in problems.values():
-        counts.add_problem(found)
-    return counts.statistics()
-
-
 class LabelCounts:
-    """Sums over label rows, one problem after the other; what it holds does not grow with the number of rows."""
+    """Sums over weighed label rows, one problem after the other; its size does not grow with the number of rows."""
 
     def __init__(self) -> None:
         self._num = Counter[str]()
@@ -47,13 +22,10 @@ class LabelCounts:
         self._rows_by_num_steps: Counter[int] = Counter()
         self._problems_by_num_rows: Counter[int] = Counter()
         self._max_copies = 0
-        self._is_weighted = True
         self._label_sum = self._weight = self._positive_weight = 0.0
 
     def add_problem(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count all rows of one problem (none is nothing)."""
-        if not rows:
-            return
+        """Count all rows of one problem, at least one."""
         self._problems_by_num_rows[len(rows)] += 1
         prefixes: Counter[str] = Counter()
         for row in rows:
@@ -63,19 +35,16 @@ class LabelCounts:
         self._max_copies = max(self._max_copies, *prefixes.values(), 0)
 
     def _add_row(self, row: Mapping[str, Any]) -> None:
-        labels, weights = row["labels"], row.get("label_weights")
+        labels, sources = row["labels"], row["label_sources"]
         self._rows_by_num_steps[len(labels)] += 1
-        self._is_weighted &= weights is not None
-        sources = row.get("label_sources") or ["none" if label == IGNORE_LABEL else "estimate" for label in labels]
         self._by_source.update(sources)
-        for index, (label, source) in enumerate(zip(labels, sources, strict=True)):
+        for label, source, weight in zip(labels, sources, row["label_weights"], strict=True):
             if label == IGNORE_LABEL:
                 continue
             self._num["labelled"] += 1
             self._num["zero"] += label == 0
             self._label_sum += label
             self._tenths[source][_tenth(label)] += 1
-            weight = weights[index] if weights is not None else 0.0
             self._weight += weight
             self._positive_weight += weight * (label > 0)
         first_error = next((index for index, label in enumerate(labels) if label == 0), None)
@@ -84,7 +53,20 @@ class LabelCounts:
             self._first_errors[first_error, len(labels)] += 1
 
     def statistics(self) -> dict[str, Any]:
-        """See `label_statistics`."""
+        """Return plain JSON that describes the rows; means and shares are None if there is nothing to average.
+
+        - `copies_per_prefix` is the mean number of rows that share a distinct labelled prefix, the factor by which
+          early steps are over-weighted; `weighted_copies_per_prefix` is the same by `label_weights`, which is 1.
+        - `labels_by_tenth` counts labelled steps with MC in [0, 0.1), ..., [0.9, 1]; `labels_by_tenth_of_source` splits
+          them by source. `num_steps_by_source` counts all steps.
+        - The first error is a row's first step with MC 0: `first_errors_by_index` counts 0-based positions,
+          `first_errors_by_relative_tenth` counts ``index / steps`` by tenth. It is located exactly if the step before
+          it has a label (`num_located_first_errors`); otherwise an unlabelled step before it may be the error.
+        - `positive_share` is the share of labelled steps with MC > 0, `weighted_positive_share` the same by weight, and
+          `open_share` the share of steps about which nothing is known.
+
+        Histograms over unbounded numbers are objects from the number, as text, to its count.
+        """
         num, num_rows = self._num, self._rows_by_num_steps.total()
         num_steps = self._by_source.total()
         by_index, by_tenth = Counter[int](), Counter[int]()
@@ -101,14 +83,14 @@ class LabelCounts:
             "num_zero_steps": num["zero"],
             "mean_label": _share(self._label_sum, num["labelled"]),
             "positive_share": _share(num["labelled"] - num["zero"], num["labelled"]),
-            "weighted_positive_share": _share(self._positive_weight, self._weight) if self._is_weighted else None,
+            "weighted_positive_share": _share(self._positive_weight, self._weight),
             "open_share": _share(self._by_source["none"], num_steps),
             "mean_steps_per_row": _share(num_steps, num_rows),
             "max_rows_per_problem": max(self._problems_by_num_rows, default=0),
             "num_distinct_labelled_prefixes": num["prefixes"],
             "copies_per_prefix": _share(num["labelled"], num["prefixes"]),
             "max_copies_per_prefix": self._max_copies,
-            "weighted_copies_per_prefix": _share(self._weight, num["prefixes"]) if self._is_weighted else None,
+            "weighted_copies_per_prefix": _share(self._weight, num["prefixes"]),
             "labels_by_tenth": [sum(tenths[i] for tenths in self._tenths.values()) for i in range(10)],
             "labels_by_tenth_of_source": {
                 source: [tenths[i] for i in range(10)] for source, tenths in self._tenths.items() if tenths
@@ -122,7 +104,7 @@ class LabelCounts:
 
 
 def _tenth(value: float) -> int:
-    """Index of the tenth of [0, 1] that holds a value; float32's rounding of k / n changes nothing."""
+    """Index of the tenth of [0, 1] that contains a value, also after k / n was rounded to float32."""
     return min(int(value * 10 + 1e-6), 9)
 
 
@@ -134,37 +116,20 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def judge_statistics(trees: Iterable[SearchTree], *, threshold: float = 0.0) -> dict[str, Any]:
-    """Return how a step judge and MC agree, over the nodes of trees (each distinct prefix of a tree once).
-
-    Wrong by MC is an estimate of at most `threshold`. `agreement_on_wrong` is the share of nodes called wrong by
-    both among those called wrong by either, `judge_confirms_wrong` among those wrong by MC, and `mc_confirms_wrong`
-    among those wrong by the judge (VL-PRM reports about 20 % for its o4-mini judge, without saying which).
+class JudgeCounts:
+    """How a step judge and MC agree, summed over the nodes of trees (each distinct prefix of a tree once).
 
     Args:
-        trees: Search trees; nodes without a judge's verdict or without decided rollouts are left out.
-        threshold: In [0, 1).
-
-    Returns:
-        Counts, and shares that are None where nothing was compared. `num_dropped` counts nodes whose label
-        `consensus` = "drop" ignores.
+        threshold: In [0, 1); MC counts as wrong up to this estimate.
     """
-    counts = JudgeCounts(threshold)
-    for tree in trees:
-        counts.add(tree)
-    return counts.statistics()
-
-
-class JudgeCounts:
-    """Sums over the nodes of trees, see `judge_statistics`."""
 
     def __init__(self, threshold: float = 0.0) -> None:
         self.threshold = threshold
-        self._counts: Counter[tuple[bool, bool]] = Counter()  # (right by the judge, right by MC)
+        self._counts: Counter[tuple[bool, bool]] = Counter()  # (correct by the judge, correct by MC)
         self._num_undecided = self._num_dropped = 0
 
     def add(self, tree: SearchTree) -> None:
-        """Count the nodes of one tree."""
+        """Count the nodes of one tree that have a judge's verdict and decided rollouts."""
         for node in tree.nodes[1:]:
             self._num_undecided += node.judge_verdict is Verdict.UNDECIDED
             if node.judge_verdict in (None, Verdict.UNDECIDED) or not node.num_decided:
@@ -175,7 +140,13 @@ class JudgeCounts:
             self._num_dropped += contradicts(node.judge_verdict, counts, self.threshold)
 
     def statistics(self) -> dict[str, Any]:
-        """See `judge_statistics`."""
+        """Return counts, and shares that are None if nothing was compared.
+
+        `agreement_on_wrong` is the share of nodes that both call wrong among those that either calls wrong,
+        `judge_confirms_wrong` among those wrong by MC, and `mc_confirms_wrong` among those wrong by the judge. (VL-PRM
+        reports about 20 % for its o4-mini judge, without saying which.) `num_dropped` counts nodes whose label
+        `consensus` = "drop" ignores.
+        """
         counts = self._counts
         both_wrong = counts[False, False]
         mc_wrong, judge_wrong = both_wrong + counts[True, False], both_wrong + counts[False, True]

@@ -1,7 +1,7 @@
-"""Search trees <-> dataset rows: one row per tree, so that trees are published beside the rows made of them.
+"""Search trees <-> dataset rows: one row per tree, so that trees are published beside the rows made from them.
 
-Nested data is stored as lists of structs, free-form dicts (configuration, engine) as JSON texts; a row turns back
-into an equal tree. ``datasets`` is imported only where features are asked for.
+Nested data is stored as lists of structs, free-form dicts (configuration, engine) as JSON texts. A row turns back into
+an equal tree. ``datasets`` is imported only by `tree_features`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def tree_to_row(tree: SearchTree, *, rollouts: bool = True) -> dict[str, Any]:
 
     Args:
         tree: A search tree.
-        rollouts: Keep the rollouts (`node` is the index of the node each was drawn from); they are most of a tree's
-            size. Their counts stay in any case.
+        rollouts: Keep the rollouts, which are most of a tree's size (`node` is the index of the node each was drawn
+            from). Their counts are kept either way.
     """
     row: dict[str, Any] = {
         "problem_id": tree.problem_id,
@@ -89,10 +89,10 @@ def tree_to_row(tree: SearchTree, *, rollouts: bool = True) -> dict[str, Any]:
 
 
 def tree_from_row(row: Mapping[str, Any]) -> SearchTree:
-    """Inverse of `tree_to_row`; of a row without rollouts, the tree without them (its id is the same).
+    """Return the tree of a row, without rollouts if the row has none (its id is the same).
 
     Raises:
-        ValueError: if the row was written under another schema version, or its tree is not the one its id names.
+        ValueError: if the row was written under another schema version, or its `tree_id` belongs to another tree.
     """
     rollouts = row.get("rollouts") or []
     tree = SearchTree.from_dict(
@@ -100,7 +100,7 @@ def tree_from_row(row: Mapping[str, Any]) -> SearchTree:
             "problem_id": row["problem_id"],
             "problem_key": row["problem_key"],
             "nodes": [{**node, "parent": None if node["parent"] < 0 else node["parent"]} for node in row["nodes"]],
-            "rollouts": [(item["node"], {k: v for k, v in item.items() if k != "node"}) for item in rollouts],
+            "rollouts": [(drawn["node"], {k: v for k, v in drawn.items() if k != "node"}) for drawn in rollouts],
             "config": json.loads(row["config"]),
             "engine": json.loads(row["engine"]),
             "num_undecided": row["num_undecided"],

@@ -1,7 +1,7 @@
 """What a labelling run costs: one row per problem, one per session, and their sum.
 
-A problem's row counts all that was paid for it in all sessions, also for a problem that failed. Seconds add up over
-sessions; those of problems overlap, since many are in flight.
+A problem's row counts all that was paid for it in all sessions, also if it failed. Seconds add up over sessions; those
+of problems overlap, because many are in flight.
 """
 
 from __future__ import annotations
@@ -15,48 +15,28 @@ from typing import Any
 from ..data import Rollout
 from .journal import ProblemJournal
 
-COSTS = (
-    "num_requests",
-    "num_requests_replayed",
-    "num_rollouts",
-    "num_incomplete",
-    "num_undecided",
-    "tokens_in",
-    "tokens_out",
-    "verifier_calls",
-    "judge_calls",
-    "judge_cache_hits",
-    "judge_tokens_in",
-    "judge_tokens_out",
-    "num_solutions_judged",
-    "num_solutions_undecided",
-    "step_judge_calls",
-    "step_judge_tokens_in",
-    "step_judge_tokens_out",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelSummary:
-    """The ledger of a run folder in total; `summary.json` holds the same.
+    """The total ledger of a run folder, as `summary.json` contains it.
 
     Args:
-        num_problems: Problems asked for, duplicates included.
-        num_trees, num_failed, num_duplicates: Of them, with a tree; without one; equal to an earlier one in content
-            (labelled once).
-        num_resumed: Trees that were there before.
-        num_mixed: Trees whose root estimate lies strictly between 0 and 1 (these give label rows).
+        num_problems: Problems of the run, duplicates included.
+        num_trees, num_failed, num_duplicates: Those with a tree, those without one, and those equal in content to an
+            earlier one, which are labelled once.
+        num_resumed: Trees of earlier sessions.
+        num_mixed: Trees whose root estimate lies strictly between 0 and 1; only these give label rows.
         num_requests, num_rollouts, num_incomplete, num_undecided: Paid for in all sessions, over all problems of the
             folder that ended in a tree or a failure.
-        num_requests_replayed: Answered from journals in the sessions that ended the problems.
-        tokens_in: Prompt tokens, once per request; 0 where the engine does not tell.
-        tokens_out: Tokens generated.
+        num_requests_replayed: Requests answered from journals in the sessions that ended the problems.
+        tokens_in: Prompt tokens, once per request; 0 if the engine does not report them.
+        tokens_out: Generated tokens.
         verifier_calls: Questions to the verifier.
         judge_calls, judge_cache_hits, judge_tokens_in, judge_tokens_out: What the verifier asked of a judge model.
-        num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at; those of them on which it
-            said nothing.
-        step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What that took.
-        seconds: Of all sessions.
+        num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at, and those on which it gave
+            no verdict.
+        step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What the step judge used.
+        seconds: Duration of all sessions.
         sessions: One dict per start of the run: when, how long, and what was new in it.
     """
 
@@ -87,30 +67,31 @@ class LabelSummary:
     sessions: tuple[dict[str, Any], ...]
 
 
+_FIELDS = [field.name for field in dataclasses.fields(LabelSummary)]
+COSTS = tuple(_FIELDS[_FIELDS.index("num_requests") : _FIELDS.index("seconds")])
+"""The counts of a ledger row, which `LabelSummary` adds up."""
+
+
 def ledger_row(
     problem_id: str, problem_key: str, outcome: str, journal: ProblemJournal, num_undecided: int
 ) -> dict[str, Any]:
-    """One problem's row: `outcome` is "tree" or the class of the error."""
-    costs = {
-        **journal.costs,
-        "num_requests_replayed": journal.num_replayed,
-        "num_undecided": num_undecided,
-    }
+    """Return one problem's row; `outcome` is "tree" or the class of the error."""
+    counts = {**journal.costs, "num_requests_replayed": journal.num_replayed, "num_undecided": num_undecided}
     return {
         "problem_id": problem_id,
         "problem_key": problem_key,
         "outcome": outcome,
-        **{name: costs.get(name, 0) for name in COSTS},
+        **{name: counts.get(name, 0) for name in COSTS},
         "seconds": round(journal.seconds, 3),
     }
 
 
 def total_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Sums over ledger rows."""
+    """Return the sums of all counts over ledger rows."""
     totals = dict.fromkeys(COSTS, 0)
     for row in rows:
         for name in COSTS:
-            totals[name] += row.get(name, 0)  # a ledger of an earlier version counts less
+            totals[name] += row.get(name, 0)  # an earlier version counted less
     return totals
 
 
@@ -124,7 +105,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def add_answer(self, rollouts: tuple[Rollout, ...]) -> None:
@@ -135,7 +116,7 @@ class Session:
         self.tokens_out += sum(rollout.num_tokens for rollout in rollouts)
 
     def to_dict(self, num_retries: int) -> dict[str, Any]:
-        """Plain dict for `summary.json`."""
+        """Return a plain dict for `summary.json`."""
         return {
             "start": self.start,
             "seconds": round(self.seconds, 3),

@@ -1,6 +1,6 @@
 """The progress bar of a labelling run: problems done, rollouts and tokens per second, time left.
 
-What an earlier session finished moves the bar and not the rates.
+Problems that an earlier session finished move the bar, but not the rates.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Progress:
     """A tqdm bar over problems.
 
     Args:
-        session: Where the counts come from.
-        num_problems: All problems asked for, None if that is not known.
-        is_shown: False shows nothing and costs nothing.
+        session: Counts what is new.
+        num_problems: All problems of the run, None if their number is not known.
+        is_shown: Show the bar; without it every method does nothing.
     """
 
     def __init__(self, session: Session, num_problems: int | None, is_shown: bool) -> None:
@@ -31,29 +31,29 @@ class Progress:
             self._bar: Any = tqdm(total=num_problems, desc="label", unit="problem", smoothing=0, dynamic_ncols=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Show the final numbers and leave the bar on the screen."""
         if self._bar is not None:
             self._show()
             self._bar.close()
 
     def skip(self) -> None:
-        """One problem was done before this session."""
+        """Count a problem that was finished before this session."""
         if self._bar is not None:
             self._bar.initial += 1
             self._bar.n += 1
-            self._show_now_and_then()
+            self._refresh()
 
     def advance(self) -> None:
-        """One problem has ended, in a tree or a failure."""
+        """Count a problem that ended in a tree or a failure."""
         if self._bar is not None:
             self._bar.update()
 
-    def answered(self) -> None:
-        """The engine has answered a request."""
+    def refresh(self) -> None:
+        """Refresh the rates, at most twice a second."""
         if self._bar is not None:
-            self._show_now_and_then()
+            self._refresh()
 
-    def _show_now_and_then(self) -> None:
+    def _refresh(self) -> None:
         if time.monotonic() - self._refreshed >= _REFRESH_SECONDS:
             self._show()
 

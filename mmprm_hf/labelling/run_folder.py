@@ -2,7 +2,7 @@
 
 Files: ``run.json`` (what made it), ``trees.jsonl`` (one tree a line), ``failures.jsonl`` (problems without a tree, with
 the reason), ``ledger.jsonl`` (one row of costs per problem), ``summary.json`` (their sum), ``journal/`` (answers to
-unfinished problems). While a run goes on lines are appended; at its end they are put in the order of the problems.
+unfinished problems). During a run lines are appended; at its end they are put in the order of the problems.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from ..files import (
     write_json,
     write_jsonl,
 )
+from .labels import is_mixed
 
 
 @dataclasses.dataclass(frozen=True)
 class TreeFacts:
-    """What a run remembers of a tree (the tree itself stays on disk).
+    """What a run remembers of a tree; the tree itself stays on disk.
 
     Args:
-        problem_id: The id that stands in it.
-        start, length: Its line's place in `trees.jsonl`, in bytes.
-        num_complete, num_undecided: Complete rollouts; those of them without a verdict.
+        problem_id: The problem id in the tree.
+        start, length: Where its line is in `trees.jsonl`, in bytes.
+        num_complete, num_undecided: Complete rollouts, and those of them without a verdict.
         is_mixed: Whether its root estimate lies strictly between 0 and 1.
     """
 
@@ -50,17 +51,25 @@ class TreeFacts:
     is_mixed: bool
 
     @classmethod
-    def of(cls, tree: SearchTree, start: int, length: int) -> TreeFacts:
-        is_mixed = 0 < tree.nodes[0].num_correct < tree.nodes[0].num_decided
+    def from_tree(cls, tree: SearchTree, start: int, length: int) -> TreeFacts:
+        """Return the facts of a tree whose line lies at `start`."""
         num_complete = tree.num_rollouts - tree.num_incomplete
-        return cls(tree.problem_id, start, length, num_complete, tree.num_undecided, is_mixed)
+        return cls(tree.problem_id, start, length, num_complete, tree.num_undecided, is_mixed(tree))
 
 
 class RunFolder:
-    """A locked run folder; close it (or leave its `with` block) to give it back.
+    """A locked run folder; leave its `with` block to release it.
 
     Args:
-        folder: Made if absent.
+        folder: The folder, created if absent.
+
+    Attributes:
+        run_hash: Hash of `run.json`.
+        trees: Facts of the finished trees by problem key.
+        costs: Ledger rows by problem key.
+        failures: Rows of this session's failures by problem id.
+        failed_before: Names of errors in earlier sessions by problem key.
+        past_sessions: Earlier sessions, as in `summary.json`.
 
     Raises:
         FolderInUseError: if another process holds it.
@@ -69,13 +78,13 @@ class RunFolder:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = Path(folder)
         (self.path / "journal").mkdir(parents=True, exist_ok=True)
-        self.trees_path, self.failures_path = self.path / "trees.jsonl", self.path / "failures.jsonl"
-        self.ledger_path, self.summary_path = self.path / "ledger.jsonl", self.path / "summary.json"
+        self._trees_path, self._failures_path = self.path / "trees.jsonl", self.path / "failures.jsonl"
+        self._ledger_path, self.summary_path = self.path / "ledger.jsonl", self.path / "summary.json"
         self.run_hash = ""
-        self.trees: dict[str, TreeFacts] = {}  # by problem key
-        self.costs: dict[str, dict[str, Any]] = {}  # ledger rows by problem key
-        self.failures: dict[str, dict[str, Any]] = {}  # of this session, by problem id
-        self.failed_before: dict[str, str] = {}  # names of errors by problem key, of earlier sessions
+        self.trees: dict[str, TreeFacts] = {}
+        self.costs: dict[str, dict[str, Any]] = {}
+        self.failures: dict[str, dict[str, Any]] = {}
+        self.failed_before: dict[str, str] = {}
         self.past_sessions: list[dict[str, Any]] = []
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(lock_folder(self.path))
@@ -87,10 +96,10 @@ class RunFolder:
         self._lock.close()
 
     def open_run(self, run: Mapping[str, Any]) -> None:
-        """Claim the folder for a run, repair what an interrupted one left, and read what is finished.
+        """Claim the folder for a run, repair what an interrupted run left, and read what is finished.
 
         Raises:
-            ValueError: if another configuration made the folder, or a line inside a file is broken.
+            ValueError: if the folder was made with other settings, or a line inside a file is broken.
         """
         path = self.path / "run.json"
         if path.exists():
@@ -98,70 +107,69 @@ class RunFolder:
         else:
             write_json(path, run)
         self.run_hash = content_hash(json.loads(to_json(run)))
-        for path in (self.trees_path, self.failures_path, self.ledger_path):
+        for path in (self._trees_path, self._failures_path, self._ledger_path):
             drop_torn_line(path)
-        for start, length, tree in _read_trees(self.trees_path):
+        for start, length, tree in _read_trees(self._trees_path):
             if not tree.problem_key:
                 raise ValueError(
-                    f"The tree of problem {tree.problem_id!r} in {self.trees_path.name} has no problem_key: this "
-                    "driver did not write it. Choose another output_dir."
+                    f"The tree of problem {tree.problem_id!r} in {self._trees_path.name} has no problem_key: this "
+                    "driver did not write it. Choose another output folder."
                 )
-            self.trees[tree.problem_key] = TreeFacts.of(tree, start, length)
-        self.costs = {row["problem_key"]: row for _, _, row in read_lines(self.ledger_path)}
-        self.failed_before = {row["problem_key"]: row["error"] for _, _, row in read_lines(self.failures_path)}
+            self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
+        self.costs = {row["problem_key"]: row for _, _, row in read_lines(self._ledger_path)}
+        self.failed_before = {row["problem_key"]: row["error"] for _, _, row in read_lines(self._failures_path)}
         if self.summary_path.exists():
             self.past_sessions = read_json(self.summary_path)["sessions"]
 
     def journal_path(self, problem_key: str) -> Path:
-        """The file of an unfinished problem's answers."""
+        """Return the file for an unfinished problem's answers."""
         return self.path / "journal" / f"{problem_key}.jsonl"
 
     def add_tree(self, tree: SearchTree, cost: Mapping[str, Any]) -> None:
-        """Put a finished tree on disk for good, after its row of costs (a row without a tree is written again)."""
-        append_line(self.ledger_path, cost)
-        start = self.trees_path.stat().st_size
-        length = append_line(self.trees_path, tree.to_dict(), sync=True)
+        """Put a finished tree on disk for good, after its ledger row (a row without a tree is written again)."""
+        append_line(self._ledger_path, cost)
+        start = self._trees_path.stat().st_size
+        length = append_line(self._trees_path, tree.to_dict(), sync=True)
         self.costs[tree.problem_key] = dict(cost)
-        self.trees[tree.problem_key] = TreeFacts.of(tree, start, length)
+        self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
         self.failures.pop(tree.problem_id, None)
 
     def add_failure(
         self, problem_id: str, problem_key: str | None, error: Exception, cost: Mapping[str, Any] | None
     ) -> None:
-        """Record why a problem has no tree, and what it cost all the same."""
+        """Record why a problem has no tree, and what it cost nevertheless."""
         reason = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
         row = {"problem_id": problem_id, "problem_key": problem_key, "error": type(error).__name__, "reason": reason}
-        append_line(self.failures_path, row)
+        append_line(self._failures_path, row)
         self.failures[problem_id] = row
         if cost is not None:
-            append_line(self.ledger_path, cost)
+            append_line(self._ledger_path, cost)
             self.costs[cost["problem_key"]] = dict(cost)
 
-    def put_in_order(self, problems: Sequence[tuple[str, str | None]]) -> None:
-        """Sort the files by problem, given as ``(id, key)``; what belongs to other problems follows as it stood.
+    def put_in_order(self, problems: Mapping[str, str | None]) -> None:
+        """Sort the files by problem, ids with their keys; rows of other problems follow in their old order.
 
-        A tree whose problem has another id by now takes the new one.
+        A tree whose problem has another id now gets the new one.
         """
-        ids = {problem_id for problem_id, _ in problems}
-        id_of: dict[str, str] = {}
-        for problem_id, key in problems:
+        ids: dict[str, str] = {}  # by key, of equal problems the first one's
+        for problem_id, key in problems.items():
             if key is not None:
-                id_of.setdefault(key, problem_id)
-        order = [*(key for key in id_of if key in self.trees), *(key for key in self.trees if key not in id_of)]
-        renamed = {key: id_of[key] for key in order if key in id_of and self.trees[key].problem_id != id_of[key]}
+                ids.setdefault(key, problem_id)
+        order = [*(key for key in ids if key in self.trees), *(key for key in self.trees if key not in ids)]
+        renamed = {key: ids[key] for key in order if key in ids and self.trees[key].problem_id != ids[key]}
         starts = [self.trees[key].start for key in order]
         size = sum(self.trees[key].length for key in order)
-        if renamed or starts != sorted(starts) or size != self.trees_path.stat().st_size:
-            write_atomically(self.trees_path, self._tree_lines(order, renamed))
-        found = {row["problem_id"]: row for _, _, row in read_lines(self.failures_path)}
-        kept = [row for problem_id, row in found.items() if problem_id not in ids]
-        failures = [self.failures[problem_id] for problem_id, _ in problems if problem_id in self.failures]
-        write_jsonl(self.failures_path, [*failures, *kept])
-        keys = [*(key for key in id_of if key in self.costs), *(key for key in self.costs if key not in id_of)]
-        write_jsonl(self.ledger_path, [self.costs[key] for key in keys])
+        if renamed or starts != sorted(starts) or size != self._trees_path.stat().st_size:
+            write_atomically(self._trees_path, self._tree_lines(order, renamed))
+        rows = {row["problem_id"]: row for _, _, row in read_lines(self._failures_path)}
+        others = [row for problem_id, row in rows.items() if problem_id not in problems]
+        failures = [self.failures[problem_id] for problem_id in problems if problem_id in self.failures]
+        write_jsonl(self._failures_path, [*failures, *others])
+        keys = [*(key for key in ids if key in self.costs), *(key for key in self.costs if key not in ids)]
+        write_jsonl(self._ledger_path, [self.costs[key] for key in keys])
 
     def _tree_lines(self, order: Sequence[str], renamed: Mapping[str, str]) -> Iterator[bytes]:
-        with self.trees_path.open("rb") as file:
+        with self._trees_path.open("rb") as file:
             for key in order:
                 file.seek(self.trees[key].start)
                 line = file.read(self.trees[key].length)
@@ -172,29 +180,19 @@ class RunFolder:
 
 @dataclasses.dataclass(frozen=True)
 class TreeFile:
-    """The trees of a ``trees.jsonl`` file, in file order, one in memory at a time; can be gone through again.
+    """The trees of a ``trees.jsonl`` file, in file order, one in memory at a time; it can be iterated again.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: while going through it, if a line is no tree of this schema version (the line number is named).
+        ValueError: during iteration, if a line is not a tree of this schema version; the line number is named.
     """
 
     path: Path
 
     def __iter__(self) -> Iterator[SearchTree]:
         return (tree for _, _, tree in _read_trees(self.path))
-
-
-def read_trees(path: str | os.PathLike[str]) -> list[SearchTree]:
-    """Return the trees of a ``trees.jsonl`` file, or of a run folder, in file order.
-
-    Raises:
-        ValueError: if a line is no tree of this schema version (the line number is named).
-    """
-    path = Path(path)
-    return [tree for _, _, tree in _read_trees(path / "trees.jsonl" if path.is_dir() else path)]
 
 
 def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:

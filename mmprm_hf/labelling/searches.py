@@ -1,4 +1,4 @@
-"""The labelling searches by the name that configurations and the command line use."""
+"""The labelling searches under the names that configurations and the command line use."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ SEARCHES = {
     "omegaprm_reference": (omegaprm_reference.search, omegaprm.OmegaPRMConfig),
     "flat_mc": (flat_mc.search, flat_mc.FlatMCConfig),
 }
-"""Name -> (search, the dataclass of its options)."""
+"""By name, the search and the dataclass of its options."""

@@ -1,7 +1,7 @@
 """A search tree while it grows: one record per distinct prefix, every rollout drawn, the budget kept.
 
-Failure never becomes data: rollouts that are cut, malformed or that no verifier can judge are recorded and counted, and
-enter no estimate. A rollout also is a sample of every prefix that it passes through.
+Failure never becomes data: rollouts that are cut, malformed or undecided are recorded and counted, but enter no
+estimate. A rollout is also a sample of every prefix that it passes through.
 """
 
 from __future__ import annotations
@@ -10,57 +10,30 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Protocol
 
 from ..data import Node, Problem, Rollout, SearchTree, Verdict, content_hash
 from ..engines import RolloutEngine, RolloutRequest
+from .failures import NothingJudgedError
+from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
-
-Prefix = tuple[str, ...]
-
-
-class Verifier(Protocol):
-    """What judges answers, see `mmprm_hf.answers.RuleVerifier`."""
-
-    async def judge(self, problem: Problem, answer: str | None) -> Verdict: ...
-
-
-class NothingJudgedError(RuntimeError):
-    """Not one rollout of the empty prefix could be judged, so nothing can be learned of the problem.
-
-    Args:
-        problem_id: The problem.
-        num_undecided: Complete rollouts that no verifier could judge.
-        num_incomplete: Rollouts that were cut or malformed.
-        sample: Text of an incomplete rollout, "" if there is none.
-    """
-
-    def __init__(self, problem_id: str, num_undecided: int, num_incomplete: int, sample: str = "") -> None:
-        shown = f" One of them: {sample[:200]!r}." if sample else ""
-        super().__init__(
-            f"Problem {problem_id!r}: none of the {num_undecided + num_incomplete} rollouts from the start could be "
-            f"judged ({num_undecided} undecided, {num_incomplete} incomplete).{shown} A search needs at least one "
-            "decided rollout; check the gold answer, the verifier, `max_new_tokens` and the policy's step format."
-        )
-        self.num_undecided, self.num_incomplete, self.sample = num_undecided, num_incomplete, sample
 
 
 @dataclasses.dataclass
 class PrefixRecord:
-    """What is known of one prefix.
+    """Counts of one prefix.
 
     Args:
-        drawn_correct, drawn_decided: Of the rollouts drawn *from* it.
-        num_drawn: All rollouts drawn from it, without verdict too.
+        drawn_correct, drawn_decided: Rollouts drawn *from* it, correct and decided ones.
+        num_drawn: All rollouts drawn from it, undecided ones included.
         passed: ``[num_correct, num_decided]`` of the rollouts that pass through it, by the length of the prefix they
             were drawn from.
-        biased: Lengths whose rollouts do not count here: one of them went wrong, and so the search came here. Of
-            rollouts among which one is wrong for certain too many are wrong, of the others too few.
-        leaf_correct, leaf_decided: Whole solutions that end exactly here; they stand in where nothing was estimated.
+        biased: Lengths of prefixes whose rollouts do not count here, because the search came here when one of them went
+            wrong: too many of that draw are wrong.
+        leaf_correct, leaf_decided: Whole solutions that end exactly here. They count where nothing was estimated.
         num_visits: How often the search selected it.
-        is_reached: A right rollout passes through it, wherever it was drawn from: its success probability is above 0,
-            whatever its own samples say.
-        is_estimated: True once an estimate was made.
+        is_reached: A correct rollout passes through it, wherever it was drawn from, so that its success probability is
+            above 0 whatever its own samples are.
+        is_estimated: True once it was estimated.
     """
 
     drawn_correct: int = 0
@@ -81,7 +54,7 @@ class PrefixRecord:
         return sum(num_correct for num_correct, _ in counted), sum(num_decided for _, num_decided in counted)
 
     def counts(self, reuse_rollouts: bool) -> tuple[int, int]:
-        """``(num_correct, num_decided)`` for the tree's node."""
+        """``(num_correct, num_decided)`` for the tree's node, with or without free samples."""
         if not self.is_estimated:
             return self.leaf_correct, self.leaf_decided
         num_correct, num_decided = self.free_counts if reuse_rollouts else (0, 0)
@@ -92,10 +65,12 @@ class TreeDraft:
     """A tree while it grows.
 
     Args:
-        problem, engine, verifier: What is searched, what writes, what judges.
+        problem: The problem that is searched.
+        engine: Writes rollouts.
+        verifier: Checks their answers.
         rng: Source of the requests' seeds.
         config: How a prefix is estimated.
-        max_rollouts: The budget, never exceeded.
+        max_rollouts: The budget, which is never exceeded.
     """
 
     def __init__(
@@ -107,59 +82,62 @@ class TreeDraft:
         config: EstimateConfig,
         max_rollouts: int,
     ) -> None:
-        self.problem, self.engine, self.verifier, self.rng = problem, engine, verifier, rng
-        self.config, self.max_rollouts = config, max_rollouts
+        self._problem, self._engine, self._verifier, self._rng = problem, engine, verifier, rng
+        self._config, self._max_rollouts = config, max_rollouts
         # Differs from MM-PRM: identical prefixes share one record, so none is estimated twice.
-        self.records: dict[Prefix, PrefixRecord] = {(): PrefixRecord()}
+        self._records: dict[Prefix, PrefixRecord] = {(): PrefixRecord()}
         self.rollouts: list[tuple[Prefix, Rollout]] = []
         self._verdicts: dict[str | None, Verdict] = {}
 
     @property
     def num_left(self) -> int:
-        """Rollouts that the budget still pays for."""
-        return self.max_rollouts - len(self.rollouts)
+        """Rollouts that the budget still covers."""
+        return self._max_rollouts - len(self.rollouts)
 
     def record(self, prefix: Prefix) -> PrefixRecord:
-        """The prefix's record, made if absent."""
-        return self.records.setdefault(prefix, PrefixRecord())
+        """The prefix's record, created if absent."""
+        return self._records.setdefault(prefix, PrefixRecord())
 
     def counts(self, prefix: Prefix) -> tuple[int, int]:
         """``(num_correct, num_decided)`` of a prefix."""
-        return self.record(prefix).counts(self.config.reuse_rollouts)
+        return self.record(prefix).counts(self._config.reuse_rollouts)
 
-    async def draw(self, wanted: Sequence[tuple[Prefix, int]]) -> list[list[Rollout]]:
-        """Draw and judge rollouts from each prefix, note them everywhere they count, return them judged.
+    async def draw(self, draws: Sequence[tuple[Prefix, int]]) -> list[list[Rollout]]:
+        """Draw and judge rollouts, record them at every prefix where they count, and return them with verdicts.
+
+        Args:
+            draws: Prefixes, each with the number of rollouts to draw from it.
 
         Raises:
-            ValueError: if that breaks the budget.
+            ValueError: if that would exceed the budget.
             NothingJudgedError: if the empty prefix is among them and none of its rollouts was decided.
         """
-        num_wanted = sum(count for _, count in wanted)
-        if num_wanted > self.num_left:
+        num_rollouts = sum(count for _, count in draws)
+        if num_rollouts > self.num_left:
             raise ValueError(
-                f"{num_wanted} rollouts after {len(self.rollouts)} would break the budget of {self.max_rollouts} for "
-                f"problem {self.problem.id!r}; ask num_left first."
+                f"{num_rollouts} rollouts after {len(self.rollouts)} would exceed the budget of {self._max_rollouts} "
+                f"for problem {self._problem.id!r}; check num_left first."
             )
-        requests = [RolloutRequest(self.problem, prefix, n, self.rng.getrandbits(31)) for prefix, n in wanted]
-        drawn = await self.engine.generate(requests)
-        await self._judge_answers([rollout for rollouts in drawn for rollout in rollouts])
+        requests = [RolloutRequest(self._problem, prefix, n, self._rng.getrandbits(31)) for prefix, n in draws]
+        answers = await self._engine.generate(requests)
+        await self._judge_answers([rollout for rollouts in answers for rollout in rollouts])
         judged = []
-        for (prefix, _), rollouts in zip(wanted, drawn, strict=True):
+        for (prefix, _), rollouts in zip(draws, answers, strict=True):
             judged.append([dataclasses.replace(rollout, verdict=self._verdict(rollout)) for rollout in rollouts])
             for rollout in judged[-1]:
-                self._note(prefix, rollout)
-        if any(prefix == () for prefix, _ in wanted) and not self.records[()].drawn_decided:
+                self._record(prefix, rollout)
+        if any(prefix == () for prefix, _ in draws) and not self._records[()].drawn_decided:
             samples = (rollout.text for _, rollout in self.rollouts if not rollout.complete and rollout.text)
-            raise NothingJudgedError(self.problem.id, self.num_undecided, self.num_incomplete, next(samples, ""))
+            raise NothingJudgedError(self._problem.id, self._num_undecided, self._num_incomplete, next(samples, ""))
         return judged
 
-    def _note(self, prefix: Prefix, rollout: Rollout) -> None:
+    def _record(self, prefix: Prefix, rollout: Rollout) -> None:
         """Count a judged rollout at its prefix and at every longer one that it passes through."""
         self.rollouts.append((prefix, rollout))
         record = self.record(prefix)
         record.is_estimated = True
         record.num_drawn += 1
-        # Differs from MM-PRM: only decided rollouts are counted; a judge that is down does not make an MC of 0.
+        # Differs from MM-PRM: only decided rollouts count, so that a judge that is down does not make an MC of 0.
         if rollout.verdict is Verdict.UNDECIDED:
             return
         is_correct = rollout.verdict is Verdict.CORRECT
@@ -174,12 +152,12 @@ class TreeDraft:
             passed[1] += 1
 
     async def _judge_answers(self, rollouts: Sequence[Rollout]) -> None:
-        """Ask the verifier once for each new answer, none of incomplete rollouts."""
-        # Differs from MM-PRM: a cut or malformed text is not judged (there its last block passed for the answer).
+        """Ask the verifier once for each new answer of a complete rollout."""
+        # Differs from MM-PRM: a cut or malformed text is not judged; there its last block passes for the answer.
         answers = dict.fromkeys(rollout.answer for rollout in rollouts if rollout.complete)
-        new = [answer for answer in answers if answer not in self._verdicts]
-        verdicts = await asyncio.gather(*(self.verifier.judge(self.problem, answer) for answer in new))
-        self._verdicts.update(zip(new, verdicts, strict=True))
+        unknown = [answer for answer in answers if answer not in self._verdicts]
+        verdicts = await asyncio.gather(*(self._verifier.judge(self._problem, answer) for answer in unknown))
+        self._verdicts.update(zip(unknown, verdicts, strict=True))
 
     def _verdict(self, rollout: Rollout) -> Verdict:
         return self._verdicts[rollout.answer] if rollout.complete else Verdict.UNDECIDED
@@ -187,39 +165,42 @@ class TreeDraft:
     async def estimate(self, prefixes: Sequence[Prefix]) -> list[list[Rollout]]:
         """Estimate prefixes as the configuration says, and return all rollouts drawn from each.
 
-        Where the budget does not pay for what is still wanted, earlier prefixes come first and one that cannot be
-        drawn in full (or for its round) is left as it is.
+        If the budget does not cover all draws, earlier prefixes come first, and a prefix whose draw is not covered in
+        full stays as it is.
         """
         drawn: dict[Prefix, list[Rollout]] = {prefix: [] for prefix in prefixes}
-        while True:
-            wanted, num_left = [], self.num_left
-            for prefix in drawn:
-                record = self.record(prefix)
-                free_correct, num_free = record.free_counts if self.config.reuse_rollouts else (0, 0)
-                count = self.config.num_wanted(
-                    num_fresh=record.num_drawn,
-                    num_free=num_free,
-                    num_correct=record.drawn_correct + free_correct,
-                    num_decided=record.drawn_decided + num_free,
-                )
-                if count == 0:
-                    record.is_estimated = True  # what passes through it may settle it
-                elif count <= num_left:
-                    wanted.append((prefix, count))
-                    num_left -= count
-            if not wanted:
-                return list(drawn.values())
-            for (prefix, _), rollouts in zip(wanted, await self.draw(wanted), strict=True):
+        while draws := self._next_draws(drawn):
+            for (prefix, _), rollouts in zip(draws, await self.draw(draws), strict=True):
                 drawn[prefix] += rollouts
+        return list(drawn.values())
+
+    def _next_draws(self, prefixes: Sequence[Prefix]) -> list[tuple[Prefix, int]]:
+        """What to draw from each prefix that is not settled, as far as the budget allows."""
+        draws, num_left = [], self.num_left
+        for prefix in prefixes:
+            record = self.record(prefix)
+            free_correct, num_free = record.free_counts if self._config.reuse_rollouts else (0, 0)
+            count = self._config.num_to_draw(
+                num_fresh=record.num_drawn,
+                num_free=num_free,
+                num_correct=record.drawn_correct + free_correct,
+                num_decided=record.drawn_decided + num_free,
+            )
+            if count == 0:
+                record.is_estimated = True  # the rollouts that pass through it may be enough
+            elif count <= num_left:
+                draws.append((prefix, count))
+                num_left -= count
+        return draws
 
     def add_leaf(self, solution: Prefix, is_correct: bool) -> None:
-        """Note that a whole solution with these steps had a right or a wrong answer."""
+        """Record that a whole solution with these steps had a correct or a wrong answer."""
         record = self.record(solution)
         record.leaf_correct += is_correct
         record.leaf_decided += 1
 
-    def choose(self, prefix: Prefix, solution: Prefix) -> None:
-        """Note that a wrong solution drawn from `prefix` was selected, which may lead the search to what it passes."""
+    def select(self, prefix: Prefix, solution: Prefix) -> None:
+        """Record that a wrong solution drawn from `prefix` was selected, which leads the search to its prefixes."""
         self.record(prefix).num_visits += 1
         for length in range(len(prefix) + 1, len(solution) + 1):
             record = self.record(solution[:length])
@@ -227,45 +208,47 @@ class TreeDraft:
                 record.biased.add(len(prefix))
 
     @property
-    def num_incomplete(self) -> int:
-        """Rollouts that were cut or malformed."""
+    def _num_incomplete(self) -> int:
         return sum(not rollout.complete for _, rollout in self.rollouts)
 
     @property
-    def num_undecided(self) -> int:
-        """Complete rollouts without a verdict."""
+    def _num_undecided(self) -> int:
         return sum(rollout.complete and rollout.verdict is Verdict.UNDECIDED for _, rollout in self.rollouts)
 
     def finish(self, search: str) -> SearchTree:
-        """The tree in canonical form: a node's parent is its longest proper prefix among the nodes."""
-        kept = [prefix for prefix, record in self.records.items() if record.is_estimated or record.leaf_decided]
+        """Return the tree of this search in canonical form: a node's parent is its longest proper prefix among nodes.
+
+        Args:
+            search: Name of the search, for the tree's `config`.
+        """
+        kept = [prefix for prefix, record in self._records.items() if record.is_estimated or record.leaf_decided]
         order = sorted(kept, key=len)  # stable: prefixes of one length stay in order of discovery
-        index_of = {prefix: index for index, prefix in enumerate(order)}
+        indices = {prefix: index for index, prefix in enumerate(order)}
         nodes = []
         for prefix in order:
-            start = next((n for n in range(len(prefix) - 1, -1, -1) if prefix[:n] in index_of), 0)
+            start = next((length for length in range(len(prefix) - 1, -1, -1) if prefix[:length] in indices), 0)
             num_correct, num_decided = self.counts(prefix)
             nodes.append(
                 Node(
-                    id=content_hash(self.problem.id, list(prefix)),
-                    parent=index_of[prefix[:start]] if prefix else None,
+                    id=content_hash(self._problem.id, list(prefix)),
+                    parent=indices[prefix[:start]] if prefix else None,
                     steps=prefix[start:],
                     num_correct=num_correct,
                     num_decided=num_decided,
-                    num_visits=self.records[prefix].num_visits,
+                    num_visits=self._records[prefix].num_visits,
                 )
             )
         return SearchTree(
-            problem_id=self.problem.id,
+            problem_id=self._problem.id,
             nodes=tuple(nodes),
-            rollouts=tuple((index_of[prefix], _without_text(rollout)) for prefix, rollout in self.rollouts),
-            config={"search": search, **dataclasses.asdict(self.config)},
-            engine=dict(self.engine.identity),
-            num_undecided=self.num_undecided,
-            num_incomplete=self.num_incomplete,
+            rollouts=tuple((indices[prefix], _without_text(rollout)) for prefix, rollout in self.rollouts),
+            config={"search": search, **dataclasses.asdict(self._config)},
+            engine=dict(self._engine.identity),
+            num_undecided=self._num_undecided,
+            num_incomplete=self._num_incomplete,
         )
 
 
 def _without_text(rollout: Rollout) -> Rollout:
-    """Of a complete rollout the steps and the answer say it all; texts would double the size of a tree."""
+    """The rollout without its text if it is complete: steps and answer hold the same, and a tree is half the size."""
     return dataclasses.replace(rollout, text="") if rollout.complete else rollout

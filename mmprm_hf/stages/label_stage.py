@@ -10,12 +10,15 @@ from typing import Any
 from ..answers import RuleVerifier
 from ..data import Problem
 from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
+from ..errors import UnknownNameError
 from ..files import write_json
 from ..labelling import (
     SEARCHES,
+    ChatAnswerJudge,
     ChatStepJudge,
     ConsensusSearch,
     LabelRowsConfig,
+    LabelRun,
     LabelSummary,
     Prices,
     PRMStepJudge,
@@ -37,7 +40,10 @@ from .problems import open_problems
 
 
 def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
-    """Write the nano dataset, ``train.parquet`` and ``test.parquet`` with a card; `load_dataset` reads the folder."""
+    """Write the nano dataset, ``train.parquet`` and ``test.parquet`` with a card, and return the rows by split.
+
+    `load_dataset` reads the folder.
+    """
     output.mkdir(parents=True, exist_ok=True)
     counts = {}
     for split, count in (("train", num_train), ("test", num_test)):
@@ -50,127 +56,127 @@ def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, in
     return counts
 
 
-def label(
-    policy: str | Path | None,
-    output: Path,
-    *,
-    data: Path | None,
-    num_problems: int,
-    search: str,
-    config: Path | Mapping[str, Any] | None,
-    seed: int,
-    servers: Servers = Servers(),  # noqa: B008 (frozen)
-    max_in_flight: int = 64,
-    max_undecided: float = 0.2,
-) -> dict[str, Any]:
-    """Search step labels for train problems; resumes an unfinished folder.
-
-    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``ledger.jsonl`` and ``summary.json`` (costs),
-    ``failures.jsonl``, and what `write_label_dataset` makes of the trees. The YAML holds options of the search,
-    `SamplingConfig` and `LabelRowsConfig`; `seed` is the search's, the rows' own stands in the YAML.
+@dataclasses.dataclass(frozen=True)
+class LabelOptions:
+    """What to label, and how; `label` and `estimate` take the same options.
 
     Args:
         policy: Path or hub id; with `servers.engine` the model's name at that server, None for its only one.
         output: The run folder.
-        data: Dataset folder in MM-K12's schema, None for the nano world.
-        num_problems: The first so many train problems.
+        data: Problems in MM-K12's schema (folder, file or hub id); None for the nano world.
+        num_problems: The most train problems, from the first on.
         search: A name of `SEARCHES`.
-        config: YAML file, or a mapping, with options.
-        seed: Of the run.
-        servers: Where the policy, a judge of answers and a judge of steps are.
-        max_in_flight: Problems searched at a time.
-        max_undecided: The most complete rollouts, as a share, that may stay without a verdict, see `label_problems`.
+        config: YAML file, or a mapping, with options of the search, of `SamplingConfig` and of `LabelRowsConfig`.
+        seed: Seed of the search; the rows have a seed of their own in `config`.
+        servers: Where the policy, a judge of answers and a judge of steps run.
+        max_in_flight: Problems that are searched at a time.
+        max_undecided: The largest share of complete rollouts that may have no verdict, see `LabelRun`.
+
+    Raises:
+        ValueError: if the search or an option is unknown or out of range, or a judge is missing.
+    """
+
+    policy: str | Path | None
+    output: Path
+    data: str | Path | None = None
+    num_problems: int = 1000
+    search: str = "omegaprm"
+    config: Path | Mapping[str, Any] | None = None
+    seed: int = 0
+    servers: Servers = Servers()
+    max_in_flight: int = 64
+    max_undecided: float = 0.2
+
+
+def label(options: LabelOptions) -> dict[str, Any]:
+    """Search step labels for train problems; an unfinished folder is resumed.
+
+    Writes ``trees.jsonl`` (one tree a line), ``run.json``, ``ledger.jsonl`` and ``summary.json`` (costs),
+    ``failures.jsonl``, and what `write_label_dataset` makes from the trees.
 
     Returns:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
+
+    Raises:
+        ValueError: if an option is wrong, or the folder was made with other settings.
+        RunStoppedError: if the run cannot go on; start it again to resume.
     """
-    problems = open_problems(data, num_problems)
-    summary = _search(problems, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
-    rows_config = _read_options(config, search)[2]
-    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, output, rows_config)}
+    problems = open_problems(options.data, options.num_problems)
+    configs = _Configs.read(options)
+    summary = _search(problems, options, configs)
+    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, options.output, configs.rows)}
 
 
-def estimate(
-    policy: str | Path | None,
-    output: Path,
-    *,
-    num_sampled: int,
-    prices: Prices,
-    data: Path | None,
-    num_problems: int,
-    search: str,
-    config: Path | Mapping[str, Any] | None,
-    seed: int,
-    servers: Servers = Servers(),  # noqa: B008 (frozen)
-    max_in_flight: int = 64,
-    max_undecided: float = 0.2,
-) -> dict[str, Any]:
+def estimate(options: LabelOptions, num_sampled: int, prices: Prices) -> dict[str, Any]:
     """Label a sample of the problems, and predict rollouts, tokens, hours, cost and label rows of the whole run.
 
-    The sample is chosen by hash and labelled into the run folder itself: `label` goes on from there. Arguments as in
-    `label`; `num_sampled` problems are labelled.
+    The sample is chosen by hash and labelled in the run folder itself, where `label` resumes it.
+
+    Args:
+        options: What to label.
+        num_sampled: Problems in the sample.
+        prices: Prices of tokens and machine.
 
     Returns:
         See `labelling.estimate.predict`.
     """
-    problems = open_problems(data, num_problems)
-    sample = choose_sample(problems, num_sampled, seed)
-    _search(sample, policy, output, search, config, seed, servers, max_in_flight, max_undecided)
-    prediction = estimate_folder(sample, output, len(problems), prices, _read_options(config, search)[2])
-    write_json(output / "estimate.json", prediction)
+    problems = open_problems(options.data, options.num_problems)
+    configs = _Configs.read(options)
+    sample = choose_sample(problems, num_sampled, options.seed)
+    _search(sample, options, configs)
+    prediction = estimate_folder(sample, options.output, len(problems), prices, configs.rows)
+    write_json(options.output / "estimate.json", prediction)
     return prediction
 
 
-def _search(
-    problems: Sequence[Problem],
-    policy: str | Path | None,
-    output: Path,
-    search: str,
-    config: Path | Mapping[str, Any] | None,
-    seed: int,
-    servers: Servers,
-    max_in_flight: int,
-    max_undecided: float,
-) -> LabelSummary:
-    """Trees of these problems in the run folder."""
-    if search not in SEARCHES:
-        raise ValueError(f"Unknown search {search!r}; choose one of {', '.join(SEARCHES)}.")
-    run_search, _ = SEARCHES[search]
-    search_config, sampling, rows_config = _read_options(config, search)
-    if rows_config.consensus == "drop" and servers.step_judge is None:
-        raise ValueError(
-            'Found consensus="drop" without a step judge: nothing could disagree with the estimates. Name a step judge '
-            '(--step-judge), or leave consensus at "ignore".'
-        )
-    if servers.step_judge is not None:
-        run_search = ConsensusSearch(run_search, _step_judge(servers))
-    return label_problems(
-        problems,
-        _engine(policy, servers, sampling),
-        _verifier(servers),
-        run_search,
-        search_config,
-        output,
-        seed=seed,
-        max_in_flight=max_in_flight,
-        max_undecided=max_undecided,
+@dataclasses.dataclass(frozen=True)
+class _Configs:
+    """The dataclasses that a configuration fills: a wrong option ends a run before it has cost anything."""
+
+    search: Any
+    sampling: SamplingConfig
+    rows: LabelRowsConfig
+
+    @classmethod
+    def read(cls, options: LabelOptions) -> _Configs:
+        if options.search not in SEARCHES:
+            raise UnknownNameError("search", options.search, SEARCHES)
+        classes = (SEARCHES[options.search][1], SamplingConfig, LabelRowsConfig)
+        values = read_config(options.config, *classes)
+        configs = cls(*(config(**fields) for config, fields in zip(classes, values, strict=True)))
+        if configs.rows.consensus == "drop" and options.servers.step_judge is None:
+            raise ValueError(
+                'Found consensus="drop" without a step judge: nothing can contradict the estimates. Name a step judge '
+                '(--step-judge), or leave consensus at "ignore".'
+            )
+        return configs
+
+
+def _search(problems: Sequence[Problem], options: LabelOptions, configs: _Configs) -> LabelSummary:
+    """Search trees of these problems in the run folder."""
+    search, _ = SEARCHES[options.search]
+    if options.servers.step_judge is not None:
+        search = ConsensusSearch(search, _step_judge(options.servers))
+    run = LabelRun(
+        engine=open_engine(options.policy, options.servers, configs.sampling),
+        verifier=_verifier(options.servers),
+        search=search,
+        config=configs.search,
+        output_dir=options.output,
+        seed=options.seed,
+        max_in_flight=options.max_in_flight,
+        max_undecided=options.max_undecided,
     )
+    return label_problems(problems, run)
 
 
-def _read_options(config: Path | Mapping[str, Any] | None, search: str) -> tuple[Any, SamplingConfig, LabelRowsConfig]:
-    """The search's dataclass, sampling and rows: a bad option ends a run before it has cost anything."""
-    classes = (SEARCHES[search][1], SamplingConfig, LabelRowsConfig)
-    options = read_config(config, *classes)
-    return tuple(cls(**found) for cls, found in zip(classes, options, strict=True))
-
-
-def _engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfig) -> RolloutEngine:
-    """The policy in this process, or behind a server."""
+def open_engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfig) -> RolloutEngine:
+    """Return the policy in this process, or behind a server."""
     if servers.engine is not None:
         chat = servers.chat(servers.engine, None if policy is None else str(policy))
         return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill)
     if policy is None:
-        raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs it.")
+        raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs one.")
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     return TransformersEngine(
@@ -182,9 +188,7 @@ def _verifier(servers: Servers) -> Verifier:
     """Rules, with a judge behind them if there is one."""
     if servers.judge is None:
         return RuleVerifier()
-    from ..labelling import JudgeVerifier
-
-    return JudgeVerifier(RuleVerifier(), servers.chat(servers.judge))
+    return ChatAnswerJudge(RuleVerifier(), servers.chat(servers.judge))
 
 
 def _step_judge(servers: Servers) -> StepJudge:
@@ -198,11 +202,14 @@ def _step_judge(servers: Servers) -> StepJudge:
 
 
 def write_label_rows(
-    problems: Sequence[Problem], output: Path, config: LabelRowsConfig | None = None
+    problems: Sequence[Problem],
+    output: Path,
+    config: LabelRowsConfig = LabelRowsConfig(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
-    """Make the trees of a label folder a dataset beside them (`write_label_dataset`), and return its statistics.
+    """Write the trees of a label folder as a dataset beside them (`write_label_dataset`), and return its statistics.
 
-    Its card is made of what the run counted; a README that somebody wrote stays, with the names of the files corrected.
+    The folder's card is made from what the run counted. A README that people wrote is kept, with its file names
+    corrected.
     """
     statistics = write_label_dataset(problems, TreeFile(output / "trees.jsonl"), output, config)
     if not has_card_of_its_own(output):

@@ -208,6 +208,7 @@ def _row_weights(row: Mapping[str, Any], num_steps: int) -> list[float]:
 def _target(step: _StepLabel, step_index: int, config: TargetConfig) -> float:
     """The target that the mapping gives one step."""
     label = step.label
+    # Differs from MM-PRM: "soft" also trains on borrowed labels inside segments, where rows have fill="monotone".
     if label == IGNORE_LABEL or config.label_mapping == "soft":
         return label
     if config.label_mapping == "hard":

@@ -21,8 +21,7 @@ from simulated_server import problems as simulated_problems
 from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutEngine
-from mmprm_hf.labelling import omegaprm
-from mmprm_hf.labelling.driver import label_problems
+from mmprm_hf.labelling import LabelRun, label_problems, omegaprm
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.nano.world import problems as nano_problems
 
@@ -35,8 +34,7 @@ def _per_minute(
 ) -> tuple[float, float]:
     """(labelled problems, rollouts) per minute of a fresh run."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = label_problems(
-            problems,
+        run = LabelRun(
             engine,
             RuleVerifier(),
             omegaprm.search,
@@ -45,6 +43,7 @@ def _per_minute(
             max_in_flight=max_in_flight,
             progress=False,
         )
+        summary = label_problems(problems, run)
     assert summary.num_trees == len(problems), f"{summary.num_failed} problems failed"
     return 60 * summary.num_trees / summary.seconds, 60 * summary.num_rollouts / summary.seconds
 

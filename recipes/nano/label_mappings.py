@@ -80,8 +80,7 @@ def label(run: Path, num_problems: int) -> None:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump(LABELS, sort_keys=False), encoding="utf-8")
     if not (run / "labels" / "statistics.json").exists():
-        options = {"data": None, "num_problems": num_problems, "search": "omegaprm", "config": config, "seed": 0}
-        stages.label(POLICY_PATH, run / "labels", **options)
+        stages.label(stages.LabelOptions(POLICY_PATH, run / "labels", num_problems=num_problems, config=config))
 
 
 def main() -> None:

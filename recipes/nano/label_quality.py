@@ -32,8 +32,7 @@ from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
-from mmprm_hf.labelling import flat_mc, omegaprm, omegaprm_reference
-from mmprm_hf.labelling.consensus import ConsensusSearch, PRMStepJudge
+from mmprm_hf.labelling import ConsensusSearch, LabelRowsConfig, PRMStepJudge, flat_mc, omegaprm, omegaprm_reference
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
 from mmprm_hf.labelling.labels import tree_to_paths
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
@@ -125,7 +124,7 @@ def labels_of(way: Way, tree: SearchTree) -> tuple[Labels, dict[str, Labels], li
     labelled: Labels = {}
     by_source: dict[str, Labels] = {"estimate": {}, "bound": {}}
     rows = []
-    for path in tree_to_paths(tree, **way.paths):
+    for path in tree_to_paths(tree, LabelRowsConfig(**way.paths)):
         if way.search is omegaprm_reference.search:
             path = _without_answer(path)
         labels: list[float | None] = []

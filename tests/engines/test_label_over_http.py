@@ -1,4 +1,4 @@
-"""The labelling driver on a server: 30 % of its answers are faults and no label changes; judges; who wrote the run."""
+"""The labelling driver on a server: 30 % of its answers are faults and no label changes; judges; the model's name."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ import random
 import re
 
 import pytest
+from support.pure_runs import read_trees
 from support.stub_server import FAULTS, StubServer
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines import ChatClient, EndpointEngine
-from mmprm_hf.labelling import flat_mc, omegaprm
-from mmprm_hf.labelling.chat_judge import ChatStepJudge
-from mmprm_hf.labelling.consensus import ConsensusSearch
-from mmprm_hf.labelling.driver import EngineFailedError, FaultTolerance, label_problems, read_trees
+from mmprm_hf.files import read_json, read_jsonl
+from mmprm_hf.labelling import (
+    ChatStepJudge,
+    ConsensusSearch,
+    EngineFailedError,
+    FaultTolerance,
+    LabelRun,
+    flat_mc,
+    label_problems,
+    omegaprm,
+)
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 
@@ -50,28 +58,30 @@ def engine_on(server, **options):
 
 
 def label(folder, engine, search=omegaprm.search, config=OMEGA, **options):
-    return label_problems(PROBLEMS, engine, RuleVerifier(), search, config, folder, progress=False, **options)
+    return label_problems(PROBLEMS, LabelRun(engine, RuleVerifier(), search, config, folder, progress=False, **options))
 
 
-@pytest.mark.parametrize("search", ["omegaprm", "flat_mc"])
-def test_thirty_percent_faults_change_no_label(search, tmp_path):
-    """Every kind of fault, retried by the client: as many requests as without a fault succeed, the bytes are equal."""
-    options = {"search": flat_mc.search, "config": FlatMCConfig(num_responses=3, num_rollouts=4)}
-    options = options if search == "flat_mc" else {}
-    rng = random.Random(0)
-    with StubServer(policy) as well:
-        label(tmp_path / "well", engine_on(well), **options)
-    with StubServer(policy, faults=lambda *_: rng.choice(FAULTS) if rng.random() < 0.3 else None) as faulty:
-        engine = engine_on(faulty, max_attempts=12)
-        summary = label(tmp_path / "faulty", engine, **options)
-        num_sent = len(faulty.bodies)
-    assert (tmp_path / "faulty" / "trees.jsonl").read_bytes() == (tmp_path / "well" / "trees.jsonl").read_bytes()
-    assert (summary.num_trees, summary.num_failed) == (12, 0)
-    assert 0.2 < 1 - summary.num_rollouts / num_sent < 0.4
-    assert summary.sessions[0]["num_retries"] == engine.usage["retries"] > 30
+def test_thirty_percent_faults_change_no_label(tmp_path):
+    """Every kind of fault, retried by the client: the bytes are those of a run without faults."""
+    flat = {"search": flat_mc.search, "config": FlatMCConfig(num_responses=3, num_rollouts=4)}
+    for name, options in {"omegaprm": {}, "flat_mc": flat}.items():
+        rng = random.Random(0)
+        with StubServer(policy) as well:
+            label(tmp_path / name, engine_on(well), **options)
+        with StubServer(
+            policy, faults=lambda *_, rng=rng: rng.choice(FAULTS) if rng.random() < 0.3 else None
+        ) as faulty:
+            engine = engine_on(faulty, max_attempts=12)
+            summary = label(tmp_path / f"{name} faulty", engine, **options)
+            num_sent = len(faulty.bodies)
+        trees = [(tmp_path / folder / "trees.jsonl").read_bytes() for folder in (name, f"{name} faulty")]
+        assert trees[0] == trees[1]
+        assert (summary.num_trees, summary.num_failed) == (12, 0)
+        assert 0.2 < 1 - summary.num_rollouts / num_sent < 0.4
+        assert summary.sessions[0]["num_retries"] == engine.usage["retries"] > 30
 
 
-def test_a_server_that_is_gone_stops_the_run_and_it_goes_on_later(tmp_path):
+def test_a_server_that_is_gone_stops_the_run_which_is_resumed_later(tmp_path):
     dying = StubServer(policy, faults=lambda number, _: "500" if number > 60 else None)
     tolerance = FaultTolerance(request_attempts=2, pause_seconds=0)
     with dying, pytest.raises(EngineFailedError, match="HTTP 500"):
@@ -86,7 +96,7 @@ def test_a_server_that_is_gone_stops_the_run_and_it_goes_on_later(tmp_path):
 
 
 def label_with_bad_requests(folder, num_bad):
-    """Label where the requests of `num_bad` problems get HTTP 500 always; no label is to be missing but theirs."""
+    """Label where the requests of `num_bad` problems always get HTTP 500; only their labels must be missing."""
     bad = PROBLEMS[1 : 1 + num_bad]
     questions = [problem.question for problem in bad]
     tolerance = FaultTolerance(request_attempts=2, pause_seconds=0, max_engine_failures=3)
@@ -97,12 +107,12 @@ def label_with_bad_requests(folder, num_bad):
     with StubServer(policy, faults=faults) as server:
         summary = label(folder, engine_on(server, max_attempts=2), tolerance=tolerance)
     assert (summary.num_trees, summary.num_failed) == (12 - num_bad, num_bad)
-    rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    rows = read_jsonl(folder / "failures.jsonl")
     assert [row["problem_id"] for row in rows] == [problem.id for problem in bad]
     assert all(row["error"] == "RequestFailedError" and "HTTP 500" in row["reason"] for row in rows)
 
 
-def test_requests_that_always_fail_are_their_problems_failure_and_stop_no_run(tmp_path):
+def test_requests_that_always_fail_cost_their_problem_and_stop_no_run(tmp_path):
     for _ in range(2):
         label_with_bad_requests(tmp_path, 1)
     with StubServer(policy) as server:
@@ -110,7 +120,7 @@ def test_requests_that_always_fail_are_their_problems_failure_and_stop_no_run(tm
 
 
 def test_problems_whose_requests_failed_before_stop_no_later_run(tmp_path):
-    """As many as stop a run at its end, where nothing else is left to ask and no answer comes in between."""
+    """As many as stop a run at its end, where nothing else is left to ask and no answer arrives in between."""
     with pytest.raises(EngineFailedError, match="HTTP 500"):
         label_with_bad_requests(tmp_path, 4)
     for _ in range(2):
@@ -122,7 +132,7 @@ def test_problems_whose_requests_failed_before_stop_no_later_run(tmp_path):
 def test_a_run_names_the_model_behind_the_server(tmp_path):
     with StubServer(policy, models=("my-policy",)) as server:
         label(tmp_path, engine_on(server, model=None))
-        run = json.loads((tmp_path / "run.json").read_text())
+        run = read_json(tmp_path / "run.json")
         assert run["engine"]["chat"]["model"] == "my-policy"
         assert server.url not in json.dumps(run)
         with pytest.raises(ValueError, match="made with other settings"):
@@ -133,7 +143,7 @@ def test_a_step_judge_behind_a_server(tmp_path):
     with StubServer(policy) as server, StubServer(critic, models=("critic",)) as judge:
         search = ConsensusSearch(flat_mc.search, ChatStepJudge(ChatClient(judge.url, None)))
         label(tmp_path, engine_on(server), search, FlatMCConfig(num_responses=2, num_rollouts=4))
-    run = json.loads((tmp_path / "run.json").read_text())
+    run = read_json(tmp_path / "run.json")
     assert run["search"]["judge"]["model"]["model"] == "critic"
     for tree in read_trees(tmp_path):
         for index in range(1, len(tree.nodes)):

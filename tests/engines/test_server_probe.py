@@ -14,8 +14,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.errors import EngineUnavailableError
-from mmprm_hf.labelling import omegaprm
-from mmprm_hf.labelling.driver import EngineFailedError, label_problems
+from mmprm_hf.labelling import EngineFailedError, LabelRun, label_problems, omegaprm
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.steps.tagged import StepFormat
 
@@ -182,7 +181,8 @@ def test_what_every_request_would_meet_stops_the_run_at_once(status, message, pr
 
 def label(folder, engine):
     config = OmegaPRMConfig(num_rollouts=2, max_rollouts=4)
-    return label_problems([PROBLEM], engine, RuleVerifier(), omegaprm.search, config, folder, progress=False)
+    run = LabelRun(engine, RuleVerifier(), omegaprm.search, config, folder, progress=False)
+    return label_problems([PROBLEM], run)
 
 
 def test_a_run_holds_the_mode_found_and_refuses_a_server_of_another(tmp_path):

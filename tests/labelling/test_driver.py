@@ -1,33 +1,37 @@
-"""Driver: problems by content, resume, no mixing of runs, failures recorded, the reasons to stop."""
+"""Driver: problems by content, resuming, no mixing of runs, failures recorded, the reasons to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import functools
-import json
 import random
 
 import pytest
 from PIL import Image
-from support.pure_runs import CONFIG, PROBLEMS, PureEngine, label, pure_rollout
+from support.pure_runs import PROBLEMS, PureEngine, label, pure_rollout, pure_run, read_trees
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, Verdict, content_hash
 from mmprm_hf.errors import EngineUnavailableError, FolderInUseError, ProblemInputError
-from mmprm_hf.labelling import driver, omegaprm
-from mmprm_hf.labelling.driver import EngineFailedError, NothingLabelledError, TooManyUndecidedError, read_trees
+from mmprm_hf.files import lock_folder, read_json, read_jsonl
+from mmprm_hf.labelling import (
+    EngineFailedError,
+    NothingLabelledError,
+    TooManyUndecidedError,
+    label_problems_async,
+    omegaprm,
+)
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
-from mmprm_hf.labelling.run_folder import RunFolder
-from mmprm_hf.rows.problem_keys import problem_key
+from mmprm_hf.rows import problem_key
 
 
-def trees_of(folder):
+def tree_bytes(folder):
     return (folder / "trees.jsonl").read_bytes()
 
 
-def failures_of(folder):
-    return [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+def read_failures(folder):
+    return read_jsonl(folder / "failures.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def expected(tmp_path_factory):
     """trees.jsonl of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     label(folder)
-    return trees_of(folder)
+    return tree_bytes(folder)
 
 
 class DyingEngine(PureEngine):
@@ -50,7 +54,7 @@ class DyingEngine(PureEngine):
         return await super().generate(requests)
 
 
-def test_a_dead_engine_stops_the_run_and_the_next_one_goes_on(tmp_path, expected):
+def test_a_dead_engine_stops_the_run_and_the_next_one_resumes_it(tmp_path, expected):
     with pytest.raises(
         EngineFailedError, match="for 3 problems with no answer in between, last with ConnectionError: the"
     ):
@@ -59,8 +63,8 @@ def test_a_dead_engine_stops_the_run_and_the_next_one_goes_on(tmp_path, expected
     with (tmp_path / "trees.jsonl").open("ab") as file:
         file.write(b'{"problem_id": "p7", "nodes": [{"id": "torn')
     label(tmp_path, PureEngine(log))
-    assert trees_of(tmp_path) == expected
-    assert len(log.read_text().split()) == json.loads((tmp_path / "summary.json").read_text())["num_requests"] - 7
+    assert tree_bytes(tmp_path) == expected
+    assert len(log.read_text().split()) == read_json(tmp_path / "summary.json")["num_requests"] - 7
     assert [tree.problem_id for tree in read_trees(tmp_path)] == [problem.id for problem in PROBLEMS]
 
 
@@ -79,15 +83,16 @@ def test_trees_do_not_depend_on_concurrency(tmp_path, expected):
     crowded.is_full = asyncio.Event()
     label(tmp_path / "many", crowded, max_in_flight=40)
     label(tmp_path / "one", max_in_flight=1)
-    assert trees_of(tmp_path / "many") == trees_of(tmp_path / "one") == expected
+    assert tree_bytes(tmp_path / "many") == tree_bytes(tmp_path / "one") == expected
 
 
-def test_it_runs_inside_an_event_loop(tmp_path, expected):
-    run = driver.label_problems_async(
-        PROBLEMS, PureEngine(), RuleVerifier(), omegaprm.search, CONFIG, tmp_path, progress=False
-    )
-    assert asyncio.run(run).num_trees == 8
-    assert trees_of(tmp_path) == expected
+def test_a_run_works_inside_an_event_loop(tmp_path, expected):
+    async def notebook():
+        first = await label_problems_async(PROBLEMS, pure_run(tmp_path / "awaited"))
+        return first.num_trees, label(tmp_path / "blocking").num_trees
+
+    assert asyncio.run(notebook()) == (8, 8)
+    assert tree_bytes(tmp_path / "awaited") == tree_bytes(tmp_path / "blocking") == expected
 
 
 def test_runs_are_not_mixed(tmp_path):
@@ -112,12 +117,12 @@ def test_runs_are_not_mixed(tmp_path):
 
 
 def test_a_folder_has_one_writer(tmp_path):
-    with RunFolder(tmp_path), pytest.raises(FolderInUseError, match="in use by another run"):
+    with lock_folder(tmp_path), pytest.raises(FolderInUseError, match="in use by another run"):
         label(tmp_path)
     label(tmp_path, problems=PROBLEMS[:1])
 
 
-def test_what_an_engine_is_may_be_found_out_late(tmp_path):
+def test_an_engine_may_find_out_late_what_it_is(tmp_path):
     class Late(PureEngine):
         identity = None
 
@@ -125,7 +130,7 @@ def test_what_an_engine_is_may_be_found_out_late(tmp_path):
             self.identity = {"engine": "late"}
 
     label(tmp_path, Late(), problems=PROBLEMS[:1])
-    assert json.loads((tmp_path / "run.json").read_text())["engine"] == {"engine": "late"}
+    assert read_json(tmp_path / "run.json")["engine"] == {"engine": "late"}
 
     class Gone(PureEngine):
         async def prepare(self):
@@ -138,7 +143,7 @@ def test_what_an_engine_is_may_be_found_out_late(tmp_path):
 # --- Problems are their content --------------------------------------------------------------------------------------
 
 
-def test_moved_figures_and_new_ids_run_nothing_again(tmp_path):
+def test_moved_figures_and_new_ids_repeat_nothing(tmp_path):
     figure = Image.new("RGB", (8, 8), (10, 20, 30))
     figure.save(tmp_path / "a.png")
     problem = Problem("old", "q", images=(str(tmp_path / "a.png"),), answer="7")
@@ -165,7 +170,7 @@ def test_equal_problems_are_labelled_once(tmp_path):
     summary = label(tmp_path / "twins", PureEngine(log), problems=[*PROBLEMS[:2], twin])
     assert (summary.num_problems, summary.num_trees, summary.num_duplicates) == (3, 2, 1)
     label(tmp_path / "plain", problems=PROBLEMS[:2])
-    assert trees_of(tmp_path / "twins") == trees_of(tmp_path / "plain")
+    assert tree_bytes(tmp_path / "twins") == tree_bytes(tmp_path / "plain")
     assert not [line for line in log.read_text().split() if line.startswith("twin/")]
 
 
@@ -181,11 +186,11 @@ def test_problems_are_taken_as_they_are_needed(tmp_path, expected):
             yield problem
 
     label(tmp_path, engine, problems=stream(), max_in_flight=2)
-    assert trees_of(tmp_path) == expected
+    assert tree_bytes(tmp_path) == expected
     assert max(most_ahead) <= 2
 
 
-def test_trees_of_problems_not_asked_for_stay(tmp_path):
+def test_trees_of_problems_outside_the_run_are_kept(tmp_path):
     label(tmp_path)
     before = {tree.problem_id for tree in read_trees(tmp_path)}
     summary = label(tmp_path, problems=PROBLEMS[5:2:-1])
@@ -215,7 +220,7 @@ def test_failed_problems_are_recorded_and_retried(tmp_path, expected):
     broken = Problem("p9", "q9", images=(str(tmp_path / "nowhere.png"),), answer="7")
     summary = label(tmp_path, Picky(), problems=[*PROBLEMS, broken])
     assert (summary.num_trees, summary.num_failed) == (7, 2)
-    first, second = failures_of(tmp_path)
+    first, second = read_failures(tmp_path)
     assert first == {
         "problem_id": "p3",
         "problem_key": problem_key(PROBLEMS[3]),
@@ -225,12 +230,12 @@ def test_failed_problems_are_recorded_and_retried(tmp_path, expected):
     assert second["problem_key"] is None and "nowhere.png' does not exist" in second["reason"]
     summary = label(tmp_path)
     assert (summary.num_trees, summary.num_failed, summary.num_resumed) == (8, 0, 7)
-    assert [row["problem_id"] for row in failures_of(tmp_path)] == ["p9"]  # not asked for this time
-    assert trees_of(tmp_path) == expected
+    assert [row["problem_id"] for row in read_failures(tmp_path)] == ["p9"]  # not part of this run
+    assert tree_bytes(tmp_path) == expected
 
 
 class Tired(RuleVerifier):
-    """Has no verdict on some problems, and says what it was asked."""
+    """Has no verdict on some problems, and remembers what it was asked."""
 
     def __init__(self, *tired_of):
         self.tired_of, self.asked = tired_of, []
@@ -247,7 +252,7 @@ def test_too_many_undecided_stop_the_run(tmp_path, expected):
         label(tmp_path, verifier=Tired("p0", "p1"), max_undecided=0.01)
     awake = Tired()
     label(tmp_path, verifier=awake, max_undecided=0.01)
-    assert trees_of(tmp_path) == expected
+    assert tree_bytes(tmp_path) == expected
     assert {problem_id for problem_id, _ in awake.asked} == {"p0", "p1"}
 
 
@@ -260,10 +265,10 @@ def test_a_problem_with_too_many_undecided_gets_no_tree(tmp_path, expected):
 
     summary = label(tmp_path, verifier=Half())
     assert (summary.num_trees, summary.num_failed) == (7, 1)
-    (failure,) = failures_of(tmp_path)
+    (failure,) = read_failures(tmp_path)
     assert failure["error"] == "ProblemUndecidedError" and "above max_undecided=0.2" in failure["reason"]
     label(tmp_path, verifier=Half("nobody"))
-    assert trees_of(tmp_path) == expected
+    assert tree_bytes(tmp_path) == expected
 
 
 class Mumbling(PureEngine):
@@ -274,7 +279,7 @@ class Mumbling(PureEngine):
         return [(cut,) * request.num_samples for request in requests]
 
 
-def test_a_run_that_judges_nothing_says_why(tmp_path):
+def test_a_run_without_a_single_tree_explains_why(tmp_path):
     many = [Problem(f"m{i}", f"question {i}", answer="7") for i in range(100)]
     message = (
         r"None of 20 problems gave a tree \(20 x NothingJudgedError\); of their rollouts 80 are incomplete and 0 "
@@ -337,13 +342,13 @@ def test_a_journal_of_another_run_is_set_aside(tmp_path, caplog):
 
 
 def first_steps(problem, tree):
-    """What the policy itself says first: a tree is not made of another problem's answers."""
+    """What the policy writes first for the problem itself: a tree must not contain another problem's answers."""
     seed = random.Random(content_hash(0, problem_key(problem))).getrandbits(31)
     return pure_rollout(problem, (), seed, 0).steps
 
 
 def test_a_tree_follows_its_problem_when_ids_shift(tmp_path):
-    first, second = (Problem("p0", "question A", answer="7"), Problem("p1", "question B", answer="7"))
+    first, second = Problem("p0", "question A", answer="7"), Problem("p1", "question B", answer="7")
     label(tmp_path, problems=[first, second])
     shifted = [
         Problem("p0", "question new", answer="7"),

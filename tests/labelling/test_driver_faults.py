@@ -1,21 +1,20 @@
-"""Faults of the engine: requests fail, and no label is wrong and no problem lost."""
+"""Faults of the engine: requests fail, yet no label is wrong and no problem is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import os
 import random
 
 import pytest
-from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
+from support.pure_runs import FLAT, PROBLEMS, SEARCHES, PureEngine, label, read_trees
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest
 from mmprm_hf.errors import EngineUnavailableError, ProblemInputError, StorageFailedError
-from mmprm_hf.labelling import flat_mc
-from mmprm_hf.labelling.driver import EngineFailedError, FaultTolerance, RequestFailedError, read_trees
+from mmprm_hf.files import read_jsonl
+from mmprm_hf.labelling import EngineFailedError, FaultTolerance, RequestFailedError, flat_mc
 from mmprm_hf.labelling.engine_gate import EngineGate
 
 
@@ -36,23 +35,23 @@ class FaultyEngine(PureEngine):
         return answers
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_no_label_is_wrong_and_no_problem_lost(seed, tmp_path):
+def test_no_label_is_wrong_and_no_problem_lost(tmp_path):
     """30 % of all requests fail; a request is given up after five attempts, its problem tried again at the end."""
-    options = {"search": flat_mc.search, "config": FLAT} if seed % 2 else {}
     problems = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(40)]
-    label(tmp_path / "well", problems=problems, **options)
-    engine = FaultyEngine(seed)
-    summary = label(tmp_path / "faulty", engine, problems=problems, **options)
-    assert 0.2 < engine.num_failed / engine.num_asked < 0.4
-    assert (summary.num_trees, summary.num_failed) == (40, 0)
-    assert (tmp_path / "faulty" / "trees.jsonl").read_bytes() == (tmp_path / "well" / "trees.jsonl").read_bytes()
-    assert summary.num_requests == engine.num_asked - engine.num_failed  # nothing that was answered is asked again
-    assert summary.sessions[0]["num_retries"] > 50
+    for name, options in SEARCHES.items():
+        label(tmp_path / name, problems=problems, **options)
+        for seed in range(2):
+            engine, folder = FaultyEngine(seed), tmp_path / f"{name} {seed}"
+            summary = label(folder, engine, problems=problems, **options)
+            assert 0.2 < engine.num_failed / engine.num_asked < 0.4
+            assert (summary.num_trees, summary.num_failed) == (40, 0)
+            assert (folder / "trees.jsonl").read_bytes() == (tmp_path / name / "trees.jsonl").read_bytes()
+            assert summary.num_requests == engine.num_asked - engine.num_failed  # no answer is paid for twice
+            assert summary.sessions[0]["num_retries"] > 50
 
 
 def test_problems_given_up_are_tried_again_in_the_same_run(tmp_path):
-    """Every request fails once and none has a second attempt: passes go on as long as they bring answers."""
+    """Every request fails once and has no second attempt: the run repeats as long as there are new answers."""
 
     class Forgetful(PureEngine):
         seen = set()
@@ -80,7 +79,7 @@ def test_an_error_of_one_problem_does_not_stop_the_others(tmp_path):
 
     summary = label(tmp_path, Odd())
     assert (summary.num_trees, summary.num_failed) == (7, 1)
-    failure = json.loads((tmp_path / "failures.jsonl").read_text().splitlines()[-1])
+    failure = read_jsonl(tmp_path / "failures.jsonl")[-1]
     assert failure["error"] == "RequestFailedError"
     assert "attempt 1: KeyError: 'a bug that one problem brings out'" in failure["reason"]
 
@@ -94,7 +93,7 @@ def test_short_answers_are_an_error_of_the_engine(tmp_path):
         label(tmp_path, Short())
 
 
-def gate_of(engine, **options):
+def open_gate(engine, **options):
     return EngineGate(engine, FaultTolerance(**{"pause_seconds": 0, **options}), lambda rollouts: None)
 
 
@@ -112,7 +111,7 @@ def test_an_answer_in_between_keeps_the_run_going():
             return type(error)
 
     async def play(names):
-        gate = gate_of(Bad(), request_attempts=2, max_engine_failures=3)
+        gate = open_gate(Bad(), request_attempts=2, max_engine_failures=3)
         return [await ask(gate, name) for name in names]
 
     assert asyncio.run(play(["p1", "p2", "p0", "p1", "p2"])).count(RequestFailedError) == 4
@@ -125,7 +124,7 @@ def test_pauses_double_and_problems_at_fault_are_not_asked_again(monkeypatch):
     async def sleep(seconds):
         pauses.append(seconds)
 
-    monkeypatch.setattr("mmprm_hf.labelling.engine_gate.asyncio.sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
 
     class Down:
         identity = {}
@@ -138,11 +137,11 @@ def test_pauses_double_and_problems_at_fault_are_not_asked_again(monkeypatch):
     down = Down()
     request = RolloutRequest(PROBLEMS[0], (), 1, 0)
     with pytest.raises(RequestFailedError, match="attempt 8: EngineUnavailableError: down"):
-        asyncio.run(gate_of(down, request_attempts=8, pause_seconds=2.0).ask(request))
+        asyncio.run(open_gate(down, request_attempts=8, pause_seconds=2.0).ask(request))
     assert pauses == [2, 4, 8, 16, 32, 60, 60] and down.num_asked == 8
     down.error = ProblemInputError("p0", "a hole")
     with pytest.raises(ProblemInputError, match="a hole"):
-        asyncio.run(gate_of(down).ask(request))
+        asyncio.run(open_gate(down).ask(request))
     assert down.num_asked == 9
 
 
@@ -169,7 +168,7 @@ def test_siblings_of_a_failed_request_are_not_paid_twice(tmp_path):
 
 def test_halves_of_surrogate_pairs_are_replaced(tmp_path):
     class Half(PureEngine):
-        """A server that cuts inside a character beyond the basic plane."""
+        """A server that cuts its JSON inside a character beyond the basic plane."""
 
         async def generate(self, requests):
             (rollouts,) = await super().generate(requests)
@@ -199,8 +198,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "full" / "trees.jsonl").read_bytes() == (tmp_path / "well" / "trees.jsonl").read_bytes()
 
 
-def test_tolerance_is_checked():
+def test_a_tolerance_out_of_range_is_refused():
     for options in ({"request_attempts": 0}, {"pause_seconds": -1}, {"max_engine_failures": 0}):
         (name,) = options
-        with pytest.raises(ValueError, match=f"Found {name}=.*at least"):
+        with pytest.raises(ValueError, match=f"Found {name}=.*in FaultTolerance; it must be at least"):
             FaultTolerance(**options)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 
 import pytest
-from support.pure_runs import PROBLEMS, PureEngine, label
+from support.pure_runs import PROBLEMS, PureEngine, label, read_trees
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Verdict
-from mmprm_hf.labelling.driver import EngineFailedError, read_trees
+from mmprm_hf.files import read_json, read_jsonl
+from mmprm_hf.labelling import EngineFailedError
 from mmprm_hf.labelling.ledger import COSTS, Session
 from mmprm_hf.labelling.progress import Progress
 
 
-def ledger_of(folder):
-    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+def read_ledger(folder):
+    return read_jsonl(folder / "ledger.jsonl")
 
 
 class Judge(RuleVerifier):
@@ -34,10 +34,10 @@ class Judge(RuleVerifier):
         return await super().judge(problem, answer)
 
 
-def test_it_adds_up(tmp_path):
+def test_costs_add_up_over_problems(tmp_path):
     summary = label(tmp_path, verifier=Judge())
     trees = {tree.problem_id: tree for tree in read_trees(tmp_path)}
-    rows = ledger_of(tmp_path)
+    rows = read_ledger(tmp_path)
     assert [row["problem_id"] for row in rows] == [problem.id for problem in PROBLEMS]
     for row in rows:
         tree = trees[row["problem_id"]]
@@ -50,7 +50,7 @@ def test_it_adds_up(tmp_path):
         assert row["verifier_calls"] == len(answers) == row["judge_calls"] + row["judge_cache_hits"]
         assert row["judge_tokens_in"] == 5 * row["judge_calls"]
         assert row["seconds"] > 0
-    written = json.loads((tmp_path / "summary.json").read_text())
+    written = read_json(tmp_path / "summary.json")
     for name in COSTS:
         assert written[name] == getattr(summary, name) == sum(row[name] for row in rows)
     assert summary.num_mixed == sum(0 < tree.nodes[0].mc_estimate < 1 for tree in trees.values()) > 0
@@ -73,11 +73,11 @@ def test_sessions_add_up_and_replayed_answers_cost_nothing(tmp_path):
 
     with pytest.raises(EngineFailedError, match="gone"):
         label(tmp_path, Dying())
-    between = json.loads((tmp_path / "summary.json").read_text())
+    between = read_json(tmp_path / "summary.json")
     assert 14 <= between["sessions"][0]["num_requests"] <= 17  # what was in flight at the end may be lost
     summary = label(tmp_path)
     label(tmp_path / "whole")
-    whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    whole = read_json(tmp_path / "whole" / "summary.json")
     assert summary.num_requests == whole["num_requests"] == sum(row["num_requests"] for row in summary.sessions)
     assert summary.tokens_out == whole["tokens_out"] == sum(row["tokens_out"] for row in summary.sessions)
     assert summary.verifier_calls == whole["verifier_calls"]
@@ -94,7 +94,7 @@ def test_failed_problems_are_paid_for_too(tmp_path):
             return Verdict.UNDECIDED if problem.id == "p1" else await super().judge(problem, answer)
 
     summary = label(tmp_path, verifier=Blind(), max_undecided=0.5)
-    row = next(row for row in ledger_of(tmp_path) if row["problem_id"] == "p1")
+    row = next(row for row in read_ledger(tmp_path) if row["problem_id"] == "p1")
     assert (row["outcome"], row["num_rollouts"]) == ("NothingJudgedError", 4)
     assert row["num_undecided"] == summary.num_undecided == 4 - row["num_incomplete"]
     assert summary.num_rollouts == 4 + sum(tree.num_rollouts for tree in read_trees(tmp_path))
@@ -112,13 +112,16 @@ def test_engine_retries_of_the_client_are_counted(tmp_path):
     assert summary.sessions[0]["num_retries"] == summary.num_requests
 
 
-def test_the_bar_shows_rates_of_new_work_alone(capsys):
+def test_the_bar_shows_rates_of_new_work_alone(capsys, monkeypatch):
+    clock = [100.0]
+    for name in ("time.monotonic", "tqdm.std.time"):
+        monkeypatch.setattr(name, lambda: clock[0])
     session = Session()
     bar = Progress(session, 10, is_shown=True)
     for _ in range(6):
         bar.skip()
-    session.num_rollouts, session.tokens_out, session._started = 100, 5000, session._started - 10
-    bar._bar.start_t -= 10
+    clock[0] += 10
+    session.num_rollouts, session.tokens_out = 100, 5000
     bar.advance()
     bar.advance()
     bar.close()

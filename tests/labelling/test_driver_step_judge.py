@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.pure_runs import FLAT, PROBLEMS, PureEngine, label
+from support.pure_runs import FLAT, PROBLEMS, PureEngine, label, read_trees
 
 from mmprm_hf.data import Problem, Verdict
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.errors import EngineUnavailableError
-from mmprm_hf.labelling import flat_mc
-from mmprm_hf.labelling.chat_judge import ChatStepJudge
-from mmprm_hf.labelling.consensus import ConsensusSearch
-from mmprm_hf.labelling.driver import EngineFailedError, TooManyUndecidedError, read_trees
+from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.labelling import ChatStepJudge, ConsensusSearch, EngineFailedError, TooManyUndecidedError, flat_mc
 
 
 class Critic:
-    """Says that the first bad step is wrong; dies after `lifetime` answers; mumbles on every `mumbles`-th solution."""
+    """Names the first bad step; is gone after `lifetime` answers; mumbles on every `mumbles`-th solution."""
 
     identity = {"model": "critic"}
 
@@ -32,8 +30,8 @@ class Critic:
         self.asked.append(text)
         steps = [line for line in text.splitlines() if line.startswith("[")]
         first = next((i for i, step in enumerate(steps) if "bad" in step), -1)
-        says = "hm" if self.mumbles and len(self.asked) % self.mumbles == 0 else f"\\boxed{{{first}}}"
-        return ChatReply((ChatChoice(says, "stop", 7),), 30)
+        text = "hm" if self.mumbles and len(self.asked) % self.mumbles == 0 else f"\\boxed{{{first}}}"
+        return ChatReply((ChatChoice(text, "stop", 7),), 30)
 
 
 def run(folder, critic, problems=PROBLEMS, **options):
@@ -41,7 +39,7 @@ def run(folder, critic, problems=PROBLEMS, **options):
     return label(folder, PureEngine(), problems, search=search, config=FLAT, **options)
 
 
-def test_what_a_judge_said_is_not_asked_again_and_all_of_it_is_booked(tmp_path):
+def test_what_a_judge_has_decided_is_not_asked_again_and_all_of_it_is_in_the_ledger(tmp_path):
     whole = Critic()
     expected = run(tmp_path / "whole", whole)
     first, second = Critic(lifetime=9), Critic()
@@ -58,21 +56,23 @@ def test_what_a_judge_said_is_not_asked_again_and_all_of_it_is_booked(tmp_path):
         assert summary.step_judge_tokens_in == 30 * num_solutions
         assert summary.step_judge_tokens_out == 7 * num_solutions
         assert summary.num_solutions_undecided == 0
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "ledger.jsonl").read_text().splitlines()]
+    rows = read_jsonl(tmp_path / "whole" / "ledger.jsonl")
     assert all(row["step_judge_calls"] == row["num_solutions_judged"] > 0 for row in rows)
     wrong = [n for t in read_trees(tmp_path / "cut") for n in t.nodes if n.judge_verdict is Verdict.INCORRECT]
     assert wrong and all(node.num_correct == 0 for node in wrong)
 
 
-def test_a_judge_that_says_nothing_too_often_stops_the_run(tmp_path):
-    with pytest.raises(TooManyUndecidedError, match=r"step judge said nothing on \d+ of \d+ solutions, above max_und"):
+def test_a_judge_without_a_verdict_too_often_stops_the_run(tmp_path):
+    with pytest.raises(
+        TooManyUndecidedError, match=r"step judge gave no verdict on \d+ of \d+ solutions, above max_und"
+    ):
         run(tmp_path, Critic(mumbles=2))
     again = Critic()
     summary = run(tmp_path, again, max_undecided=0.6)  # the trees are there: nothing is asked again
     assert again.asked == [] and 0 < summary.num_solutions_undecided < summary.num_solutions_judged
 
 
-def test_what_it_left_open_is_asked_again_when_the_problem_is(tmp_path):
+def test_what_a_judge_leaves_undecided_is_asked_again_with_its_problem(tmp_path):
     """An undecided reply is no answer: the reason may have gone."""
     one = PROBLEMS[:1]
     journal = tmp_path / "journal"
@@ -87,21 +87,20 @@ def test_what_it_left_open_is_asked_again_when_the_problem_is(tmp_path):
     assert summary.num_solutions_judged == len(after.asked) and summary.num_solutions_undecided == 0
 
 
-def test_a_run_goes_on_whatever_the_order_of_what_was_left_open(tmp_path):
+def test_a_run_is_resumed_whatever_the_order_of_undecided_solutions(tmp_path):
     """A ledger that begins with undecided solutions is within the limit as a whole."""
     problems = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(150)]
     run(tmp_path, Critic(mumbles=9), problems)
-    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    rows.sort(key=lambda row: -row["num_solutions_undecided"])
-    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = sorted(read_jsonl(tmp_path / "ledger.jsonl"), key=lambda row: -row["num_solutions_undecided"])
+    write_jsonl(tmp_path / "ledger.jsonl", rows)
     again = Critic()
     summary = run(tmp_path, again, problems)
-    assert len(again.asked) < 10, "only those of problems on which it had said nothing at all"
+    assert len(again.asked) < 10, "only those of problems without any verdict of the judge"
     assert summary.num_trees == 150 and summary.num_solutions_undecided > 10
 
 
-def test_a_problem_that_a_mute_judge_left_open_is_judged_again(tmp_path):
-    with pytest.raises(Exception, match="said nothing on 2 of 2 solutions"):
+def test_a_problem_without_any_verdict_of_the_judge_is_judged_again(tmp_path):
+    with pytest.raises(Exception, match="gave no verdict on 2 of 2 solutions"):
         run(tmp_path, Critic(mumbles=1), PROBLEMS[:2])
     assert not read_trees(tmp_path)
     healed = Critic()

@@ -1,4 +1,4 @@
-"""The label dataset on disk: three configs, two splits, one README; made again, nothing stale stays."""
+"""The label dataset on disk: three configs, two splits, one README; written again, nothing stale is left."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ import json
 import subprocess
 import sys
 import weakref
-from collections import Counter
 from collections.abc import Sequence
 
 import datasets
 import pytest
 import yaml
 from PIL import Image
-from support.trees_by_hand import NODES, PROBLEM
+from support.trees_by_hand import NODES, PROBLEM, rows_by_split, train_rows
 
 from mmprm_hf.data import Node, Rollout, SearchTree
-from mmprm_hf.labelling.label_files import write_label_dataset
-from mmprm_hf.labelling.label_rows import paths_to_rows
-from mmprm_hf.labelling.label_selection import LabelRowsConfig, iter_label_rows, make_label_rows
-from mmprm_hf.labelling.label_trees import tree_from_row
-from mmprm_hf.labelling.labelled_problems import LabelledProblems
-from mmprm_hf.models.images_mm_prm import load_image
-from mmprm_hf.rows.problem_keys import problem_key
-from mmprm_hf.rows.problem_rows import problem_features
-from mmprm_hf.rows.problem_source import ProblemSource
+from mmprm_hf.files import read_json
+from mmprm_hf.labelling import LabelRowsConfig, tree_from_row, write_label_dataset
+from mmprm_hf.models import load_image
+from mmprm_hf.rows import ProblemSource, problem_features, problem_key
 
 
 def many(count=20):
@@ -48,13 +42,13 @@ def test_all_configs_and_splits_load(tmp_path):
     assert {split: len(rows) for split, rows in paths.items()} == statistics["num_rows_by_split"]
     assert set(paths) == set(stored) == {"train", "validation"}
     assert sum(map(len, paths.values())) == 57 == statistics["num_rows"]
-    for split in paths:  # one problem, one side, whatever it is asked for as
+    for split in paths:  # a problem is on one side in all configs
         assert set(paths[split]["problem_id"]) == set(stored[split]["problem_id"]) - {"p0"}
         assert labelled[split]["id"][:] == stored[split]["problem_id"][:]
         assert labelled[split].features == problem_features()
     assert not set(stored["train"]["problem_id"]) & set(stored["validation"]["problem_id"])
-    found = {row["problem_id"]: tree_from_row(row) for rows in stored.values() for row in rows}
-    assert found == {tree.problem_id: tree for tree in trees}
+    read_back = {row["problem_id"]: tree_from_row(row) for rows in stored.values() for row in rows}
+    assert read_back == {tree.problem_id: tree for tree in trees}
     assert paths["train"][0]["images"][0].size == (4, 4)
     alone = datasets.load_dataset(str(tmp_path / "paths"), cache_dir=str(tmp_path / "cache"))
     assert {split: len(rows) for split, rows in alone.items()} == statistics["num_rows_by_split"]
@@ -62,7 +56,7 @@ def test_all_configs_and_splits_load(tmp_path):
 
 WITHOUT_US = """
 import json, sys, datasets
-folder, found = sys.argv[1], {}
+folder, ids = sys.argv[1], {}
 for config, key in (("paths", "problem_id"), ("trees", "problem_id"), ("problems", "id")):
     for split in ("train", "validation"):
         rows = datasets.load_dataset(folder, config, split=split)
@@ -70,9 +64,9 @@ for config, key in (("paths", "problem_id"), ("trees", "problem_id"), ("problems
         assert list(streamed.remove_columns(["images"] if "images" in rows.features else [])) == [
             {name: row[name] for name in row if name != "images"} for row in rows
         ]
-        found[f"{config}/{split}"] = sorted(set(rows[key]))
+        ids[f"{config}/{split}"] = sorted(set(rows[key]))
 assert "mmprm_hf" not in sys.modules
-print(json.dumps(found))
+print(json.dumps(ids))
 """
 
 
@@ -83,11 +77,11 @@ def test_a_process_without_us_loads_and_streams_all_configs_and_splits(tmp_path)
     command = [sys.executable, "-c", WITHOUT_US, str(tmp_path / "labels")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    ids = json.loads(done.stdout)
     for split in ("train", "validation"):
-        assert found[f"problems/{split}"] == found[f"trees/{split}"] != []
-        assert found[f"paths/{split}"] == [name for name in found[f"trees/{split}"] if name != "p0"]
-    assert sorted(found["problems/train"] + found["problems/validation"]) == sorted(p.id for p in problems)
+        assert ids[f"problems/{split}"] == ids[f"trees/{split}"] != []
+        assert ids[f"paths/{split}"] == [name for name in ids[f"trees/{split}"] if name != "p0"]
+    assert sorted(ids["problems/train"] + ids["problems/validation"]) == sorted(p.id for p in problems)
 
 
 def test_problems_are_read_back_as_those_that_were_labelled(tmp_path):
@@ -100,7 +94,7 @@ def test_problems_are_read_back_as_those_that_were_labelled(tmp_path):
     assert [(p.id, problem_key(p), p.meta) for p in read] == [(p.id, problem_key(p), meta) for p in problems]
 
 
-def test_whatever_the_data_holds_as_source_license_or_grade_ends_no_run(tmp_path):
+def test_no_source_license_or_grade_of_the_data_ends_a_run(tmp_path):
     problems, trees = many(4)
     metas = [{"source": ["a", "b"], "license": 4, "grade": 6.0}, {"grade": 0}, {"grade": "K"}, {"grade": 1e12}]
     problems = [dataclasses.replace(problem, meta=meta) for problem, meta in zip(problems, metas, strict=True)]
@@ -114,18 +108,18 @@ def test_whatever_the_data_holds_as_source_license_or_grade_ends_no_run(tmp_path
     assert rows[0]["source"] == "['a', 'b']" and rows[0]["license"] == "4"
 
 
-def test_configuration_and_statistics_lie_beside(tmp_path):
+def test_configuration_and_statistics_lie_beside_the_rows(tmp_path):
     problems, trees = many()
     config = LabelRowsConfig(max_rows_per_problem=2, bis_share=0.5, fill="own")
     statistics = write_label_dataset(problems, trees, tmp_path, config)
-    assert LabelRowsConfig(**json.loads((tmp_path / "rows.json").read_text())) == config
-    assert json.loads((tmp_path / "statistics.json").read_text()) == statistics
+    assert LabelRowsConfig(**read_json(tmp_path / "rows.json")) == config
+    assert read_json(tmp_path / "statistics.json") == statistics
     assert statistics["num_dropped_rows"] == {"max_rows_per_prefix": 0, "max_rows_per_problem": 19, "bis_share": 19}
     assert statistics["judge"]["num_compared"] == 0
     assert statistics["weighted_copies_per_prefix"] == pytest.approx(1.0)
 
 
-def test_made_again_nothing_stale_stays_and_a_card_is_kept(tmp_path):
+def test_written_again_nothing_stale_is_left_and_a_card_is_kept(tmp_path):
     problems, trees = many()
     write_label_dataset(problems, trees, tmp_path, LabelRowsConfig(validation_share=0.3))
     readme = tmp_path / "README.md"
@@ -159,13 +153,13 @@ def test_written_again_with_other_rows_the_cache_gives_the_new_ones(tmp_path):
     """datasets 5.2 keys its cache by the README's metadata and the folder's name, not by the files."""
     problems, trees = many()
     cache = str(tmp_path / "cache")
-    found = []
+    ids = []
     for parent, count in (("a", 3), ("a", 5), ("b", 4)):
         folder = tmp_path / parent / "labels"
         write_label_dataset(problems, trees[:count], folder)
         loaded = datasets.load_dataset(str(folder), "trees", split="train", cache_dir=cache)
-        found.append(loaded["problem_id"][:])
-    assert found == [[tree.problem_id for tree in trees[:count]] for count in (3, 5, 4)]
+        ids.append(loaded["problem_id"][:])
+    assert ids == [[tree.problem_id for tree in trees[:count]] for count in (3, 5, 4)]
 
 
 def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path):
@@ -199,7 +193,7 @@ def test_a_tree_of_an_earlier_version_of_its_problem_gives_no_rows(tmp_path, cap
     assert set(load(tmp_path, "trees")["train"]["problem_id"]) == {"p0", "p1", "p3"}
     assert load(tmp_path, "problems")["train"]["id"][:] == ["p0", "p1", "p3"]
     with pytest.raises(ValueError, match="made from another problem 'p2' than the one given: question, figures, gold"):
-        paths_to_rows(corrected, keyed)
+        train_rows(corrected, keyed)
     strangers = write_label_dataset(problems[:2], keyed, tmp_path)
     assert strangers["num_trees_left_out"] == 2 and strangers["num_problems"] == 1
 
@@ -212,40 +206,39 @@ def test_trees_of_one_problem_follow_one_another(tmp_path):
     assert write_label_dataset(problems, [trees[0], trees[1], again, trees[2]], tmp_path)["num_rows"] == 6
 
 
-@pytest.mark.parametrize("config", [LabelRowsConfig(), LabelRowsConfig(bis_share=0.5, validation_share=0.2)])
-def test_one_problem_is_in_memory_at_a_time(tmp_path, config):
-    class Lazy(Sequence):
-        """Counts what it has made and is still alive."""
+class Lazy(Sequence):
+    """A sequence that makes its entries when they are read, and counts how many are alive."""
 
-        def __init__(self, make):
-            self.make, self.references, self.most_alive = make, [], 0
+    def __init__(self, make):
+        self.make, self.references, self.most_alive = make, [], 0
 
-        def __len__(self):
-            return 200
+    def __len__(self):
+        return 60
 
-        def __getitem__(self, index):
-            if index >= len(self):
-                raise IndexError
-            made = self.make(index)
-            self.references = [r for r in self.references if r() is not None] + [weakref.ref(made)]
-            self.most_alive = max(self.most_alive, len(self.references))
-            return made
+    def __getitem__(self, index):
+        if index >= len(self):
+            raise IndexError
+        entry = self.make(index)
+        self.references = [r for r in self.references if r() is not None] + [weakref.ref(entry)]
+        self.most_alive = max(self.most_alive, len(self.references))
+        return entry
 
-    problems = Lazy(lambda i: dataclasses.replace(PROBLEM, id=f"p{i}", question=f"Q{i}?"))
-    trees = Lazy(lambda i: SearchTree(f"p{i}", NODES))
-    statistics = write_label_dataset(problems, trees, tmp_path, config)
-    assert statistics["num_problems"] == 200 and problems.most_alive < 6
-    assert trees.most_alive < 6
-    listed, listed_trees = [problems[i] for i in range(200)], [SearchTree(f"p{i}", NODES) for i in range(200)]
-    rows = make_label_rows(listed, listed_trees, config)
-    assert {"train": len(rows.train), "validation": len(rows.validation)} == {
-        "validation": 0,
-        **statistics["num_rows_by_split"],
-    }
-    stored = [row for split in load(tmp_path).values() for row in split.remove_columns("images")]
-    expected = [{k: v for k, v in row.items() if k != "images"} for row in rows.train + rows.validation]
-    assert [row["path_id"] for row in stored] == [row["path_id"] for row in expected]
-    assert [row["label_weights"] for row in stored] == [pytest.approx(row["label_weights"]) for row in expected]
+
+def test_one_problem_is_in_memory_at_a_time(tmp_path):
+    for name, options in (("all", {}), ("best", {"bis_share": 0.5, "validation_share": 0.2})):
+        problems = Lazy(lambda i: dataclasses.replace(PROBLEM, id=f"p{i}", question=f"Q{i}?"))
+        trees = Lazy(lambda i: SearchTree(f"p{i}", NODES))
+        statistics = write_label_dataset(problems, trees, tmp_path / name, LabelRowsConfig(**options))
+        assert statistics["num_problems"] == 60 and problems.most_alive < 6
+        assert trees.most_alive < 6
+        rows, _ = rows_by_split(list(problems), list(trees), **options)
+        assert {split: len(kept) for split, kept in rows.items() if kept} == statistics["num_rows_by_split"]
+        stored = [row for split in load(tmp_path / name).values() for row in split.remove_columns("images")]
+        expected = rows["train"] + rows["validation"]
+        assert [row["path_id"] for row in stored] == [row["path_id"] for row in expected]
+        # float32 in the file: 24 bits, a relative error of 6e-8
+        weights = [pytest.approx(row["label_weights"], rel=1e-6) for row in expected]
+        assert [row["label_weights"] for row in stored] == weights
 
 
 def test_figures_are_not_compressed_again(tmp_path):
@@ -267,7 +260,7 @@ def test_figures_are_not_compressed_again(tmp_path):
     stored = {row["problem_id"]: row["images"][0]["bytes"] for row in rows}
     assert stored["path"] == stored["undecoded"] == content
     assert {row["id"]: row["images"][0]["bytes"] for row in labelled} == stored
-    pixels = {name: Image.open(io.BytesIO(found)).convert("RGB").tobytes() for name, found in stored.items()}
+    pixels = {name: Image.open(io.BytesIO(figure)).convert("RGB").tobytes() for name, figure in stored.items()}
     assert len(set(pixels.values())) == 1 and stored["pillow"][:4] == b"\x89PNG"
 
 
@@ -290,10 +283,9 @@ def test_a_photograph_is_published_as_it_was_seen(tmp_path):
     assert broken.size in ((40, 20), (20, 40))
 
 
-def test_an_iterator_of_trees_is_gone_through_twice_too():
+def test_an_iterator_of_trees_can_be_ranked_by_bis_too():
     problems, trees = many(6)
-    config, listed = LabelRowsConfig(bis_share=0.5), LabelledProblems(problems)
-    once = list(iter_label_rows(listed, iter(trees), config, Counter()))
-    assert once == list(iter_label_rows(listed, trees, config, Counter())) and once
+    rows, num_dropped = rows_by_split(problems, iter(trees), bis_share=0.5)
+    assert (rows, num_dropped) == rows_by_split(problems, trees, bis_share=0.5) and rows["train"]
     with pytest.raises(ValueError, match="Problem id 'p1' appears twice"):
-        LabelledProblems([*problems, problems[1]])
+        rows_by_split([*problems, problems[1]], trees)

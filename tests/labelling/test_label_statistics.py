@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from support.trees_by_hand import PROBLEM, TREE
+from support.trees_by_hand import PROBLEM, TREE, train_rows
 
 from mmprm_hf.data import Node, SearchTree, Verdict
-from mmprm_hf.labelling.label_rows import paths_to_rows
-from mmprm_hf.labelling.label_statistics import judge_statistics, label_statistics
+from mmprm_hf.labelling.label_statistics import JudgeCounts, LabelCounts
 
-RIGHT, WRONG, UNDECIDED = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNDECIDED
+CORRECT, INCORRECT, UNDECIDED = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNDECIDED
+
+
+def label_statistics(*problems):
+    counts = LabelCounts()
+    for rows in problems:
+        counts.add_problem(rows)
+    return counts.statistics()
+
+
+def judge_statistics(tree, threshold=0.0):
+    counts = JudgeCounts(threshold)
+    counts.add(tree)
+    return counts.statistics()
 
 
 def test_statistics_by_hand():
-    # a b c d e: 1/4 1/4 1 1 1; a b f g h: 1/4 1/4 0 0 0; i j: open 0
-    assert label_statistics(paths_to_rows([PROBLEM], [TREE])) == {
+    # a b c d e: 1/4 1/4 1 1 1; a b f g h: 1/4 1/4 0 0 0; i j: unknown 0
+    assert label_statistics(train_rows([PROBLEM], [TREE])) == {
         "num_rows": 3,
         "num_problems": 1,
         "num_rows_with_error": 2,
-        "num_located_first_errors": 1,  # before j lies an open step
+        "num_located_first_errors": 1,  # before j is an unlabelled step
         "num_steps": 12,
         "num_labelled_steps": 11,
         "num_zero_steps": 4,
@@ -48,40 +61,32 @@ def test_statistics_by_hand():
 
 
 def test_no_rows_give_no_means_and_plain_json():
-    statistics = label_statistics([])
+    statistics = label_statistics()
     assert statistics["mean_label"] is None and statistics["copies_per_prefix"] is None
     assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
 
 
-def test_rows_of_other_makers_need_labels_only():
-    rows = [{"problem_id": "p", "completions": ["a", "b"], "labels": [0.30000001192092896, -100.0]}]  # 0.3 as float32
-    statistics = label_statistics(rows)
-    assert statistics["labels_by_tenth"] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-    assert statistics["num_steps_by_source"] == {"estimate": 1, "bound": 0, "judge_dropped": 0, "none": 1}
-    assert statistics["weighted_positive_share"] is statistics["weighted_copies_per_prefix"] is None
-
-
-@pytest.mark.parametrize("num_correct", range(11))
-def test_tenths_survive_float32(num_correct):
-    import numpy as np
-
-    rows = [{"problem_id": "p", "completions": ["a"], "labels": [float(np.float32(num_correct / 10))]}]
-    assert label_statistics(rows)["labels_by_tenth"].index(1) == min(num_correct, 9)
+def test_tenths_survive_float32():
+    for num_correct in range(11):
+        label = float(np.float32(num_correct / 10))  # as a dataset has it
+        row = {"problem_id": "p", "completions": ["a"], "labels": [label]}
+        statistics = label_statistics([{**row, "label_sources": ["estimate"], "label_weights": [1.0]}])
+        assert statistics["labels_by_tenth"].index(1) == min(num_correct, 9)
 
 
 def test_judge_by_hand():
     nodes = (
-        Node("r", None, (), 2, 4, judge_verdict=WRONG),  # the root has no step
-        Node("a", 0, ("a",), 2, 4, judge_verdict=RIGHT),
-        Node("b", 1, ("b",), 1, 4, judge_verdict=WRONG),
-        Node("c", 2, ("c",), 0, 4, judge_verdict=WRONG),
-        Node("d", 0, ("d",), 0, 4, judge_verdict=RIGHT),
-        Node("e", 0, ("e",), 0, 4, judge_verdict=RIGHT),
+        Node("r", None, (), 2, 4, judge_verdict=INCORRECT),  # the root has no step
+        Node("a", 0, ("a",), 2, 4, judge_verdict=CORRECT),
+        Node("b", 1, ("b",), 1, 4, judge_verdict=INCORRECT),
+        Node("c", 2, ("c",), 0, 4, judge_verdict=INCORRECT),
+        Node("d", 0, ("d",), 0, 4, judge_verdict=CORRECT),
+        Node("e", 0, ("e",), 0, 4, judge_verdict=CORRECT),
         Node("f", 0, ("f",), 0, 4, judge_verdict=UNDECIDED),
-        Node("g", 0, ("g",), 0, 0, judge_verdict=RIGHT),
+        Node("g", 0, ("g",), 0, 0, judge_verdict=CORRECT),
         Node("h", 0, ("h",), 0, 4),
     )
-    assert judge_statistics([SearchTree("p", nodes)]) == {
+    assert judge_statistics(SearchTree("p", nodes)) == {
         "num_compared": 5,
         "num_undecided": 1,
         "num_dropped": 3,
@@ -94,6 +99,6 @@ def test_judge_by_hand():
         "judge_confirms_wrong": pytest.approx(1 / 3),
         "mc_confirms_wrong": pytest.approx(1 / 2),
     }
-    with_threshold = judge_statistics([SearchTree("p", nodes)], threshold=0.25)  # b is wrong by MC now
+    with_threshold = judge_statistics(SearchTree("p", nodes), threshold=0.25)  # b is wrong by MC now
     assert (with_threshold["num_both_wrong"], with_threshold["num_judge_wrong_mc_right"]) == (2, 0)
-    assert judge_statistics([TREE])["agreement"] is None
+    assert judge_statistics(TREE)["agreement"] is None

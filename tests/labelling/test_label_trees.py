@@ -31,7 +31,7 @@ def through_parquet(rows, features, tmp_path):
     return datasets.Dataset.from_parquet(str(tmp_path / "trees.parquet"), cache_dir=str(tmp_path))
 
 
-def test_row_by_hand():
+def test_a_row_by_hand():
     row = tree_to_row(TREE)
     assert row["nodes"][0] == {
         "id": "n0",

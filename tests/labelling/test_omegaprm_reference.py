@@ -8,38 +8,33 @@ import random
 
 import pytest
 from support.layout import SHARED
+from support.published_files import published_prm_rows, published_rows, to_published_tree
 
 from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
 from mmprm_hf.engines import ScriptedEngine
-from mmprm_hf.labelling import omegaprm_reference
+from mmprm_hf.labelling.failures import UndecidedAnswerError
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
-from mmprm_hf.labelling.omegaprm_reference import (
-    UndecidedAnswerError,
-    published_prm_rows,
-    published_rows,
-    search,
-    to_published_tree,
-)
+from mmprm_hf.labelling.omegaprm_reference import ReferencePool, ReferenceState, search
 
 GOLDEN = SHARED / "golden" / "omegaprm"
 
 
 def golden(name):
     if not (GOLDEN / name).is_file():
-        pytest.skip(f"{name} is not there: shared/ is absent beside the repository")
+        pytest.skip(f"{name} is not there: the recorded runs are not part of the repository")
     text = (GOLDEN / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()] if name.endswith("jsonl") else json.loads(text)
 
 
 class Recorded:
-    """Engine and verifier that answer from a recorded run and note what they were asked."""
+    """Engine and verifier that answer from a recorded run and remember what they were asked."""
 
     identity = {"engine": "recorded"}
 
     def __init__(self, events):
         self.calls = [event for event in events if event["event"] == "generate"]
         self.asked = []
-        self.verdicts = []  # of the present call's rollouts, in order
+        self.verdicts = []  # of the current call's rollouts, in order
 
     async def generate(self, requests):
         (request,) = requests
@@ -57,7 +52,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def runs():
-    """(recorded events, what was asked, our tree in published form, its problem) by problem, with our selections."""
+    """By problem: recorded events, what our search asked and selected, and our tree in published form."""
     params = golden("trees.json")["params"]
     config = OmegaPRMConfig(
         num_rollouts=params["num_rollouts"],
@@ -69,8 +64,8 @@ def runs():
         length_scale=params["length_scale"],
     )
     events = golden("calls.jsonl")
-    found = {}
-    original_pop = omegaprm_reference._ReferencePool.pop
+    runs = {}
+    original_pop = ReferencePool.pop
     for row in golden("problems.json"):
         own = [event for event in events if event["problem"] == row["id"]]
         recorded = Recorded(own)
@@ -84,11 +79,11 @@ def runs():
 
         problem = Problem(row["id"], row["question"], answer=row["correct_answer"])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(omegaprm_reference._ReferencePool, "pop", pop)
+            patch.setattr(ReferencePool, "pop", pop)
             tree = asyncio.run(search(problem, recorded, recorded, config, random.Random(0)))
         assert SearchTree.from_dict(json.loads(json.dumps(tree.to_dict()))) == tree
-        found[row["id"]] = (own, recorded, to_published_tree(tree, problem, row["image_path"]))
-    return found
+        runs[row["id"]] = (own, recorded, to_published_tree(tree, problem, row["image_path"]))
+    return runs
 
 
 def test_calls_and_selections_are_the_published_ones(runs):
@@ -96,11 +91,12 @@ def test_calls_and_selections_are_the_published_ones(runs):
     num_selections = 0
     for events, recorded, _ in runs.values():
         assert not recorded.calls
-        kinds = [event for event in events if event["event"] != "mc"]
-        assert [event["event"] for event in kinds] == [asked["event"] for asked in recorded.asked]
-        for event, asked in zip(kinds, recorded.asked, strict=True):
+        expected = [event for event in events if event["event"] != "mc"]
+        assert [event["event"] for event in expected] == [asked["event"] for asked in recorded.asked]
+        for event, asked in zip(expected, recorded.asked, strict=True):
             if asked["event"] == "select":
                 num_selections += 1
+                # float64: a few operations on numbers below 3, and room
                 assert asked.pop("priority") == pytest.approx(event["priority"], abs=1e-12)
             assert {key: event[key] for key in asked} == asked
     assert num_selections == 354
@@ -143,8 +139,8 @@ def test_answers_close_a_solution_and_undecided_ones_fail_the_problem():
 
 
 def test_equal_priorities_go_to_the_state_with_fewer_visits():
-    root = omegaprm_reference._State((), None, 1, 2)
-    pool = omegaprm_reference._ReferencePool(root, OmegaPRMConfig(c_puct=0.0))
+    root = ReferenceState((), None, 1, 2)
+    pool = ReferencePool(root, OmegaPRMConfig(c_puct=0.0))
     often, seldom = (root.add_child((name,), 1, 2) for name in "ab")
     often.num_visits = 1
     for state in (often, seldom):

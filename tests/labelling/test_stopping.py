@@ -8,11 +8,20 @@ import random
 
 import pytest
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout
 from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
 from mmprm_hf.labelling.stopping import EstimateConfig, posterior_std, prob_above
+
+
+def test_the_tail_is_that_of_the_binomial():
+    """P(Beta(k + 1, n - k + 1) > t) is the probability of at most k successes in n + 1 trials at t."""
+    for num_correct, num_decided, threshold in [(0, 16, 0.1), (3, 9, 0.25), (8, 16, 0.5), (16, 16, 0.9), (40, 64, 0.6)]:
+        n = num_decided + 1
+        tail = sum(math.comb(n, j) * threshold**j * (1 - threshold) ** (n - j) for j in range(num_correct + 1))
+        # float64: 65 terms with rounding errors of 1e-16 each, and room
+        assert prob_above(threshold, num_correct, num_decided) == pytest.approx(tail, abs=1e-12)
 
 
 def test_posterior_agrees_with_numerical_integration():
@@ -28,7 +37,7 @@ def test_posterior_agrees_with_numerical_integration():
     assert (prob_above(0.0, 0, 4), prob_above(0.0, 2, 4)) == (1.0, 1.0)
 
 
-def test_rules():
+def test_when_an_estimate_is_settled():
     std = EstimateConfig(max_posterior_std=0.125)
     assert [n for n in range(1, 17) if std.is_settled(0, n)][0] == 5
     assert [n for n in range(1, 17) if std.is_settled(n // 2, n)][0] == 13
@@ -41,8 +50,8 @@ def test_rules():
     assert not EstimateConfig().is_settled(16, 16)
 
 
-def wanted(config, num_fresh, num_free, num_correct):
-    return config.num_wanted(
+def num_to_draw(config, num_fresh, num_free, num_correct):
+    return config.num_to_draw(
         num_fresh=num_fresh,
         num_free=num_free,
         num_correct=num_correct,
@@ -50,15 +59,15 @@ def wanted(config, num_fresh, num_free, num_correct):
     )
 
 
-def test_how_many_are_wanted():
+def test_how_many_rollouts_are_drawn_next():
     fixed = EstimateConfig(num_rollouts=8)
-    assert wanted(fixed, 0, 0, 0) == 8
-    assert wanted(fixed, 0, 3, 1) == 5
-    assert (wanted(fixed, 0, 7, 1), wanted(fixed, 0, 9, 1), wanted(fixed, 1, 7, 1)) == (1, 0, 0)
-    assert wanted(fixed, 4, 7, 5) == 0
+    assert num_to_draw(fixed, 0, 0, 0) == 8
+    assert num_to_draw(fixed, 0, 3, 1) == 5
+    assert (num_to_draw(fixed, 0, 7, 1), num_to_draw(fixed, 0, 9, 1), num_to_draw(fixed, 1, 7, 1)) == (1, 0, 0)
+    assert num_to_draw(fixed, 4, 7, 5) == 0
     rounds = EstimateConfig(num_rollouts=8, round_size=3, max_posterior_std=0.1)
-    assert [wanted(rounds, n, 0, 0) for n in (0, 3, 6, 8)] == [3, 3, 2, 0]
-    assert (wanted(rounds, 3, 9, 0), wanted(rounds, 0, 3, 0)) == (0, 3)
+    assert [num_to_draw(rounds, n, 0, 0) for n in (0, 3, 6, 8)] == [3, 3, 2, 0]
+    assert (num_to_draw(rounds, 3, 9, 0), num_to_draw(rounds, 0, 3, 0)) == (0, 3)
 
 
 def policy(problem, prefix, call_index, sample_index):
@@ -107,7 +116,7 @@ def expected_estimate(prob, **options):
     while states:
         following = {}
         for (k, n), weight in states.items():
-            count = config.num_wanted(num_fresh=n, num_free=0, num_correct=k, num_decided=n)
+            count = config.num_to_draw(num_fresh=n, num_free=0, num_correct=k, num_decided=n)
             if count == 0:
                 total += weight * k / n
             for j in range(count + 1 if count else 0):
@@ -117,7 +126,7 @@ def expected_estimate(prob, **options):
     return total
 
 
-def test_how_far_early_stops_lean_is_as_documented():
+def test_the_bias_of_early_stops_is_as_documented():
     assert expected_estimate(0.15) == pytest.approx(0.15)
     assert expected_estimate(0.15, sign_confidence=0.9) == pytest.approx(0.21, abs=0.005)
     assert expected_estimate(0.15, sign_confidence=0.9, round_size=1) == pytest.approx(0.33, abs=0.005)

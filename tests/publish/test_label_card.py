@@ -9,13 +9,12 @@ import sys
 import pytest
 from huggingface_hub import DatasetCard
 
-from mmprm_hf.labelling.label_check import check_label_dataset
-from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.labelling import LabelRowsConfig, check_label_dataset
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.hub import push
 from mmprm_hf.publish.label_card import label_facts
-from mmprm_hf.stages import label, open_problems, write_label_rows
+from mmprm_hf.stages import LabelOptions, label, open_problems, write_label_rows
 
 SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_share": 0.3, "max_new_tokens": 96}
 
@@ -23,7 +22,7 @@ SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "labels"
-    label(POLICY_PATH, folder, data=None, num_problems=10, search="omegaprm", config=SEARCH, seed=0)
+    label(LabelOptions(POLICY_PATH, folder, num_problems=10, config=SEARCH))
     return folder
 
 

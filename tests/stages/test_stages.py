@@ -1,7 +1,5 @@
 """The stages from folder to folder, small: data, labels by the shipped policy, a PRM trained on them."""
 
-import json
-
 import datasets
 import pytest
 import yaml
@@ -13,17 +11,14 @@ from mmprm_hf.data import SearchTree
 from mmprm_hf.engines import SamplingConfig
 from mmprm_hf.engines.images import load_problem_image
 from mmprm_hf.errors import ProblemInputError
-from mmprm_hf.files import read_jsonl, write_json, write_jsonl
-from mmprm_hf.labelling.driver import read_trees
-from mmprm_hf.labelling.estimate import Prices, estimate_folder
-from mmprm_hf.labelling.label_selection import LabelRowsConfig, make_label_rows
-from mmprm_hf.labelling.label_trees import tree_from_row
+from mmprm_hf.files import read_json, read_jsonl, write_json, write_jsonl
+from mmprm_hf.labelling import LabelRowsConfig, Prices, estimate_folder, tree_from_row
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.publish.hub import push
-from mmprm_hf.rows.problem_source import ProblemSource
-from mmprm_hf.stages import open_problems, read_config
+from mmprm_hf.rows import ProblemSource
+from mmprm_hf.stages import LabelOptions, open_problems, read_config
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +29,7 @@ def labels(tmp_path_factory):
     options = {"num_rollouts": 4, "max_rollouts": 16, "num_searches": 2, "max_rows_per_problem": 6}
     config.write_text(yaml.safe_dump(options))
     output = folder / "out"
-    report = stages.label(POLICY_PATH, output, data=None, num_problems=12, search="omegaprm", config=config, seed=0)
+    report = stages.label(LabelOptions(POLICY_PATH, output, num_problems=12, config=config))
     return output, report
 
 
@@ -64,10 +59,10 @@ def test_labels_hold_trees_rows_and_ledger(labels):
     for row in rows:
         assert len(row["completions"]) == len(row["labels"]) == len(row["label_counts"])
         assert all(label == -100 or 0 <= label <= 1 for label in row["labels"])
-    assert json.loads((output / "summary.json").read_text())["num_rollouts"] == sum(t.num_rollouts for t in trees)
+    assert read_json(output / "summary.json")["num_rollouts"] == sum(t.num_rollouts for t in trees)
     stored = datasets.load_dataset(str(output), "trees", split="train")
     assert [tree_from_row(row) for row in stored] == trees
-    assert json.loads((output / "rows.json").read_text())["max_rows_per_problem"] == 6
+    assert read_json(output / "rows.json")["max_rows_per_problem"] == 6
     assert report["labels"]["max_rows_per_problem"] <= 6
 
 
@@ -83,9 +78,9 @@ def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path)
     config.write_text(yaml.safe_dump({**options, "save_strategy": "no", "disable_tqdm": True}))
     for name, folder in (("rows", output / "paths"), ("dataset", output)):  # whose default config the rows are
         metrics = stages.train(str(POLICY_PATH), folder, tmp_path / name, config=config, eval_share=0.0)
-        resolved = json.loads((tmp_path / name / "train_config.json").read_text())
-        found = {"train": resolved["num_train_rows"], "validation": resolved["num_eval_rows"]}
-        assert found == statistics["num_rows_by_split"] and metrics["eval_num_steps"] > 0
+        resolved = read_json(tmp_path / name / "train_config.json")
+        num_rows = {"train": resolved["num_train_rows"], "validation": resolved["num_eval_rows"]}
+        assert num_rows == statistics["num_rows_by_split"] and metrics["eval_num_steps"] > 0
     with pytest.raises(ValueError, match=r"made with other settings \(data: "):
         stages.train(str(POLICY_PATH), output, tmp_path / "rows", config=config, eval_share=0.0)
 
@@ -110,10 +105,10 @@ def test_unknown_options_and_searches_are_refused_with_close_matches(tmp_path):
     with pytest.raises(ValueError, match="holds a list"):
         stages.read_config(path, OmegaPRMConfig)
     path.write_text("fill: everything\n")
-    with pytest.raises(ValueError, match="Found fill='everything'; choose one of monotone, own"):
-        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="omegaprm", config=path, seed=0)
-    with pytest.raises(ValueError, match="Unknown search 'mcts'"):
-        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="mcts", config=None, seed=0)
+    with pytest.raises(ValueError, match="Unknown fill 'everything'. Choose one of monotone, own"):
+        stages.label(LabelOptions(POLICY_PATH, tmp_path, config=path))
+    with pytest.raises(ValueError, match="Unknown search 'flatmc'. Did you mean 'flat_mc'"):
+        stages.label(LabelOptions(POLICY_PATH, tmp_path, search="flatmc"))
 
 
 def test_trees_without_rows_are_an_error_not_an_empty_dataset(tmp_path):
@@ -142,17 +137,16 @@ def test_options_that_yaml_has_as_lists_and_choices_that_need_a_judge(tmp_path):
     path.write_text("stop_strings: ['</answer>']\nconsensus: drop\n")
     assert SamplingConfig(**stages.read_config(path, SamplingConfig, LabelRowsConfig)[0]).stop_strings == ("</answer>",)
     with pytest.raises(ValueError, match='consensus="drop" without a step judge.*--step-judge'):
-        stages.label(POLICY_PATH, tmp_path, data=None, num_problems=1, search="omegaprm", config=path, seed=0)
+        stages.label(LabelOptions(POLICY_PATH, tmp_path, num_problems=1, config=path))
     assert not (tmp_path / "run.json").exists()
 
 
 def test_an_estimate_counts_the_rows_that_the_options_keep(labels, tmp_path):
     source, report = labels
-    trees = read_trees(source)
     problems = list(open_problems(None, 12))
     sampled = estimate_folder(problems, source, 12, Prices(), LabelRowsConfig(max_rows_per_problem=1))
-    num_with_rows = len(make_label_rows(problems, trees).train) and report["labels"]["num_problems"]
-    assert sampled["totals"]["num_label_rows"]["value"] == num_with_rows
+    num_with_rows = report["labels"]["num_problems"]
+    assert sampled["totals"]["num_label_rows"]["value"] == num_with_rows > 0
     assert estimate_folder(problems, source, 12, Prices())["totals"]["num_label_rows"]["value"] > num_with_rows
 
 

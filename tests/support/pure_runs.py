@@ -1,20 +1,24 @@
-"""A run whose rollouts depend on the request alone, and a process of it that kills itself; no torch anywhere.
+"""A run whose rollouts depend on the request alone, and processes of it that kill themselves. No torch.
 
-python pure_runs.py FOLDER LOG FUSE SEARCH    # SIGKILL at write, sync, rename or deletion number FUSE (0: never)
+As a program it starts a process for each line of its input, a JSON list of folder, log, fuse and search. The process
+labels, and kills itself (SIGKILL) at write, sync, rename or deletion number `fuse`; 0 is never. The program answers
+with a line: how many of these events there were, or null after a kill.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from mmprm_hf.answers.verifier import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, content_hash
-from mmprm_hf.labelling import driver, flat_mc, omegaprm
+from mmprm_hf.labelling import FaultTolerance, LabelRun, TreeFile, flat_mc, label_problems, omegaprm
 
 PROBLEMS = [Problem(f"p{i}", f"question {i}", answer="7") for i in range(8)]
 CONFIG = omegaprm.OmegaPRMConfig(num_rollouts=4, max_rollouts=40, reuse_rollouts=False)
@@ -23,6 +27,7 @@ SEARCHES = {"omegaprm": {}, "flat_mc": {"search": flat_mc.search, "config": FLAT
 
 
 def pure_rollout(problem, prefix, seed, sample_index):
+    """Five steps, each wrong for good at 1 in 5; 7, or 8 after a wrong step; 1 in 20 is cut."""
     rng = random.Random(content_hash(problem.id, list(prefix), seed, sample_index))
     steps = list(prefix)
     while len(steps) < 5:
@@ -41,7 +46,7 @@ def pure_rollout(problem, prefix, seed, sample_index):
 
 
 class PureEngine:
-    """Notes the beginning of every generation in a file, lets other searches run, and answers.
+    """Logs the beginning of every generation, lets other searches run, and answers.
 
     Args:
         log: File that gets a line per request, or None.
@@ -71,21 +76,31 @@ def request_line(request) -> str:
     return f"{request.problem.id}/{content_hash(list(request.prefix), request.num_samples, request.seed)}"
 
 
-def label(folder, engine=None, problems=PROBLEMS, **changes):
-    arguments = {
+def pure_run(folder, engine=None, **options):
+    """The run of these tests, with other options where they are given."""
+    defaults = {
         "verifier": RuleVerifier(),
         "search": omegaprm.search,
         "config": CONFIG,
         "max_in_flight": 5,
-        "tolerance": driver.FaultTolerance(pause_seconds=0),
+        "tolerance": FaultTolerance(pause_seconds=0),
         "progress": False,
-    } | changes
-    verifier, search, config = (arguments.pop(name) for name in ("verifier", "search", "config"))
-    return driver.label_problems(problems, engine or PureEngine(), verifier, search, config, folder, **arguments)
+    }
+    return LabelRun(engine=engine or PureEngine(), output_dir=folder, **{**defaults, **options})
+
+
+def label(folder, engine=None, problems=PROBLEMS, **options):
+    """Label the problems into a folder, and return the summary."""
+    return label_problems(problems, pure_run(folder, engine, **options))
+
+
+def read_trees(folder):
+    """The trees of a run folder, in file order."""
+    return list(TreeFile(folder / "trees.jsonl"))
 
 
 def burn(fuse: int) -> list[int]:
-    """Kill this process at event number `fuse`, in the middle of it if it is a write; returns the count so far."""
+    """Kill this process at event number `fuse`, in the middle of it if it is a write; return the running count."""
     count = [0]
 
     def watched(name, half=None):
@@ -107,9 +122,31 @@ def burn(fuse: int) -> list[int]:
     return count
 
 
+def label_in_child(folder: str, log: str, fuse: int, search: str) -> int | None:
+    """Label in a forked process that may kill itself; return the number of events, None after a kill."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        random.seed(fuse)
+        count = burn(fuse)
+        try:
+            label(Path(folder), PureEngine(Path(log)), **SEARCHES[search])
+        except Exception:  # noqa: BLE001 (shown, for the process ends here)
+            traceback.print_exc()
+            os._exit(1)
+        with os.fdopen(writer, "w") as file:
+            file.write(str(count[0]))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        answer = file.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return None
+    assert status == 0, f"the child ended with status {status}"
+    return int(answer)
+
+
 if __name__ == "__main__":
-    folder, log, fuse, name = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    random.seed(fuse)
-    count = burn(fuse)
-    label(folder, PureEngine(log), **SEARCHES[name])
-    print(count[0])
+    for line in sys.stdin:
+        print(json.dumps(label_in_child(*json.loads(line))), flush=True)
