@@ -3,8 +3,8 @@
     python recipes/label_at_scale/label.py --executor local --tasks 2 --model my-policy \\
         --endpoint http://127.0.0.1:8000 --data out/nano/data --num-problems 1000 --output out/at_scale
 
-Then `python recipes/label_at_scale/merge.py out/at_scale`. Started again, finished ranks are skipped, finished problems
-are not searched again, and of unfinished ones no answered request is sent again. See README.md beside this file.
+Then `python recipes/label_at_scale/merge.py out/at_scale`. A second start skips finished ranks, does
+not search finished problems again, and sends no answered request of an unfinished one again. README.md has the rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from datatrove.io import get_datafolder
 from trove_steps import LabelProblems, ProblemReader, Run, Server
 
 from mmprm_hf.engines import SamplingConfig
-from mmprm_hf.labelling import SEARCHES
-from mmprm_hf.labelling.label_selection import LabelRowsConfig
+from mmprm_hf.errors import SettingsDifferError
+from mmprm_hf.files import check_same_settings
+from mmprm_hf.labelling import SEARCHES, LabelRowsConfig
 from mmprm_hf.stages import read_config
 
 RUN_FILE = "at_scale.json"
@@ -39,12 +40,12 @@ def build_executor(
         name: One of `EXECUTORS`.
         pipeline: Reader and labelling step.
         output: Folder or URL of the run; logs, statistics and completion marks lie in ``OUTPUT/logs``.
-        tasks: Shards.
+        tasks: Number of shards.
         workers: Shards at a time; -1 for all.
-        options: Go to the executor as they are: Slurm needs `partition` and `time`, Jobs take `flavor`, ...
+        options: Passed to the executor as they are: Slurm needs `partition` and `time`, Jobs take `flavor`, ...
 
     Raises:
-        ValueError: if Slurm lacks its options, or Jobs get a folder of this machine.
+        ValueError: if options of Slurm are missing, or Jobs get a folder of this machine.
     """
     common = {"pipeline": pipeline, "tasks": tasks, "workers": workers, "logging_dir": f"{output}/logs"}
     if name == "local":
@@ -74,28 +75,28 @@ def launch(name: str, executor: Any) -> None:
     """Run the executor; with Slurm it returns once the job is queued.
 
     Raises:
-        SystemExit: if ranks are unfinished at its end (Ray and Jobs only warn of it).
+        SystemExit: if ranks are unfinished at its end (Ray and Jobs themselves only warn).
     """
     if name == "ray":
         import ray
 
-        # Ships this folder to all nodes; the address, if any, is Ray's own RAY_ADDRESS.
+        # Copies this folder to all nodes; the address, if any, is Ray's own RAY_ADDRESS.
         ray.init(runtime_env={"working_dir": str(RECIPE)}, include_dashboard=False)
     executor.run()
     if name != "slurm" and (ranks := executor.get_incomplete_ranks()):
         raise SystemExit(
-            f"{len(ranks)} of {executor.world_size} tasks are unfinished ({', '.join(map(str, ranks[:10]))}); reasons "
-            "are in logs/logs. Start the same command again: what is paid for is kept."
+            f"{len(ranks)} of {executor.world_size} tasks are unfinished ({', '.join(map(str, ranks[:10]))}); see "
+            "logs/logs for the reasons. Start the same command again: what is paid for is kept."
         )
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs. A value is JSON (8, true, ["a", "b"]) or else text (10:00:00, which YAML makes 36000)."""
+    """Return ``name=value`` pairs as a dict. A value is JSON (8, true) or text (10:00:00, which YAML makes 36000)."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator:
-            raise SystemExit(f"Found option {pair!r}; write it as name=value.")
+            raise SystemExit(f"Found the option {pair!r}; write it as name=value.")
         try:
             options[name] = json.loads(value)
         except ValueError:
@@ -104,58 +105,59 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def claim(output: str, run: Run) -> None:
-    """Note what makes this run; refuse a folder (or URL) that another one made."""
-    found = json.loads(json.dumps(dataclasses.asdict(run)))
-    folder = get_datafolder(output)
+    """Record the settings of this run in its folder (or URL).
+
+    Raises:
+        SystemExit: if the folder was made with other settings.
+    """
+    settings, folder = dataclasses.asdict(run), get_datafolder(output)
     if not folder.exists(RUN_FILE):
         with folder.open(RUN_FILE, "w") as file:
-            json.dump(found, file, indent=2)
+            json.dump(settings, file, indent=2)
         return
     with folder.open(RUN_FILE) as file:
-        there = json.load(file)
-    differing = sorted(name for name in found if there.get(name) != found[name])
-    if differing:
-        details = "; ".join(f"{name}: {there.get(name)!r} there, {found[name]!r} now" for name in differing)
-        raise SystemExit(
-            f"{output} holds another run ({details}). Runs are not mixed: choose another --output, or go back to the "
-            f"settings in its {RUN_FILE}."
-        )
+        before = json.load(file)
+    try:
+        check_same_settings(Path(output), before, settings)
+    except SettingsDifferError as error:
+        raise SystemExit(f"{error} They are in its {RUN_FILE}.") from error
 
 
 def read_options(config: Path | None, search: str) -> list[dict[str, Any]]:
-    """Options of the search, of `SamplingConfig` and of `LabelRowsConfig` (which `merge.py` uses) in a YAML file."""
+    """Return the options of search, `SamplingConfig` and `LabelRowsConfig` (for `merge.py`) in a YAML file."""
     options = read_config(config, SEARCHES[search][1], SamplingConfig, LabelRowsConfig)
-    LabelRowsConfig(**options[2])  # a bad option ends the run before it has cost anything
+    LabelRowsConfig(**options[2])  # a wrong option ends the run before it has cost anything
     return options
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--executor", choices=EXECUTORS, default="local")
-    parser.add_argument("--tasks", type=int, default=2, help="Shards; each is restarted alone. Fixed for a run.")
-    parser.add_argument("--workers", type=int, default=-1, help="Shards at a time; -1: all.")
-    parser.add_argument("--model", required=True, help="Policy: its name at the endpoint, or what the server loads.")
-    parser.add_argument("--endpoint", action="append", default=[], help="Running server; several: one per rank in turn")
-    parser.add_argument("--server", choices=["vllm", "sglang", "custom"], default="vllm", help="Started without one.")
-    parser.add_argument("--max-context", type=int, default=8192, help="Tokens, of a started server.")
-    parser.add_argument("--data", help="Dataset in MM-K12's schema, a folder or Hub id. Default: the nano world.")
-    parser.add_argument("--num-problems", type=int, default=10_000)
-    parser.add_argument("--output", default="out/at_scale", help="The run's folder or URL.")
-    parser.add_argument("--work", help="Folder for unfinished ranks where OUTPUT is a URL or has no file locks.")
-    parser.add_argument("--search", choices=sorted(SEARCHES), default="omegaprm")
-    parser.add_argument("--config", type=Path, help="YAML with options, as `mmprm label` takes it.")
-    parser.add_argument("--prefill", choices=["continue", "user"], default="continue")
-    parser.add_argument("--extra-body", type=json.loads, default={}, help="More fields of every request, as JSON.")
-    parser.add_argument("--max-in-flight", type=int, default=64, help="Problems at a time per task.")
-    parser.add_argument("--max-concurrency", type=int, default=256, help="Requests in flight per task.")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="For the executor.")
-    parser.add_argument("--model-option", action="append", default=[], metavar="NAME=VALUE", help="For the server.")
+    add = parser.add_argument
+    add("--executor", choices=EXECUTORS, default="local", help="Where the ranks run.")
+    add("--tasks", type=int, default=2, help="Number of shards; each restarts alone. It is fixed for a run.")
+    add("--workers", type=int, default=-1, help="Shards at a time; -1 for all.")
+    add("--model", required=True, help="The policy's name at the endpoint, or what a started server loads.")
+    add("--endpoint", action="append", default=[], help="URL of a running server; repeat it for several.")
+    add("--server", choices=["vllm", "sglang", "custom"], default="vllm", help="What to start without --endpoint.")
+    add("--max-context", type=int, default=8192, help="Context length of a started server, in tokens.")
+    add("--data", help="Problems in MM-K12's schema: a folder, a file or a Hub id. Default: the nano world.")
+    add("--num-problems", type=int, default=10_000, help="The most train problems.")
+    add("--output", default="out/at_scale", help="Folder or URL of the run.")
+    add("--work", help="Folder for unfinished ranks if OUTPUT is a URL or has no file locks.")
+    add("--search", choices=sorted(SEARCHES), default="omegaprm", help="How step labels are searched.")
+    add("--config", type=Path, help="YAML file with options, as for `mmprm label`.")
+    add("--prefill", choices=["continue", "user"], default="continue", help="How a server is shown a prefix.")
+    add("--extra-body", type=json.loads, default={}, help="Further fields of every request, as JSON.")
+    add("--max-in-flight", type=int, default=64, help="Problems per task that are searched at a time.")
+    add("--max-concurrency", type=int, default=256, help="The most requests per task in flight.")
+    add("--seed", type=int, default=0, help="Seed of the run.")
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help="Option of the executor.")
+    add("--model-option", action="append", default=[], metavar="NAME=VALUE", help="Option of a started server.")
     return parser.parse_args()
 
 
 def absolute(path: str | None) -> str | None:
-    """A folder of this machine by its whole path, since workers start elsewhere; URLs and Hub ids as they are."""
+    """Return a local folder as its absolute path, since workers start elsewhere; URLs and Hub ids as they are."""
     return os.path.abspath(path) if path is not None and "://" not in path and os.path.exists(path) else path
 
 
@@ -175,7 +177,7 @@ def main() -> None:
         seed=args.seed,
     )
     output = args.output.rstrip("/") if "://" in args.output else os.path.abspath(args.output)
-    run.engine("http://127.0.0.1", 1), run.search_config  # bad options end the run before a server is started
+    run.engine("http://127.0.0.1", 1), run.search_config  # a wrong option ends the run before a server is started
     server = Server(tuple(args.endpoint), args.server, parse_options(args.model_option), args.max_context)
     step = LabelProblems(
         run,

@@ -1,6 +1,6 @@
-"""The datatrove recipe: local, Ray and Slurm's own script; a kill and a restart; faults; the driver's trees every time.
+"""The datatrove recipe: local, Ray and Slurm's own script; a kill and a restart; faults; always the driver's trees.
 
-Needs datatrove and Ray, which `make test-scale` brings (`MMPRM_SCALE` names their folder); skips without.
+Needs datatrove and Ray, which `make test-scale` installs (`MMPRM_SCALE` names their folder); skips without them.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from PIL import Image
 from support.layout import ROOT
 from support.walk_server import num_prompt_tokens, pixels_of, walk
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import EndpointEngine, SamplingConfig
 from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.engines.images import image_parts
-from mmprm_hf.labelling import omegaprm
-from mmprm_hf.labelling.driver import NothingLabelledError, label_problems
+from mmprm_hf.files import read_json, read_jsonl
+from mmprm_hf.labelling import LabelRun, NothingLabelledError, label_problems, omegaprm
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.nano.world import load_nano
-from mmprm_hf.rows.problem_source import ProblemSource
+from mmprm_hf.rows import ProblemSource
+from mmprm_hf.stages import open_problems
 
 RECIPE = ROOT / "recipes" / "label_at_scale"
 SCALE = os.environ.get("MMPRM_SCALE")
 pytestmark = pytest.mark.skipif(
-    SCALE is None, reason="datatrove and ray are not here: MMPRM_SCALE names no folder (make test-scale)"
+    SCALE is None, reason="needs datatrove and ray: MMPRM_SCALE names no folder (make test-scale)"
 )
 OPTIONS = {"num_rollouts": 4, "max_rollouts": 24, "num_searches": 3}
 NUM_SUMS, NUM_NANO = 12, 8
@@ -103,7 +104,8 @@ def label_here(problems, output, answers=None):
 
     engine = EndpointEngine(DirectChat(), sampling=SamplingConfig(max_new_tokens=64))
     config = OmegaPRMConfig(**OPTIONS)
-    return label_problems(problems, engine, RuleVerifier(), omegaprm.search, config, output, seed=3, progress=False)
+    run = LabelRun(engine, RuleVerifier(), omegaprm.search, config, output, seed=3, progress=False)
+    return label_problems(problems, run)
 
 
 def command(url, sums, output, executor, *extra, tasks=2):
@@ -114,7 +116,7 @@ def command(url, sums, output, executor, *extra, tasks=2):
 
 
 def run(arguments, **more):
-    """Run to the end; what it said is shown if it failed."""
+    """Run to the end; the output is shown if it failed."""
     done = subprocess.run(arguments, env=environment(**more), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
@@ -138,8 +140,8 @@ def test_local_workers_write_the_bytes_of_the_driver(server, sums, tmp_path):
         assert (labels / name).read_bytes() == (sums / "expected" / name).read_bytes()
     rows = datasets.load_dataset(str(labels), split="train", cache_dir=str(tmp_path / "cache"))
     assert max(Counter(rows["problem_id"]).values()) == 2
-    # Each sample was asked for once, and the ledger says so.
-    summary, expected = (json.loads((f / "summary.json").read_text()) for f in (labels, sums / "expected"))
+    # Each sample was requested once, as the ledger reports.
+    summary, expected = (read_json(f / "summary.json") for f in (labels, sums / "expected"))
     digests = [request["digest"] for request in server.requests]
     assert len(digests) == len(set(digests)) == summary["num_rollouts"] == expected["num_rollouts"]
     same = ("num_problems", "num_trees", "num_mixed", "num_requests", "tokens_in", "tokens_out", "verifier_calls")
@@ -175,7 +177,7 @@ def test_killed_amid_faults_and_started_again_nothing_is_asked_twice(sums, tmp_p
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
         num_before = len(server.requests)
-        total = json.loads((sums / "expected" / "summary.json").read_text())["num_rollouts"]
+        total = read_json(sums / "expected" / "summary.json")["num_rollouts"]
         assert 60 <= num_before < total, "it was killed midway"
         run(arguments)
         assert same_trees(merged(output), sums)
@@ -204,8 +206,8 @@ def fake_slurm(folder):
     return folder
 
 
-def test_slurm_script_runs_the_tasks_and_figures_reach_the_server(sums, tmp_path):
-    """Slurm is not here; its batch script is, and bash runs it once per task, with figures as data."""
+def test_slurms_script_runs_the_tasks_and_figures_reach_the_server(sums, tmp_path):
+    """Slurm is not installed; bash runs its batch script once per task, with figures as data."""
     (tmp_path / "data").mkdir()
     load_nano("train", NUM_NANO).to_parquet(tmp_path / "data" / "train.parquet")
     problems = ProblemSource(tmp_path / "data", NUM_NANO)
@@ -234,7 +236,7 @@ def test_slurm_script_runs_the_tasks_and_figures_reach_the_server(sums, tmp_path
 
 
 def test_a_started_server_and_results_copied_to_a_remote_folder(sums, tmp_path, monkeypatch):
-    """The route of vLLM and SGLang with a script in their place; a rank whose disk was lost goes on from the copy."""
+    """The way of vLLM and SGLang with a script in their place; a rank whose disk was lost resumes from the copy."""
     monkeypatch.syspath_prepend(SCALE)
     monkeypatch.syspath_prepend(str(RECIPE))
     from datatrove.io import get_datafolder
@@ -255,14 +257,20 @@ def test_a_started_server_and_results_copied_to_a_remote_folder(sums, tmp_path, 
     num_requests = len((tmp_path / "log").read_text().splitlines())
     assert label("second disk") == b"".join(expected)
     assert len((tmp_path / "log").read_text().splitlines()) == num_requests + 1, "the one that asks if it is up"
-    with pytest.raises(ValueError, match="no folder of this machine. Name one as `work` too"):
+    with pytest.raises(ValueError, match="not a folder of this machine. Name one as `work` too"):
         LabelProblems(settings, Server(), "memory://at_scale")
     with pytest.raises(ValueError, match="The executor has 2 tasks and the run 1"):
         list(ProblemReader(settings).run(None, 0, 2))
 
 
-def test_jobs_executor_is_built_and_wants_a_remote_folder(tmp_path, monkeypatch):
-    """Hugging Face Jobs cannot be run here: the object is made."""
+def test_ranks_share_out_the_nano_problems_when_no_data_is_named(recipe):
+    settings = recipe.steps.Run(None, 5, 2, "walk")
+    ids = [[document.id for document in recipe.steps.ProblemReader(settings).run(None, rank, 2)] for rank in (0, 1)]
+    assert ids == [open_problems(None, 5).ids[rank::2] for rank in (0, 1)]
+
+
+def test_the_jobs_executor_is_built_and_needs_a_remote_folder(tmp_path, monkeypatch):
+    """Hugging Face Jobs cannot run here: only the object is made."""
     monkeypatch.syspath_prepend(SCALE)
     monkeypatch.syspath_prepend(str(RECIPE))
     from label import build_executor
@@ -303,7 +311,7 @@ def folder_of(path):
 
 
 def copying_step(recipe, tmp_path, monkeypatch, copy, seconds, error=None):
-    """A labelling step that searches for some seconds, with another function in the place of `copy_files`."""
+    """A labelling step that searches for some seconds, with another function instead of `copy_files`."""
     step = recipe.steps.LabelProblems(
         recipe.steps.Run(None, 1, 1, "walk"),
         recipe.steps.Server(),
@@ -323,7 +331,7 @@ def copying_step(recipe, tmp_path, monkeypatch, copy, seconds, error=None):
     return lambda: asyncio.run(step._label_and_copy(None, tmp_path, None, 0))
 
 
-def test_the_last_copy_waits_for_the_one_under_way(recipe, tmp_path, monkeypatch):
+def test_the_last_copy_waits_for_the_one_in_progress(recipe, tmp_path, monkeypatch):
     events = []
 
     def copy(source, target):
@@ -332,7 +340,7 @@ def test_the_last_copy_waits_for_the_one_under_way(recipe, tmp_path, monkeypatch
         events.append("end")
 
     assert copying_step(recipe, tmp_path, monkeypatch, copy, seconds=0.15)() == "summary"
-    time.sleep(0.4)  # were a thread left behind, it would be heard of by now
+    time.sleep(0.4)  # a thread that was left behind would have shown by now
     assert events == ["start", "end", "start", "end"]
 
 
@@ -372,7 +380,7 @@ def test_a_rank_that_stopped_is_copied_too_and_says_why_it_stopped(recipe, tmp_p
 
 
 class Hooked:
-    """A datatrove folder that tells when a file is opened, and what comes of a write to it."""
+    """A datatrove folder that calls a function when a file is opened, and can break off a write."""
 
     def __init__(self, path, before_open=None, break_at=None):
         self.folder, self.before_open, self.break_at = folder_of(path), before_open, break_at
@@ -404,7 +412,7 @@ def keys_in(path):
     return {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
 
 
-def test_an_interrupted_copy_leaves_files_that_a_rank_can_go_on_from(recipe, tmp_path):
+def test_a_rank_can_resume_from_an_interrupted_copy(recipe, tmp_path):
     for broken in ("ledger.jsonl", "trees.jsonl", "failures.jsonl", "summary.json", "run.json"):
         target = tmp_path / f"at {broken}"
         results(tmp_path / "source", 2, "old")
@@ -415,7 +423,7 @@ def test_an_interrupted_copy_leaves_files_that_a_rank_can_go_on_from(recipe, tmp
             recipe.steps.copy_files(folder_of(tmp_path / "source"), Hooked(target, break_at=broken))
         assert (target / broken).read_bytes() == former, "not half of the new file"
         assert keys_in(target / "trees.jsonl") <= keys_in(target / "ledger.jsonl"), "no tree without its costs"
-    # A rank's disk is filled again where run.json is missing: one that was only half filled must be.
+    # A rank's disk is filled again if run.json is missing: one that was only half filled must be.
     with pytest.raises(InterruptedError):
         recipe.steps.copy_files(folder_of(tmp_path / "source"), Hooked(tmp_path / "disk", break_at="summary.json"))
     assert not (tmp_path / "disk" / "run.json").exists()
@@ -462,9 +470,9 @@ def test_equal_problems_on_several_ranks_give_one_tree_and_all_their_costs(recip
     for folder in (one, two, three):
         counts = recipe.merge.merge(folder)
         assert (counts["num_trees"], counts["num_duplicates"], counts["num_without_result"]) == (6, 2, 0)
-        ledger = [json.loads(line) for line in (folder / "labels" / "ledger.jsonl").read_text().splitlines()]
+        ledger = read_jsonl(folder / "labels" / "ledger.jsonl")
         assert [row["problem_id"] for row in ledger] == [f"sum-{i}" for i in (0, 1, 3, 4, 6, 7)]
-        paid = [json.loads((rank / "summary.json").read_text()) for rank in (folder / "ranks").iterdir()]
+        paid = [read_json(rank / "summary.json") for rank in (folder / "ranks").iterdir()]
         for name in ("num_rollouts", "num_requests", "tokens_out", "verifier_calls"):
             assert sum(row[name] for row in ledger) == sum(summary[name] for summary in paid), name
     trees = [(folder / "labels" / "trees.jsonl").read_bytes() for folder in (one, two, three)]
@@ -474,7 +482,7 @@ def test_equal_problems_on_several_ranks_give_one_tree_and_all_their_costs(recip
 def test_a_failure_that_equals_a_labelled_problem_is_a_duplicate(recipe, tmp_path):
     folder = at_scale(recipe, tmp_path, sum_rows([1, 2, 2, 3, 4, 5]), 2)
     rank = folder / "ranks" / "00000"
-    trees = [json.loads(line) for line in (rank / "trees.jsonl").read_text().splitlines()]
+    trees = read_jsonl(rank / "trees.jsonl")
     (key,) = [tree["problem_key"] for tree in trees if tree["problem_id"] == "sum-2"]
     kept = [tree for tree in trees if tree["problem_id"] != "sum-2"]
     (rank / "trees.jsonl").write_text("".join(json.dumps(tree) + "\n" for tree in kept))
@@ -493,10 +501,10 @@ def test_trees_of_other_problems_are_left_out_and_counted(recipe, tmp_path, caps
     monkeypatch.setattr(sys, "argv", ["merge.py", str(folder)])
     with pytest.raises(SystemExit, match="2 problems have neither tree nor failure"):
         recipe.merge.main()
-    said = capsys.readouterr()
-    assert json.loads(said.out)["num_trees_left_out"] == 2
-    assert "2 trees are left out: their problems are not in the dataset any more" in said.err
-    trees = [json.loads(line) for line in (folder / "labels" / "trees.jsonl").read_text().splitlines()]
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["num_trees_left_out"] == 2
+    assert "2 trees are left out: their problems are not in the dataset any more" in printed.err
+    trees = read_jsonl(folder / "labels" / "trees.jsonl")
     assert [tree["problem_id"] for tree in trees] == ["sum-0", "sum-3"]
 
 
@@ -553,14 +561,14 @@ def test_a_broken_figure_fails_its_problem_and_a_rank_of_such_problems_is_finish
     with_figures(sum_rows([1, 2, 1, 4]), figures).to_parquet(tmp_path / "data" / "train.parquet")
     for rank, num_failed in ((0, 1), (1, 2)):
         folder = label_in_process(recipe, monkeypatch, tmp_path, 2, rank, StubEngine())
-        rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+        rows = read_jsonl(folder / "failures.jsonl")
         assert [row["error"] for row in rows] == ["ProblemInputError"] * num_failed
         assert all("cannot be read" in row["reason"] for row in rows)
-    assert any(line.startswith("WARNING Rank 1 is finished without one tree") for line in logged)
+    assert any(line.startswith("WARNING Rank 1 is finished without a tree") for line in logged)
     counts = recipe.merge.merge(tmp_path)
     names = ("num_trees", "num_failed", "num_without_result")
     assert [counts[name] for name in names] == [1, 3, 0]
-    # Without the one tree, merging says that there is nothing.
+    # Without its only tree, merging explains that there is nothing to merge.
     (tmp_path / "ranks" / "00000" / "trees.jsonl").write_text("")
     with pytest.raises(SystemExit, match=r"3 problems failed \(3 x ProblemInputError\), 1 have no result yet"):
         recipe.merge.merge(tmp_path)
@@ -571,26 +579,26 @@ def test_a_rank_fails_where_the_engine_does_or_where_many_problems_do(recipe, tm
         (tmp_path / name / "data").mkdir(parents=True)
         figures = [png() if name == "engine" else b"no figure"] * len(rows)
         with_figures(rows, figures).to_parquet(tmp_path / name / "data" / "train.parquet")
-    for _ in range(2):  # a start that finds the failures of the former one decides the same
+    for _ in range(2):  # a second start, with the failures of the first one on disk, decides the same
         with pytest.raises(NothingLabelledError, match="2 x RequestFailedError"):
             label_in_process(recipe, monkeypatch, tmp_path / "engine", 1, 0, StubEngine(RuntimeError("out of order")))
         with pytest.raises(NothingLabelledError, match="20 x ProblemInputError"):
             label_in_process(recipe, monkeypatch, tmp_path / "many", 1, 0, StubEngine())
 
 
-def test_a_rank_goes_on_from_the_copy_where_its_own_disk_is_behind(recipe, tmp_path, monkeypatch):
-    """It went on elsewhere since: the older folder must not end up over the newer results."""
+def test_a_rank_resumes_from_the_copy_if_its_own_disk_is_behind(recipe, tmp_path, monkeypatch):
+    """It ran elsewhere since: the older folder must not overwrite the newer results."""
     step = recipe.steps.LabelProblems(
         recipe.steps.Run(None, 1, 1, "walk"),
         recipe.steps.Server(("http://nowhere",)),
         str(tmp_path / "out"),
         work=str(tmp_path / "work"),
     )
-    places = [tmp_path / root / "ranks" / "00000" for root in ("work", "out")]
-    for place, trees in zip(places, ("old\n", "old\nnew\n"), strict=True):
-        place.mkdir(parents=True)
-        (place / "run.json").write_text("{}")
-        (place / "trees.jsonl").write_text(trees)
+    folders = [tmp_path / root / "ranks" / "00000" for root in ("work", "out")]
+    for folder, trees in zip(folders, ("old\n", "old\nnew\n"), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        (folder / "trees.jsonl").write_text(trees)
 
     async def stops(*_):
         raise ValueError("the engine is down")
@@ -598,8 +606,8 @@ def test_a_rank_goes_on_from_the_copy_where_its_own_disk_is_behind(recipe, tmp_p
     monkeypatch.setattr(step, "_label", stops)
     with pytest.raises(ValueError, match="engine is down"):
         step.run([], rank=0)
-    assert [(place / "trees.jsonl").read_text() for place in places] == ["old\nnew\n"] * 2
-    (places[0] / "trees.jsonl").write_text("old\nnew\nnewest\n")  # ahead: the copy follows
+    assert [(folder / "trees.jsonl").read_text() for folder in folders] == ["old\nnew\n"] * 2
+    (folders[0] / "trees.jsonl").write_text("old\nnew\nnewest\n")  # ahead: the copy follows
     with pytest.raises(ValueError, match="engine is down"):
         step.run([], rank=0)
-    assert (places[1] / "trees.jsonl").read_text() == "old\nnew\nnewest\n"
+    assert (folders[1] / "trees.jsonl").read_text() == "old\nnew\nnewest\n"
