@@ -44,11 +44,11 @@ class LabelRun:
     """All that a labelling run is made with, except its problems.
 
     Args:
-        engine: Writes rollouts. If it has `async prepare()`, that is awaited before its `identity` is read.
+        engine: Writes rollouts. An optional `async prepare()` is awaited before its `identity` is read.
         verifier: Checks answers. `prepare`, `identity` and `usage` (problem id to counts of judge calls) are optional.
-        search: `omegaprm.search`, `flat_mc.search`, or another callable with that signature. Its name, or its
-            `identity` if it has one, is part of what identifies the run. A search that asks more than engine and
-            verifier has `journaled(journal)`, which returns it with those questions journaled (`ConsensusSearch`).
+        search: `omegaprm.search`, `flat_mc.search`, or another callable with that signature, known by its name or its
+            `identity`. If it asks more than engine and verifier, `journaled(journal)` returns it with those questions
+            journaled (`ConsensusSearch`).
         config: The search's frozen dataclass.
         output_dir: The run folder, created if absent.
         seed: Seed of the run. A problem's randomness comes from it and the problem's content.

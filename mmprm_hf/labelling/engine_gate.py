@@ -53,9 +53,6 @@ class EngineGate:
         engine: The engine.
         tolerance: When to retry and when to give up.
         on_answer: Called with the rollouts of each answer.
-
-    Attributes:
-        num_retries: Attempts after the first one, of all requests.
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class EngineGate:
         self._engine, self._tolerance, self._on_answer = engine, tolerance, on_answer
         self._failed_problems: set[str] = set()  # since the last answer
         self._failed_before: set[str] = set()
-        self.num_retries = 0
+        self.num_retries = 0  # attempts after the first one, of all requests
 
     def expect_failure(self, problem_id: str) -> None:
         """Let failures of a problem that failed in an earlier session no longer stop the run."""

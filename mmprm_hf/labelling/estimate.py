@@ -161,7 +161,12 @@ def predict(
     columns = {name: [float(row[name]) for row in sampled] for name in _COUNTED}
     work = "tokens_out" if pace["tokens_out"] else "num_rollouts"
     columns["hours"] = [amount / max(pace[work], 1e-9) / 3600 for amount in columns[work]]
-    columns |= _cost_columns(columns, prices)
+    if prices.gpu_hour is not None:
+        columns["gpu_cost"] = [hours * prices.gpu_hour for hours in columns["hours"]]
+    priced = {"tokens_in": prices.tokens_in, "tokens_out": prices.tokens_out}
+    priced = {name: price for name, price in priced.items() if price is not None}
+    if priced and all(any(columns[name]) for name in priced):
+        columns["token_cost"] = [sum(row[name] * price / 1e6 for name, price in priced.items()) for row in sampled]
     for name in ("tokens_in", "tokens_out"):
         if not any(columns[name]):
             del columns[name]
@@ -176,21 +181,6 @@ def predict(
             name: _total(columns[name], num_problems) if name in columns else None for name in _COUNTED | _DERIVED
         },
     }
-
-
-def _cost_columns(columns: Mapping[str, Sequence[float]], prices: Prices) -> dict[str, list[float]]:
-    """What each sampled problem cost, by tokens and by GPU hours, as far as that is priced and measured."""
-    costs = {}
-    if prices.gpu_hour is not None:
-        costs["gpu_cost"] = [hours * prices.gpu_hour for hours in columns["hours"]]
-    priced = {"tokens_in": prices.tokens_in, "tokens_out": prices.tokens_out}
-    priced = {name: price for name, price in priced.items() if price is not None}
-    if priced and all(any(columns[name]) for name in priced):
-        tokens = zip(*(columns[name] for name in priced), strict=True)
-        costs["token_cost"] = [
-            sum(count * price / 1e6 for count, price in zip(counts, priced.values(), strict=True)) for counts in tokens
-        ]
-    return costs
 
 
 def _total(values: Sequence[float], num_problems: int) -> dict[str, float]:

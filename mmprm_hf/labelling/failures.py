@@ -1,15 +1,7 @@
 """Every way in which a labelling run, or one of its problems, can fail.
 
-| error | at fault | what follows |
-| --- | --- | --- |
-| `NothingJudgedError`, `ProblemUndecidedError` | answers without a verdict | the next run tries the problem again |
-| `JudgeSilentError` | the step judge's replies | the next run tries the problem again |
-| `UndecidedAnswerError` | the reference search, which knows right and wrong only | the next run tries it again |
-| `RequestFailedError` | the engine, at one request | the problem is tried again at the end of the run |
-| `EngineFailedError` | the engine, or the judge's server | the run stops, resumable |
-| `TooManyUndecidedError`, `NothingLabelledError` | what the problems share | the run stops, resumable |
-
-The ledger and `failures.jsonl` record these errors by name. Failure never becomes data.
+A `RunStoppedError` stops the run, which can be resumed. Any other error costs its problem: it is recorded by name in
+`failures.jsonl` and the ledger, and the next run tries it again. Failure never becomes data.
 """
 
 from __future__ import annotations
@@ -30,7 +22,7 @@ class NothingLabelledError(RunStoppedError):
 
 
 class RequestFailedError(RuntimeError):
-    """The engine failed at one request, also when it was repeated."""
+    """The engine failed at one request, also when it was repeated; its problem is tried again at the end of the run."""
 
 
 class JudgeSilentError(RuntimeError):

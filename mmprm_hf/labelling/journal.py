@@ -31,24 +31,16 @@ class ProblemJournal:
     Args:
         path: Its file, created with the first line.
         header: What the answers belong to (problem, run). A file with another header is set aside and not read.
-
-    Attributes:
-        answers: Rollouts by request.
-        verdicts: Decided verdicts by answer.
-        step_verdicts: Verdicts on the steps of a solution, if at least one of them is decided.
-        costs: Counts for the ledger.
-        num_replayed: Requests that were answered from the journal.
-        incomplete_example, undecided_example: A rollout that is incomplete and an answer without a verdict, if any.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self._path, self._header = path, dict(header)
         self.answers: dict[RequestKey, tuple[Rollout, ...]] = {}
-        self.verdicts: dict[str | None, Verdict] = {}
-        self.step_verdicts: dict[Prefix, tuple[Verdict, ...]] = {}
+        self.verdicts: dict[str | None, Verdict] = {}  # decided ones, by answer
+        self.step_verdicts: dict[Prefix, tuple[Verdict, ...]] = {}  # by solution, if one of them is decided
         self._undecided_solutions: set[Prefix] = set()
-        self.costs: Counter[str] = Counter()
-        self.num_replayed = 0
+        self.costs: Counter[str] = Counter()  # for the ledger
+        self.num_replayed = 0  # requests that were answered from the journal
         self.incomplete_example: Rollout | None = None
         self.undecided_example: str | None = None
         self._seconds_before = 0.0

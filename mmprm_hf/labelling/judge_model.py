@@ -23,11 +23,7 @@ class JudgeModel:
         chat: The model.
         prompt: The template of all questions; its hash is part of `identity`.
         max_new_tokens: The most tokens of a reply.
-        role: "judge" or "step_judge", the beginning of the counters' names.
-
-    Attributes:
-        identity: The model, the prompt and the limit.
-        usage: By problem id, a counter of ``{role}_calls``, ``{role}_tokens_in`` and ``{role}_tokens_out``.
+        role: "judge" or "step_judge", the first part of the counters' names in `usage`.
     """
 
     def __init__(self, chat: ChatModel, prompt: str, max_new_tokens: int, role: str) -> None:

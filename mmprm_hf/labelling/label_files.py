@@ -147,16 +147,12 @@ class _TreesWithoutRollouts:
 
 
 class _TreeRows:
-    """Tree rows with their split, counted as they are iterated.
-
-    Attributes:
-        splits: Split by problem id, in the order of the trees.
-    """
+    """Tree rows with their split, counted as they are iterated."""
 
     def __init__(self, labelled: LabelledProblems, trees: Iterable[SearchTree], config: LabelRowsConfig) -> None:
         self._labelled, self._trees, self._config = labelled, trees, config
         self.num_left_out, self.judge = 0, JudgeCounts(config.consensus_threshold)
-        self.splits: dict[str, str] = {}
+        self.splits: dict[str, str] = {}  # by problem id, in the order of the trees
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for tree in self._trees:

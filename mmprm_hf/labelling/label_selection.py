@@ -43,7 +43,8 @@ def iter_label_rows(
     is_best: Iterator[bool] | None = None
     if config.bis_share < 1:
         trees = list(trees) if isinstance(trees, Iterator) else trees
-        is_best = iter(_rank_train_rows(_capped_rows(problems, trees, config, Counter()), config))
+        train_rows = _train_rows(_capped_rows(problems, trees, config, Counter()), config)
+        is_best = iter(best_by_bis(train_rows, config.bis_share, config.seed))
     for _, split, rows in _capped_rows(problems, trees, config, num_dropped):
         if split == "train" and is_best is not None:
             best = [row for row in rows if next(is_best)]
@@ -62,13 +63,13 @@ def _capped_rows(
         yield problem, choose_split(problem, config), rows
 
 
-def _rank_train_rows(capped: Iterable[tuple[Problem, Split, list[Row]]], config: LabelRowsConfig) -> list[bool]:
-    """For each train row, in order, whether BIS keeps it."""
-    ranking = BISRanking(config.seed)
+def _train_rows(
+    capped: Iterable[tuple[Problem, Split, list[Row]]], config: LabelRowsConfig
+) -> Iterator[tuple[Row, Hashable]]:
+    """Train rows with their stratum."""
     for problem, split, rows in capped:
         for row in rows if split == "train" else ():
-            ranking.add(row, None if config.bis_by is None else _stratum(config.bis_by, row, problem))
-    return ranking.best(config.bis_share)
+            yield row, None if config.bis_by is None else _stratum(config.bis_by, row, problem)
 
 
 def _stratum(name: str, row: Mapping[str, Any], problem: Problem) -> Hashable:
@@ -146,34 +147,25 @@ def bis_score(row: Mapping[str, Any]) -> float | None:
     return round((share * (1 - share) + 0.05) * (statistics.fmean(positive) if positive else 1.0), 12)
 
 
-class BISRanking:
-    """Ranks rows by `bis_score` within strata; it holds three numbers per row.
+def best_by_bis(rows: Iterable[tuple[Mapping[str, Any], Hashable]], share: float, seed: int = 0) -> list[bool]:
+    """Return, for each row, whether it is among the best of its stratum by `bis_score`.
 
     Args:
+        rows: Rows, each with its stratum; three numbers of a row are kept. A row without a labelled step is never among
+            the best, and does not count.
+        share: Share of each stratum that is kept, in (0, 1]; rounded to whole rows, at least one.
         seed: Seed of the ties, which a hash of the seed and the row's `path_id` decides.
     """
-
-    def __init__(self, seed: int) -> None:
-        self._seed, self._num_rows = seed, 0
-        self._strata: defaultdict[Hashable, list[tuple[float, int, int]]] = defaultdict(list)
-
-    def add(self, row: Mapping[str, Any], stratum: Hashable = None) -> None:
-        """Add the next row. A row without a labelled step is never among the best, and does not count."""
+    strata: defaultdict[Hashable, list[tuple[float, int, int]]] = defaultdict(list)
+    num_rows = 0
+    for row, stratum in rows:
         score = bis_score(row)
         if score is not None:
-            tie = int(content_hash("bis", self._seed, row["path_id"]), 16)
-            self._strata[stratum].append((-score, tie, self._num_rows))
-        self._num_rows += 1
-
-    def best(self, share: float) -> list[bool]:
-        """Return, for each row in the order of adding, whether it is among the best of its stratum.
-
-        Args:
-            share: Share of each stratum that is kept, in (0, 1]; rounded to whole rows, at least one.
-        """
-        is_best = [False] * self._num_rows
-        for ranking in self._strata.values():
-            ranking.sort()
-            for _, _, number in ranking[: max(1, int(share * len(ranking) + 0.5))]:
-                is_best[number] = True
-        return is_best
+            strata[stratum].append((-score, int(content_hash("bis", seed, row["path_id"]), 16), num_rows))
+        num_rows += 1
+    is_best = [False] * num_rows
+    for ranking in strata.values():
+        ranking.sort()
+        for _, _, number in ranking[: max(1, int(share * len(ranking) + 0.5))]:
+            is_best[number] = True
+    return is_best

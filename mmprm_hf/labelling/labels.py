@@ -1,7 +1,7 @@
 """Search trees -> labelled paths: a count (k, n) for each step, and where it comes from.
 
-Labels are late-bound: counts stay beside every float, so that soft, hard, banded or weighted labels are a choice of
-the training run. A step's *source* says what its counts are worth:
+Labels are late-bound: counts are kept, so that soft, hard, banded or weighted labels are a choice of the training run.
+A step's *source* says what its counts are worth:
 
 - ``estimate``: the prefix's own rollouts (for a leaf, the verdict on the whole solution).
 - ``bound``: borrowed. Rollouts elsewhere on the path settle whether MC is above 0, and nothing more.
@@ -34,20 +34,18 @@ def tree_to_paths(tree: SearchTree, config: LabelRowsConfig = LabelRowsConfig())
 
     The step that ends a node's segment has the node's counts. If they are 0 of n above a node with ``num_correct > 0``,
     a correct solution passes there that its own samples missed: the label is (1, n + 1), while the tree keeps 0 of n.
-    This makes the sign sure and the mean error a little smaller; estimates of rare successes become too high (by 0.01
-    to 0.03 in simulations with 8 rollouts and a true 0.05 to 0.15, half of that with 16).
+    The sign is then sure, but estimates of rare successes become too high (by 0.01 to 0.03 in simulations with 8
+    rollouts and a true 0.05 to 0.15, half of that with 16).
 
     The other steps get (0, 0) with `fill` = "own". With "monotone" they get what a bound settles: before a prefix that
     still reaches a correct answer all prefixes do, and once no answer is reached, none is reached later.
 
-    - A step above a node with ``num_correct > 0`` takes the counts of the next such node below it. The bound proves
-      that its MC is above 0, but *not the ratio*, which is borrowed and too high, most where that node ends a correct
-      solution (1 of 1). On nano labels it was 0.16 too high on average and 0.37 there; the sign was right in 98 %
-      (260 prefixes, 48 rollouts each). Hard labels at threshold 0 are as sure as the bound; for soft labels "own" is
-      the cautious choice.
-    - A step after the path's first zero node (0 of n, with no positive node below) takes (0, n) of that node. Here the
-      bound settles the label itself (off by 0.001 on nano labels). The end of a segment takes it too if its own n is
-      smaller.
+    - A step above a node with ``num_correct > 0`` takes the counts of the next such node below it. Its MC is above 0,
+      but *the ratio is borrowed*, and too high: on nano labels by 0.16 on average, and by 0.37 where that node ends a
+      correct solution (1 of 1); the sign was right in 98 % (260 prefixes, 48 rollouts each). This is safe for hard
+      labels at threshold 0; for soft labels "own" is the cautious choice.
+    - A step after the path's first zero node (0 of n, with no positive node below) takes (0, n) of that node, which the
+      bound settles (off by 0.001 on nano labels). So does the end of a segment if its own n is smaller.
     - Steps between the last positive node and the first zero node stay unknown: (0, 0).
 
     A borrowed n belongs to another prefix: it says nothing about confidence.

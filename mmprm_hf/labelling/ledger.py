@@ -29,10 +29,9 @@ class LabelSummary:
         num_requests, num_rollouts, num_incomplete, num_undecided: Paid for in all sessions, over all problems of the
             folder that ended in a tree or a failure.
         num_requests_replayed: Requests answered from journals in the sessions that ended the problems.
-        tokens_in: Prompt tokens, once per request; 0 if the engine does not report them.
-        tokens_out: Generated tokens.
-        verifier_calls: Questions to the verifier.
-        judge_calls, judge_cache_hits, judge_tokens_in, judge_tokens_out: What the verifier asked of a judge model.
+        tokens_in, tokens_out: Prompt tokens, once per request, and generated ones; 0 if the engine does not count them.
+        verifier_calls, judge_calls, judge_cache_hits, judge_tokens_in, judge_tokens_out: Questions to the verifier, and
+            what it asked of a judge model.
         num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at, and those on which it gave
             no verdict.
         step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What the step judge used.

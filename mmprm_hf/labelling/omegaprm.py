@@ -79,8 +79,7 @@ async def search(
 
     Args:
         problem: The problem, with a gold answer.
-        engine: Writes rollouts.
-        verifier: Checks their answers.
+        engine, verifier: What writes rollouts, and what checks their answers.
         config: Budget and weights.
         rng: Seeded generator, the only source of randomness.
 

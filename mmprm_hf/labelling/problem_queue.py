@@ -25,14 +25,6 @@ class ProblemQueue:
         folder: The run folder.
         progress: Is told of problems that are passed over.
         on_unreadable: Called with a problem whose figure cannot be read, and the error.
-
-    Attributes:
-        keys: Key by problem id, in order; None if a figure cannot be read.
-        num_duplicates: Problems that equal an earlier one.
-        num_resumed: Problems with a tree from an earlier session.
-
-    Raises:
-        ValueError: if ids of a sequence repeat.
     """
 
     def __init__(
@@ -44,7 +36,7 @@ class ProblemQueue:
     ) -> None:
         self._folder, self._progress, self._on_unreadable = folder, progress, on_unreadable
         self._problems = iter(problems)
-        self.keys: dict[str, str | None] = {}
+        self.keys: dict[str, str | None] = {}  # by problem id, in order; None if a figure cannot be read
         self._first_ids: dict[str, str] = {}  # by key, of equal problems the first one's
         self.num_resumed = self.num_duplicates = 0
         self._taking = asyncio.Lock()

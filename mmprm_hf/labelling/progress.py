@@ -6,7 +6,8 @@ Problems that an earlier session finished move the bar, but not the rates.
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from tqdm import tqdm
 
 from .ledger import Session
 
@@ -19,41 +20,33 @@ class Progress:
     Args:
         session: Counts what is new.
         num_problems: All problems of the run, None if their number is not known.
-        is_shown: Show the bar; without it every method does nothing.
+        is_shown: Show the bar.
     """
 
     def __init__(self, session: Session, num_problems: int | None, is_shown: bool) -> None:
-        self.session, self._bar, self._refreshed = session, None, 0.0
-        if is_shown:
-            from tqdm import tqdm
-
-            # smoothing=0: the time left follows from the mean rate, not from the last problems (they end in bursts).
-            self._bar: Any = tqdm(total=num_problems, desc="label", unit="problem", smoothing=0, dynamic_ncols=True)
+        self.session, self._num_skipped, self._refreshed = session, 0, 0.0
+        # smoothing=0: the time left follows from the mean rate, not from the last problems, which end in bursts.
+        options = {"unit": "problem", "smoothing": 0, "dynamic_ncols": True, "disable": not is_shown}
+        self._bar = tqdm(total=num_problems, desc="label", **options)
 
     def close(self) -> None:
         """Show the final numbers and leave the bar on the screen."""
-        if self._bar is not None:
-            self._show()
-            self._bar.close()
+        self._show()
+        self._bar.close()
 
     def skip(self) -> None:
         """Count a problem that was finished before this session."""
-        if self._bar is not None:
-            self._bar.initial += 1
-            self._bar.n += 1
-            self._refresh()
+        self._num_skipped += 1
+        self._bar.initial = self._num_skipped
+        self._bar.n += 1
+        self.refresh()
 
     def advance(self) -> None:
         """Count a problem that ended in a tree or a failure."""
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def refresh(self) -> None:
-        """Refresh the rates, at most twice a second."""
-        if self._bar is not None:
-            self._refresh()
-
-    def _refresh(self) -> None:
+        """Show the rates, at most twice a second."""
         if time.monotonic() - self._refreshed >= _REFRESH_SECONDS:
             self._show()
 

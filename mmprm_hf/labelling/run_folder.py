@@ -58,18 +58,7 @@ class TreeFacts:
 
 
 class RunFolder:
-    """A locked run folder; leave its `with` block to release it.
-
-    Args:
-        folder: The folder, created if absent.
-
-    Attributes:
-        run_hash: Hash of `run.json`.
-        trees: Facts of the finished trees by problem key.
-        costs: Ledger rows by problem key.
-        failures: Rows of this session's failures by problem id.
-        failed_before: Names of errors in earlier sessions by problem key.
-        past_sessions: Earlier sessions, as in `summary.json`.
+    """A locked run folder, created if absent; leave its `with` block to release it.
 
     Raises:
         FolderInUseError: if another process holds it.
@@ -80,12 +69,12 @@ class RunFolder:
         (self.path / "journal").mkdir(parents=True, exist_ok=True)
         self._trees_path, self._failures_path = self.path / "trees.jsonl", self.path / "failures.jsonl"
         self._ledger_path, self.summary_path = self.path / "ledger.jsonl", self.path / "summary.json"
-        self.run_hash = ""
-        self.trees: dict[str, TreeFacts] = {}
-        self.costs: dict[str, dict[str, Any]] = {}
-        self.failures: dict[str, dict[str, Any]] = {}
-        self.failed_before: dict[str, str] = {}
-        self.past_sessions: list[dict[str, Any]] = []
+        self.run_hash = ""  # of run.json
+        self.trees: dict[str, TreeFacts] = {}  # by problem key
+        self.costs: dict[str, dict[str, Any]] = {}  # ledger rows by problem key
+        self.failures: dict[str, dict[str, Any]] = {}  # of this session, by problem id
+        self.failed_before: dict[str, str] = {}  # names of errors by problem key, in earlier sessions
+        self.past_sessions: list[dict[str, Any]] = []  # as in summary.json
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(lock_folder(self.path))
 
@@ -181,9 +170,6 @@ class RunFolder:
 @dataclasses.dataclass(frozen=True)
 class TreeFile:
     """The trees of a ``trees.jsonl`` file, in file order, one in memory at a time; it can be iterated again.
-
-    Args:
-        path: The file.
 
     Raises:
         ValueError: during iteration, if a line is not a tree of this schema version; the line number is named.

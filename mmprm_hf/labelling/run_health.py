@@ -23,7 +23,7 @@ from .failures import (
 from .journal import ProblemJournal
 from .run_folder import RunFolder
 
-# While the run goes on, a share of fewer than this many is not judged; at its end any share is.
+# During the run, shares of fewer than this many are not judged; at its end all are.
 _MIN_FOR_SHARE = 200
 # The run stops at this many failed problems without one tree (failed requests apart): they share a fault.
 MAX_FAILURES_BEFORE_TREE = 20
@@ -48,7 +48,7 @@ class _UndecidedShare:
 
 
 class RunHealth:
-    """Counts what is undecided and what failed, and raises when the run should not go on.
+    """Counts what is undecided and what failed, and raises when the run should stop.
 
     Args:
         folder: The run folder, whose trees and costs of earlier sessions count too.
@@ -89,24 +89,14 @@ class RunHealth:
             )
 
     def add_tree(self, tree: SearchTree, cost: Mapping[str, Any]) -> None:
-        """Count a tree with its ledger row.
-
-        Raises:
-            TooManyUndecidedError: if the run's share is too large.
-        """
+        """Count a tree with its ledger row; raise as `check_shares`."""
         self._has_tree, self._num_judge_failures = True, 0
         self._rollouts.count(cost["problem_key"], tree.num_undecided, tree.num_rollouts - tree.num_incomplete)
         self._count_solutions(cost["problem_key"], cost)
         self.check_shares(_MIN_FOR_SHARE)
 
     def add_failure(self, problem_id: str, key: str | None, error: Exception, journal: ProblemJournal | None) -> None:
-        """Count a problem without a tree.
-
-        Args:
-            problem_id: The problem.
-            key: Its key, None if a figure cannot be read.
-            error: Why it has no tree.
-            journal: Its journal, None if it was not searched.
+        """Count a problem without a tree; key and journal are None if its figure could not be read.
 
         Raises:
             EngineFailedError: if many problems in a row failed because a judge's server is gone.
@@ -133,13 +123,10 @@ class RunHealth:
             raise self.nothing_labelled()
 
     def check_shares(self, min_in_all: int = 1) -> None:
-        """Check the undecided shares of the run, of rollouts and of solutions that a step judge looked at.
-
-        Args:
-            min_in_all: Shares of fewer are not judged.
+        """Check the undecided shares of the run: of rollouts, and of solutions that a step judge looked at.
 
         Raises:
-            TooManyUndecidedError: if one of them is too large.
+            TooManyUndecidedError: if one is too large, and of at least `min_in_all`.
         """
         self._check_rollouts(min_in_all)
         if self._solutions.is_above(self._max_undecided, min_in_all):

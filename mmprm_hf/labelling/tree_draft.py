@@ -65,9 +65,7 @@ class TreeDraft:
     """A tree while it grows.
 
     Args:
-        problem: The problem that is searched.
-        engine: Writes rollouts.
-        verifier: Checks their answers.
+        problem, engine, verifier: What is searched, what writes rollouts, what checks their answers.
         rng: Source of the requests' seeds.
         config: How a prefix is estimated.
         max_rollouts: The budget, which is never exceeded.

@@ -199,6 +199,13 @@ def test_trees_of_problems_outside_the_run_are_kept(tmp_path):
     assert ids[:3] == ["p5", "p4", "p3"] and set(ids) == before
 
 
+def test_a_tree_that_stands_twice_in_the_file_is_kept_once(tmp_path, expected):
+    label(tmp_path)
+    (tmp_path / "trees.jsonl").write_bytes(expected + expected.splitlines(keepends=True)[-1])
+    label(tmp_path)
+    assert tree_bytes(tmp_path) == expected
+
+
 def test_repeated_ids_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'p0' appears twice"):
         label(tmp_path, problems=[PROBLEMS[0], PROBLEMS[0]])

@@ -72,6 +72,19 @@ def test_a_judge_without_a_verdict_too_often_stops_the_run(tmp_path):
     assert again.asked == [] and 0 < summary.num_solutions_undecided < summary.num_solutions_judged
 
 
+def test_a_judge_that_fails_now_and_then_stops_no_run(tmp_path):
+    """Four problems fail, as many as would stop the run if no tree came in between."""
+
+    class Moody(Critic):
+        async def complete(self, messages, **settings):
+            if any(f"question {i}" in messages[0]["content"] for i in (1, 3, 5, 7)):
+                raise EngineUnavailableError("not in the mood")
+            return await super().complete(messages, **settings)
+
+    summary = run(tmp_path, Moody(), max_in_flight=1)
+    assert (summary.num_trees, summary.num_failed) == (4, 4)
+
+
 def test_what_a_judge_leaves_undecided_is_asked_again_with_its_problem(tmp_path):
     """An undecided reply is no answer: the reason may have gone."""
     one = PROBLEMS[:1]

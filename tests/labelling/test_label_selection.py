@@ -12,7 +12,7 @@ from support.trees_by_hand import NODES, PROBLEM, TREE, rows_by_split
 from mmprm_hf.data import Problem, SearchTree
 from mmprm_hf.labelling import LabelRowsConfig
 from mmprm_hf.labelling.label_rows import prefix_keys
-from mmprm_hf.labelling.label_selection import BISRanking, bis_score, cap_rows, choose_split
+from mmprm_hf.labelling.label_selection import best_by_bis, bis_score, cap_rows, choose_split
 from mmprm_hf.labelling.labels import IGNORE_LABEL
 
 
@@ -47,10 +47,8 @@ ROWS = [
 
 def best(rows, share, strata=None, seed=0):
     """Ids of the rows that BIS keeps, in their order."""
-    ranking = BISRanking(seed)
-    for label_row, stratum in zip(rows, strata or [None] * len(rows), strict=True):
-        ranking.add(label_row, stratum)
-    return [r["path_id"] for r, is_best in zip(rows, ranking.best(share), strict=True) if is_best]
+    is_best = best_by_bis(zip(rows, strata or [None] * len(rows), strict=True), share, seed)
+    return [r["path_id"] for r, is_kept in zip(rows, is_best, strict=True) if is_kept]
 
 
 def test_bis_keeps_the_best_rows_in_their_order():

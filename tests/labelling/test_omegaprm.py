@@ -194,8 +194,8 @@ def test_the_canonical_tree_merges_prefixes_and_counts_every_rollout_that_passes
 def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
     """150 searches each way on a policy whose true success rates are known: 0.85 ** steps left, 0 after an error.
 
-    The mean error of about 900 estimates has a standard error of 0.004 at most, so that 0.02 is 5 of them. Counting the
-    rollouts that led the search to a prefix shifts its estimate by up to 0.04.
+    The mean error of about 1,000 estimates of 8 rollouts has a standard error of 0.0036, so that 0.018 is 5 of them. If
+    the rollouts that led the search to a prefix counted as its samples, estimates would be 0.03 too low here.
     """
 
     def always_decided(problem, prefix, call_index, sample_index):
@@ -203,7 +203,7 @@ def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
         steps = list(prefix)
         while len(steps) < 6:
             is_good = rng.random() < 0.85
-            steps.append(f"{'good' if is_good else 'bad'} {len(steps)}")
+            steps.append(f"{'good' if is_good else 'bad'} {len(steps)} {rng.randrange(2)}")
         is_right = not any(step.startswith("bad") for step in steps)
         return Rollout(tuple(steps[len(prefix) :]), "right" if is_right else "wrong")
 
@@ -211,7 +211,7 @@ def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
     for reuse in (False, True):
         errors, num_rollouts[reuse] = [], 0
         for seed in range(150):
-            config = OmegaPRMConfig(num_rollouts=16, max_rollouts=400, num_searches=6, reuse_rollouts=reuse)
+            config = OmegaPRMConfig(num_rollouts=8, max_rollouts=400, num_searches=4, reuse_rollouts=reuse)
             tree = run(always_decided, config, seed=seed)
             num_rollouts[reuse] += tree.num_rollouts
             estimated = {index for index, _ in tree.rollouts}
@@ -221,8 +221,8 @@ def test_reused_rollouts_save_rollouts_and_do_not_shift_estimates():
                 errors.append(tree.nodes[index].mc_estimate - truth)
         mean_error[reuse] = sum(errors) / len(errors)
         assert len(errors) > 500
-    assert max(map(abs, mean_error.values())) < 0.02
-    assert num_rollouts[True] < 0.9 * num_rollouts[False]
+    assert max(map(abs, mean_error.values())) < 0.018
+    assert num_rollouts[True] < 0.95 * num_rollouts[False]
 
 
 def test_every_step_can_have_an_estimate_of_its_own():
