@@ -124,7 +124,7 @@ def cap_rows(rows: Sequence[Row], config: LabelRowsConfig) -> tuple[list[Row], d
 
 
 def bis_score(row: Mapping[str, Any]) -> float | None:
-    """Return the Balanced-Information Score of a row: ``(p (1 - p) + 0.05) * R``.
+    """Return the Balanced-Information Score of a row: ``(p (1 - p) + 0.05) * R`` (Li et al., 2026, arXiv 2602.04145).
 
     p is the share of positive steps (MC > 0) among the labelled ones: mixed solutions inform more. R is the mean MC of
     the positive steps, 1 if there are none: labels that most rollouts confirm are more reliable.

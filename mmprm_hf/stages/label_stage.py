@@ -71,9 +71,6 @@ class LabelOptions:
         servers: Where the policy, a judge of answers and a judge of steps run.
         max_in_flight: Problems that are searched at a time.
         max_undecided: The largest share of complete rollouts that may have no verdict, see `LabelRun`.
-
-    Raises:
-        ValueError: if the search or an option is unknown or out of range, or a judge is missing.
     """
 
     policy: str | Path | None
@@ -98,7 +95,8 @@ def label(options: LabelOptions) -> dict[str, Any]:
         ``{"ledger": what it cost, "labels": statistics of the rows}``.
 
     Raises:
-        ValueError: if an option is wrong, or the folder was made with other settings.
+        ValueError: if the search or an option is unknown or out of range, a judge is missing, or the folder was made
+            with other settings.
         RunStoppedError: if the run cannot go on; start it again to resume.
     """
     problems = open_problems(options.data, options.num_problems)

@@ -125,8 +125,8 @@ def test_the_bar_shows_rates_of_new_work_alone(capsys, monkeypatch):
     bar.advance()
     bar.advance()
     bar.close()
-    shown = capsys.readouterr().err.split("\r")[-1]
-    assert "8/10" in shown and "10 rollouts/s, 500 tokens/s" in shown
-    assert "00:10<00:10" in shown  # two problems in ten seconds, two to go: what was skipped is not counted
+    line = capsys.readouterr().err.split("\r")[-1]
+    assert "8/10" in line and "10 rollouts/s, 500 tokens/s" in line
+    assert "00:10<00:10" in line  # two problems in ten seconds, two to go: what was skipped is not counted
     Progress(session, 10, is_shown=False).advance()
     assert not capsys.readouterr().err

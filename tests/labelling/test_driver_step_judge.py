@@ -86,15 +86,15 @@ def test_a_judge_that_fails_now_and_then_stops_no_run(tmp_path):
 
 
 def test_what_a_judge_leaves_undecided_is_asked_again_with_its_problem(tmp_path):
-    """An undecided reply is no answer: the reason may have gone."""
-    one = PROBLEMS[:1]
+    """The reason why a reply is undecided may have gone."""
+    problems = PROBLEMS[:1]
     journal = tmp_path / "journal"
     mumbling = Critic(lifetime=1, mumbles=1)
     with pytest.raises(Exception, match="critic is gone"):
-        run(tmp_path, mumbling, one, max_undecided=1.0)
+        run(tmp_path, mumbling, problems, max_undecided=1.0)
     assert json.loads(next(journal.glob("*.jsonl")).read_text().splitlines()[-1])["verdicts"][0] == "undecided"
     after = Critic()
-    summary = run(tmp_path, after, one)
+    summary = run(tmp_path, after, problems)
     assert mumbling.asked[0] in after.asked
     assert summary.step_judge_calls == len(after.asked) + 1
     assert summary.num_solutions_judged == len(after.asked) and summary.num_solutions_undecided == 0

@@ -88,10 +88,9 @@ def test_what_does_not_trace_back_is_named(folder):
 
 
 def test_figures_without_their_bytes_are_not_taken_for_equal(folder):
-    for config, place in (("problems", "a.png"), ("paths", "b.png")):
-        change(
-            folder, config, lambda rows, at=place: [{**row, "images": [{"bytes": None, "path": at}]} for row in rows]
-        )
+    for config, name in (("problems", "a.png"), ("paths", "b.png")):
+        images = [{"bytes": None, "path": name}]
+        change(folder, config, lambda rows, images=images: [{**row, "images": images} for row in rows])
     with pytest.raises(ValueError, match="has a figure without its bytes.* and [0-9]+ more"):
         check_label_dataset(folder)
 

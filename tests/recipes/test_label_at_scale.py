@@ -448,8 +448,8 @@ def test_a_copy_of_a_growing_rank_has_the_costs_of_all_its_trees(recipe, tmp_pat
 
 def sum_rows(numbers):
     return [
-        {"id": f"sum-{place}", "question": f"What is {i} + {7 * i}?", "answer": str(8 * i), "answer_type": "number"}
-        for place, i in enumerate(numbers)
+        {"id": f"sum-{index}", "question": f"What is {i} + {7 * i}?", "answer": str(8 * i), "answer_type": "number"}
+        for index, i in enumerate(numbers)
     ]
 
 
@@ -466,8 +466,8 @@ def at_scale(recipe, folder, rows, tasks):
 
 def test_equal_problems_on_several_ranks_give_one_tree_and_all_their_costs(recipe, tmp_path):
     numbers = [1, 2, 2, 3, 4, 2, 5, 6]  # of the equal ones, the first is on the second of two ranks
-    one, two, three = (at_scale(recipe, tmp_path / str(tasks), sum_rows(numbers), tasks) for tasks in (1, 2, 3))
-    for folder in (one, two, three):
+    folders = [at_scale(recipe, tmp_path / str(tasks), sum_rows(numbers), tasks) for tasks in (1, 2, 3)]
+    for folder in folders:
         counts = recipe.merge.merge(folder)
         assert (counts["num_trees"], counts["num_duplicates"], counts["num_without_result"]) == (6, 2, 0)
         ledger = read_jsonl(folder / "labels" / "ledger.jsonl")
@@ -475,7 +475,7 @@ def test_equal_problems_on_several_ranks_give_one_tree_and_all_their_costs(recip
         paid = [read_json(rank / "summary.json") for rank in (folder / "ranks").iterdir()]
         for name in ("num_rollouts", "num_requests", "tokens_out", "verifier_calls"):
             assert sum(row[name] for row in ledger) == sum(summary[name] for summary in paid), name
-    trees = [(folder / "labels" / "trees.jsonl").read_bytes() for folder in (one, two, three)]
+    trees = [(folder / "labels" / "trees.jsonl").read_bytes() for folder in folders]
     assert trees[0] == trees[1] == trees[2]
 
 
@@ -531,8 +531,8 @@ class StubEngine:
 def with_figures(rows, figures):
     features = {name: datasets.Value("string") for name in rows[0]}
     features["images"] = datasets.List(datasets.Image())
-    shown = [{**row, "images": [{"bytes": figure, "path": None}]} for row, figure in zip(rows, figures, strict=True)]
-    return datasets.Dataset.from_list(shown, features=datasets.Features(features))
+    rows = [{**row, "images": [{"bytes": figure, "path": None}]} for row, figure in zip(rows, figures, strict=True)]
+    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
 
 
 def label_in_process(recipe, monkeypatch, folder, tasks, rank, engine):
