@@ -51,11 +51,6 @@ class ChatAnswerJudge:
     Attributes:
         identity: All that verdicts depend on: the rules, the model and the prompt.
         usage: By problem id, a counter of judge_calls, judge_cache_hits, judge_tokens_in and judge_tokens_out.
-
-    Example:
-        >>> verifier = ChatAnswerJudge(RuleVerifier(), chat)  # doctest: +SKIP
-        >>> await verifier.judge(problem, "isoceles")  # doctest: +SKIP
-        <Verdict.CORRECT: 'correct'>
     """
 
     def __init__(self, rules: RuleVerifier, chat: ChatModel, *, max_new_tokens: int = 16) -> None:

@@ -118,11 +118,6 @@ def label_problems(problems: Iterable[Problem], run: LabelRun) -> LabelSummary:
         ValueError: if ids repeat, the folder was made with other settings, or another process holds it.
         RunStoppedError: if the run cannot go on: `EngineFailedError`, `TooManyUndecidedError`, `NothingLabelledError`
             or `StorageFailedError`. Start it again to resume from what is kept.
-
-    Example:
-        >>> run = LabelRun(engine, RuleVerifier(), search, OmegaPRMConfig(), "out/labels")  # doctest: +SKIP
-        >>> label_problems(problems, run).num_trees  # doctest: +SKIP
-        1000
     """
     return run_async(label_problems_async(problems, run))
 

@@ -72,12 +72,7 @@ class ProblemUndecidedError(RuntimeError):
 
 
 def undecided_counts(error: Exception) -> tuple[int, int]:
-    """Return how many complete rollouts of a failed problem had no verdict, and how many there were, where it matters.
-
-    Example:
-        >>> undecided_counts(ProblemUndecidedError("p", 3, 4, 0.2)), undecided_counts(KeyError())
-        ((3, 4), (0, 0))
-    """
+    """Return a failed problem's complete rollouts without a verdict, and all of them; zeros if it failed otherwise."""
     if isinstance(error, (NothingJudgedError, ProblemUndecidedError)):
         return error.num_undecided, error.num_complete
     return 0, 0

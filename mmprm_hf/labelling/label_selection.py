@@ -129,9 +129,6 @@ def bis_score(row: Mapping[str, Any]) -> float | None:
     p is the share of positive steps (MC > 0) among the labelled ones: mixed solutions inform more. R is the mean MC of
     the positive steps, 1 if there are none: labels that most rollouts confirm are more reliable.
 
-    Args:
-        row: A label row; its `labels` are read.
-
     Returns:
         The score in (0, 0.3]; None for a row without a labelled step.
 

@@ -34,21 +34,14 @@ from .labels import is_mixed
 
 @dataclasses.dataclass(frozen=True)
 class TreeFacts:
-    """What a run remembers of a tree; the tree itself stays on disk.
-
-    Args:
-        problem_id: The problem id in the tree.
-        start, length: Where its line is in `trees.jsonl`, in bytes.
-        num_complete, num_undecided: Complete rollouts, and those of them without a verdict.
-        is_mixed: Whether its root estimate lies strictly between 0 and 1.
-    """
+    """What a run remembers of a tree; the tree itself stays on disk."""
 
     problem_id: str
-    start: int
+    start: int  # of its line in trees.jsonl, in bytes
     length: int
-    num_complete: int
-    num_undecided: int
-    is_mixed: bool
+    num_complete: int  # rollouts
+    num_undecided: int  # complete rollouts without a verdict
+    is_mixed: bool  # its root estimate lies strictly between 0 and 1
 
     @classmethod
     def from_tree(cls, tree: SearchTree, start: int, length: int) -> TreeFacts:

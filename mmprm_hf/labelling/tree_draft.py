@@ -20,31 +20,19 @@ from .stopping import EstimateConfig
 
 @dataclasses.dataclass
 class PrefixRecord:
-    """Counts of one prefix.
+    """What a search knows of one prefix."""
 
-    Args:
-        drawn_correct, drawn_decided: Rollouts drawn *from* it, correct and decided ones.
-        num_drawn: All rollouts drawn from it, undecided ones included.
-        passed: ``[num_correct, num_decided]`` of the rollouts that pass through it, by the length of the prefix they
-            were drawn from.
-        biased: Lengths of prefixes whose rollouts do not count here, because the search came here when one of them went
-            wrong: too many of that draw are wrong.
-        leaf_correct, leaf_decided: Whole solutions that end exactly here. They count where nothing was estimated.
-        num_visits: How often the search selected it.
-        is_reached: A correct rollout passes through it, wherever it was drawn from, so that its success probability is
-            above 0 whatever its own samples are.
-        is_estimated: True once it was estimated.
-    """
-
-    drawn_correct: int = 0
+    drawn_correct: int = 0  # of the rollouts drawn *from* it
     drawn_decided: int = 0
-    num_drawn: int = 0
+    num_drawn: int = 0  # undecided ones included
+    # [num_correct, num_decided] of the rollouts that pass through it, by the length of the prefix they were drawn from.
     passed: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    # Lengths whose rollouts do not count here: the search came here because one of them was wrong, so too many are.
     biased: set[int] = dataclasses.field(default_factory=set)
-    leaf_correct: int = 0
+    leaf_correct: int = 0  # of the whole solutions that end here, which count if nothing was estimated
     leaf_decided: int = 0
-    num_visits: int = 0
-    is_reached: bool = False
+    num_visits: int = 0  # how often the search selected it
+    is_reached: bool = False  # a correct rollout passes through it, so that its success probability is above 0
     is_estimated: bool = False
 
     @property
