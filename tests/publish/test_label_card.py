@@ -1,10 +1,8 @@
-"""The card of a label folder, and the folder as a dataset of three configs in a process without this package."""
+"""The card of a label folder."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from huggingface_hub import DatasetCard
@@ -60,25 +58,3 @@ def test_words_of_people_stay(labelled):
     kept = (labelled / "README.md").read_text()
     assert "My own words." in kept and "validation/" not in kept
     assert any(file["split"] == "validation" for file in DatasetCard(kept).data.configs[0]["data_files"])
-
-
-def test_three_configs_in_a_process_without_us(labelled, tmp_path):
-    program = """
-import sys, datasets
-folder = sys.argv[1]
-paths, trees, problems = (datasets.load_dataset(folder, name, split="train") for name in ("paths", "trees", "problems"))
-by_id = {row["id"]: row for row in problems}
-tree_of = {row["tree_id"]: row["problem_id"] for row in trees}
-for row in paths:
-    assert tree_of[row["tree_id"]] == row["problem_id"] and by_id[row["problem_id"]]["question"] == row["prompt"]
-streamed = next(iter(datasets.load_dataset(folder, "paths", split="train", streaming=True)))
-assert streamed["path_id"] == paths[0]["path_id"] and streamed["images"][0].size == (144, 144)
-assert next(iter(datasets.load_dataset(folder, "problems", split="train", streaming=True)))["answer"]
-assert "mmprm_hf" not in sys.modules
-print(len(paths), len(trees), len(problems))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", program, str(labelled)], capture_output=True, text=True, env={"HF_HOME": str(tmp_path)}
-    )
-    assert run.returncode == 0, run.stderr
-    assert all(int(number) > 0 for number in run.stdout.split())
