@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "cleaning": ["clean"],
+        "cleaning": ["clean_answer"],
         "extraction": ["extract_answer"],
         "values": ["Number", "read_value"],
         "verifier": ["RuleVerifier", "answers_equivalent", "group_answers"],

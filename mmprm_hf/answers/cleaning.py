@@ -62,7 +62,7 @@ _LEAD_IN = re.compile(
 
 
 @functools.lru_cache(maxsize=65536)
-def clean(text: str) -> str:
+def clean_answer(text: str) -> str:
     """Return the text without boxes, math delimiters, text macros, lead-ins and closing punctuation."""
     text = re.sub(r"[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)

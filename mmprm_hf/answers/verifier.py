@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from ..data import Problem, Verdict
 from .arithmetic import is_too_large
-from .cleaning import clean
+from .cleaning import clean_answer
 from .formula_pool import shared_pool
 from .values import NUMBER, Colon, Number, Value, name_of, number_of, read_value, rounds_to, same_name, same_value
 
@@ -112,15 +112,15 @@ def _verify(
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
     is_cut = answer.count("{") > answer.count("}")
-    gold, answer = clean(gold), clean(answer[-MAX_RULE_CHARS:])
+    gold, answer = clean_answer(gold), clean_answer(answer[-MAX_RULE_CHARS:])
     if is_cut:
         letter = string.ascii_uppercase.find(gold) if len(gold) == 1 else -1
-        whole = (clean(options[letter]) if 0 <= letter < len(options) else gold).replace(" ", "")
+        whole = (clean_answer(options[letter]) if 0 <= letter < len(options) else gold).replace(" ", "")
         beginning = answer.replace(" ", "").rstrip("}")
         if beginning and whole.startswith(beginning) and whole.rstrip("}") != beginning:
             return Verdict.UNDECIDED  # \frac{1 of \frac{1}{2}: as the gold begins, and nobody knows how it went on
     if options or answer_type == "choice":
-        return _verify_choice(answer, gold, tuple(clean(option) for option in options), compare)
+        return _verify_choice(answer, gold, tuple(clean_answer(option) for option in options), compare)
     verdict = _verify_value(answer, gold, compare)
     is_rounded = (
         precision is not None and verdict is Verdict.INCORRECT and _rounds_to_gold(answer, gold, int(precision))
@@ -147,7 +147,7 @@ def answers_equivalent(first: str | None, second: str | None) -> bool:
     """
     if not (first and first.strip() and second and second.strip()):
         return False
-    first, second = sorted((clean(first[-MAX_RULE_CHARS:]), clean(second[-MAX_RULE_CHARS:])))
+    first, second = sorted((clean_answer(first[-MAX_RULE_CHARS:]), clean_answer(second[-MAX_RULE_CHARS:])))
     if first == second:
         return True
     letters = _read_letter(first), _read_letter(second)

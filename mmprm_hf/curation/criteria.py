@@ -10,7 +10,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 
-from ..answers import Number, RuleVerifier, clean, read_value
+from ..answers import Number, RuleVerifier, clean_answer, read_value
 from ..data import Verdict
 from .config import CurationConfig
 from .figures import Figure
@@ -320,7 +320,7 @@ def answer_type_of(problem: RawProblem) -> str:
     """ "choice", "number" or "text", by the options and the answer's form."""
     if problem.options:
         return "choice"
-    return "number" if isinstance(read_value(clean(problem.answer)), Number) else "text"
+    return "number" if isinstance(read_value(clean_answer(problem.answer)), Number) else "text"
 
 
 __all__ = ["CRITERIA", "answer_type_of", "criteria_in_words", "language_of", "refers_to_figure", "why_dropped"]

@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..answers import answers_equivalent, clean
+from ..answers import answers_equivalent, clean_answer
 from .config import CurationConfig
 from .figures import Figure, look_distance
 from .records import RawProblem
@@ -100,8 +100,8 @@ def sketch_of(problem: RawProblem, figures: Sequence[Figure], *, is_benchmark: b
     if len(answer) == 1 and answer in letters:
         answer = problem.options[letters.index(answer)]
     is_letter = bool(problem.options) and (answer in letters or _PLACE.fullmatch(answer) is not None)
-    options = frozenset() if is_letter else frozenset(clean(option) for option in problem.options)
-    return Sketch(tokens_of(problem.question), clean(answer), is_letter, tuple(figures), options, is_benchmark)
+    options = frozenset() if is_letter else frozenset(clean_answer(option) for option in problem.options)
+    return Sketch(tokens_of(problem.question), clean_answer(answer), is_letter, tuple(figures), options, is_benchmark)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from ..answers import RuleVerifier, clean
+from ..answers import RuleVerifier, clean_answer
 from ..data import Problem, Verdict, content_hash
 from ..engines import ChatModel
 from ..errors import EngineUnavailableError
@@ -69,7 +69,7 @@ class ChatAnswerJudge:
         verdict = await self._rules.judge(problem, answer)
         if verdict is not Verdict.UNDECIDED or not (answer and answer.strip() and problem.answer):
             return verdict
-        gold, answer = problem.answer.strip(), clean(answer[-MAX_ANSWER_CHARS:])
+        gold, answer = problem.answer.strip(), clean_answer(answer[-MAX_ANSWER_CHARS:])
         if not gold or not answer:
             return verdict
         key = content_hash(*(_encodable(text) for text in (problem.question, gold, answer)), list(problem.options))
