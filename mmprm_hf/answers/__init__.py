@@ -7,7 +7,16 @@ __getattr__, __dir__, __all__ = attach(
     {
         "cleaning": ["clean_answer"],
         "extraction": ["extract_answer"],
+        "numerals": [
+            "CHINESE_DIGITS",
+            "CHINESE_SCALES",
+            "NUMBER_WORDS",
+            "SCALE_WORDS",
+            "chinese_value",
+            "read_number_words",
+        ],
         "values": ["Number", "read_value"],
-        "verifier": ["RuleVerifier", "answers_equivalent", "group_answers"],
+        "verifier": ["RuleVerifier"],
+        "voting": ["answers_equivalent", "group_answers"],
     },
 )

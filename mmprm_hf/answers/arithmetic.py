@@ -1,7 +1,7 @@
 r"""The value of a formula without unknowns: exact where it is rational, a float where it is not, None where unreadable.
 
 It decides ``2\sqrt{3}`` against ``\sqrt{12}`` or 3.46 without a computer algebra system. What it reads is bounded in
-length, depth and size: no text makes it slow. Standard library only.
+length, depth and size, so that no text makes it slow. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Real = Fraction | float
 MAX_CHARS = 300
 MAX_DEPTH = 30
 MAX_BITS = 4096
-"""Larger numbers are not computed; float rounding must not make them equal to others either."""
+"""Larger numbers are not computed; rounding to a float must not make them equal to others either."""
 
 
-class TooLargeError(ValueError):
+class _TooLargeError(ValueError):
     """A number of more than `MAX_BITS` bits: a tower of powers, a huge factorial."""
 
 
@@ -27,46 +27,42 @@ class _UnreadableError(ValueError):
     """Not a formula without unknowns."""
 
 
-@functools.lru_cache(maxsize=65536)
 def evaluate(text: str) -> Real | None:
-    r"""Return the value of a cleaned formula, None if it is none, has unknowns or is ambiguous (``1/2\pi``).
-
-    Raises:
-        TooLargeError: if a number on the way is too large to compute.
+    r"""Return the value of a cleaned formula; None if it is none, has unknowns, is ambiguous (``1/2\pi``) or too large.
 
     Example:
         >>> evaluate("\\frac{3}{2}-1"), evaluate("\\sqrt{3}/2"), evaluate("2x")
         (Fraction(1, 2), 0.8660254037844386, None)
     """
-    if len(text) > MAX_CHARS or not re.search(r"\d|\\pi|\\infty", text):
-        return None
-    infinite = re.fullmatch(r"\s*([-+]?)\s*\\infty\s*", text)
-    if infinite:
-        return -math.inf if infinite.group(1) == "-" else math.inf
-    parser = _Parser(text)
-    try:
-        value = parser.sum(0)
-        is_rest = bool(parser.peek())
-    except _UnreadableError:
-        return None
-    except OverflowError:
-        raise TooLargeError from None
-    if is_rest or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+    return _evaluate(text)[0]
 
 
 def is_too_large(text: str) -> bool:
-    """Whether a formula holds a number that nothing should compute."""
+    """Return whether a formula holds a number that nothing should compute (`MAX_BITS`)."""
+    return _evaluate(text)[1]
+
+
+@functools.lru_cache(maxsize=65536)
+def _evaluate(text: str) -> tuple[Real | None, bool]:
+    """The value, and whether it is too large."""
+    if len(text) > MAX_CHARS or not re.search(r"\d|\\pi|\\infty", text):
+        return None, False
+    infinite = re.fullmatch(r"\s*([-+]?)\s*\\infty\s*", text)
+    if infinite:
+        return (-math.inf if infinite.group(1) == "-" else math.inf), False
+    parser = _Parser(text)
     try:
-        evaluate(text)
-    except TooLargeError:
-        return True
-    return False
+        value = parser.sum(0)
+        is_whole = not parser.peek()
+    except _UnreadableError:
+        return None, False
+    except (_TooLargeError, OverflowError):
+        return None, True
+    return (value if is_whole and (isinstance(value, Fraction) or math.isfinite(value)) else None), False
 
 
 def is_close(first: Real, second: Real) -> bool:
-    """Whether two values are equal: exactly if both are rational, to 12 digits otherwise."""
+    """Return whether two values are equal: exactly if both are rational, to 12 digits otherwise."""
     if isinstance(first, Fraction) and isinstance(second, Fraction):
         return first == second
     try:
@@ -78,6 +74,8 @@ def is_close(first: Real, second: Real) -> bool:
 _TOKEN = re.compile(r"\s*(\\[A-Za-z]+|\d+(?:\.\d+)?|\.\d+|[-+*/^(){}\[\]!|]|degrees\b)")
 _FUNCTIONS = {"\\sin": math.sin, "\\cos": math.cos, "\\tan": math.tan, "\\ln": math.log, "\\arctan": math.atan}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|"}
+_DIGIT = re.compile(r"\s*(\d)")
+_PROPER_FRACTION = re.compile(r"\s*\\frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}")
 
 
 class _Parser:
@@ -130,13 +128,9 @@ class _Parser:
                 return value
 
     def signed(self, depth: int) -> Real:
-        if self.peek() in ("+", "-"):
-            sign = self.take()
-            if self.peek() in ("+", "-"):
-                raise _UnreadableError
-            value = self.power(depth)
-            return value if sign == "+" else -value
-        return self.power(depth)
+        sign = self.take() if self.peek() in ("+", "-") else "+"
+        value = self.power(depth)
+        return value if sign == "+" else -value
 
     def power(self, depth: int) -> Real:
         value = self.base(depth)
@@ -188,9 +182,9 @@ class _Parser:
         """A number; an integer before a fraction of digits is a mixed number."""
         literal = self.take()
         if len(literal) > 300:
-            raise TooLargeError
+            raise _TooLargeError
         value = Fraction(literal)
-        mixed = re.compile(r"\s*\\frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}").match(self.text, self.position)
+        mixed = _PROPER_FRACTION.match(self.text, self.position)
         if mixed and literal.isdigit() and int(mixed.group(1)) < int(mixed.group(2)):
             self.position = mixed.end()
             value += Fraction(int(mixed.group(1)), int(mixed.group(2)))
@@ -198,7 +192,7 @@ class _Parser:
 
     def argument(self, depth: int) -> Real:
         """A macro's argument: a group, or one digit (``\\frac12``), or one macro."""
-        digit = re.compile(r"\s*(\d)").match(self.text, self.position)
+        digit = _DIGIT.match(self.text, self.position)
         if digit:
             self.position = digit.end()
             return Fraction(digit.group(1))
@@ -212,25 +206,22 @@ class _Parser:
         if value < 0 or index not in (2, 3, 4, 5):
             raise _UnreadableError
         if isinstance(value, Fraction):
-            tops = [round(part ** (1 / int(index))) for part in (_sized(value.numerator), _sized(value.denominator))]
-            exact = Fraction(tops[0], max(tops[1], 1))
+            if _num_bits(value) > 1000:  # more do not fit into a float
+                raise _TooLargeError
+            top, bottom = (round(part ** (1 / int(index))) for part in (value.numerator, value.denominator))
+            exact = Fraction(top, max(bottom, 1))
             if exact ** int(index) == value:
                 return exact
         return float(value) ** (1 / int(index))
 
 
-def _sized(number: int) -> int:
-    """An integer that fits into a float."""
-    if number.bit_length() > 1000:
-        raise TooLargeError
-    return number
+def _num_bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def _checked(value: Real) -> Real:
-    if isinstance(value, Fraction) and max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
-        raise TooLargeError
-    if isinstance(value, float) and math.isinf(value):
-        raise TooLargeError
+    if _num_bits(value) > MAX_BITS if isinstance(value, Fraction) else math.isinf(value):
+        raise _TooLargeError
     return value
 
 
@@ -242,25 +233,21 @@ def _divided(value: Real, divisor: Real) -> Real:
 
 def _power(value: Real, exponent: Real) -> Real:
     if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(value, Fraction):
-        size = max(value.numerator.bit_length(), value.denominator.bit_length())
-        if abs(exponent) * size > MAX_BITS and abs(value) not in (0, 1):
-            raise TooLargeError
+        if abs(exponent) * _num_bits(value) > MAX_BITS and abs(value) not in (0, 1):
+            raise _TooLargeError
         if value == 0 and exponent <= 0:
             raise _UnreadableError
         return value ** int(exponent) if abs(value) != 1 else value ** int(exponent % 2)
     if value < 0 or (value == 0 and exponent <= 0):
         raise _UnreadableError
-    try:
-        return float(value) ** float(exponent)
-    except OverflowError:
-        raise TooLargeError from None
+    return float(value) ** float(exponent)
 
 
 def _factorial(value: Real) -> Real:
     if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
         raise _UnreadableError
     if value > 500:
-        raise TooLargeError
+        raise _TooLargeError
     return Fraction(math.factorial(int(value)))
 
 

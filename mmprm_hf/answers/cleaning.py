@@ -1,7 +1,7 @@
-r"""Answer text without markup: what stands between a model's LaTeX, Markdown or Chinese and the readers of values.
+r"""Answer text without markup, as the readers of values expect it.
 
-Cleaning takes away boxes, delimiters and lead-ins and writes each symbol in one way; it decides nothing. Standard
-library only.
+Cleaning removes boxes, delimiters and lead-ins and writes each symbol in one way; it decides nothing. Standard library
+only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import re
 import unicodedata
 
-from .numerals import symbols_of_chinese
+from .numerals import chinese_to_symbols
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _REPLACEMENTS = tuple(
@@ -63,36 +63,44 @@ _LEAD_IN = re.compile(
 
 @functools.lru_cache(maxsize=65536)
 def clean_answer(text: str) -> str:
-    """Return the text without boxes, math delimiters, text macros, lead-ins and closing punctuation."""
+    r"""Return an answer without boxes, math delimiters, text macros, lead-ins and closing punctuation.
+
+    Example:
+        >>> clean_answer("The answer is $\\boxed{5\\text{ cm}}$."), clean_answer("**3\\dfrac12**")
+        ('5 cm', '3\\frac12')
+    """
     text = re.sub(r"[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
     text = re.sub(r"\x08oxed\b", r"\\boxed", text)
     text = unicodedata.normalize("NFKC", text.replace("°", r"\degree ")).replace("\u2044", "/").replace("。", ".")
     text = _last_box(text)
-    text += "}" * (text.count("{") - text.count("}"))  # a cut formula is read as far as it goes
+    text += "}" * (text.count("{") - text.count("}"))  # a formula that is cut off is read as far as it goes
     for _ in range(2):  # macros may be nested once: \text{\textbf{C}}
         for pattern, replacement in _REPLACEMENTS:
             text = pattern.sub(replacement, text)
-    text = symbols_of_chinese(text)
+    text = chinese_to_symbols(text)
     lead_ins = list(_LEAD_IN.finditer(text))
     has_lead_in = bool(lead_ins) and bool(text[lead_ins[-1].end() :].strip(" ."))
     if has_lead_in:
         text = text[lead_ins[-1].end() :]
     text = text.strip().rstrip(".,;").strip()
     if has_lead_in or not re.search(r"[\d)}]!$", text):
-        text = text.rstrip("!.,; ")  # "5!" alone is a factorial, "The answer is 5!" is joy
+        text = text.rstrip("!.,; ")  # "5!" alone is a factorial, "The answer is 5!" is not
     return text
 
 
 def _last_box(text: str) -> str:
-    r"""Content of the last closed ``\boxed{...}``; the text itself if there is none."""
+    r"""Content of the last ``\boxed{...}``; the text itself if there is none, or it is not closed."""
     start = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
-    if start < 0:
-        return text
-    opening = text.index("{", start)
-    depth = 0
-    for index in range(opening, len(text)):
+    content = text_to_closing_brace(text, text.index("{", start) + 1) if start >= 0 else None
+    return text if content is None else content
+
+
+def text_to_closing_brace(text: str, start: int) -> str | None:
+    """Return the text from `start`, just behind an opening brace, to the brace that closes it; None if none does."""
+    depth = 1
+    for index in range(start, len(text)):
         depth += (text[index] == "{") - (text[index] == "}")
         if depth == 0:
-            return text[opening + 1 : index]
-    return text
+            return text[start:index]
+    return None

@@ -1,15 +1,16 @@
-"""The final answer of a whole response, found by where responses put it: a box, a last "the answer is", a last line.
+"""The final answer of a whole response, found where responses put it: a box, "the answer is", the last line.
 
-For responses that were not written in steps and an answer block (see `mmprm_hf.steps` for those). Standard library
-only.
+For responses without an answer block; `mmprm_hf.steps` reads those that have one. Standard library only.
 """
 
 from __future__ import annotations
 
 import re
 
+from .cleaning import text_to_closing_brace
+
 MAX_RESPONSE_CHARS = 20_000
-"""Of a longer response only the end is read: it is a degenerate loop."""
+"""Only the end of a longer response is read: such a response is a degenerate loop."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
     r"^[ \t†*#>]*(?:(?:final |correct )?answer|ans|a|答案)(?:\*\*)?[ \t]*(?::|：|=|是|为)[ \t*]*"
@@ -32,7 +33,7 @@ def extract_answer(response: str) -> str | None:
         response: A whole response of a model, reasoning and all.
 
     Returns:
-        The answer as it is written, markup and all (`RuleVerifier` cleans it); None for a blank response and an
+        The answer as it is written, with its markup (`RuleVerifier` removes it); None for a blank response and for an
         answer that is cut off before its first word.
 
     Example:
@@ -44,7 +45,9 @@ def extract_answer(response: str) -> str | None:
         return None
     boxes = list(_BOX.finditer(response))
     if boxes:
-        return _braced(response[boxes[-1].end() :]) or None
+        start = boxes[-1].end()
+        content = text_to_closing_brace(response, start)
+        return (response[start:] if content is None else content).strip() or None
     lines = list(_ANSWER_LINE.finditer(response))
     if lines:
         return lines[-1].group("answer").strip().rstrip("。")
@@ -53,13 +56,3 @@ def extract_answer(response: str) -> str | None:
         text = phrases[-1].group("answer") or phrases[-1].group("chinese")
         return _SENTENCE_END.split(text, maxsplit=1)[0].strip() or None
     return response.splitlines()[-1].strip()
-
-
-def _braced(text: str) -> str:
-    """`text` up to the brace that closes it; all of it if none does."""
-    depth = 1
-    for index, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return text[:index].strip()
-    return text.strip()

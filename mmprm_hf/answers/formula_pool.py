@@ -1,7 +1,7 @@
-"""math-verify behind a few worker processes: callable from any thread, bounded by the clock, never a hang.
+"""math-verify behind a few worker processes: callable from any thread, limited in time, never a hang.
 
-In a thread math-verify can only run without its time limits, and one tower of powers then hangs for ever. Here each
-question goes to a process that can be killed. Standard library only.
+In a thread math-verify runs without its time limits, and one tower of powers then hangs for ever. Here each question
+goes to a process that can be killed. Standard library only.
 
 Example:
     >>> shared_pool().verify("\\\\sqrt{12}", "2\\\\sqrt{3}")
@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,25 @@ from ..data import Verdict
 FORMULA_TIMEOUT_SECONDS = 5.0
 """The most seconds one question may take in a worker."""
 MAX_FORMULA_CHARS = 200
-"""Longer formulas are undecided: they are degenerate loops, which run into the timeout."""
+"""Longer formulas are undecided: they are degenerate loops, which would only time out."""
 START_SECONDS = 120.0
 """The most seconds a worker may take to start (it imports sympy: one or two seconds on an idle machine)."""
 MAX_REMEMBERED = 16384
 _MARGIN_SECONDS = 0.5
-"""The worker's own alarm stops it earlier than the kill, which costs a new worker, by this much."""
+"""The worker's own alarm comes this much earlier than the kill, which would cost a new worker."""
 
 
 class FormulaPool:
-    """Compares formulas with math-verify in up to `max_workers` processes, each started when first needed.
+    """Compares formulas with math-verify in up to `max_workers` processes, each started when it is first needed.
 
-    `verify` may be called from any thread and after a fork. A worker that overruns is killed and the question is
+    `verify` may be called from any thread and after a fork. A worker that overruns is killed and its question is
     undecided; a worker that dies is replaced and the question asked once more. Workers end when this process does,
     however it ends. Verdicts are remembered.
 
     Args:
         max_workers: The most processes at the same time (60 to 100 MB each).
-        timeout_seconds: The most seconds of one question, without the waiting for a free worker and its start;
-            at least 1.
+        timeout_seconds: The most seconds for one question, not counting the wait for a free worker and its start; at
+            least 1.
 
     Raises:
         ValueError: if an argument is too small.
@@ -68,7 +69,7 @@ class FormulaPool:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        # Threads of its own: many waiting questions must not take those of `asyncio.to_thread` from everybody else.
+        # Its own threads: many waiting questions must not occupy those of `asyncio.to_thread`.
         self._threads = concurrent.futures.ThreadPoolExecutor(self.max_workers, thread_name_prefix="formula")
         self._remembered: collections.OrderedDict[tuple[str, str], Verdict] = collections.OrderedDict()
         self._workers: set[_Worker] = set()
@@ -80,7 +81,7 @@ class FormulaPool:
         """Return whether formula `answer` equals `gold`; undecided if either is too long or the time runs out.
 
         Raises:
-            RuntimeError: if a worker cannot be started (math-verify is not installed).
+            RuntimeError: if no worker can be started (math-verify is not installed).
         """
         verdict = self.remembered(answer, gold)
         if verdict is not None:
@@ -94,12 +95,15 @@ class FormulaPool:
                 self._remembered.popitem(last=False)
         return verdict
 
-    async def verify_async(self, answer: str, gold: str) -> Verdict:
-        """Return `verify`'s verdict without holding up the event loop; cancelling frees the caller, not the worker."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.verify, answer, gold)
+    async def in_thread(self, function: Callable[[], Verdict]) -> Verdict:
+        """Return the result of a function that calls `verify`, without holding up the event loop.
+
+        Cancelling frees the caller at once, the worker when its question is answered.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def remembered(self, answer: str, gold: str) -> Verdict | None:
-        """Return the verdict if it is known without asking a worker, else None; never waits."""
+        """Return the verdict if it is known without asking a worker, else None; it never waits."""
         if max(len(answer), len(gold)) > MAX_FORMULA_CHARS:
             return Verdict.UNDECIDED
         with self._lock:
@@ -109,24 +113,22 @@ class FormulaPool:
             return verdict
 
     def close(self) -> None:
-        """End all workers, also busy ones (their questions are undecided). A later question starts new ones."""
+        """End all workers, busy ones too (their questions are undecided). A later question starts new ones."""
         with self._lock:
             workers = list(self._workers)
         for worker in workers:
-            # Its pipes are left to the thread that reads them, or to the next question: a descriptor closed under a
-            # reader could be another file's by then.
+            # The thread that reads its pipes, or the next question, closes them: a descriptor that is closed under a
+            # reader may already belong to another file.
             worker.is_closed = True
-            worker.process.kill()
-            worker.process.wait()
+            worker.end()
 
     def _ask_a_worker(self, answer: str, gold: str) -> Verdict | None:
-        """The verdict of a free worker; None if two died of it or the pool was closed meanwhile."""
-        worker, is_idle = self._slots.get(), False
+        """The verdict of a free worker; None if two died of the question or the pool was closed meanwhile."""
+        worker, idle_worker = self._slots.get(), None
         try:
             for _ in range(2):
                 if worker is None or not worker.is_alive():
                     worker = self._start(worker)
-                is_idle = False
                 try:
                     verdict = worker.ask(answer, gold, self.timeout_seconds)
                 except TimeoutError:
@@ -134,18 +136,18 @@ class FormulaPool:
                 except (EOFError, OSError):
                     if worker.is_closed:
                         return None
-                    # It died: killed from outside, or out of memory. Its pipes close before the system calls it dead,
-                    # so that `is_alive` cannot be asked.
+                    # It died: killed from outside, or out of memory. Its pipes close before the system reports it dead,
+                    # so that `is_alive` would not know yet.
                     self._drop(worker)
                     worker = None
-                    continue
-                is_idle = True
-                return verdict
+                else:
+                    idle_worker = worker
+                    return verdict
             return None
-        finally:  # also on KeyboardInterrupt: a worker with an answer on its way is not asked again
-            if worker is not None and not is_idle:
+        finally:  # also on KeyboardInterrupt: a worker that still owes an answer is not asked again
+            if worker is not idle_worker:
                 self._drop(worker)
-            self._slots.put(worker if is_idle else None)
+            self._slots.put(idle_worker)
 
     def _start(self, dead: _Worker | None) -> _Worker:
         if dead is not None:
@@ -158,7 +160,7 @@ class FormulaPool:
         except (EOFError, TimeoutError) as error:
             self._drop(worker)
             raise RuntimeError(
-                f"A worker for formulas did not start ({type(error).__name__}, its own message is above). It needs the "
+                f"A worker for formulas did not start ({type(error).__name__}; its own message is above). It needs the "
                 f"package math-verify in {sys.executable}; install it with `pip install math-verify`."
             ) from error
         return worker
@@ -173,7 +175,7 @@ class _Worker:
     """One process of `mmprm_hf.answers.formula_worker` and the pipes to it."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parents[1])  # this very package, however it came to be importable here
+        root = str(Path(__file__).resolve().parents[2])  # this very package, however it came to be importable here
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mmprm_hf.answers.formula_worker"],
@@ -184,7 +186,6 @@ class _Worker:
         )
         self.is_closed = False
         self._ids = itertools.count()
-        self._received = b""
 
     def is_alive(self) -> bool:
         return not self.is_closed and self.process.poll() is None
@@ -200,33 +201,33 @@ class _Worker:
         self.process.stdin.write(json.dumps(question).encode() + b"\n")  # ASCII: lone surrogates pass as escapes
         reply = self._read_line(deadline)
         if reply.get("id") != number:
-            raise EOFError(f"Found the reply {reply} to question {number}; the worker is out of step.")
+            raise EOFError(f"Found the reply {reply} to question {number}. The worker is out of step.")
         return Verdict(reply["verdict"])
 
     def _read_line(self, deadline: float) -> dict[str, Any]:
         poll = select.poll()
         poll.register(self.process.stdout, select.POLLIN)
-        while b"\n" not in self._received:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError
-            chunk = os.read(self.process.stdout.fileno(), 65536)
-            if not chunk:
-                raise EOFError
-            self._received += chunk
-        line, _, self._received = self._received.partition(b"\n")
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        line = os.read(self.process.stdout.fileno(), select.PIPE_BUF)  # written at once, so that it comes at once
+        if not line:
+            raise EOFError
         return json.loads(line)
 
     def kill(self) -> None:
+        self.end()
+        self.close_pipes()
+
+    def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.close_pipes()
 
     def close_pipes(self) -> None:
         self.process.stdin.close()
         self.process.stdout.close()
 
 
-# --- The pool all verifiers of a process share --------------------------------------------------------------------
+# --- The pool that all verifiers of a process share ---------------------------------------------------------------
 
 _POOLS: weakref.WeakSet[FormulaPool] = weakref.WeakSet()
 _shared: list[FormulaPool] = []
@@ -234,7 +235,7 @@ _shared_lock = threading.Lock()
 
 
 def shared_pool() -> FormulaPool:
-    """Return this process's pool, made at the first call."""
+    """Return the pool of this process, made at the first call."""
     with _shared_lock:
         if not _shared:
             _shared.append(FormulaPool())
@@ -247,13 +248,13 @@ def _close_all() -> None:
 
 
 def _forget_after_fork() -> None:
-    """In the child: the workers are the parent's, and locks may have been held by threads that are not here."""
+    """In the child: the workers are the parent's, and threads that held locks do not exist."""
     global _shared_lock
     _shared_lock = threading.Lock()
     for pool in list(_POOLS):
         for worker in pool._workers:
             worker.close_pipes()  # else the workers would outlive the parent for as long as the child lives
-            worker.process.returncode = 0  # not the child's to wait for
+            worker.process.returncode = 0  # the child must not wait for it
         pool._reset()
 
 

@@ -1,8 +1,8 @@
-"""The process in which math-verify runs; started by `mmprm_hf.formula_pool`, never imported by the rest.
+"""The process in which math-verify runs; `formula_pool` starts it and nothing imports it.
 
-One JSON line in, one out. Time limits use a signal, which works in a main thread only: here it always is one. What
-even it cannot stop (one huge multiplication holds the interpreter) ends with the process: by its parent's clock, or by
-a limit on processor time where the parent is gone.
+One JSON line in, one out. Time limits use a signal, which works in a main thread only; here it always is the main
+thread. A signal cannot stop one huge multiplication, which holds the interpreter: the parent then kills the process,
+and where the parent is gone, a limit on processor time ends it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import sys
 from typing import Any
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
-"""Towers of powers must not take the machine's memory; sympy itself needs a few hundred MB of addresses."""
+"""Towers of powers must not use up the machine's memory; sympy itself needs a few hundred MB of addresses."""
 
 
 class _OutOfTime(BaseException):
-    """Raised by the alarm; no Exception, so that no handler inside sympy takes it for an error of its own."""
+    """Raised by the alarm; not an Exception, so that no handler inside sympy takes it for one of its own errors."""
 
 
 def verify_formula(answer: str, gold: str, timeout_seconds: float) -> str:
-    """Return "correct", "incorrect" or "undecided" (an unreadable gold, no time, an error inside math-verify)."""
+    """Return "correct", "incorrect" or "undecided" (an unreadable gold, no time left, an error inside math-verify)."""
     from math_verify import verify
 
-    # One alarm of our own: math-verify's are whole seconds for each call, and it reports them as plain False or [].
+    # One alarm of our own: those of math-verify take whole seconds per call, and it reports them as False or [].
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     try:
         gold_parsed, answer_parsed = _parse(gold), _parse(answer)
@@ -39,7 +39,7 @@ def verify_formula(answer: str, gold: str, timeout_seconds: float) -> str:
     except _OutOfTime:
         return "undecided"
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
-        return "undecided"  # what sympy and the parser raise on text that is no formula
+        return "undecided"  # what sympy and the parser raise on text that is not a formula
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -57,7 +57,7 @@ def _raise_out_of_time(*_: object) -> None:
 
 def main() -> None:
     """Answer questions until standard input closes."""
-    # Answers have a descriptor of their own: what libraries print cannot get between them.
+    # Answers have their own descriptor: what libraries print cannot get between them.
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -66,7 +66,7 @@ def main() -> None:
     signal.signal(signal.SIGALRM, _raise_out_of_time)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process even inside one long multiplication
     logging.disable(logging.CRITICAL)
-    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on addresses
+    with contextlib.suppress(ValueError, OSError):  # macOS has no limit on addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     verify_formula("\\sqrt{8}", "2\\sqrt{2}", 60)  # the first call builds the tables of the parser and of sympy
     answers.write(b'{"ready": true}\n')

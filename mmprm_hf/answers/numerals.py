@@ -1,58 +1,118 @@
-"""Numbers written as words, in English and Chinese, as digits; units written in Chinese as their symbols.
+"""Numbers written as words, in English and Chinese, as values and as digits; Chinese units as their symbols.
 
-Only a text that begins with a number word, and is read whole, is changed: "one of them" stays. Standard library only.
+The one reader of number words: verdicts and the checks of `restructuring` use the same. Standard library only.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
-_ONES = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19,
-}  # fmt: skip
-_TENS = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
-}  # fmt: skip
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_TEENS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+NUMBER_WORDS = dict(zip(_TEENS.split(), range(20), strict=True)) | dict(
+    zip(_TENS.split(), range(20, 100, 10), strict=True)
+)
+SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+CHINESE_DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
+CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9, "tenth": 10,
 }  # fmt: skip
-_HAN_DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
-_HAN_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
-_HAN_NUMBER = "[零〇一二两三四五六七八九十百千万亿]{1,12}"
-_HAN_UNITS = {
+_CHINESE_NUMBER = "[零〇一二两三四五六七八九十百千万亿]{1,12}"
+_CHINESE_UNITS = {
     "厘米": "cm", "公分": "cm", "毫米": "mm", "分米": "dm", "千米": "km", "公里": "km", "米": "m", "千克": "kg",
     "公斤": "kg", "克": "g", "毫升": "ml", "升": "l", "小时": "h", "分钟": "min", "秒": "s", "天": "day",
     "度": "degrees", "英尺": "ft", "英寸": "in", "元": "yuan",
 }  # fmt: skip
-_HAN_UNIT = "|".join(_HAN_UNITS)
-_HAN_QUANTITY = re.compile(
-    rf"(?<=[\d)}}])\s*(平方|立方)?({_HAN_UNIT})(?:(?:/|每)({_HAN_UNIT}))?(?![\u4e00-\u9fff])|"
-    rf"(?<=[\d)}}])\s*({_HAN_UNIT})(?=\d)"
+_CHINESE_UNIT = "|".join(_CHINESE_UNITS)
+_CHINESE_QUANTITY = re.compile(
+    rf"(?<=[\d)}}])\s*(平方|立方)?({_CHINESE_UNIT})(?:(?:/|每)({_CHINESE_UNIT}))?(?![\u4e00-\u9fff])|"
+    rf"(?<=[\d)}}])\s*({_CHINESE_UNIT})(?=\d)"
 )
 
 
-def digits_of_words(text: str) -> str:
-    """Return `text` with the number words that it begins with as digits; unchanged if it does not begin with any.
+# --- Values -------------------------------------------------------------------------------------------------------
+
+
+def read_number_words(words: Sequence[str]) -> tuple[int, int]:
+    """Return the number that English words begin with, and how many words it takes; ``(0, 0)`` if there is none.
+
+    Args:
+        words: In lower case, without hyphens.
 
     Example:
-        >>> digits_of_words("twenty-one apples"), digits_of_words("two thirds"), digits_of_words("三分之二")
+        >>> read_number_words(["two", "hundred", "and", "five", "apples"]), read_number_words(["two", "three"])
+        ((205, 4), (2, 1))
+    """
+    total = section = num_words = 0  # the next scale multiplies the section
+    previous = ""
+    for index, word in enumerate(words):
+        small, is_next = NUMBER_WORDS.get(word), num_words == index > 0
+        if small is not None and (section % 100 == 0 or (NUMBER_WORDS.get(previous, 0) >= 20 and 0 < small < 10)):
+            section += small
+        elif is_next and word == "hundred":
+            section *= 100
+        elif is_next and word in SCALE_WORDS:
+            total, section = total + section * SCALE_WORDS[word], 0
+        elif is_next and word == "and" and previous in SCALE_WORDS:
+            previous = word
+            continue
+        else:
+            break
+        num_words, previous = index + 1, word
+    return total + section, num_words
+
+
+def chinese_value(numeral: str) -> int:
+    """Return the value of a Chinese numeral, a scale without a digit being one of it.
+
+    Args:
+        numeral: One character or more of `CHINESE_DIGITS` and `CHINESE_SCALES`.
+
+    Example:
+        >>> chinese_value("三百零五"), chinese_value("二〇二五"), chinese_value("十二万")
+        (305, 2025, 120000)
+    """
+    if all(character in CHINESE_DIGITS for character in numeral):
+        return int("".join(str(CHINESE_DIGITS[character]) for character in numeral))
+    total = section = digit = 0
+    for index, character in enumerate(numeral):
+        scale = CHINESE_SCALES.get(character)
+        if scale is None:
+            digit = CHINESE_DIGITS[character]
+        elif scale < 10**4:
+            section, digit = section + (digit or 1) * scale, 0
+        else:
+            total, section, digit = (total + section + digit if index else 1) * scale, 0, 0
+    return total + section + digit
+
+
+# --- Texts --------------------------------------------------------------------------------------------------------
+
+
+def words_to_digits(text: str) -> str:
+    """Return `text` with the number words that it begins with as digits; unchanged if it is not read whole.
+
+    Example:
+        >>> words_to_digits("twenty-one apples"), words_to_digits("two thirds"), words_to_digits("三分之二")
         ('21 apples', '2/3', '2/3')
     """
     if text[:1].isascii():
-        return _english(text) if text[:1].isalpha() else text
-    return _chinese(text)
+        return _english_to_digits(text) if text[:1].isalpha() else text
+    return _chinese_to_digits(text)
 
 
-def symbols_of_chinese(text: str) -> str:
-    """Return `text` with Chinese units behind numbers as symbols, large-number marks as powers and "比" as ":".
+def chinese_to_symbols(text: str) -> str:
+    """Return `text` with Chinese units behind numbers as symbols, large-number marks as digits and "比" as ":".
 
     Example:
-        >>> symbols_of_chinese("5平方厘米"), symbols_of_chinese("3比4"), symbols_of_chinese("1和2")
+        >>> chinese_to_symbols("5平方厘米"), chinese_to_symbols("3比4"), chinese_to_symbols("1和2")
         ('5 square cm', '3:4', '1 and 2')
     """
     if text.isascii():
@@ -60,89 +120,60 @@ def symbols_of_chinese(text: str) -> str:
 
     def symbol(match: re.Match[str]) -> str:
         power, unit, per, inner = match.groups()
-        name = {"平方": "square ", "立方": "cubic ", None: ""}[power] + _HAN_UNITS[unit or inner]
-        return f" {name}/{_HAN_UNITS[per]}" if per else f" {name} "
+        name = {"平方": "square ", "立方": "cubic ", None: ""}[power] + _CHINESE_UNITS[unit or inner]
+        return f" {name}/{_CHINESE_UNITS[per]}" if per else f" {name} "
 
     text = re.sub(
-        r"(\d{1,12}(?:\.\d{1,12})?)\s*([万亿])", lambda match: str(Fraction(match[1]) * _HAN_SCALES[match[2]]), text
+        r"(\d{1,12}(?:\.\d{1,12})?)\s*([万亿])", lambda match: str(Fraction(match[1]) * CHINESE_SCALES[match[2]]), text
     )
-    text = _HAN_QUANTITY.sub(symbol, text)
+    text = _CHINESE_QUANTITY.sub(symbol, text)
     text = re.sub(r"(?<=[\d)])\s*[比∶]\s*(?=\d)", ":", text)
     text = re.sub(r"(?<=[\d)}\]])\s*[和与及]\s*(?=[-\d(\\])", " and ", text)
     return re.sub(r"(?<=[\d)}\]])\s*或者?\s*(?=[-\d(\\A-Za-z])", " or ", text).strip()
 
 
-def _english(text: str) -> str:
+def _english_to_digits(text: str) -> str:
     words = text.casefold().replace("-", " ").split(" ")[:12]
-    total, current, used, tens_open = 0, 0, 0, False
-    for index, word in enumerate(words):
-        if word in _ONES and (current % 100 == 0 or (tens_open and 0 < _ONES[word] < 10)):
-            current, tens_open, used = current + _ONES[word], False, index + 1
-        elif word in _TENS and current % 100 == 0:
-            current, tens_open, used = current + _TENS[word], True, index + 1
-        elif word in _SCALES and used == index and index:
-            scale, tens_open, used = _SCALES[word], False, index + 1
-            total, current = (total, current * scale) if scale == 100 else (total + current * scale, 0)
-        elif not (word == "and" and used == index and index and words[index - 1] in _SCALES):
-            break
-    whole, rest = Fraction(total + current), words[used:]
-    if not used:
-        return _fraction_of(rest, text)
-    if rest and rest[0] in (*_ONES, *_TENS, *_SCALES):
-        return text  # "two three" is no number
-    if rest[:1] == ["and"] and (rest[1:2] in (["a"], ["one"])) and rest[2:3] and rest[2].rstrip("s") in _PARTS:
-        return _joined(whole + Fraction(1, _PARTS[rest[2].rstrip("s")]), rest[3:])  # one and a half
-    if rest and (rest[0] in _PARTS or rest[0].rstrip("s") in _PARTS) and rest[0] != "second":
-        return _joined(whole / _PARTS.get(rest[0], _PARTS.get(rest[0].rstrip("s"), 1)), rest[1:])  # two thirds
-    return _joined(whole, rest)
-
-
-def _fraction_of(words: list[str], text: str) -> str:
-    """ "half", "a half", "a quarter"; other texts unchanged."""
-    rest = words[1:] if words[0] in ("a", "an") else words
-    if rest and rest[0] in ("half", "quarter", "third") and (len(words) == len(rest) + 1 or len(words) == 1):
-        return _joined(Fraction(1, _PARTS[rest[0]]), rest[1:])
-    return text
-
-
-def _joined(value: Fraction, rest: list[str]) -> str:
+    number, num_words = read_number_words(words)
+    match words[num_words:]:
+        case ["half" | "third" | "quarter" as part] if not num_words:
+            return str(Fraction(1, _PARTS[part]))
+        case ["a" | "an", "half" | "third" | "quarter" as part, *rest] if not num_words:
+            value = Fraction(1, _PARTS[part])
+        case [word, *_] if not num_words or word in NUMBER_WORDS or word in SCALE_WORDS:
+            return text  # no number, or "two three", which is none either
+        case ["and", "a" | "one", part, *rest] if part.rstrip("s") in _PARTS:  # one and a half
+            value = number + Fraction(1, _PARTS[part.rstrip("s")])
+        case [part, *rest] if part in _PARTS or part.rstrip("s") in _PARTS:  # two thirds
+            value = Fraction(number, _PARTS.get(part) or _PARTS[part.rstrip("s")])
+        case rest:
+            value = number
     return " ".join([str(value), *rest])
 
 
-def _chinese(text: str) -> str:
+def _chinese_to_digits(text: str) -> str:
     if text == "一半":
         return "1/2"
-    parts = re.fullmatch(rf"(?:({_HAN_NUMBER})又)?({_HAN_NUMBER})分之({_HAN_NUMBER})", text)
-    if parts:
-        whole, below, above = (_han_value(part) if part else 0 for part in parts.groups())
-        below = 100 if parts.group(2) == "百" else below
+    fraction = re.fullmatch(rf"(?:({_CHINESE_NUMBER})又)?({_CHINESE_NUMBER})分之({_CHINESE_NUMBER})", text)
+    if fraction:
+        whole, below, above = (_well_formed_value(part) if part else 0 for part in fraction.groups())
+        below = 100 if fraction.group(2) == "百" else below
         if None in (whole, below, above) or not below:
             return text
         if below == 100 and not whole:
             return f"{above} percent"
         return str(whole + Fraction(above, below))
-    number = re.match(_HAN_NUMBER, text)
-    value = _han_value(number.group()) if number else None
-    return text if value is None else symbols_of_chinese(f"{value}{text[number.end() :]}")
+    number = re.match(_CHINESE_NUMBER, text)
+    value = _well_formed_value(number.group()) if number else None
+    return text if value is None else chinese_to_symbols(f"{value}{text[number.end() :]}")
 
 
-def _han_value(text: str) -> int | None:
-    """The value of a numeral (三十二, 一百零五, 二〇二四); None if it is not well formed."""
-    if all(character in _HAN_DIGITS for character in text):
-        if "两" in text and len(text) > 1:
-            return None
-        return int("".join(str(_HAN_DIGITS[character]) for character in text))
-    if text[0] not in _HAN_DIGITS and text[0] != "十":
-        return None
-    total, section, digit = 0, 0, None
-    for character in text:
-        if character in _HAN_DIGITS:
-            if digit:
-                return None
-            digit = _HAN_DIGITS[character]
-        elif _HAN_SCALES[character] < 10**4:
-            section += (1 if digit is None else digit) * _HAN_SCALES[character]
-            digit = None
-        else:
-            total, section, digit = (total + section + (digit or 0)) * _HAN_SCALES[character], 0, None
-    return total + section + (digit or 0)
+def _well_formed_value(numeral: str) -> int | None:
+    """The value of a numeral; None if it is not well formed (两三, 百五, 三五十)."""
+    if all(character in CHINESE_DIGITS for character in numeral):
+        is_well_formed = numeral == "两" or "两" not in numeral
+    else:
+        begins_well = numeral[0] in CHINESE_DIGITS or numeral[0] == "十"
+        is_well_formed = begins_well and not re.search("[一二两三四五六七八九][零〇一二两三四五六七八九]", numeral)
+    # A zero cancels the scale behind it, so that 一万零十 is 10,000: verdicts of this version have it so.
+    return chinese_value(re.sub("(?<=[零〇])[十百千]", "", numeral)) if is_well_formed else None

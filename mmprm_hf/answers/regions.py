@@ -10,7 +10,7 @@ import functools
 import math
 import re
 
-from .arithmetic import Real, TooLargeError, evaluate, is_close
+from .arithmetic import Real, evaluate, is_close
 
 MAX_CHARS = 200
 
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A union of intervals in ascending order; `variable` is the unknown's name where the text has one."""
+    """A union of intervals in ascending order; `variable` is the name of the unknown, "" if the text has none."""
 
     intervals: tuple[Interval, ...]
     variable: str = ""
@@ -57,11 +57,11 @@ def read_region(text: str) -> Region | None:
         variable, text = member.group(1) or variable, text[member.end() :]
     intervals: list[Interval] = []
     for part in re.split(r"\\cup|\bor\b|\bU\b", text):
-        read = _read_inequalities(part) if _RELATION.search(part) else _read_interval(part)
-        if read is None or (read.variable and variable and read.variable != variable):
+        region = _read_inequalities(part) if _RELATION.search(part) else _read_interval(part)
+        if region is None or (region.variable and variable and region.variable != variable):
             return None
-        intervals += read.intervals
-        variable = variable or read.variable
+        intervals += region.intervals
+        variable = variable or region.variable
     intervals.sort(key=lambda interval: (interval.low, interval.high))
     return Region(tuple(intervals), variable)
 
@@ -74,31 +74,25 @@ def region_between(brackets: str, low: Real, high: Real) -> Region | None:
 
 
 def same_region(first: Region, second: Region) -> bool:
-    """Whether two regions hold the same numbers, interval by interval, and their unknowns do not differ."""
+    """Return whether two regions hold the same numbers, interval by interval, and their unknowns do not differ."""
     if first.variable and second.variable and first.variable != second.variable:
         return False
     return len(first.intervals) == len(second.intervals) and all(
-        is_close(one.low, other.low)
-        and is_close(one.high, other.high)
-        and (one.is_low_closed or one.low == -math.inf) == (other.is_low_closed or other.low == -math.inf)
-        and (one.is_high_closed or one.high == math.inf) == (other.is_high_closed or other.high == math.inf)
-        for one, other in zip(first.intervals, second.intervals, strict=True)
+        is_close(a.low, b.low)
+        and is_close(a.high, b.high)
+        and (a.is_low_closed or a.low == -math.inf) == (b.is_low_closed or b.low == -math.inf)
+        and (a.is_high_closed or a.high == math.inf) == (b.is_high_closed or b.high == math.inf)
+        for a, b in zip(first.intervals, second.intervals, strict=True)
     )
-
-
-def _value(text: str) -> Real | None:
-    try:
-        return evaluate(text.strip())
-    except TooLargeError:
-        return None
 
 
 def _read_interval(text: str) -> Region | None:
     match = re.fullmatch(r"\s*([(\[])([^,;]+)[,;]([^,;]+)([)\]])\s*", text)
     if not match:
         return None
-    low, high = _value(match.group(2)), _value(match.group(3))
-    return None if low is None or high is None else region_between(match.group(1) + match.group(4), low, high)
+    opening, low, high, closing = match.groups()
+    low, high = evaluate(low.strip()), evaluate(high.strip())
+    return None if low is None or high is None else region_between(opening + closing, low, high)
 
 
 def _read_inequalities(text: str) -> Region | None:
@@ -106,14 +100,12 @@ def _read_inequalities(text: str) -> Region | None:
     low, high, is_low_closed, is_high_closed, variable = -math.inf, math.inf, False, False, ""
     for chain in re.split(r"\band\b|,|\\land", text):
         parts = [part.strip() for part in _RELATION.split(chain)]
-        if len(parts) not in (3, 5):
+        signs = [_sign(relation) for relation in parts[1::2]]
+        if len(signs) not in (1, 2) or len({"<" in sign for sign in signs}) > 1:
             return None
-        if len(parts) == 5 and ("<" in _sign(parts[1])) != ("<" in _sign(parts[3])):
-            return None
-        for left, relation, right in (parts[:3], parts[2:])[: len(parts) // 2]:
-            sign = _sign(relation)
+        for left, sign, right in zip(parts[::2], signs, parts[2::2], strict=False):
             is_flipped = re.fullmatch(_VARIABLE, left) is None
-            name, end = (right, _value(left)) if is_flipped else (left, _value(right))
+            name, end = (right, evaluate(left)) if is_flipped else (left, evaluate(right))
             if end is None or re.fullmatch(_VARIABLE, name) is None or variable not in ("", name):
                 return None
             variable, is_upper = name, ("<" in sign) != is_flipped

@@ -1,6 +1,6 @@
 """Units of measurement as dimension and factor: cm, square inches, km/h, miles per hour, dollars.
 
-A plain noun (apples) is a unit without dimension. Standard library only.
+A plain noun (apples) is a unit without a dimension. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Unit:
     factor: Fraction = Fraction(1)
 
 
-_SYMBOLS: dict[str, Unit] = {  # singular, American spelling; `_simple_unit` brings others to it
+_SYMBOLS: dict[str, Unit] = {  # singular and in American spelling; `_known` turns others into it
     name: Unit(dimension, Fraction(factor))
     for dimension, names in {
         "length": "mm .001 millimeter .001 cm .01 centimeter .01 dm .1 decimeter .1 m 1 meter 1 km 1000 kilometer 1000 "
@@ -48,7 +48,7 @@ _UNIT = re.compile(
 
 @functools.lru_cache(maxsize=16384)
 def read_unit(text: str) -> Unit | None:
-    """Return the unit that `text` names, None for anything else.
+    """Return the unit that `text` names; None if it names none.
 
     Example:
         >>> read_unit("square inches").dimension, read_unit("km/h").factor, read_unit("apples").dimension
@@ -56,11 +56,11 @@ def read_unit(text: str) -> Unit | None:
     """
     text = re.sub(r"\bper cent\b", "percent", text.strip())
     over, *under = re.split(r"\s*/\s*|\s+per\s+|\s+an?\s+", text)
-    if not under:
-        return _simple_unit(over)
     units = [_simple_unit(part) for part in (over, *under)]
-    if len(under) > 1 or None in units:
+    if len(units) > 2 or None in units:
         return None
+    if len(units) == 1:
+        return units[0]
     if not (units[0].dimension and units[1].dimension):
         return Unit()
     return Unit(f"{units[0].dimension}/{units[1].dimension}", units[0].factor / units[1].factor)
@@ -73,9 +73,7 @@ def _simple_unit(text: str) -> Unit | None:
     name = match.group("name").strip()
     words = name.casefold().split()
     is_noun = len(words) <= 3 and all(len(word) >= 3 and not _NOT_A_UNIT.fullmatch(word) for word in words)
-    known = _known(name)
-    if known is None and is_noun and len(words) > 1:
-        known = _known(words[0])  # centimeters long
+    known = _known(name) or (_known(words[0]) if is_noun else None)  # centimeters long
     if known is None:
         return Unit() if is_noun else None
     square = match.group("square") or ""
@@ -89,10 +87,12 @@ def _known(name: str) -> Unit | None:
 
 
 def units_agree(first: str, second: str) -> bool:
-    """Whether two dimensions may be compared; "units" stand for any of their power, a prime only for itself."""
-    if first == second:
-        return True
-    return any(
-        one.split("^")[0] == "units" and one.partition("^")[2] == other.partition("^")[2] and other.startswith("length")
-        for one, other in ((first, second), (second, first))
-    )
+    """Return whether two dimensions may be compared: "units" stands for any length, "units^2" for any area.
+
+    Example:
+        >>> units_agree("units^2", "length^2"), units_agree("units", "length^2")
+        (True, False)
+    """
+    units, other = (first, second) if first.startswith("units") else (second, first)
+    name, _, power = units.partition("^")
+    return first == second or (name == "units" and other.startswith("length") and other.partition("^")[2] == power)

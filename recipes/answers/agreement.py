@@ -18,8 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmprm_hf.answers.extraction import extract_answer
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier, extract_answer
 from mmprm_hf.data import Verdict
 from mmprm_hf.files import read_jsonl
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from agreement import Case, gsm8k, judge, mathvision
 
-from mmprm_hf.answers.verifier import RuleVerifier, group_answers
+from mmprm_hf.answers import RuleVerifier, group_answers
 from mmprm_hf.data import Verdict
 from mmprm_hf.evaluation.curves import best_of_n_curves
 from mmprm_hf.files import write_json

@@ -18,7 +18,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import RolloutEngine, RolloutRequest
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search

@@ -18,7 +18,7 @@ from adaptive_bench import curve, fixed_rollouts_for, load_truth, nano_engine, p
 from simulated_server import SimulatedServer
 from simulated_server import problems as simulated_problems
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutEngine
 from mmprm_hf.labelling import LabelRun, label_problems, omegaprm

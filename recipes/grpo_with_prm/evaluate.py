@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Candidate, Verdict
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json

@@ -28,7 +28,7 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.answers.verifier import RuleVerifier
+from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Candidate, Problem, Verdict
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
