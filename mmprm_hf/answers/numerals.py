@@ -82,14 +82,15 @@ def chinese_value(numeral: str) -> int:
     if all(character in CHINESE_DIGITS for character in numeral):
         return int("".join(str(CHINESE_DIGITS[character]) for character in numeral))
     total = section = digit = 0
-    for index, character in enumerate(numeral):
+    least = 0 if numeral[0] in "零〇" else 1  # 万 alone is 10,000, 零万 is nothing
+    for character in numeral:
         scale = CHINESE_SCALES.get(character)
         if scale is None:
             digit = CHINESE_DIGITS[character]
         elif scale < 10**4:
             section, digit = section + (digit or 1) * scale, 0
         else:
-            total, section, digit = (total + section + digit if index else 1) * scale, 0, 0
+            total, section, digit = (total + section + digit or least) * scale, 0, 0
     return total + section + digit
 
 

@@ -1,4 +1,4 @@
-"""How numbers are written: cleaning, and one pattern for all of them and for what only looks like one.
+"""How solutions write numbers: cleaning, and one pattern for all numbers and for what only looks like one.
 
 Standard library only.
 """
@@ -9,20 +9,10 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from ..answers import CHINESE_DIGITS, CHINESE_SCALES, NUMBER_WORDS, SCALE_WORDS
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-CHINESE_DIGITS = dict(zip("〇零一二三四五六七八九两", (0, *range(10), 2), strict=True))
-CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
-SMALL_WORDS = {
-    word: int(number)
-    for number, word in re.findall(
-        r"(\d+) (\w+)",
-        "0 zero 1 one 2 two 3 three 4 four 5 five 6 six 7 seven 8 eight 9 nine 10 ten 11 eleven 12 twelve 13 thirteen "
-        "14 fourteen 15 fifteen 16 sixteen 17 seventeen 18 eighteen 19 nineteen 20 twenty 30 thirty 40 forty 50 fifty "
-        "60 sixty 70 seventy 80 eighty 90 ninety",
-    )
-}
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 SPOKEN = {
     word: {Fraction(number) for number in numbers.split()}
     for words, numbers in {
@@ -33,7 +23,7 @@ SPOKEN = {
 }  # fmt: skip
 
 _CLEANING = (
-    # Layout and pictures: their numbers are nobody's.
+    # Layout and pictures: their numbers are not the solution's.
     (r"!\[[^\]\n]*\]\([^)\n]*\)|<\s*(?:img|image)[^>\n]*>", " "),
     (
         r"\\[hv]space\*?\s*\{[^}]*\}|\\\\\s*\[[\d.]+\s*(?:pt|em|ex|cm|mm)\]|\\(?:tag|label|ref|eqref)\*?\s*\{[^}]*\}",
@@ -53,12 +43,12 @@ _MARKUP = (
     (r"\u2044", "/"),
 )
 _PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d{1,3}(?: \d{3})+(?! ?\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+"
-_CHINESE = "[〇零一二三四五六七八九两十百千万亿]"
-_NUMBER_WORD = "|".join(SMALL_WORDS)
-_SCALE_WORD = "|".join(SCALES)
+_CHINESE = f"[{''.join([*CHINESE_DIGITS, *CHINESE_SCALES])}]"
+_NUMBER_WORD = "|".join(NUMBER_WORDS)
+_SCALE_WORD = "|".join(SCALE_WORDS)
 _SPOKEN_WORD = "|".join(word for word in SPOKEN if word.isascii())
 TOKEN = re.compile(
-    # Labels, read past and dropped.
+    # Labels, which are passed over.
     r"(?P<label>\bsteps[ \t]*\d+(?:[ \t]*(?:,|and|&|-|to)[ \t]*\d+)*"
     r"|\bstep[ \t]*(?:no\.?|number|\#)?[ \t]*\(?\d+\)?(?!\.?\d)"
     r"|第[ \t]*(?:\d+|[〇零一二三四五六七八九十]+)[ \t]*步|步骤[ \t]*(?:\d+|[一二三四五六七八九十]+)"
@@ -85,7 +75,7 @@ TOKEN = re.compile(
 
 
 def clean_text(text: str) -> str:
-    """Plain digits, no layout, one way to write each operator."""
+    """Return a text with plain digits, without layout, each operator written in one way."""
     for pattern, replacement in _CLEANING:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
     text = re.sub("[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)

@@ -2,11 +2,11 @@
 
 `mmprm rerank`, `evaluate` and `demo` write it; `evaluate`, `report` and `train` read it. A row has
 
-- ``problem_id``, ``question`` (as the models read it), ``answer`` (the gold answer or None), ``figures`` (paths, those
-  that the run drew relative to the file);
-- ``candidates``: `Candidate.to_dict` of each with its ``verdict``; none where the problem could not be shown to the
-  models, and then ``error`` says why;
-- ``chosen``: index of the selected candidate or None; ``greedy``: a judged candidate or None; perhaps ``outcome``,
+- ``problem_id``, ``question`` (as the models read it), ``answer`` (the gold answer or None), ``figures`` (paths;
+  figures that the run drew are relative to the file);
+- ``candidates``: `Candidate.to_dict` of each with its ``verdict``; empty where the problem could not be shown to the
+  models, with the reason in ``error``;
+- ``chosen``: index of the selected candidate or None; ``greedy``: a judged candidate or None; optional are ``outcome``,
   ``num_tokens``, ``seconds`` and ``problem_key``.
 """
 
@@ -22,31 +22,42 @@ from ..files import iter_jsonl
 
 
 def read_candidate_rows(path: Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
-    """Return the checked rows of a candidates file, those without candidates included.
+    """Return the checked rows of a candidates file, also those without candidates.
+
+    Args:
+        path: A JSON-lines file.
+        need_verdicts: See `check_candidate_row`.
 
     Raises:
-        ValueError: for no row, a line that is not JSON, or a row as `check_candidate_row` refuses it.
+        ValueError: if there is no row, a line is not JSON, or `check_candidate_row` refuses a row.
     """
     rows = [
         check_candidate_row(row, f"row {number} of {path}", need_verdicts=need_verdicts)
         for number, row in enumerate(iter_jsonl(path), start=1)
     ]
     if not rows:
-        raise ValueError(f"Found 0 rows in {path}. A candidates file has one problem per line; run the solving again.")
+        raise ValueError(f"Found 0 rows in {path}. A candidates file has one problem per line; solve them again.")
     return rows
 
 
 def check_candidate_row(row: Any, where: str, *, need_verdicts: bool = False) -> dict[str, Any]:
-    """Return a row in which what may be left out stands: a candidate without ``complete`` is complete, one without a
-    ``verdict`` is undecided, and so is every complete one where the row has the gold answer None.
+    """Return a row with its defaults filled in.
+
+    A candidate without ``complete`` is complete, one without a ``verdict`` is undecided, and so are all candidates of a
+    row whose gold answer is None.
 
     Args:
         row: One line of a candidates file.
-        where: Where it stands, for errors.
+        where: Words for its place, for errors, such as "row 3 of candidates.jsonl".
         need_verdicts: Refuse a candidate without a verdict.
 
     Raises:
-        ValueError: if something has the wrong type or number.
+        ValueError: if a value has the wrong type or is out of its range.
+
+    Example:
+        >>> row = check_candidate_row({"problem_id": "a", "candidates": [{"steps": ["2"]}]}, "row 1")
+        >>> row["candidates"][0]["complete"], row["candidates"][0]["verdict"]
+        (True, <Verdict.UNDECIDED: 'undecided'>)
     """
     if not isinstance(row, Mapping) or "problem_id" not in row:
         raise ValueError(f"Found {str(row)[:80]!r} in {where}. A row is an object with problem_id and candidates.")
@@ -58,7 +69,7 @@ def check_candidate_row(row: Any, where: str, *, need_verdicts: bool = False) ->
     checked = [_checked(candidate, index, where, has_gold) for index, candidate in enumerate(candidates)]
     chosen = row.get("chosen")
     if chosen is not None and (isinstance(chosen, bool) or chosen not in range(len(checked))):
-        raise ValueError(f"Found chosen={chosen!r} of {len(checked)} candidates of {where}. It is an index, or null.")
+        raise ValueError(f"Found chosen={chosen!r} of {len(checked)} candidates of {where}. Use an index, or null.")
     for index, candidate in enumerate(candidates if need_verdicts else ()):
         if not candidate.get("verdict"):
             raise ValueError(
@@ -79,7 +90,7 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
     if scores is not None:
         _check_scores(scores, len(steps), name)
     if not isinstance(candidate.get("complete", True), bool):
-        raise ValueError(f"{name} has complete={candidate['complete']!r}. It is true or false.")
+        raise ValueError(f"{name} has complete={candidate['complete']!r}. It must be true or false.")
     answer, verdict = candidate.get("answer"), candidate.get("verdict") or Verdict.UNDECIDED
     if not isinstance(answer, str | None):
         raise ValueError(f"{name} has answer={answer!r}. An answer is a text or null.")
@@ -106,7 +117,4 @@ def _check_scores(scores: Any, num_steps: int, name: str) -> None:
         )
     for score in scores:
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
-            raise ValueError(f"{name} has the step score {score!r}. It is a number in [0, 1], not a percentage.")
-
-
-__all__ = ["check_candidate_row", "read_candidate_rows"]
+            raise ValueError(f"{name} has the step score {score!r}. It must be a number in [0, 1], not a percentage.")

@@ -1,4 +1,4 @@
-"""Rows to one parquet file per split, written as they come, and how a card names those files.
+"""Rows to one parquet file per split, and how a dataset card names those files.
 
 ``datasets`` is imported where it is used.
 """
@@ -23,17 +23,17 @@ def write_splits(
     *,
     rows_in_memory: int | None = None,
 ) -> dict[str, int]:
-    """Write rows to ``folder/{split}.parquet`` as they come, figures embedded.
+    """Write rows to ``folder/{split}.parquet`` as they come, figures embedded; each file as a whole or not at all.
 
     Args:
         folder: Made if absent; parquet files of splits without rows are removed from it.
         rows: Pairs of a split's name and a row.
-        features: Of the rows.
-        splits: All names there may be.
-        rows_in_memory: The most rows of a split held before they are written; None: as many as `datasets` finds right.
+        features: The rows' features; other columns are dropped.
+        splits: Names of all splits, in order.
+        rows_in_memory: The most rows of a split that are held before they are written; None leaves that to `datasets`.
 
     Returns:
-        Rows per split, in the order of `splits`, those without rows left out.
+        Number of rows per split, in the order of `splits`, without empty splits.
     """
     from datasets.arrow_writer import ParquetWriter
 
@@ -68,28 +68,25 @@ def write_splits(
 
 
 def hub_configs(folder: Path, configs: Mapping[str, str], splits: Sequence[str]) -> list[dict[str, Any]]:
-    """What is on disk, as the Hub's dataset metadata has it; configs without a file are left out.
+    """Return the files of a dataset as the Hub's metadata describes them; configs without a file are left out.
 
     The description holds a hash of the files: where a README names the configs, `load_dataset` (datasets 5.2) keys its
     cache by this metadata and the folder's name alone, and would give the rows of an older file of the same name.
 
     Args:
-        folder: Of the dataset.
-        configs: Name of a config to its folder in there ("" for the folder itself); the first one is the default.
+        folder: The dataset's folder.
+        configs: Name of each config to its folder in there ("" for the folder itself); the first one is the default.
         splits: Names of splits, in order.
     """
-    found = []
-    for name, place in configs.items():
-        paths = {split: Path(place, f"{split}.parquet").as_posix() for split in splits}
+    entries: list[dict[str, Any]] = []
+    for name, subfolder in configs.items():
+        paths = {split: Path(subfolder, f"{split}.parquet").as_posix() for split in splits}
         files = [{"split": split, "path": path} for split, path in paths.items() if (folder / path).exists()]
         if files:
             digest = hashlib.sha256()
             for file in files:
                 with (folder / file["path"]).open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
-            config = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
-            found.append({**config, **({} if found else {"default": True})})
-    return found
-
-
-__all__ = ["hub_configs", "write_splits"]
+            entry = {"config_name": name, "description": f"sha256:{digest.hexdigest()[:16]}", "data_files": files}
+            entries.append(entry if entries else {**entry, "default": True})
+    return entries

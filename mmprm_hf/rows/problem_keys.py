@@ -1,6 +1,6 @@
 """What a problem *is*, as short hashes of its text and pixels: ids and paths of figures may change, the hash stays.
 
-Pillow only: must not import torch.
+Imports Pillow, never torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from ..models import load_image
 
 
 def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
-    """Hash of a question and the pixels of its figures."""
+    """Return a hash of a question and the pixels of its figures.
+
+    Args:
+        question: The text.
+        images: Figures as `Problem` has them.
+
+    Raises:
+        ValueError: if a figure cannot be read.
+    """
     figures = []
     for image in images:
         loaded = load_image(image)
@@ -23,9 +31,9 @@ def problem_fingerprint(question: str, images: Sequence[Any]) -> str:
 
 
 def problem_key(problem: Problem) -> str:
-    """Hash of all that labels depend on: question, pixels, gold answer, its type and the options.
+    """Return a hash of all that labels depend on: question, pixels, gold answer, its type and the options.
 
-    Results of a labelling run are kept by it, so a moved figure or a new id runs nothing again.
+    A labelling run keeps its results by this key, so that a moved figure or a new id repeats nothing.
 
     Raises:
         ValueError: if a figure cannot be read.
@@ -34,8 +42,5 @@ def problem_key(problem: Problem) -> str:
         >>> problem_key(Problem("a", "1 + 1 = ?", answer="2")) == problem_key(Problem("b", "1 + 1 = ?", answer="2"))
         True
     """
-    shown = problem_fingerprint(problem.question, problem.images)
-    return content_hash(shown, problem.answer, problem.answer_type, list(problem.options))
-
-
-__all__ = ["problem_fingerprint", "problem_key"]
+    fingerprint = problem_fingerprint(problem.question, problem.images)
+    return content_hash(fingerprint, problem.answer, problem.answer_type, list(problem.options))

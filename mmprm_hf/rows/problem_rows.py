@@ -1,7 +1,7 @@
-"""Problems <-> dataset rows: MM-K12's schema, which every problem dataset of this package has.
+"""Problems <-> dataset rows in MM-K12's schema, which every problem dataset of this package has.
 
-Reading is tolerant (one `image`, options by letter, a number as answer, columns left out); writing gives all columns,
-always in this order. ``datasets`` is imported only where features are asked for.
+Reading is tolerant (one `image`, options by letter, a number as answer, missing columns); writing gives all columns,
+always in this order. ``datasets`` is imported only for the features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import datasets
 
 META_COLUMNS = ("subject", "grade", "source", "license", "split_group")
-"""Columns that a `Problem` keeps in its `meta`."""
+"""Columns that a `Problem` has in its `meta`."""
 
 
 def problem_features() -> datasets.Features:
@@ -46,7 +46,13 @@ def problem_features() -> datasets.Features:
 
 
 def problem_to_row(problem: Problem) -> dict[str, Any]:
-    """Return a problem as a row of `problem_features`; what its `meta` does not tell, or a grade in words, is None."""
+    """Return a problem as a row of `problem_features`; what its `meta` lacks, or a grade in words, is None.
+
+    Example:
+        >>> row = problem_to_row(Problem("a", "1 + 1 = ?", answer="2", meta={"grade": "6"}))
+        >>> row["answer"], row["grade"], row["license"], row["images"]
+        ('2', 6, None, [])
+    """
     return {
         "id": problem.id,
         "images": list(problem.images),
@@ -60,17 +66,18 @@ def problem_to_row(problem: Problem) -> dict[str, Any]:
 
 
 def problem_from_row(row: Mapping[str, Any]) -> Problem:
-    """Return one row (`images`, or one `image`) as a `Problem`.
+    """Return a row as a `Problem`.
 
     Args:
-        row: The row.
+        row: Columns of `problem_features`; all but `id` and `question` (or `text`) may be missing. Figures are in
+            `images` or `image`; options are a list, a mapping by letter, or a text, which joins the question.
 
     Raises:
-        ValueError: if it has no question, or something else than text where text belongs.
+        ValueError: if it has no question, or a value that is neither a text nor a number where a text is expected.
     """
     meta = {name: row[name] for name in META_COLUMNS if name in row}
     question = _text(row, "question" if row.get("question") else "text") or ""
-    if isinstance(row.get("options"), str):  # written out for the reader: they belong to the question
+    if isinstance(row.get("options"), str):  # already written out: they belong to the question
         question = f"{question}\n{row['options']}".rstrip()
     return Problem(
         id=row["id"],
@@ -84,7 +91,7 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
 
 
 def row_images(row: Mapping[str, Any]) -> list[Any]:
-    """Return the figures of a row, as they are: those of `images` (a list or one), or of `image`; [] if there are none.
+    """Return the figures of a row as they are: those of `images` (a list or one), else of `image`; [] if it has none.
 
     Example:
         >>> row_images({"image": "a.png"}), row_images({"images": None}), row_images({"images": ["a.png", "b.png"]})
@@ -99,7 +106,7 @@ def row_images(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _grade(value: Any) -> int | None:
-    """A whole number, also as text or float (6.0, as a table with gaps has it); None for anything else."""
+    """A whole number, also from a text or a float (6.0, as tables with gaps have it); None for anything else."""
     try:
         number = float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError):
@@ -108,23 +115,20 @@ def _grade(value: Any) -> int | None:
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:
-    """A column of a row, a number in it as text."""
+    """The text in a column; a number becomes a text."""
     value = row.get(name)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. It must be a text or a number.")
+        raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. Write a text or a number.")
     return str(value)
 
 
 def _options(options: Any) -> tuple[str, ...]:
-    """Choices in letter order, of a list, or of a mapping by letter whose last ones may be None."""
+    """Choices in letter order, from a list, or from a mapping by letter whose last ones may be None."""
     if options is None or isinstance(options, str):
         return ()
-    found = [options[letter] for letter in sorted(options)] if isinstance(options, Mapping) else list(options)
-    while found and found[-1] is None:
-        found.pop()
-    return tuple("" if option is None else str(option) for option in found)
-
-
-__all__ = ["META_COLUMNS", "problem_features", "problem_from_row", "problem_to_row", "row_images"]
+    choices = [options[letter] for letter in sorted(options)] if isinstance(options, Mapping) else list(options)
+    while choices and choices[-1] is None:
+        choices.pop()
+    return tuple("" if choice is None else str(choice) for choice in choices)

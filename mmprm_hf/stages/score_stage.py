@@ -121,6 +121,3 @@ def score_bar(score: float, color: bool) -> str:
         return bar
     code = next(code for bound, code in _BOUNDS if score >= bound)
     return f"\x1b[{code}m{bar}\x1b[0m"
-
-
-__all__ = ["format_scores", "read_solution", "score_bar", "score_solutions"]

@@ -1,9 +1,8 @@
-"""Policy text <-> tuple of steps. The only file that spells the policy's tags.
+"""Tagged steps: a policy's text <-> a tuple of steps. The only file that spells the policy's tags.
 
-A response is ``<step>...</step>`` blocks followed by one ``<answer>...</answer>`` block; whitespace between
-blocks is allowed and carries no meaning. Step text is kept verbatim, so that `render_prefix` gives back what
-the policy wrote inside its tags. Text that breaks the format is never guessed at: it parses to
-``complete=False``.
+A response is ``<step>...</step>`` blocks followed by one ``<answer>...</answer>`` block; whitespace between blocks has
+no meaning. A step's text is kept verbatim, so that `render_prefix` returns what the policy wrote inside its tags. Text
+that breaks the format is never guessed at: it parses to ``complete=False``.
 
 Standard library only.
 """
@@ -20,11 +19,11 @@ class StepFormat:
     """The four tags a policy writes its solution in.
 
     Args:
-        step_open, step_close: Around each step.
-        answer_open, answer_close: Around the final answer.
+        step_open, step_close: Tags around each step.
+        answer_open, answer_close: Tags around the final answer.
 
     Raises:
-        ValueError: if a tag is blank, or equal to or part of another one.
+        ValueError: if a tag is blank, equal to another one or part of it.
     """
 
     step_open: str = "<step>"
@@ -38,8 +37,8 @@ class StepFormat:
                 raise ValueError(f"Found a blank tag {tag!r} in {self}. Each of the four tags needs visible text.")
             if sum(tag in other for other in self.tags) > 1:
                 raise ValueError(
-                    f"Tag {tag!r} is equal to or part of another tag in {self.tags}. "
-                    "Text could be read in two ways; choose four tags of which none contains another."
+                    f"Tag {tag!r} is equal to or part of another tag in {self.tags}, so that a text could be read in "
+                    "two ways. Choose four tags of which none contains another."
                 )
 
     @property
@@ -57,7 +56,7 @@ class ParsedResponse:
 
     Args:
         steps: Text of every closed, non-empty step block, verbatim, in order.
-        answer: Text of the answer block without surrounding whitespace; None if there is none, or more than one.
+        answer: Text of the answer block without surrounding whitespace; None if there is no such block, or several.
         complete: True only if the whole response keeps the format (see `parse_response`).
     """
 
@@ -75,17 +74,17 @@ def parse_response(
 ) -> ParsedResponse:
     """Return the steps and the answer of a response, and whether it kept the format to its end.
 
-    `complete` needs all of: every tag closed; at least one step and none blank; exactly one answer, not blank,
-    after the last step; only whitespace outside the tags; ``finish_reason == "stop"``.
+    A complete response has every tag closed; at least one step and none blank; exactly one answer, not blank, after the
+    last step; only whitespace outside the tags; and ``finish_reason == "stop"``.
 
     Args:
         text: The policy's raw text.
         step_format: The policy's tags.
-        finish_reason: As the engine reports it; anything but "stop" (a cut text, say) is not complete.
+        finish_reason: The engine's reason; with any other than "stop" (the text is cut off, say) it is not complete.
         has_prefix: True if `text` continues a non-empty prefix; an answer without a further step is then complete.
 
     Returns:
-        The parsed response. Of an incomplete one, the closed steps that were found.
+        The parsed response; that of an incomplete one has the steps which are closed.
 
     Example:
         >>> parse_response("<step>A=47</step><step>B=58</step><answer>75</answer>")
@@ -93,13 +92,12 @@ def parse_response(
         >>> parse_response("<step>A=47</step><step>B=5", finish_reason="length")
         ParsedResponse(steps=('A=47',), answer=None, complete=False)
     """
-    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and the last
-    # block is not taken for the answer if it is a step.
+    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and a step is never
+    # taken for the answer because it is the last block.
     steps: list[str] = []
     answers: list[str] = []
-    is_well_formed = True
+    is_well_formed, cursor = True, 0
     open_tag: str | None = None
-    cursor = 0
     for match in re.finditer("|".join(map(re.escape, step_format.tags)), text):
         tag, inner = match.group(), text[cursor : match.start()]
         cursor = match.end()
@@ -119,10 +117,12 @@ def parse_response(
 
 
 def parse_open_step(text: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str | None:
-    """Return the one step of a text that was stopped at the step's closing tag, which the text itself does not hold.
+    """Return the step of a text that an engine stopped at the step's closing tag, which the text does not contain.
 
-    So engines write a solution step by step: the closing tag is their stop string. None for any other text: an answer,
-    a second tag, words before the step, a blank step.
+    Engines write a solution step by step in this way: the closing tag is their stop string.
+
+    Returns:
+        The step; None for any other text: an answer, a second tag, words before the step, a blank step.
 
     Example:
         >>> parse_open_step("<step>A=47")
@@ -151,7 +151,7 @@ def render_prefix(steps: Sequence[str], step_format: StepFormat = DEFAULT_STEP_F
 
 
 def render_solution(steps: Sequence[str], answer: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
-    """Return the complete response of `steps` and `answer`; `parse_response` reads both back (the answer stripped).
+    """Return the complete response of `steps` and `answer`; `parse_response` gives both back (the answer stripped).
 
     Raises:
         ValueError: if there is no step, or a step or the answer is blank or contains one of the tags.
@@ -167,12 +167,12 @@ def render_solution(steps: Sequence[str], answer: str, step_format: StepFormat =
 
 
 def _check_block(content: str, name: str, step_format: StepFormat) -> None:
-    """Raise unless `content` is visible text that holds no tag."""
+    """Raise unless `content` is visible text without a tag."""
     if not content.strip():
-        raise ValueError(f"{name} is blank ({content!r}). Blocks need visible text; leave it out instead.")
+        raise ValueError(f"{name} is blank ({content!r}). A block needs visible text; leave the block out instead.")
     for tag in step_format.tags:
         if tag in content:
             raise ValueError(
-                f"{name} contains the tag {tag!r}: {content[:80]!r}. Steps are plain text without tags; "
-                "read tagged text with parse_response first, or choose another StepFormat."
+                f"{name} contains the tag {tag!r}: {content[:80]!r}. Steps are plain text without tags; read tagged "
+                "text with parse_response first, or choose another StepFormat."
             )
