@@ -1,16 +1,16 @@
-"""Free-form solutions to tagged steps by an endpoint model, with checks that their content survives."""
+"""Free-form solutions to tagged steps by a chat model behind a server, with checks that their content survives."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checks": ["CheckConfig"],
+        "config": ["CheckConfig", "RestructureConfig"],
         "corpus": ["JOURNAL", "SUMMARY", "write_corpus"],
         "journal": ["ReplyJournal"],
         "prompt": ["prompt_identity"],
         "report": ["compare", "format_report", "summarise"],
-        "rows": ["FreeFormRow", "Outcome"],
-        "run": ["RestructureConfig", "restructure"],
+        "rows": ["FreeFormRow", "FreeFormRows", "Outcome"],
+        "run": ["restructure"],
     },
 )

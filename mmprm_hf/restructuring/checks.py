@@ -1,7 +1,7 @@
-"""Whether a restructured solution still says what the original said: one reason if not, None if it does.
+"""Whether a restructured solution still states what the original stated: the reason if it does not.
 
-Every rule is pure and errs on the side of rejecting: a lost row costs one request, a changed one teaches the policy
-something false. Standard library only, beside the rules for answers.
+Every rule is pure and rejects in doubt: a lost row costs one request, a changed one teaches the policy something false.
+Standard library only, beside the rules for answers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Sequence
 
 from ..answers import RuleVerifier, extract_answer
 from ..data import Verdict
-from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
+from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse
+from .config import CheckConfig
 from .numbers import missing_numbers, read_numbers
 
 REASONS = {
     "format": "not steps and one answer, or cut off",
     "marker_in_text": "a tag, mark or control token inside a step",
-    "few_steps": "not cut into enough steps",
-    "repeated_step": "a step stands there more often than in the original",
+    "few_steps": "too few steps",
+    "repeated_step": "a step occurs more often than in the original",
     "too_short": "much shorter than the original",
     "too_long": "much longer than the original",
     "numbers_added": "a number that neither question nor original has",
@@ -29,59 +30,24 @@ REASONS = {
     "original_wrong": "the original's own answer is not the gold one",
     "answer_undecided": "rules cannot compare the final answers",
 }
-"""Why a reply is rejected, in the order in which the rules are asked."""
+"""Why a reply is rejected, in the order of the rules."""
 UNREPAIRABLE = frozenset({"original_wrong"})
 """Reasons that lie in the original: another attempt would not help."""
 MAX_OWN_ANSWER_CHARS = 80
-"""An original's own answer that is longer is its last paragraph, for want of anything that says "the answer is": that
+"""A longer "own answer" of the original is only its last paragraph, because nothing in it announces the answer. That
 another answer does not look like it proves nothing."""
 _CONTROL = re.compile(
     r"<\|[^<>|\n]{1,40}\|>|<<<|>>>|</?\s*(?:image|img|video|think|prm|s|bos|eos|pad|unk|IMG_CONTEXT)\s*/?>|```",
     re.IGNORECASE,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckConfig:
-    """Thresholds of the checks.
-
-    Args:
-        min_steps: The fewest steps. 2: a solution in one piece gives a search nothing to bisect and a PRM one label;
-            1 keeps one-line solutions too.
-        min_numbers_kept: The least share of the original's distinct numbers that must be left. Below 1 because leaving
-            out an aside ("there are 3 ways, here is one") is no loss; 0.8 lets one in five go, and of fewer than five
-            none. In [0, 1].
-        min_length_ratio: The least length, in characters without whitespace, as a multiple of the original's. Half:
-            headings and filler of an original may go, its reasoning may not.
-        max_length_ratio: The greatest. Twice: formulas may be written out; more is a new solution or a loop.
-        length_slack: Characters on top of the greatest length, for originals of one line ("8").
-
-    Raises:
-        ValueError: if a value is out of its range.
-    """
-
-    min_steps: int = 2
-    min_numbers_kept: float = 0.8
-    min_length_ratio: float = 0.5
-    max_length_ratio: float = 2.0
-    length_slack: int = 100
-
-    def __post_init__(self) -> None:
-        rules = {
-            "min_steps": (self.min_steps >= 1, "at least 1"),
-            "min_numbers_kept": (0 <= self.min_numbers_kept <= 1, "in [0, 1]"),
-            "min_length_ratio": (0 <= self.min_length_ratio <= 1, "in [0, 1]"),
-            "max_length_ratio": (self.max_length_ratio >= 1, "at least 1"),
-            "length_slack": (self.length_slack >= 0, "at least 0"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in CheckConfig; it must be {rule}.")
+# <Step>, < / answer >, <step 2>: the parser takes none of them for a tag, but a reader would.
+_TAG_NAMES = "|".join(sorted({re.escape(re.sub(r"[\W_]+", "", tag)) for tag in DEFAULT_STEP_FORMAT.tags}))
+_NEAR_TAG = re.compile(rf"<\s*/?\s*(?:{_TAG_NAMES})\b[^<>\n]{{0,20}}>", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rejection:
-    """Why a solution is not taken: a key of `REASONS` (or of the run's own reasons), and what was seen."""
+    """Why a solution is rejected: a key of `REASONS` (or of the run's own reasons), and what was seen."""
 
     reason: str
     detail: str = ""
@@ -96,18 +62,16 @@ def check_restructured(
     answer_type: str = "text",
     options: Sequence[str] = (),
     config: CheckConfig | None = None,
-    step_format: StepFormat = DEFAULT_STEP_FORMAT,
 ) -> Rejection | None:
-    """Return the first rule that the restructured solution breaks, None if it keeps them all.
+    """Return the first rule that the restructured solution breaks; None if it keeps them all.
 
     Args:
         original: The free-form solution.
         parsed: The restructured one.
         answer: The gold answer; None compares with the answer that the original itself gives.
-        question: Its numbers may be used; the options' too.
+        question: Its numbers may be used, as those of the options.
         answer_type, options: See `RuleVerifier.verify`.
-        config: None takes the defaults.
-        step_format: Whose tags may not stand inside a step, however they are written.
+        config: Thresholds; None takes the defaults.
 
     Example:
         >>> check_restructured("3+4=7, 7-2=5", ParsedResponse(("3+4=7", "7-3=4"), "4", True), "5")
@@ -115,33 +79,33 @@ def check_restructured(
     """
     config = config or CheckConfig()
     return (
-        _check_form(original, parsed, config, step_format)
+        _check_form(parsed)
+        or _check_steps(original, parsed, config)
         or _check_length(original, parsed, config)
         or _check_numbers(original, parsed, [question, *options], config)
         or _check_answer(original, parsed.answer or "", answer, answer_type, options)
     )
 
 
-def _check_form(
-    original: str, parsed: ParsedResponse, config: CheckConfig, step_format: StepFormat
-) -> Rejection | None:
+def _check_form(parsed: ParsedResponse) -> Rejection | None:
     if not parsed.complete or parsed.answer is None:
         return Rejection("format", f"{len(parsed.steps)} whole steps, answer {_short(parsed.answer or 'missing')}")
-    # <Step>, < / answer >, <step 2>: what parsing does not take for a tag, a reader would.
-    names = "|".join(sorted({re.escape(re.sub(r"[\W_]+", "", tag)) for tag in step_format.tags} - {""}))
-    near_tag = re.compile(rf"<\s*/?\s*(?:{names})\b[^<>\n]{{0,20}}>", re.IGNORECASE) if names else None
     for text in (*parsed.steps, parsed.answer):
-        found = _CONTROL.search(text) or (near_tag and near_tag.search(text))
-        if found:
-            return Rejection("marker_in_text", _short(found.group()))
+        marker = _CONTROL.search(text) or _NEAR_TAG.search(text)
+        if marker:
+            return Rejection("marker_in_text", _short(marker.group()))
+    return None
+
+
+def _check_steps(original: str, parsed: ParsedResponse, config: CheckConfig) -> Rejection | None:
     if len(parsed.steps) < config.min_steps:
         return Rejection("few_steps", f"{len(parsed.steps)} of at least {config.min_steps}")
     # What the original itself repeats (an executed loop, "Simplifying, we get:") is content.
-    before, seen = _squeeze(original).casefold(), Counter[str]()
+    squeezed_original, counts = _squeeze(original).casefold(), Counter[str]()
     for step in parsed.steps:
-        key = _squeeze(step).casefold()
-        seen[key] += 1
-        if seen[key] > max(1, before.count(key)):
+        squeezed = _squeeze(step).casefold()
+        counts[squeezed] += 1
+        if counts[squeezed] > max(1, squeezed_original.count(squeezed)):
             return Rejection("repeated_step", _short(step))
     return None
 
@@ -158,7 +122,7 @@ def _check_length(original: str, parsed: ParsedResponse, config: CheckConfig) ->
 def _check_numbers(
     original: str, parsed: ParsedResponse, context: Sequence[str], config: CheckConfig
 ) -> Rejection | None:
-    """The answer's own numbers may be written in another form (0.4 for 2/5): the answer's check is about them."""
+    """Numbers of the steps alone may not be new: those of the answer (0.4 for 2/5) are the answer check's concern."""
     before = read_numbers(original)
     added = missing_numbers(read_numbers(*parsed.steps), before, read_numbers(*context))
     if added:
@@ -170,24 +134,24 @@ def _check_numbers(
 
 
 def _check_answer(
-    original: str, found: str, gold: str | None, answer_type: str, options: Sequence[str]
+    original: str, answer: str, gold: str | None, answer_type: str, options: Sequence[str]
 ) -> Rejection | None:
-    own = extract_answer(original) or ""
+    own_answer = extract_answer(original) or ""
 
-    def verify(answer: str, reference: str) -> Verdict:
-        return RuleVerifier().verify(answer, reference, answer_type=answer_type, options=options)
+    def verify(first: str, second: str) -> Verdict:
+        return RuleVerifier().verify(first, second, answer_type=answer_type, options=options)
 
     def compare_with_own() -> Verdict:
         """Either may be the wordy one: 5 for "so 7 - 2 = 5"."""
-        verdicts = (verify(found, own), verify(own, found))
+        verdicts = (verify(answer, own_answer), verify(own_answer, answer))
         if Verdict.CORRECT in verdicts:
             return Verdict.CORRECT
-        is_decided = verdicts[0] is verdicts[1] and len(own) <= MAX_OWN_ANSWER_CHARS
+        is_decided = verdicts[0] is verdicts[1] and len(own_answer) <= MAX_OWN_ANSWER_CHARS
         return verdicts[0] if is_decided else Verdict.UNDECIDED
 
     has_gold = bool(gold and gold.strip())
-    verdict = verify(found, gold) if has_gold else compare_with_own()
-    detail = _short(f"{found!r} for {(gold if has_gold else own)!r}")
+    verdict = verify(answer, gold) if has_gold else compare_with_own()
+    detail = _short(f"{answer!r} for {(gold if has_gold else own_answer)!r}")
     if verdict is Verdict.CORRECT:
         return None
     if verdict is Verdict.UNDECIDED:

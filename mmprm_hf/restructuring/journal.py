@@ -1,7 +1,6 @@
-"""The replies that were paid for, by what was asked: a killed run loses those in flight and no other.
+"""The replies of a run, by what was asked: a killed run loses those in flight and no others.
 
-Replies are kept as they came, not what the checks made of them, so that other thresholds cost nothing. Standard
-library only.
+Replies are kept as they came, before any check, so that other thresholds cost nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ..files import append_line, drop_torn_line, lock_folder, read_lines
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """One reply: its text, "stop" or "length", and the tokens read and written (0 where the server does not say)."""
+    """One reply: its text, "stop" or "length", and the tokens read and written (0 where the server does not report)."""
 
     text: str
     finish_reason: str
@@ -25,44 +24,45 @@ class Reply:
 
 
 class ReplyJournal:
-    """An append-only JSON-lines file of replies; close it (or leave its `with` block) to give it back.
+    """An append-only JSON-lines file of replies, of which only the positions are held in memory.
 
-    Only where each reply stands is held in memory.
+    Leave its `with` block to release the file and its folder.
 
     Args:
-        path: Made if absent; a line that a crash tore is cut off.
+        path: Made if absent; a torn last line is cut off.
+
+    Attributes:
+        asked_now: Counts of this run's own replies: ``num_replies``, ``tokens_in``, ``tokens_out``.
 
     Raises:
-        FolderInUseError: if another process writes to its folder.
-        ValueError: if a line inside is broken.
+        FolderInUseError: if another process writes to the folder.
+        ValueError: if a line is not JSON.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.asked_now = {"num_replies": 0, "tokens_in": 0, "tokens_out": 0}
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock_folder(path.parent))
             drop_torn_line(path)
-            self._places = {row["key"]: (start, length) for start, length, row in read_lines(path)}
+            self._positions = {row["key"]: (start, length) for start, length, row in read_lines(path)}
             self._file = stack.enter_context(path.open("rb"))
-            self._held = stack.pop_all()
-        self.added: list[Reply] = []
-        """What this session asked for, without the texts."""
+            self._resources = stack.pop_all()
 
     def __enter__(self) -> ReplyJournal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._held.close()
+        self._resources.close()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     def get(self, key: str) -> Reply | None:
-        """The reply to what was asked under `key`, None if it was not asked."""
-        place = self._places.get(key)
-        if place is None:
+        """Return the reply to what was asked under `key`; None if it was not asked."""
+        if key not in self._positions:
             return None
-        start, length = place
+        start, length = self._positions[key]
         self._file.seek(start)
         row = json.loads(self._file.read(length))
         return Reply(row["text"], row["finish_reason"], row["tokens_in"], row["tokens_out"])
@@ -75,5 +75,7 @@ class ReplyJournal:
         """
         start = self.path.stat().st_size
         length = append_line(self.path, {"key": key, **dataclasses.asdict(reply)})
-        self._places[key] = (start, length)
-        self.added.append(dataclasses.replace(reply, text=""))
+        self._positions[key] = (start, length)
+        self.asked_now["num_replies"] += 1
+        self.asked_now["tokens_in"] += reply.tokens_in
+        self.asked_now["tokens_out"] += reply.tokens_out

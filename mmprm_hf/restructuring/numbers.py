@@ -21,17 +21,15 @@ MAX_DIGITS = 40
 
 @dataclasses.dataclass(frozen=True)
 class Mention:
-    """A number in a text.
+    """A number that a text states.
 
     Args:
         text: The number as it is written, after cleaning.
         readings: Each way to read it, as the set of values that it then states; the most likely one first.
-        is_stated: False for an index and a small number in words, which only support the other text.
     """
 
     text: str
     readings: tuple[frozenset[Fraction], ...]
-    is_stated: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +44,12 @@ class NumberSet:
     stated: tuple[Mention, ...]
     known: frozenset[Fraction]
 
-    def lacks(self, mention: Mention) -> bool:
-        """True if no reading of `mention` is known here."""
-        return not any(reading <= self.known for reading in mention.readings)
-
 
 def read_numbers(*texts: str) -> NumberSet:
     r"""Return the numbers of all texts together.
 
     Example:
-        >>> [str(m.text) for m in read_numbers("Step 1: $\\frac{3}{4}$ of 1,200 is 900.").stated]
+        >>> [mention.text for mention in read_numbers("Step 1: $\\frac{3}{4}$ of 1,200 is 900.").stated]
         ['\\frac{3}{4}', '1,200', '900']
     """
     stated: dict[frozenset[Fraction], Mention] = {}
@@ -76,7 +70,7 @@ def missing_numbers(required: NumberSet, *available: NumberSet) -> list[str]:
         >>> missing_numbers(read_numbers("3/4 of 12 is 9"), read_numbers("0.75"), read_numbers("12"))
         ['9']
     """
-    known = frozenset[Fraction]().union(*(numbers.known for numbers in available))
+    known = {value for numbers in available for value in numbers.known}
     return [mention.text for mention in required.stated if not any(reading <= known for reading in mention.readings)]
 
 
@@ -90,7 +84,7 @@ def _read(match: re.Match[str]) -> tuple[list[set[Fraction]], bool]:
     if top := groups["top"] or groups["top1"] or groups["top2"]:
         return _ratio(_read_digits(top), _read_digits(groups["bottom"] or groups["bottom1"] or groups["bottom2"])), True
     if groups["share"]:
-        (value, *_), *_ = map(tuple, _read_integer(groups["of_share"]))
+        value = next(iter(_read_integer(groups["of_share"])[0]))
         return [{value / 100}, {value}], True
     if groups["under"]:
         return _ratio(_read_integer(groups["over"]), _read_integer(groups["under"])), True

@@ -1,16 +1,14 @@
-"""What the model is asked, and how its reply is read.
-
-Standard library only.
-"""
+"""What the model is asked, and how its reply is read. Standard library only."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from ..data import Problem, content_hash
-from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat, parse_response
+from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, parse_response
 
 PROMPT = """\
 Below are a problem{figure} and a solution in free form. Cut the solution into steps, one deduction or calculation \
@@ -40,15 +38,13 @@ _THOUGHTS = re.compile(r"\A\s*(?:<think>)?(?:(?!</think>).)*</think>", re.DOTALL
 _FENCE = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 
 
-def prompt_identity(step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
-    """Hash of the prompt and the tags in it: another prompt gives another corpus."""
-    return content_hash(PROMPT, list(step_format.tags))
+def prompt_identity() -> str:
+    """Return a hash of the prompt and its tags: another prompt gives another corpus."""
+    return content_hash(PROMPT, list(DEFAULT_STEP_FORMAT.tags))
 
 
-def write_prompt(
-    problem: Problem, solution: str, has_figure: bool, step_format: StepFormat = DEFAULT_STEP_FORMAT
-) -> str:
-    """The text of the one user turn; no text inside it can close its own marks.
+def write_prompt(problem: Problem, solution: str, has_figure: bool) -> str:
+    """Return the text of the one user turn; no text inside it can close its own marks.
 
     Args:
         problem: Question and options.
@@ -60,22 +56,19 @@ def write_prompt(
         question += "\n" + "\n".join(f"({chr(65 + index)}) {text}" for index, text in enumerate(problem.options))
     return PROMPT.format(
         figure=" with its figure" if has_figure else "",
-        step_open=step_format.step_open,
-        step_close=step_format.step_close,
-        answer_open=step_format.answer_open,
-        answer_close=step_format.answer_close,
+        **dataclasses.asdict(DEFAULT_STEP_FORMAT),
         question=_as_data(question),
         solution=_as_data(solution),
     )
 
 
 def write_messages(text: str, figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One user turn in the OpenAI form, figures first."""
+    """Return one user turn in OpenAI's form, figures first."""
     return [{"role": "user", "content": [*figures, {"type": "text", "text": text}] if figures else text}]
 
 
-def read_reply(text: str, finish_reason: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> ParsedResponse:
-    """Return the steps of a reply; thoughts before it and one code fence around it do not count, all else does.
+def read_reply(text: str, finish_reason: str) -> ParsedResponse:
+    """Return the steps of a reply; thoughts before it and one code fence around it are ignored, nothing else is.
 
     Example:
         >>> read_reply("```\\n<step> 3+4=7 </step>\\n<answer>7</answer>\\n```", "stop")
@@ -83,11 +76,11 @@ def read_reply(text: str, finish_reason: str, step_format: StepFormat = DEFAULT_
     """
     text = _THOUGHTS.sub("", text, count=1)
     fence = _FENCE.match(text)
-    parsed = parse_response(fence.group(1) if fence else text, step_format, finish_reason)
+    parsed = parse_response(fence.group(1) if fence else text, finish_reason=finish_reason)
     # Spaces at a block's edges are the writing model's layout, and the corpus's policy would learn them.
     return ParsedResponse(tuple(step.strip() for step in parsed.steps), parsed.answer, parsed.complete)
 
 
 def _as_data(text: str) -> str:
-    """Text without our marks, and without lone surrogates, which neither a hash nor a request can encode."""
+    """A text without our marks, and without lone surrogates, which neither a hash nor a request can encode."""
     return _MARKS.sub(" ", text).encode("utf-8", "replace").decode("utf-8").strip()

@@ -1,18 +1,19 @@
-"""What goes into a run, and what becomes of it. Standard library only."""
+"""The rows of a run and their outcomes. Standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..rows import row_images
+from ..rows import RawRows, row_images
 from .checks import Rejection
 
 
 @dataclasses.dataclass(frozen=True)
 class FreeFormRow:
-    """One row of the source: a problem and a solution in free form, either of which may turn out blank.
+    """A problem and a solution in free form, either of which may be blank.
 
     Args:
         id, question, answer, answer_type, options: See `Problem`.
@@ -30,7 +31,7 @@ class FreeFormRow:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], index: int) -> FreeFormRow:
-        """A row of MM-K12's schema with a column `solution`; a row without an id has its index."""
+        """Return a row of MM-K12's schema with a column `solution`; a row without an id has its index."""
         row_id, answer = row.get("id"), row.get("answer")
         return cls(
             id=str(index if row_id is None else row_id),
@@ -43,18 +44,45 @@ class FreeFormRow:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What became of one row.
+class FreeFormRows(Sequence[FreeFormRow]):
+    """The first rows of a file or dataset with solutions, each read when it is asked for; figures keep their bytes.
 
     Args:
-        rejection: None if a reply was taken; otherwise why the first (greedy) one was not.
-        reply_key: The taken reply's key in the journal.
+        data: Whatever `RawRows` opens.
+        num_rows: The most rows; None takes all.
+
+    Raises:
+        ValueError: if there is no column `question` or `solution`.
+    """
+
+    def __init__(self, data: str | os.PathLike[str], num_rows: int | None = None) -> None:
+        self._rows = RawRows(data, num_rows=num_rows)
+        missing = {"question", "solution"} - set(self._rows.columns)
+        if missing:
+            raise ValueError(
+                f"{data} has the columns {list(self._rows.columns)} and lacks {sorted(missing)}. Restructuring needs "
+                "question and solution; rename yours."
+            )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> FreeFormRow:
+        return FreeFormRow.from_row(self._rows[index], index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The result of one row.
+
+    Args:
+        rejection: None if a reply was accepted; otherwise why the first (greedy) one was not.
+        reply_key: Key of the accepted reply in the journal.
         has_figure: True if the row has figures.
-        num_attempts: Replies it took.
-        num_steps: Of the taken reply, else 0.
-        steps_hash: Of the taken reply's steps and answer, else "".
-        tokens_in, tokens_out: Of all its replies, whenever they were paid for.
+        num_attempts: Number of replies.
+        num_steps: Steps of the accepted reply, else 0.
+        steps_hash: Hash of the accepted reply's steps and answer, else "".
+        tokens_in, tokens_out: Tokens of all its replies, of earlier runs too.
     """
 
     rejection: Rejection | None

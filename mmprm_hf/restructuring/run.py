@@ -1,7 +1,7 @@
 """Asks a chat model to restructure solutions, checks its replies, and asks once more where a check fails.
 
-A server that is gone stops the run and is never a rejection; what was paid for is in the journal. The first attempt is
-greedy. Imports nothing heavy.
+A server that is gone stops the run and never causes a rejection; the journal keeps what was paid for. The first attempt
+is greedy. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from ..engines import ChatModel, gather_or_cancel, image_part
 from ..errors import RequestRefusedError
 from ..models import load_image
 from ..rows import problem_fingerprint
-from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, StepFormat
-from .checks import UNREPAIRABLE, CheckConfig, Rejection, check_restructured
+from ..steps import ParsedResponse
+from .checks import UNREPAIRABLE, Rejection, check_restructured
+from .config import CheckConfig, RestructureConfig
 from .journal import Reply, ReplyJournal
 from .prompt import read_reply, write_messages, write_prompt
 from .rows import FreeFormRow, Outcome
@@ -32,34 +33,6 @@ RUN_REASONS = {
 _DEFAULT_CONCURRENCY = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class RestructureConfig:
-    """How the model is asked.
-
-    Args:
-        max_attempts: The most replies per row: a greedy one, then drawn ones, each after a rejection.
-        temperature: Of the attempts after the first.
-        max_new_tokens: The most tokens of a reply.
-
-    Raises:
-        ValueError: if a value is out of its range.
-    """
-
-    max_attempts: int = 2
-    temperature: float = 0.7
-    max_new_tokens: int = 4096
-
-    def __post_init__(self) -> None:
-        rules = {
-            "max_attempts": (self.max_attempts >= 1, "at least 1"),
-            "temperature": (self.temperature > 0, "above 0 (a second greedy reply is the first one)"),
-            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in RestructureConfig; it must be {rule}.")
-
-
 async def restructure(
     rows: Sequence[FreeFormRow],
     chat: ChatModel,
@@ -68,33 +41,32 @@ async def restructure(
     config: RestructureConfig | None = None,
     checks: CheckConfig | None = None,
     show_figure: bool = False,
-    step_format: StepFormat = DEFAULT_STEP_FORMAT,
     on_done: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Return what became of each row, in order.
+    """Return the outcome of each row, in order.
 
     Args:
-        rows: Read one at a time, as their turn comes.
-        chat: The model; as many rows are under way as its `max_concurrency`.
-        journal: Replies that are there are not asked for again.
-        config, checks: None takes the defaults.
+        rows: The rows; each is read when its turn comes.
+        chat: The model; its `max_concurrency` is the number of rows in progress at a time.
+        journal: Replies that it has are not asked for again; new ones are added.
+        config: How the model is asked; None takes the defaults.
+        checks: Thresholds of the checks; None takes the defaults.
         show_figure: Send the rows' figures along.
-        step_format: The tags to write.
         on_done: Called after each row.
 
     Raises:
-        EngineUnavailableError: if the server is gone; run again to go on.
+        EngineUnavailableError: if the server is gone; the same run resumes from the journal.
         StorageFailedError: if the journal cannot be written.
     """
     if hasattr(chat, "prepare"):
         await chat.prepare()  # only now does its identity name the model
-    run = _Run(chat, journal, config or RestructureConfig(), checks or CheckConfig(), show_figure, step_format)
+    run = _Run(chat, journal, config or RestructureConfig(), checks or CheckConfig(), show_figure)
     outcomes: list[Outcome | None] = [None] * len(rows)
     indices = iter(range(len(rows)))
 
     async def work() -> None:
-        for index in indices:  # shared: each takes the next one
-            outcome = outcomes[index] = await run.one(rows[index])
+        for index in indices:  # shared: each worker takes the next one
+            outcome = outcomes[index] = await run.restructure_row(rows[index])
             if on_done is not None:
                 on_done(outcome)
 
@@ -112,35 +84,34 @@ class _Run:
     config: RestructureConfig
     checks: CheckConfig
     show_figure: bool
-    step_format: StepFormat
-    # Equal rows at the same time: the second waits for the first one's reply.
+    # Of equal rows in progress, the second waits for the first one's reply.
     locks: weakref.WeakValueDictionary[str, asyncio.Lock] = dataclasses.field(
         default_factory=weakref.WeakValueDictionary
     )
 
-    async def one(self, row: FreeFormRow) -> Outcome:
+    async def restructure_row(self, row: FreeFormRow) -> Outcome:
         has_figure = bool(row.images)
         for name in ("question", "solution"):
             if not getattr(row, name).strip():
                 return Outcome(Rejection(f"no_{name}"), has_figure=has_figure)
         try:
-            # Whether they are shown or not: a corpus with a broken figure stops a training in its middle.
+            # Read even if they are not shown: a corpus with a broken figure would stop a training run half-way.
             figures = await asyncio.to_thread(lambda: [load_image(image) for image in row.images])
         except ValueError as error:
             return Outcome(Rejection("unreadable_figure", str(error)), has_figure=has_figure)
         problem = Problem(row.id, row.question, images=tuple(figures) if self.show_figure else (), options=row.options)
-        text = write_prompt(problem, row.solution, bool(problem.images), self.step_format)
-        shown = await asyncio.to_thread(problem_fingerprint, text, problem.images)
+        text = write_prompt(problem, row.solution, bool(problem.images))
+        fingerprint = await asyncio.to_thread(problem_fingerprint, text, problem.images)
         rejections: list[Rejection] = []
         replies: list[Reply] = []
         while len(rejections) < self.config.max_attempts:
             try:
-                key, reply = await self.ask(problem, text, shown, len(rejections))
+                key, reply = await self.ask(problem, text, fingerprint, len(rejections))
             except RequestRefusedError as error:
                 rejections.append(Rejection("refused", str(error)))
                 break
             replies.append(reply)
-            parsed = read_reply(reply.text, reply.finish_reason, self.step_format)
+            parsed = read_reply(reply.text, reply.finish_reason)
             rejection = await self.check(row, reply, parsed)
             if rejection is None:
                 steps_hash = content_hash(list(parsed.steps), parsed.answer)
@@ -150,26 +121,25 @@ class _Run:
                 break
         first, *later = rejections
         detail = "; then ".join([first.detail, *(rejection.reason for rejection in later)])
-        rejection = Rejection(first.reason, detail)
-        return Outcome(rejection, "", has_figure, len(replies), 0, "", *_tokens(replies))
+        return Outcome(Rejection(first.reason, detail), "", has_figure, len(replies), 0, "", *_tokens(replies))
 
-    async def ask(self, problem: Problem, text: str, shown: str, attempt: int) -> tuple[str, Reply]:
-        """The reply to one attempt and its key: everything that it depends on."""
+    async def ask(self, problem: Problem, text: str, fingerprint: str, attempt: int) -> tuple[str, Reply]:
+        """The reply to one attempt and its key, a hash of everything that the reply depends on."""
         temperature = self.config.temperature if attempt else 0.0
         max_new_tokens = self.config.max_new_tokens
-        key = content_hash(shown, self.chat.identity, temperature, attempt, max_new_tokens, length=24)
+        key = content_hash(fingerprint, self.chat.identity, temperature, attempt, max_new_tokens, length=24)
         async with self.locks.setdefault(key, asyncio.Lock()):
             reply = self.journal.get(key)
             if reply is None:
                 parts = await asyncio.to_thread(lambda: [image_part(image) for image in problem.images])
-                answer = await self.chat.complete(
+                completion = await self.chat.complete(
                     write_messages(text, parts),
                     seeds=(attempt,),
                     temperature=temperature,
                     max_new_tokens=max_new_tokens,
                 )
-                (choice,) = answer.choices
-                reply = Reply(choice.text, choice.finish_reason, answer.num_prompt_tokens, choice.num_tokens)
+                (choice,) = completion.choices
+                reply = Reply(choice.text, choice.finish_reason, completion.num_prompt_tokens, choice.num_tokens)
                 self.journal.add(key, reply)
         return key, reply
 
@@ -184,7 +154,6 @@ class _Run:
             answer_type=row.answer_type,
             options=row.options,
             config=self.checks,
-            step_format=self.step_format,
         )
         if rejection is not None and rejection.reason == "format" and reply.finish_reason != "stop":
             return Rejection("format", f"cut off at {reply.tokens_out} tokens (max_new_tokens); {rejection.detail}")

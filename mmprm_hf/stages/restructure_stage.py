@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 from tqdm import tqdm
 
+from ..engines import ChatClient
 from ..files import write_json
 from ..restructuring import (
     JOURNAL,
     SUMMARY,
     CheckConfig,
-    FreeFormRow,
+    FreeFormRows,
     Outcome,
     ReplyJournal,
     RestructureConfig,
@@ -28,42 +29,11 @@ from ..restructuring import (
 from ..restructuring import restructure as restructure_rows
 from .options import Servers, read_config
 
-
-class _FreeFormRows(Sequence):
-    """Rows of a dataset as the restructuring reads them, made as their turn comes; figures keep their bytes."""
-
-    def __init__(self, source: Path, num_rows: int | None) -> None:
-        reader = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}.get(source.suffix)
-        if source.is_dir():
-            rows = datasets.load_dataset(str(source), split="train")
-        elif reader and source.is_file():
-            rows = datasets.load_dataset(reader, data_files=str(source), split="train")
-        else:
-            raise ValueError(f"{source} is neither a dataset folder nor a .parquet or .jsonl file. Check the path.")
-        missing = {"question", "solution"} - set(rows.column_names)
-        if missing:
-            raise ValueError(
-                f"{source} has the columns {rows.column_names} and lacks {sorted(missing)}. Restructuring needs "
-                "question and solution; rename yours."
-            )
-        feature = rows.features.get("images")
-        if isinstance(getattr(feature, "feature", None), datasets.Image):
-            rows = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
-        self._rows = rows if num_rows is None else rows.select(range(min(num_rows, len(rows))))
-        self._folder = source if source.is_dir() else source.parent
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> FreeFormRow:
-        row = FreeFormRow.from_row(self._rows[index], index)
-        # Paths in a JSON-lines file are relative to it.
-        images = (str(self._folder / image) if isinstance(image, str) else image for image in row.images)
-        return dataclasses.replace(row, images=tuple(images))
+_FIGURE_SHOWN = {"no": (False,), "yes": (True,), "compare": (False, True)}
 
 
 def restructure(
-    data: Path,
+    data: str | os.PathLike[str],
     output: Path,
     *,
     servers: Servers,
@@ -73,57 +43,44 @@ def restructure(
     config: Path | Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; goes on from an unfinished folder.
+    """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; an unfinished folder is resumed.
 
-    Writes ``train.parquet``, ``rejected.jsonl``, ``restructure.json`` and ``replies.jsonl`` (all that was paid for:
-    other thresholds ask nothing again).
+    Writes ``train.parquet``, ``rejected.jsonl``, ``restructure.json`` and ``replies.jsonl`` (everything that was paid
+    for: with other thresholds nothing is asked again).
 
     Args:
-        data: Dataset folder, parquet or JSON-lines file in MM-K12's schema with a column `solution`.
+        data: A file, dataset folder or hub id (see `RawRows`) in MM-K12's schema with a column `solution`.
         output: Folder to write.
-        servers: `engine` is where the model is.
-        model: Its name there, None for the only one.
-        show_figure: "no" (text only, as in the paper), "yes", or "compare": both are asked, differences reported, and
+        servers: Its `engine` is where the model runs.
+        model: The model's name there; None takes its only one.
+        show_figure: "no" (text only, as in the paper), "yes", or "compare": ask both ways and report the differences;
             the corpus is that of "no".
-        num_rows: The first so many rows, None for all.
+        num_rows: The most rows, from the first; None takes all.
         config: YAML file, or mapping, with options of `RestructureConfig` and `CheckConfig`.
-        progress: Show a bar.
+        progress: Show a progress bar.
 
     Returns:
         The content of ``restructure.json``.
 
     Raises:
+        ValueError: for another `show_figure`, no engine, unknown options, or rows without question or solution.
         EngineUnavailableError: if the server is gone; nothing that was paid for is lost.
     """
-    ways = {"no": (False,), "yes": (True,), "compare": (False, True)}
-    if show_figure not in ways:
-        raise ValueError(f"Found show_figure={show_figure!r}; it must be one of {', '.join(ways)}.")
+    if show_figure not in _FIGURE_SHOWN:
+        raise ValueError(f"Found show_figure={show_figure!r}; it must be one of {', '.join(_FIGURE_SHOWN)}.")
     if servers.engine is None:
-        raise ValueError("Restructuring needs a server. Give the URL of one that is OpenAI-compatible.")
+        raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
-    rows, chat = _FreeFormRows(data, num_rows), servers.chat(servers.engine, model)
+    rows, chat = FreeFormRows(data, num_rows), servers.chat(servers.engine, model)
     with ReplyJournal(output / JOURNAL) as journal:
-
-        async def ask(bar: tqdm) -> list[list[Outcome]]:
-            options = {"config": run_config, "checks": checks, "on_done": lambda _: bar.update()}
-            return [
-                await restructure_rows(rows, chat, journal, show_figure=is_shown, **options)
-                for is_shown in ways[show_figure]
-            ]
-
-        total = len(rows) * len(ways[show_figure])
-        with tqdm(total=total, desc="restructure", unit="row", smoothing=0, disable=not progress) as bar:
-            outcomes = asyncio.run(ask(bar))
+        outcomes = _restructure_each_way(
+            _FIGURE_SHOWN[show_figure], rows, chat, journal, run_config, checks, progress=progress
+        )
         write_corpus(rows, outcomes[0], journal, output)
-        asked_now = {
-            "num_replies": len(journal.added),
-            "tokens_in": sum(reply.tokens_in for reply in journal.added),
-            "tokens_out": sum(reply.tokens_out for reply in journal.added),
-        }
     report = {
         **summarise(outcomes[0]),
-        "asked_now": asked_now,
+        "asked_now": journal.asked_now,
         "show_figure": show_figure,
         "shown": summarise(outcomes[1]) if len(outcomes) > 1 else None,
         "compare": compare(*outcomes) if len(outcomes) > 1 else None,
@@ -135,3 +92,24 @@ def restructure(
     }
     write_json(output / SUMMARY, report)
     return report
+
+
+def _restructure_each_way(
+    ways: Sequence[bool],
+    rows: FreeFormRows,
+    chat: ChatClient,
+    journal: ReplyJournal,
+    config: RestructureConfig,
+    checks: CheckConfig,
+    *,
+    progress: bool,
+) -> list[list[Outcome]]:
+    """Outcomes of all rows, once for each value of `show_figure` in `ways`."""
+    total = len(rows) * len(ways)
+    with tqdm(total=total, desc="restructure", unit="row", smoothing=0, disable=not progress) as bar:
+        options = {"config": config, "checks": checks, "on_done": lambda _: bar.update()}
+
+        async def run_all() -> list[list[Outcome]]:
+            return [await restructure_rows(rows, chat, journal, show_figure=way, **options) for way in ways]
+
+        return asyncio.run(run_all())

@@ -92,8 +92,8 @@ def parse_response(
         >>> parse_response("<step>A=47</step><step>B=5", finish_reason="length")
         ParsedResponse(steps=('A=47',), answer=None, complete=False)
     """
-    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and a step is never
-    # taken for the answer because it is the last block.
+    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and a step that is
+    # the last block is not taken for the answer.
     steps: list[str] = []
     answers: list[str] = []
     is_well_formed, cursor = True, 0
