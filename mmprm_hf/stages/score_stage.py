@@ -1,4 +1,4 @@
-"""Scoring of solutions that somebody wrote: from a text file to step scores, and those as bars in a terminal."""
+"""Scoring of written solutions: from a text file to step scores, and those as bars in a terminal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ..steps import DEFAULT_STEP_FORMAT, parse_response
 
 BAR_WIDTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_BOUNDS = ((0.7, "32"), (0.4, "33"), (0.0, "31"))
-"""Lowest score of a colour (ANSI: green, yellow, red)."""
+_COLORS = ((0.7, "32"), (0.4, "33"), (0.0, "31"))
+"""The lowest score of each colour (ANSI: green, yellow, red)."""
 
 
 def read_solution(text: str) -> tuple[str, ...]:
-    """The steps of a solution in a file.
+    """Return the steps of a solution in a file.
 
-    A JSON list of strings; or a policy's text with ``<step>`` tags, whose answer is no step; or plain text, in which
-    blank lines part the steps, or every line is one where there is no blank line.
+    Args:
+        text: A JSON list of steps; or a policy's text with ``<step>`` tags, whose answer is not a step; or plain text
+            with blank lines between the steps. Without blank lines each line is a step.
 
     Raises:
-        ValueError: if there is no step, or the JSON is something else.
+        ValueError: if there is no step, a tag is not closed, or the JSON list has anything but texts.
 
     Example:
         >>> read_solution("A=22\\nB=61\\n")
@@ -38,7 +39,7 @@ def read_solution(text: str) -> tuple[str, ...]:
         try:
             steps = json.loads(text)
         except json.JSONDecodeError:
-            steps = None  # a line of mathematics may begin with a bracket
+            steps = None  # mathematics may begin with a bracket
         if isinstance(steps, list):
             if not all(isinstance(step, str) and step.strip() for step in steps):
                 raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
@@ -56,49 +57,54 @@ def read_solution(text: str) -> tuple[str, ...]:
 
 def _not_empty(steps: tuple[str, ...]) -> tuple[str, ...]:
     if not steps:
-        raise ValueError("Found a solution without steps. Write one step a line, or blank lines between steps.")
+        raise ValueError("Found a solution without steps. Write one step per line, or blank lines between steps.")
     return steps
 
 
 def score_solutions(
     images: Sequence[Any], question: str, solutions: Sequence[tuple[str, ...]], *, prm: str | None, aggregation: str
 ) -> list[dict[str, Any]]:
-    """Step scores of solutions of one problem.
+    """Return the step scores of solutions of one problem.
 
     Args:
         images: Figures: paths, URLs or PIL images.
         question: The question.
         solutions: Each a tuple of steps, see `read_solution`.
-        prm: Path or hub id; None takes the shipped nano PRM.
+        prm: Path or hub id of a PRM; None takes the shipped nano PRM.
         aggregation: One of `selection.AGGREGATIONS`.
 
     Returns:
-        ``{"steps", "step_scores", "score"}`` for each, in order; scores are None where a solution writes a marker
-        that is an ordinary word of the PRM's vocabulary; any other marker in it is read as plain text.
+        ``{"steps", "step_scores", "score"}`` of each, in order. Scores are None for a solution that contains the PRM's
+        step marker if that is an ordinary word of its vocabulary; any other marker is read as plain text.
 
     Raises:
-        ValueError: for an unknown aggregation, a PRM that is none, or a problem that cannot be shown to it.
+        ValueError: for an unknown aggregation, a model that is not a PRM, or a problem that cannot be shown to it.
     """
     aggregate((), aggregation)
     problem, _ = problem_of({"images": list(images), "text": question})
     scorer = PRMScorer.from_pretrained(prm or PRM_PATH)
     rows = []
     for candidate in scorer.score(problem, [Candidate(steps) for steps in solutions]):
-        scores = candidate.step_scores
+        scores = None if candidate.step_scores is None else list(candidate.step_scores)
         score = None if scores is None else aggregate(scores, aggregation)
-        rows.append({"steps": list(candidate.steps), "step_scores": None if scores is None else list(scores)})
-        rows[-1]["score"] = score
+        rows.append({"steps": list(candidate.steps), "step_scores": scores, "score": score})
     return rows
 
 
 def format_scores(rows: Sequence[dict[str, Any]], aggregation: str, *, color: bool) -> str:
-    """Steps with their scores as bars; of several solutions the best one is named."""
+    """Return the steps with their scores as bars, and the number of the best solution if there are several.
+
+    Args:
+        rows: What `score_solutions` returns.
+        aggregation: The aggregation that gave their scores.
+        color: Color the bars with ANSI codes.
+    """
     lines: list[str] = []
     for number, row in enumerate(rows, start=1):
         if len(rows) > 1:
             lines.append(f"solution {number}")
         if row["step_scores"] is None:
-            lines += ["no score: it writes the PRM's own step marker", ""]
+            lines += ["no score: it contains the PRM's own step marker", ""]
             continue
         for step, score in zip(row["steps"], row["step_scores"], strict=True):
             first, *rest = step.split("\n")
@@ -113,11 +119,11 @@ def format_scores(rows: Sequence[dict[str, Any]], aggregation: str, *, color: bo
 
 
 def score_bar(score: float, color: bool) -> str:
-    """A bar of `BAR_WIDTH` characters, filled by the score in eighths of one, coloured on request."""
+    """Return a bar of `BAR_WIDTH` characters, filled by a score in [0, 1] to an eighth of one, coloured on request."""
     whole, eighths = divmod(round(score * BAR_WIDTH * 8), 8)
     filled = "█" * whole + (_EIGHTHS[eighths] if eighths else "")
     bar = filled + "·" * (BAR_WIDTH - len(filled))
     if not color:
         return bar
-    code = next(code for bound, code in _BOUNDS if score >= bound)
+    code = next(code for bound, code in _COLORS if score >= bound)
     return f"\x1b[{code}m{bar}\x1b[0m"
