@@ -159,7 +159,7 @@ class SearchTree:
         engine: What wrote the rollouts (name, checkpoint, sampling settings).
         num_undecided: Complete rollouts that no verifier could judge.
         num_incomplete: Rollouts that were cut or could not be parsed.
-        problem_key: Content hash of the problem (`mmprm_hf.problem_keys`), set by the driver; empty outside a run.
+        problem_key: Content hash of the problem (`rows.problem_key`), set by the driver; empty outside a run.
     """
 
     problem_id: str

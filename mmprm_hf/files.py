@@ -193,7 +193,7 @@ def check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[st
     Args:
         folder: The folder, for the message.
         before, now: The settings of what is in it, and of what would be added; compared as JSON. A setting that only
-            one of them has is a difference.
+            one of them has is a difference, unless it is None.
 
     Raises:
         SettingsDifferError: naming each setting that differs, with both values.

@@ -1,0 +1,100 @@
+"""The one way to open rows: JSON lines, JSON, parquet and dataset folders; figures undecoded, beside their file."""
+
+import io
+import json
+
+import datasets
+import pytest
+from PIL import Image
+
+from mmprm_hf.files import write_json, write_jsonl
+from mmprm_hf.rows import RawRows
+
+ROWS = [
+    {"id": "a", "question": "1 + 1 = ?", "images": ["figures/a.png", "figures/b.png"]},
+    {"id": "b", "question": "2 + 2 = ?", "images": []},
+    {"id": "c", "question": "3 + 3 = ?", "images": ["https://example.org/c.png"]},
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same rows as files of each kind and as a dataset's folder."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (tmp_path / "rows.jsonl", tmp_path / "lines.json", folder / "train.jsonl"):
+        write_jsonl(path, ROWS)
+    write_json(tmp_path / "list.json", ROWS)
+    datasets.Dataset.from_list(ROWS).to_parquet(tmp_path / "rows.parquet")
+    return [tmp_path / name for name in ("rows.jsonl", "lines.json", "list.json", "rows.parquet")] + [folder]
+
+
+def test_all_kinds_of_files_give_the_same_rows(files):
+    for path in files:
+        rows, folder = RawRows(path), path if path.is_dir() else path.parent
+        expected = [
+            {**ROWS[0], "images": [str(folder / "figures" / "a.png"), str(folder / "figures" / "b.png")]},
+            *ROWS[1:],  # addresses stay as they are
+        ]
+        assert list(rows) == expected, path
+        assert rows.columns == ("id", "question", "images")
+        assert rows.column("id") == ["a", "b", "c"]
+        assert [row["id"] for row in RawRows(path, num_rows=2)] == ["a", "b"]
+        assert rows[-1]["id"] == "c" and len(RawRows(path, num_rows=9)) == 3
+        with pytest.raises(IndexError):
+            rows[3]
+
+
+def test_figures_of_a_dataset_keep_their_bytes(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(buffer, format="PNG")
+    figure = {"bytes": buffer.getvalue(), "path": None}
+    features = datasets.Features({"image": datasets.Image(), "images": datasets.List(datasets.Image())})
+    rows = datasets.Dataset.from_dict({"image": [figure], "images": [[figure, figure]]}, features=features)
+    for path in (tmp_path / "rows.parquet", tmp_path / "folder" / "train.parquet"):
+        path.parent.mkdir(exist_ok=True)
+        rows.to_parquet(path)
+        (row,) = RawRows(path if path.name == "rows.parquet" else path.parent)
+        assert row == {"image": figure, "images": [figure, figure]}
+
+
+def test_only_figure_columns_are_paths(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    long = "A" * 400  # a figure in Base64: no path is so long
+    write_jsonl(
+        path, [{"image": "a.png", "picture": "b.png", "figure": None, "images": [long, "data:image/png;base64,AA"]}]
+    )
+    (row,) = RawRows(path)
+    assert row["image"] == str(tmp_path / "a.png") and row["picture"] == "b.png" and row["figure"] is None
+    assert row["images"] == [long, "data:image/png;base64,AA"]
+    (row,) = RawRows(path, figure_columns=["picture"])
+    assert row["image"] == "a.png" and row["picture"] == str(tmp_path / "b.png")
+
+
+def test_a_column_that_some_rows_lack_is_none_there(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"id": 1}, {"question": "q"}])
+    rows = RawRows(tmp_path / "rows.jsonl")
+    assert rows.columns == ("id", "question") and rows.column("id") == [1, None] and rows[1] == {"question": "q"}
+
+
+def test_splits_and_configurations_of_a_folder(tmp_path):
+    for split in ("train", "test"):
+        write_jsonl(tmp_path / f"{split}.jsonl", [{"id": split}])
+    assert RawRows(tmp_path, "test")[0] == {"id": "test"} and RawRows(tmp_path)[0] == {"id": "train"}
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "torn.jsonl").write_text('{"id": 1}\n{"id"')
+    (tmp_path / "list.jsonl").write_text('{"id": 1}\n[2]\n')
+    (tmp_path / "numbers.json").write_text(json.dumps([1, 2]))
+    with pytest.raises(ValueError, match=r"Line 2 of .*torn\.jsonl is not JSON"):
+        RawRows(tmp_path / "torn.jsonl")
+    with pytest.raises(ValueError, match=r"Row 1 of .*list\.jsonl is of type list\. A row is an object"):
+        RawRows(tmp_path / "list.jsonl")
+    with pytest.raises(ValueError, match=r"Row 0 of .*numbers\.json is of type int"):
+        RawRows(tmp_path / "numbers.json")
+    for name in ("none.jsonl", "none.json", "none.parquet", "none"):
+        with pytest.raises(OSError, match=name):
+            RawRows(tmp_path / name)
+    with pytest.raises(OSError, match="owner/name"):  # the Hub is not reached from here
+        RawRows("hub:owner/name@main")
