@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mmprm_hf.steps.tagged import (
+from mmprm_hf.steps import (
     DEFAULT_STEP_FORMAT,
     ParsedResponse,
     StepFormat,
@@ -17,10 +17,10 @@ from mmprm_hf.steps.tagged import (
 NANO = "<step>A=47</step><step>B=58</step><answer>75</answer>"
 
 
-@pytest.mark.parametrize("separator", ["", "\n", "\n\n  "])
-def test_blocks_parse_with_any_whitespace_between(separator):
-    text = separator + NANO.replace("><", f">{separator}<") + separator
-    assert parse_response(text) == ParsedResponse(("A=47", "B=58"), "75", True)
+def test_blocks_parse_with_any_whitespace_between():
+    for separator in ("", "\n", "\n\n  "):
+        text = separator + NANO.replace("><", f">{separator}<") + separator
+        assert parse_response(text) == ParsedResponse(("A=47", "B=58"), "75", True)
 
 
 def test_round_trip_is_the_identity_on_random_solutions():
@@ -41,9 +41,8 @@ def test_step_text_is_verbatim_and_the_answer_stripped():
     assert parsed == ParsedResponse(("\nfirst \n",), "75", True)
 
 
-@pytest.mark.parametrize(
-    ("text", "steps", "answer"),
-    [
+def test_broken_text_is_not_complete_but_keeps_its_closed_steps():
+    for text, steps, answer in (
         ("", (), None),
         ("The answer is 75.", (), None),
         ("<step>a</step>", ("a",), None),
@@ -60,15 +59,13 @@ def test_step_text_is_verbatim_and_the_answer_stripped():
         ("<step>a<step>b</step><answer>7</answer>", ("b",), "7"),
         ("<step>a</answer><answer>7</answer>", (), "7"),
         ("a</step><step>b</step><answer>7</answer>", ("b",), "7"),
-    ],
-)
-def test_broken_text_is_not_complete_but_keeps_its_closed_steps(text, steps, answer):
-    assert parse_response(text) == ParsedResponse(steps, answer, False)
+    ):
+        assert parse_response(text) == ParsedResponse(steps, answer, False), text
 
 
-@pytest.mark.parametrize("finish_reason", ["length", "abort"])
-def test_only_a_stopped_response_is_complete(finish_reason):
-    assert not parse_response(NANO, finish_reason=finish_reason).complete
+def test_only_a_stopped_response_is_complete():
+    for finish_reason in ("length", "abort"):
+        assert not parse_response(NANO, finish_reason=finish_reason).complete
 
 
 def test_a_continuation_may_hold_the_answer_alone():
@@ -76,9 +73,9 @@ def test_a_continuation_may_hold_the_answer_alone():
     assert parse_response("<answer>7</answer>", has_prefix=True) == ParsedResponse((), "7", True)
 
 
-@pytest.mark.parametrize(
-    ("text", "step"),
-    [
+def test_an_open_step_is_one_step_and_nothing_else():
+    other = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    for text, step in (
         ("<step>A=47", "A=47"),
         ("<step> A=47\n", " A=47\n"),
         ("\n <step>a < b > c", "a < b > c"),
@@ -95,14 +92,11 @@ def test_a_continuation_may_hold_the_answer_alone():
         ("<answer>75</answer>", None),
         ("</step><step>A=47", None),
         ("</answer><step>A=47", None),
-    ],
-)
-def test_an_open_step_is_one_step_and_nothing_else(text, step):
-    assert parse_open_step(text) == step
-    other = StepFormat("[s]", "[/s]", "[a]", "[/a]")
-    for tag, other_tag in zip(DEFAULT_STEP_FORMAT.tags, other.tags, strict=True):
-        text = text.replace(tag, other_tag)
-    assert parse_open_step(text, other) == step
+    ):
+        assert parse_open_step(text) == step, text
+        for tag, other_tag in zip(DEFAULT_STEP_FORMAT.tags, other.tags, strict=True):
+            text = text.replace(tag, other_tag)
+        assert parse_open_step(text, other) == step, text
 
 
 def test_an_open_step_is_what_the_closing_tag_ends():
