@@ -101,8 +101,6 @@ class _Parser:
         return token
 
     def sum(self, depth: int) -> Real:
-        if depth > MAX_DEPTH:
-            raise _UnreadableError
         value = self.product(depth)
         while self.peek() in ("+", "-"):
             sign = self.take()
@@ -139,9 +137,7 @@ class _Parser:
             value = _factorial(value)
         if self.peek() == "^":
             self.take()
-            is_group = self.peek() in ("{", "(")
-            exponent = self.group(depth) if is_group else self.signed(depth + 1)
-            value = _power(value, exponent)
+            value = _power(value, self.group(depth) if self.peek() in ("{", "(") else self.signed(depth + 1))
         return value
 
     def group(self, depth: int) -> Real:
@@ -154,7 +150,7 @@ class _Parser:
         token = self.peek()
         if depth > MAX_DEPTH:
             raise _UnreadableError
-        if token in ("(", "[", "{", "|"):
+        if token in _CLOSING:
             return self.group(depth)
         if token[:1].isdigit() or token[:1] == ".":
             return self.number()
@@ -181,8 +177,6 @@ class _Parser:
     def number(self) -> Real:
         """A number; an integer before a fraction of digits is a mixed number."""
         literal = self.take()
-        if len(literal) > 300:
-            raise _TooLargeError
         value = Fraction(literal)
         mixed = _PROPER_FRACTION.match(self.text, self.position)
         if mixed and literal.isdigit() and int(mixed.group(1)) < int(mixed.group(2)):

@@ -4,7 +4,7 @@ In a thread math-verify runs without its time limits, and one tower of powers th
 goes to a process that can be killed. Standard library only.
 
 Example:
-    >>> shared_pool().verify("\\\\sqrt{12}", "2\\\\sqrt{3}")
+    >>> SHARED_POOL.verify("\\\\sqrt{12}", "2\\\\sqrt{3}")
     <Verdict.CORRECT: 'correct'>
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import collections
 import concurrent.futures
 import itertools
 import json
@@ -21,7 +20,6 @@ import queue
 import select
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -37,8 +35,10 @@ MAX_FORMULA_CHARS = 200
 START_SECONDS = 120.0
 """The most seconds a worker may take to start (it imports sympy: one or two seconds on an idle machine)."""
 MAX_REMEMBERED = 16384
+"""Verdicts are forgotten when there are more, so that memory stays bounded."""
 _MARGIN_SECONDS = 0.5
 """The worker's own alarm comes this much earlier than the kill, which would cost a new worker."""
+_POOLS: weakref.WeakSet[FormulaPool] = weakref.WeakSet()
 
 
 class FormulaPool:
@@ -68,10 +68,10 @@ class FormulaPool:
         _POOLS.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # No locks: they would not survive a fork. What threads share here changes in single steps of the interpreter.
         # Its own threads: many waiting questions must not occupy those of `asyncio.to_thread`.
         self._threads = concurrent.futures.ThreadPoolExecutor(self.max_workers, thread_name_prefix="formula")
-        self._remembered: collections.OrderedDict[tuple[str, str], Verdict] = collections.OrderedDict()
+        self._remembered: dict[tuple[str, str], Verdict] = {}
         self._workers: set[_Worker] = set()
         self._slots: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # a started worker is on top of an empty slot
         for _ in range(self.max_workers):
@@ -89,10 +89,9 @@ class FormulaPool:
         verdict = self._ask_a_worker(answer, gold)
         if verdict is None:
             return Verdict.UNDECIDED
-        with self._lock:
-            self._remembered[answer, gold] = verdict
-            if len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[answer, gold] = verdict
         return verdict
 
     async def in_thread(self, function: Callable[[], Verdict]) -> Verdict:
@@ -106,17 +105,11 @@ class FormulaPool:
         """Return the verdict if it is known without asking a worker, else None; it never waits."""
         if max(len(answer), len(gold)) > MAX_FORMULA_CHARS:
             return Verdict.UNDECIDED
-        with self._lock:
-            verdict = self._remembered.get((answer, gold))
-            if verdict is not None:
-                self._remembered.move_to_end((answer, gold))
-            return verdict
+        return self._remembered.get((answer, gold))
 
     def close(self) -> None:
         """End all workers, busy ones too (their questions are undecided). A later question starts new ones."""
-        with self._lock:
-            workers = list(self._workers)
-        for worker in workers:
+        for worker in list(self._workers):
             # The thread that reads its pipes, or the next question, closes them: a descriptor that is closed under a
             # reader may already belong to another file.
             worker.is_closed = True
@@ -153,8 +146,7 @@ class FormulaPool:
         if dead is not None:
             self._drop(dead)
         worker = _Worker()
-        with self._lock:
-            self._workers.add(worker)
+        self._workers.add(worker)
         try:
             worker.wait_until_ready()
         except (EOFError, TimeoutError) as error:
@@ -166,8 +158,7 @@ class FormulaPool:
         return worker
 
     def _drop(self, worker: _Worker) -> None:
-        with self._lock:
-            self._workers.discard(worker)
+        self._workers.discard(worker)
         worker.kill()
 
 
@@ -227,19 +218,8 @@ class _Worker:
         self.process.stdout.close()
 
 
-# --- The pool that all verifiers of a process share ---------------------------------------------------------------
-
-_POOLS: weakref.WeakSet[FormulaPool] = weakref.WeakSet()
-_shared: list[FormulaPool] = []
-_shared_lock = threading.Lock()
-
-
-def shared_pool() -> FormulaPool:
-    """Return the pool of this process, made at the first call."""
-    with _shared_lock:
-        if not _shared:
-            _shared.append(FormulaPool())
-        return _shared[0]
+SHARED_POOL = FormulaPool()
+"""The pool of this process."""
 
 
 def _close_all() -> None:
@@ -248,9 +228,7 @@ def _close_all() -> None:
 
 
 def _forget_after_fork() -> None:
-    """In the child: the workers are the parent's, and threads that held locks do not exist."""
-    global _shared_lock
-    _shared_lock = threading.Lock()
+    """In the child: the workers are the parent's, and threads that held a queue's lock do not exist."""
     for pool in list(_POOLS):
         for worker in pool._workers:
             worker.close_pipes()  # else the workers would outlive the parent for as long as the child lives

@@ -37,9 +37,6 @@ _CHINESE_QUANTITY = re.compile(
 )
 
 
-# --- Values -------------------------------------------------------------------------------------------------------
-
-
 def read_number_words(words: Sequence[str]) -> tuple[int, int]:
     """Return the number that English words begin with, and how many words it takes; ``(0, 0)`` if there is none.
 
@@ -70,7 +67,7 @@ def read_number_words(words: Sequence[str]) -> tuple[int, int]:
 
 
 def chinese_value(numeral: str) -> int:
-    """Return the value of a Chinese numeral, a scale without a digit being one of it.
+    """Return the value of a Chinese numeral; a scale without a digit before it counts once (十 is 10).
 
     Args:
         numeral: One character or more of `CHINESE_DIGITS` and `CHINESE_SCALES`.
@@ -92,9 +89,6 @@ def chinese_value(numeral: str) -> int:
         else:
             total, section, digit = (total + section + digit or least) * scale, 0, 0
     return total + section + digit
-
-
-# --- Texts --------------------------------------------------------------------------------------------------------
 
 
 def words_to_digits(text: str) -> str:
@@ -142,7 +136,7 @@ def _english_to_digits(text: str) -> str:
         case ["a" | "an", "half" | "third" | "quarter" as part, *rest] if not num_words:
             value = Fraction(1, _PARTS[part])
         case [word, *_] if not num_words or word in NUMBER_WORDS or word in SCALE_WORDS:
-            return text  # no number, or "two three", which is none either
+            return text  # no number, or "two three", which is not one either
         case ["and", "a" | "one", part, *rest] if part.rstrip("s") in _PARTS:  # one and a half
             value = number + Fraction(1, _PARTS[part.rstrip("s")])
         case [part, *rest] if part in _PARTS or part.rstrip("s") in _PARTS:  # two thirds

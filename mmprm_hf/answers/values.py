@@ -87,9 +87,6 @@ def read_value(text: str) -> Value | None:
     return _read_number(text) or _read_colon(text) or read_region(text) or _read_list(text)
 
 
-# --- Numbers ------------------------------------------------------------------------------------------------------
-
-
 def _read_number(text: str) -> Number | None:
     """A number with or without a unit, a compound (2 hours 30 minutes), number words, a formula without unknowns."""
     text = words_to_digits(text)
@@ -149,9 +146,6 @@ def _read_formula(text: str) -> Number | None:
         return None
     factor = unit.factor if isinstance(value, Fraction) else float(unit.factor)
     return Number(value * factor, value, unit.dimension)
-
-
-# --- Times, ratios and several values -----------------------------------------------------------------------------
 
 
 def _read_colon(text: str) -> Colon | None:

@@ -18,7 +18,7 @@ from ..data import Problem, Verdict
 from .choices import verify_choice
 from .cleaning import clean_answer
 from .equality import rounds_to
-from .formula_pool import shared_pool
+from .formula_pool import SHARED_POOL
 from .free_form import CompareFormulas, verify_free_form
 from .values import Number, read_name, read_value
 
@@ -42,7 +42,7 @@ class RuleVerifier:
         try:
             return _verify(answer, problem.answer, compare=_remembered_verdict, **settings)
         except _FormulaNeeded:  # the rules are pure and fast: they start again, in a thread that may wait
-            return await shared_pool().in_thread(functools.partial(self.verify, answer, problem.answer, **settings))
+            return await SHARED_POOL.in_thread(functools.partial(self.verify, answer, problem.answer, **settings))
 
     def verify(
         self,
@@ -80,7 +80,7 @@ class RuleVerifier:
         """
         # Differs from MM-PRM: rules first and exact, and what fails is undecided; there a language model judges at
         # temperature 0.5 and every failure counts as a wrong answer.
-        return _verify(answer, gold, answer_type, options, precision, shared_pool().verify)
+        return _verify(answer, gold, answer_type, options, precision, SHARED_POOL.verify)
 
 
 class _FormulaNeeded(Exception):
@@ -88,7 +88,7 @@ class _FormulaNeeded(Exception):
 
 
 def _remembered_verdict(answer: str, gold: str) -> Verdict:
-    verdict = shared_pool().remembered(answer, gold)
+    verdict = SHARED_POOL.remembered(answer, gold)
     if verdict is None:
         raise _FormulaNeeded
     return verdict

@@ -8,7 +8,7 @@ from ..data import Verdict
 from .choices import read_letter
 from .cleaning import clean_answer
 from .equality import same_name, same_value
-from .formula_pool import shared_pool
+from .formula_pool import SHARED_POOL
 from .free_form import is_formula, verify_formula
 from .values import read_name, read_value
 from .verifier import MAX_RULE_CHARS
@@ -37,7 +37,7 @@ def answers_equivalent(first: str | None, second: str | None) -> bool:
         return same_value(*values) or same_value(values[1], values[0])
     if values != (None, None) or not (is_formula(first) and is_formula(second)):
         return first.casefold() == second.casefold()
-    return verify_formula(first, second, shared_pool().verify) is Verdict.CORRECT
+    return verify_formula(first, second, SHARED_POOL.verify) is Verdict.CORRECT
 
 
 def group_answers(answers: Sequence[str | None]) -> list[int | None]:

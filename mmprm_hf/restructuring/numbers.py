@@ -8,9 +8,9 @@ number of the other text and are never required. Standard library only.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 from ..answers import CHINESE_DIGITS, CHINESE_SCALES, SCALE_WORDS, chinese_value, read_number_words
 from .number_patterns import SPOKEN, TOKEN, clean_text
@@ -19,26 +19,21 @@ MAX_DIGITS = 40
 """Only the first 40 digits of a longer run are read: such a run is degenerate output."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Mention:
-    """A number that a text states.
+class Mention(NamedTuple):
+    """A number as it is written (after cleaning), and each way to read it as the values that it then states.
 
-    Args:
-        text: The number as it is written, after cleaning.
-        readings: Each way to read it, as the set of values that it then states; the most likely one first.
+    The most likely reading comes first.
     """
 
     text: str
     readings: tuple[frozenset[Fraction], ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class NumberSet:
+class NumberSet(NamedTuple):
     """The numbers of one or several texts.
 
-    Args:
-        stated: The numbers in order of appearance, each once by its most likely reading.
-        known: Every value in any reading, including those that only support.
+    `stated` has each number once by its most likely reading, in order; `known` has all values of any reading, including
+    those that only support.
     """
 
     stated: tuple[Mention, ...]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Any
 
 from ..data import Problem, content_hash
 from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, parse_response
@@ -60,11 +58,6 @@ def write_prompt(problem: Problem, solution: str, has_figure: bool) -> str:
         question=_as_data(question),
         solution=_as_data(solution),
     )
-
-
-def write_messages(text: str, figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one user turn in OpenAI's form, figures first."""
-    return [{"role": "user", "content": [*figures, {"type": "text", "text": text}] if figures else text}]
 
 
 def read_reply(text: str, finish_reason: str) -> ParsedResponse:

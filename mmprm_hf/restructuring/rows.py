@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..rows import RawRows, row_images
@@ -29,23 +29,11 @@ class FreeFormRow:
     answer_type: str = "text"
     options: tuple[str, ...] = ()
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any], index: int) -> FreeFormRow:
-        """Return a row of MM-K12's schema with a column `solution`; a row without an id has its index."""
-        row_id, answer = row.get("id"), row.get("answer")
-        return cls(
-            id=str(index if row_id is None else row_id),
-            question=row.get("question") or "",
-            solution=row.get("solution") or "",
-            images=tuple(row_images(row)),
-            answer=None if answer is None else str(answer),
-            answer_type=row.get("answer_type") or "text",
-            options=tuple(row.get("options") or ()),
-        )
-
 
 class FreeFormRows(Sequence[FreeFormRow]):
-    """The first rows of a file or dataset with solutions, each read when it is asked for; figures keep their bytes.
+    """The first rows of a file or dataset in MM-K12's schema with a column `solution`, each read when it is asked for.
+
+    Figures keep their bytes; a row without an id has its index.
 
     Args:
         data: Whatever `RawRows` opens.
@@ -68,7 +56,17 @@ class FreeFormRows(Sequence[FreeFormRow]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> FreeFormRow:
-        return FreeFormRow.from_row(self._rows[index], index)
+        row = self._rows[index]
+        row_id, answer = row.get("id"), row.get("answer")
+        return FreeFormRow(
+            id=str(index if row_id is None else row_id),
+            question=row.get("question") or "",
+            solution=row.get("solution") or "",
+            images=tuple(row_images(row)),
+            answer=None if answer is None else str(answer),
+            answer_type=row.get("answer_type") or "text",
+            options=tuple(row.get("options") or ()),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

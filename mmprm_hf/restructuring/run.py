@@ -20,7 +20,7 @@ from ..steps import ParsedResponse
 from .checks import UNREPAIRABLE, Rejection, check_restructured
 from .config import CheckConfig, RestructureConfig
 from .journal import Reply, ReplyJournal
-from .prompt import read_reply, write_messages, write_prompt
+from .prompt import read_reply, write_prompt
 from .rows import FreeFormRow, Outcome
 
 RUN_REASONS = {
@@ -132,8 +132,9 @@ class _Run:
             reply = self.journal.get(key)
             if reply is None:
                 parts = await asyncio.to_thread(lambda: [image_part(image) for image in problem.images])
+                content = [*parts, {"type": "text", "text": text}] if parts else text
                 completion = await self.chat.complete(
-                    write_messages(text, parts),
+                    [{"role": "user", "content": content}],
                     seeds=(attempt,),
                     temperature=temperature,
                     max_new_tokens=max_new_tokens,

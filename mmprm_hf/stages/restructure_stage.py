@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..engines import ChatClient
+from ..errors import UnknownNameError
 from ..files import write_json
 from ..restructuring import (
     JOURNAL,
@@ -67,7 +68,7 @@ def restructure(
         EngineUnavailableError: if the server is gone; nothing that was paid for is lost.
     """
     if show_figure not in _FIGURE_SHOWN:
-        raise ValueError(f"Found show_figure={show_figure!r}; it must be one of {', '.join(_FIGURE_SHOWN)}.")
+        raise UnknownNameError("show_figure", show_figure, _FIGURE_SHOWN)
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)

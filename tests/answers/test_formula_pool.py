@@ -67,7 +67,7 @@ def test_a_tower_is_undecided_in_time_wherever_it_is_asked(shared_pool):
 
 
 def test_the_event_loop_keeps_ticking_and_cancelled_questions_jam_nothing(shared_pool, monkeypatch):
-    monkeypatch.setattr(verifier, "shared_pool", lambda: shared_pool)
+    monkeypatch.setattr(verifier, "SHARED_POOL", shared_pool)
     problem = Problem(id="p", question="How many?", answer="5")
 
     async def tick(gaps):
@@ -95,7 +95,7 @@ def test_the_event_loop_keeps_ticking_and_cancelled_questions_jam_nothing(shared
 
 
 def test_waiting_formulas_leave_the_event_loops_own_threads_to_others(shared_pool, monkeypatch):
-    monkeypatch.setattr(verifier, "shared_pool", lambda: shared_pool)
+    monkeypatch.setattr(verifier, "SHARED_POOL", shared_pool)
     problem = Problem(id="p", question="How many?", answer="5")
 
     async def run():
@@ -232,7 +232,7 @@ def hostile_texts(rng: random.Random):
 
 
 def test_two_thousand_hostile_answers_never_hang_raise_or_win(shared_pool, monkeypatch):
-    monkeypatch.setattr(verifier, "shared_pool", lambda: shared_pool)
+    monkeypatch.setattr(verifier, "SHARED_POOL", shared_pool)
     golds = ["17", "2\\sqrt{3}", "7:35", "(3, 4)", "north", "x+1"]
     slowest = 0.0
     for answer, gold in itertools.islice(

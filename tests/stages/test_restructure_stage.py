@@ -115,7 +115,7 @@ def test_bad_input_is_named(source, tmp_path):
         stages.restructure(tmp_path / "none", tmp_path / "out", servers=servers)
     with pytest.raises(ValueError, match="Restructuring needs a model"):
         stages.restructure(source, tmp_path / "out", servers=stages.Servers())
-    with pytest.raises(ValueError, match="Found show_figure='maybe'; it must be one of no, yes, compare"):
+    with pytest.raises(ValueError, match="Unknown show_figure 'maybe'.*Choose one of no, yes, compare"):
         stages.restructure(source, tmp_path / "out", servers=servers, show_figure="maybe")
     write_jsonl(tmp_path / "other.jsonl", [{"question": "q", "text": "s"}])
     with pytest.raises(ValueError, match=r"lacks \['solution'\]"):
