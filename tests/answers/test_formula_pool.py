@@ -15,6 +15,7 @@ import pytest
 from support.layout import ROOT
 from support.worker_processes import children_of
 
+import mmprm_hf
 from mmprm_hf.answers import verifier
 from mmprm_hf.answers.formula_pool import FormulaPool
 from mmprm_hf.answers.verifier import RuleVerifier
@@ -128,6 +129,15 @@ def test_a_worker_killed_from_outside_is_replaced_and_the_question_asked_once_mo
         assert slow.result() is not Verdict.INCORRECT
     assert pool.verify("\\sqrt{28}", "2\\sqrt{7}") is Verdict.CORRECT
     assert len(children_of(os.getpid()) - before) == 1
+
+
+def test_workers_run_this_very_package_wherever_it_lies(pool):
+    before = children_of(os.getpid())
+    pool.verify(*EASY)
+    (worker,) = children_of(os.getpid()) - before
+    variables = Path("/proc", str(worker), "environ").read_bytes().decode().split("\0")
+    (path,) = [variable.partition("=")[2] for variable in variables if variable.startswith("PYTHONPATH=")]
+    assert path.split(os.pathsep)[0] == str(Path(mmprm_hf.__file__).resolve().parents[1])
 
 
 def test_a_worker_that_ignores_its_own_limits_is_killed(pool):
