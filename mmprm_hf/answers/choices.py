@@ -23,7 +23,7 @@ def read_letter(text: str) -> tuple[str, str] | None:
     """Return ``(letter, text behind it)`` of a text that begins with a choice letter; None if it does not.
 
     Example:
-        >>> read_letter("(c) 30"), read_letter("30 cm")
+        >>> read_letter("(C) 30"), read_letter("30 cm")
         (('C', '30'), None)
     """
     match = _LETTER.fullmatch(text)
