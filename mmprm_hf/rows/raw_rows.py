@@ -91,7 +91,7 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ValueError(
-                f"Row {index} of {path} is of type {type(row).__name__}. A row is an object with named columns."
+                f"Row {index} of {path} is a {type(row).__name__}. A row is an object with named columns."
             )
     return rows
 

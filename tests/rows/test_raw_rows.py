@@ -86,13 +86,13 @@ def test_splits_and_configurations_of_a_folder(tmp_path):
 def test_what_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "torn.jsonl").write_text('{"id": 1}\n{"id"')
     (tmp_path / "list.jsonl").write_text('{"id": 1}\n[2]\n')
-    (tmp_path / "numbers.json").write_text(json.dumps([1, 2]))
+    (tmp_path / "texts.json").write_text(json.dumps(["a", "b"]))
     with pytest.raises(ValueError, match=r"Line 2 of .*torn\.jsonl is not JSON"):
         RawRows(tmp_path / "torn.jsonl")
-    with pytest.raises(ValueError, match=r"Row 1 of .*list\.jsonl is of type list\. A row is an object"):
+    with pytest.raises(ValueError, match=r"Row 1 of .*list\.jsonl is a list\. A row is an object"):
         RawRows(tmp_path / "list.jsonl")
-    with pytest.raises(ValueError, match=r"Row 0 of .*numbers\.json is of type int"):
-        RawRows(tmp_path / "numbers.json")
+    with pytest.raises(ValueError, match=r"Row 0 of .*texts\.json is a str"):
+        RawRows(tmp_path / "texts.json")
     for name in ("none.jsonl", "none.json", "none.parquet", "none"):
         with pytest.raises(OSError, match=name):
             RawRows(tmp_path / name)
