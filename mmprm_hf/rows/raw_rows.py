@@ -90,9 +90,7 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
     rows = read_json(path) if is_list else read_jsonl(path)
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise ValueError(
-                f"Row {index} of {path} is a {type(row).__name__}. A row is an object with named columns."
-            )
+            raise ValueError(f"Row {index} of {path} is a {type(row).__name__}. A row is an object with named columns.")
     return rows
 
 
