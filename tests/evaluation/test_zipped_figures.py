@@ -137,4 +137,4 @@ def test_from_the_hub(tmp_path):
 def test_another_dataset_is_read_as_one(tmp_path):
     (tmp_path / "data").mkdir()
     datasets.Dataset.from_list([{"image": ["a.png"], "question": "?"}]).to_parquet(tmp_path / "data" / "test.parquet")
-    assert rows_with_figures(tmp_path / "data")[0] == {"image": ["a.png"], "question": "?"}
+    assert rows_with_figures(tmp_path / "data")[0] == {"image": [str(tmp_path / "data" / "a.png")], "question": "?"}
