@@ -1,7 +1,7 @@
-"""`mmprm <verb>`: flags and YAML become one function call, whose result is printed. No logic.
+"""`mmprm VERB`: flags and YAML become the call of one function, whose result is printed. No logic.
 
-Exit codes: 0 done; 1 the run failed or stopped; 2 wrong flags or configuration; 130 interrupted. With `--json` standard
-output holds one JSON document and nothing else. Importing this room imports no torch; heavy rooms wait in the verbs.
+Exit codes: 0 done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted. With `--json` standard output
+is one JSON document. Importing this room imports no torch; the verbs import heavy rooms when they run.
 """
 
 from .program import app, main

@@ -18,17 +18,18 @@ from .options import (
     nothing_left,
     quiet,
     show,
+    without_none,
 )
 
 
 def data(
     output: OutputOption = Path("out/nano/data"),
-    num_train: Annotated[int, typer.Option(help="Train problems.")] = 10_000,
-    num_test: Annotated[int, typer.Option(help="Test problems.")] = 500,
+    num_train: Annotated[int, typer.Option(help="Number of train problems.")] = 10_000,
+    num_test: Annotated[int, typer.Option(help="Number of test problems.")] = 500,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the nano dataset: parquet with figures.
+    """Write the nano dataset, parquet files with figures.
 
     Its schema is MM-K12's; load_dataset(folder) reads it.
     """
@@ -44,70 +45,57 @@ def curate(
     output: OutputOption = Path("out/curated"),
     source: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Raw problems: .jsonl file, dataset folder, or hub:owner/name[@revision]."),
+        typer.Option(metavar="PATH", help="Raw problems: file, dataset folder, or hub:owner/name[@revision]."),
     ] = None,
-    adapter: Annotated[
-        str, typer.Option(help="Form of --source: schema, mathvision, gaokao_mm, mm_k12; auto goes by the columns.")
-    ] = "auto",
-    split: Annotated[str, typer.Option(help="Of a --source that is a dataset.")] = "train",
+    adapter: Annotated[str, typer.Option(help="Form of rows: schema, mathvision, gaokao_mm, mm_k12, auto.")] = "auto",
+    split: Annotated[str, typer.Option(help="Split of a --source that is a dataset.")] = "train",
     benchmark: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Problems that shall stay unseen: what is near them goes.")
+        list[str] | None, typer.Option(metavar="PATH", help="Benchmark: problems that resemble its own are dropped.")
     ] = None,
-    num_train: Annotated[int | None, typer.Option(help="The most train problems. Default: all.")] = None,
+    num_train: Annotated[int | None, typer.Option(help="Most train problems. Default: all.")] = None,
     num_test: Annotated[int | None, typer.Option(help="Test problems, drawn by hash. Default: none.")] = None,
     engine: Annotated[
-        str | None,
-        typer.Option(help="URL of an OpenAI-compatible server: what its model solves without the figure is dropped."),
+        str | None, typer.Option(metavar="URL", help="Model server; what it solves without the figure is dropped.")
     ] = None,
     api_key: KeyOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Curate problems: criteria, duplicates, splits, a card.
+    """Turn raw problems into a clean dataset with a card.
 
-    Every row that is left out is counted under a named reason (rejects.jsonl, curation.json, the card's drop table).
-    The configuration takes the options of CurationConfig: sources and benchmarks as lists of mappings (path, adapter,
-    name, split, license, into, columns, ...), and every limit.
+    Every row that is left out is counted under a named reason, in rejects.jsonl, curation.json and the card. The
+    configuration also takes every limit of CurationConfig, and sources and benchmarks as lists of mappings (path,
+    adapter, name, split, license, into, columns, ...).
     """
     from .. import stages
 
-    options = {"num_train": num_train, "num_test": num_test, "benchmarks": _benchmarks(benchmark, config)}
-    report = {}
+    benchmarks = [*config.get("benchmarks", ()), *benchmark] if benchmark else None
     with quiet(as_json):
         report = stages.curate_dataset(
             output,
             config=config,
             sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
-            options={name: value for name, value in options.items() if value is not None},
+            options=without_none(num_train=num_train, num_test=num_test, benchmarks=benchmarks),
             servers=stages.Servers(engine, api_key=api_key),
         )
-    show(report, as_json, lambda found: f"{stages.format_curation(found)}\n\nwrote {output}; look at its README.md")
-
-
-def _benchmarks(paths: list[str] | None, config: dict) -> list | None:
-    """Those of the flags behind those of the configuration."""
-    return [*config.get("benchmarks", ()), *paths] if paths else None
+    show(report, as_json, lambda _: f"{stages.format_curation(report)}\n\nwrote {output}; look at its README.md")
 
 
 def restructure(
-    data: Annotated[
-        Path, typer.Option(help="Free-form solutions: dataset folder, .parquet or .jsonl (question, solution, answer).")
-    ],
-    engine: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server that runs the model.")],
+    data: Annotated[Path, typer.Option(help="Dataset folder or file with question, solution, answer.")],
+    engine: Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible server of the model.")],
     output: OutputOption = Path("out/restructured"),
-    model: Annotated[str | None, typer.Option(help="The model's name there. Default: its only one.")] = None,
-    show_figure: Annotated[
-        str, typer.Option(help="Show the model the figures: no, yes, or compare (ask both ways, report differences).")
-    ] = "no",
-    max_problems: Annotated[int | None, typer.Option(help="The first so many rows. Default: all.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name at --engine. Default: its only one.")] = None,
+    show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
+    max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn free-form solutions into checked, tagged steps.
 
-    A corpus for fine-tuning a policy. Goes on from an unfinished folder. The configuration also takes options of
-    RestructureConfig and CheckConfig.
+    The result is a corpus for fine-tuning a policy. An unfinished folder is resumed. The configuration also takes
+    options of RestructureConfig and CheckConfig.
     """
     from .. import stages
     from ..restructuring import format_report
@@ -115,43 +103,39 @@ def restructure(
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
     with quiet(as_json):
         report = stages.restructure(data, output, servers=stages.Servers(engine, api_key=api_key), **options)
-    show(report, as_json, lambda found: f"{format_report(found)}\n\nwrote {output}")
+    show(report, as_json, lambda _: f"{format_report(report)}\n\nwrote {output}")
 
 
 def label(
     policy: ServedPolicyOption = None,
     output: OutputOption = Path("out/nano/labels"),
     data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
-    num_problems: Annotated[int, typer.Option(help="Train problems to label.")] = 1000,
+    num_problems: Annotated[int, typer.Option(help="Number of train problems to label.")] = 1000,
     search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     seed: SeedOption = 0,
     engine: EngineOption = None,
-    judge: Annotated[str | None, typer.Option(help="URL of a judge for answers that rules leave undecided.")] = None,
-    step_judge: Annotated[
-        str | None, typer.Option(help="Judge of steps (URL, or a PRM's path): its verdicts go beside the labels.")
+    judge: Annotated[
+        str | None, typer.Option(metavar="URL", help="Server that judges answers that rules cannot.")
     ] = None,
-    prefill: Annotated[
-        str, typer.Option(help="How the server is shown a prefix: continue (vLLM, SGLang), user (others), auto asks.")
-    ] = "auto",
+    step_judge: Annotated[str | None, typer.Option(help="Server URL or PRM that also judges the steps.")] = None,
+    prefill: Annotated[str, typer.Option(help="Prefixes for --engine: continue (vLLM, SGLang), user, auto.")] = "auto",
     api_key: KeyOption = None,
     max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
-    max_undecided: Annotated[
-        float, typer.Option(help="Most rollouts, as a share, that may stay without a verdict before the run stops.")
-    ] = 0.2,
+    max_undecided: Annotated[float, typer.Option(help="Share of undecided rollouts that stops the run.")] = 0.2,
     step_judge_max_tokens: Annotated[int, typer.Option(help="Most tokens of a step judge's reply.")] = 1024,
     estimate: Annotated[
-        int | None, typer.Option(help="Label only so many problems (30 or more) and predict the whole run.")
+        int | None, typer.Option(help="Label this many (at least 30) and predict the whole run.")
     ] = None,
-    price_in: Annotated[float | None, typer.Option(help="Price of a million prompt tokens, for --estimate.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Price of a million generated tokens.")] = None,
-    gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the policy's machine.")] = None,
+    price_in: Annotated[float | None, typer.Option(help="Price per million prompt tokens, for --estimate.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price per million generated tokens.")] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the engine's machine.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search step labels: trees, label rows, and their cost.
+    """Label steps by tree search, and report the cost.
 
-    Goes on from an unfinished folder. The configuration also takes options of the search, of SamplingConfig and of
-    LabelRowsConfig.
+    Writes search trees and label rows. An unfinished folder is resumed. The configuration also takes options of the
+    search, of SamplingConfig and of LabelRowsConfig.
     """
     from .. import stages
     from ..labelling import Prices, format_estimate
@@ -178,7 +162,7 @@ def label(
 
 
 def _lines(report: dict[str, dict[str, Any]]) -> str:
-    """The plain figures of a report of several parts, one a line; the files and `--json` have the others too."""
+    """The plain values of a report's parts, one per line; the files and `--json` have the others, too."""
     return "\n".join(
         f"{name}: {round(value, 4) if isinstance(value, float) else value}"
         for part in report.values()

@@ -19,7 +19,6 @@ from .options import (
     PRMOption,
     SeedOption,
     ServedPolicyOption,
-    config_flags,
     nothing_left,
     quiet,
     show,
@@ -52,17 +51,6 @@ class EvaluateGroup(TyperGroup):
                 new = "candidates FILE"
             ctx.fail(f"this command is `mmprm evaluate {new}` now; see `mmprm evaluate --help`.")
         return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: typer.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ValueError as error:
-            from ..stages import UnknownOptionError
-
-            if not isinstance(error, UnknownOptionError):
-                raise
-            flags = config_flags(self.commands[ctx.invoked_subcommand])
-            raise UnknownOptionError(error.key, flags, error.source) from error
 
 
 def answers(

@@ -11,45 +11,38 @@ from .options import ConfigOption, JsonOption, nothing_left, quiet, show
 
 
 def report(
-    results: Annotated[
-        list[Path], typer.Argument(help="Results of one evaluation or several, as `evaluate` and `demo` write them.")
-    ],
+    results: Annotated[list[Path], typer.Argument(metavar="FILE", help="Results of `evaluate` or `demo`.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Page to write, or a table if it ends in .md. Default: out/report.html."),
+        Path | None, typer.Option("--output", "-o", help="Page to write, or table (.md). Default: out/report.html.")
     ] = None,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print a Markdown table for a card; write it only to an -o in .md.")
-    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, or write it to -o.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page or a table of one evaluation or several.
+    """Write a page or a table of one or more evaluations.
 
-    A page on one evaluation shows problems from candidates.jsonl beside the results, if there is one. Plots are
-    embedded and written beside the page; they need the extra "plots".
+    The page of one evaluation also shows problems from the candidates.jsonl beside its results. Plots are embedded, and
+    written beside the page; they need the extra "plots".
     """
     nothing_left(config)
-    is_table = markdown or (output is not None and output.suffix == ".md")
-    if markdown and output is not None and output.suffix != ".md":
-        raise typer.BadParameter(f"{output} is no .md file. --markdown writes to those only; leave one of them out.")
-    if is_table:
-        from ..publish import write_results_table
+    is_table = output is not None and output.suffix == ".md"
+    if markdown and output is not None and not is_table:
+        raise typer.BadParameter(f"{output} is not an .md file. --markdown writes only those; leave one of them out.")
+    from ..publish import write_report, write_results_table
 
+    if markdown or is_table:
         table = write_results_table(results, output)
-        found = {"output": None if output is None else str(output), "markdown": table}
-        show(found, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
-        return
-    from ..publish import write_report
-
-    output = output or Path("out/report.html")
-    write_report(results, output)
-    show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
+        document = {"output": None if output is None else str(output), "markdown": table}
+        show(document, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
+    else:
+        output = output or Path("out/report.html")
+        write_report(results, output)
+        show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
 
 
 def card(
-    facts: Annotated[Path, typer.Argument(help="facts.json of a model or dataset.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: README.md beside the facts.")] = None,
+    facts: Annotated[Path, typer.Argument(metavar="FILE", help="Facts (.json) of a model or dataset.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Card. Default: README.md beside it.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,26 +56,26 @@ def card(
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="What to upload.")],
-    kind: Annotated[Literal["model", "dataset", "space"], typer.Option(help="What the repository is.")],
-    repo_id: Annotated[str | None, typer.Argument(help="owner/name; or give it as --repo.")] = None,
-    repo: Annotated[str | None, typer.Option(help="owner/name.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, made if it is not there. Default: main.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder to upload.")],
+    kind: Annotated[Literal["model", "dataset", "space"], typer.Option(help="Kind of the repository.")],
+    repo_id: Annotated[str | None, typer.Argument(help="Repository, as owner/name.")] = None,
+    repo: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Repository, instead of the argument.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, made if absent. Default: main.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the files; send nothing.")] = False,
-    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="A file that is right as it is; one with a secret as name:secret.")
+        list[str] | None, typer.Option(metavar="NAME", help="File to upload despite a check, or name:secret.")
     ] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(help="Pattern of files that shall stay here.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Delete what the repository holds besides.")] = False,
+    leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Files not to upload.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete other files of the repository.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload a folder to the Hub, after checking all in it.
+    """Check a folder and upload it to the Hub.
 
     Refused before anything is sent: secrets, paths of this machine, pickles, unfinished files, a missing card. The
-    token is the one of `hf auth login`, or HF_TOKEN.
+    token is that of `hf auth login`, or HF_TOKEN.
     """
     nothing_left(config)
     if (repo_id is None) == (repo is None):
@@ -92,5 +85,5 @@ def push(
 
     options = {"revision": revision, "private": private, "dry_run": dry_run, "message": message, "replace": replace}
     with quiet(as_json):
-        found = upload(folder, repo_id or repo, kind=kind, allow=allow or (), leave_out=leave_out or (), **options)
-    show(found, as_json, format_push)
+        summary = upload(folder, repo_id or repo, kind=kind, allow=allow or (), leave_out=leave_out or (), **options)
+    show(summary, as_json, format_push)

@@ -12,14 +12,14 @@ from .options import ConfigOption, JsonOption, OutputOption, SeedOption, nothing
 
 
 def train(
-    model: Annotated[str, typer.Option(help="Policy (or PRM) to start from: path or hub id.")],
-    data: Annotated[Path, typer.Option(help="Folder of stepwise-supervision rows, such as labels/paths.")],
+    model: Annotated[str, typer.Option(help="Policy or PRM to start from: path or hub id.")],
+    data: Annotated[Path, typer.Option(help="Folder of label rows, such as labels/paths.")],
     output: OutputOption,
     candidates: Annotated[
-        Path | None, typer.Option(help="JSON lines of judged candidates: best-of-N is a metric of every evaluation.")
+        Path | None, typer.Option(metavar="FILE", help="Candidates (.jsonl) from which every evaluation selects.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Train nothing: rows, tokens, steps, memory and hours.")
+        bool, typer.Option("--dry-run", help="Count rows, tokens, memory and hours; train nothing.")
     ] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -27,18 +27,19 @@ def train(
 ) -> None:
     """Train a PRM on step labels.
 
-    Goes on from its newest checkpoint. The configuration also takes options of PRMConfig (learning_rate, ...).
+    An unfinished run is resumed from its newest checkpoint. The configuration also takes options of PRMConfig
+    (learning_rate, ...).
     """
-    from ..stages import train as run
+    from .. import stages
 
     with quiet(as_json):
-        found = run(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
+        report = stages.train(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
     if dry_run:
         from ..training import format_dry_run
 
-        show(found, as_json, lambda report: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
+        show(report, as_json, lambda _: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
     else:
-        show(found, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nwrote {output}")
+        show(report, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nwrote {output}")
 
 
 def convert(

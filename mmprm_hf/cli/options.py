@@ -12,9 +12,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import UnknownNameError
+
+_CONFIG = "mmprm_hf.config"  # in a context's meta: the verb that read a configuration, and the file
+
 
 def config_flags(command: Any) -> dict[str, Any]:
-    """A verb's parameters by the names they have in a YAML file: those of the flags, with underscores."""
+    """Return a verb's parameters by their names in a YAML file: those of the flags, with underscores."""
     flags = {}
     for parameter in command.params:
         for flag in parameter.opts:
@@ -24,85 +28,92 @@ def config_flags(command: Any) -> dict[str, Any]:
     return flags
 
 
-def _take_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
-    """Make a file's options the verb's defaults; those that are no flags of the verb are returned."""
+def _read_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
+    """Make the options in a file the verb's defaults; return those that are not flags of the verb."""
     if path is None:
         return {}
     from ..stages import read_yaml
 
     try:
-        given = read_yaml(Path(path))
+        options = read_yaml(Path(path))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
+    ctx.meta[_CONFIG] = ctx.command, path
     flags = config_flags(ctx.command)
-    defaults, rest = {}, {}
-    for key, value in given.items():
+    defaults, others = {}, {}
+    for key, value in options.items():
         parameter = flags.get(key.replace("-", "_"))
         if parameter is None:
-            rest[key] = value
+            others[key] = value
         elif value is not None:
-            defaults[parameter.name] = _checked(key, value, parameter)
+            defaults[parameter.name] = _flag_value(key, value, parameter)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
-    return rest
+    return others
 
 
-def _checked(key: str, value: Any, parameter: Any) -> Any:
-    """A YAML value in the shape that the flag has: a list where it can be given several times, else one thing."""
-    several = getattr(parameter, "multiple", False) or parameter.nargs == -1
-    if isinstance(value, dict) or (isinstance(value, list) and not several):
+def _flag_value(key: str, value: Any, parameter: Any) -> Any:
+    """A YAML value in the form that the flag takes: a list if it can be given several times, otherwise one value."""
+    is_list = getattr(parameter, "multiple", False) or parameter.nargs == -1
+    if isinstance(value, dict) or (isinstance(value, list) and not is_list):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
     if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
         raise typer.BadParameter(
             f"{key} is {value} in the configuration; the flag takes a value. Quote it if it is one."
         )
-    if several:
-        return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if is_list:
+        return [str(element) for element in value] if isinstance(value, list) else [str(value)]
     return value if isinstance(value, bool) else str(value)
 
 
 def nothing_left(options: dict[str, Any]) -> None:
-    """For a verb whose flags are all it takes: an option of the file that is none of them is an error.
+    """Refuse options of a file that are not flags, for a verb that takes nothing else.
 
     Raises:
-        UnknownOptionError: with close matches.
+        UnknownNameError: naming the first one.
     """
-    from ..stages import UnknownOptionError
-
     for key in options:
-        raise UnknownOptionError(key, ())
+        raise UnknownNameError("option", key, ())
+
+
+def unknown_option(ctx: typer.Context, error: UnknownNameError) -> str:
+    """Return the message about an option that neither a verb's flags nor its stage have, with the file that has it."""
+    command, path = ctx.meta[_CONFIG]
+    error.where = f" in {path}"
+    return error.message(config_flags(command))
+
+
+def without_none(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @contextlib.contextmanager
 def quiet(as_json: bool) -> Iterator[None]:
-    """What libraries print goes to standard error where standard output is for machines."""
+    """Send what libraries print to standard error if standard output is for machines."""
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         yield
 
 
-def show(found: Any, as_json: bool, text: Callable[[Any], str]) -> None:
-    """Print a result: one JSON document, or text for people."""
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
-
-
-def in_terminal() -> bool:
-    """True where a person reads standard output as it comes."""
-    return sys.stdout.isatty()
+def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
+    """Print results: one JSON document, or text for people."""
+    typer.echo(json.dumps(results, indent=2, ensure_ascii=False) if as_json else text(results))
 
 
 def use_color() -> bool:
-    """True in a terminal, unless NO_COLOR is set (no-color.org)."""
-    return in_terminal() and not os.environ.get("NO_COLOR")
+    """Return whether to colour: in a terminal, unless NO_COLOR is set (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder (or file) to write.")]
+Strategy = Literal["best_of_n", "majority_vote", "weighted_vote", "beam_search", "dvts", "beam_annealing"]
+Aggregation = Literal["min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds"]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 PolicyOption = Annotated[str | None, typer.Option(help="Policy: path or hub id. Default: the shipped nano policy.")]
 ServedPolicyOption = Annotated[
-    str | None,
-    typer.Option(help="Policy: path or hub id, default the shipped nano policy; with --engine its name there."),
+    str | None, typer.Option(help="Policy: path, hub id or name at --engine. Default: shipped nano.")
 ]
 PRMOption = Annotated[str | None, typer.Option(help="PRM: path or hub id. Default: the shipped nano PRM.")]
 EngineOption = Annotated[
-    str | None, typer.Option(help="URL of an OpenAI-compatible server that runs the policy. Default: run it here.")
+    str | None, typer.Option(metavar="URL", help="OpenAI-compatible server of the policy. Default: run it here.")
 ]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
 ConfigOption = Annotated[
@@ -111,14 +122,12 @@ ConfigOption = Annotated[
         "--config",
         parser=Path,
         metavar="FILE",
-        callback=_take_config,
+        callback=_read_config,
         is_eager=True,
-        help="YAML file with options; flags come first, an unknown option is an error.",
+        help="YAML file with options; flags override it.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed.")]
 CandidatesOption = Annotated[int, typer.Option(help="Candidates per problem.")]
-Strategy = Literal["best_of_n", "majority_vote", "weighted_vote", "beam_search", "dvts", "beam_annealing"]
-Aggregation = Literal["min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds"]
-AggregationOption = Annotated[Aggregation, typer.Option(help="Step scores to one number.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+AggregationOption = Annotated[Aggregation, typer.Option(help="How step scores become one score.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

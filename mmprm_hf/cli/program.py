@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import RunStoppedError
+from ..errors import EngineUnavailableError, RunStoppedError, UnknownNameError
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
-from .options import config_flags
+from .options import unknown_option
 
 SECTIONS = {
     "Solve and score": (
@@ -28,7 +28,7 @@ SECTIONS = {
 
 
 class _Program(TyperGroup):
-    """Prints the verbs by section, and ends user errors in one line."""
+    """Prints the verbs by section, and turns errors of users into one line."""
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
         width = formatter.width - max(map(len, self.commands)) - 6
@@ -41,19 +41,16 @@ class _Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, RuntimeError) as error:
-            _end(error, ctx, self.commands)
+            _end(error, ctx)
         except KeyboardInterrupt:
-            typer.echo("\nmmprm: interrupted. What was written stays; the same command goes on where it can.", err=True)
+            typer.echo("\nmmprm: interrupted. What was written stays; the same command resumes where it can.", err=True)
             raise typer.Exit(130) from None
 
 
-def _end(error: Exception, ctx: typer.Context, commands: dict[str, Any]) -> None:
-    """Turn an error that a user can mend into a line; any other is a fault of ours and keeps its traceback."""
-    from ..errors import EngineUnavailableError
-    from ..stages import UnknownOptionError
-
-    if isinstance(error, UnknownOptionError):
-        typer.echo(f"mmprm: {error.with_known(config_flags(commands[ctx.invoked_subcommand]))}", err=True)
+def _end(error: Exception, ctx: typer.Context) -> None:
+    """Turn an error that a user can correct into a line; any other is ours and keeps its traceback."""
+    if isinstance(error, UnknownNameError) and error.what == "option":
+        typer.echo(f"mmprm: {unknown_option(ctx, error)}", err=True)
         raise typer.Exit(2) from error
     if isinstance(error, RuntimeError) and not isinstance(error, (RunStoppedError, EngineUnavailableError)):
         raise error
@@ -61,8 +58,8 @@ def _end(error: Exception, ctx: typer.Context, commands: dict[str, Any]) -> None
     raise typer.Exit(1) from error
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"mmprm_hf {importlib.metadata.version('mmprm_hf')}")
         raise typer.Exit
 
@@ -86,8 +83,8 @@ def _program(
 ) -> None:
     """Multimodal process reward models: data, step labels, training, reranking, evaluation.
 
-    Every option may also stand in a YAML file (--config FILE), as num_candidates: 16; flags come first. Exit codes: 0
-    done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted.
+    Every option can also be given in a YAML file (--config FILE), as num_candidates: 16; flags override it. Exit codes:
+    0 done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted.
     """
 
 

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "demo_stage": ["evaluate_nano", "load_models", "run_demo"],
         "evaluate_stage": ["evaluate_candidates", "evaluate_step_benchmark"],
         "label_stage": ["LabelOptions", "build_nano_data", "estimate", "label", "write_label_rows"],
-        "options": ["Servers", "UnknownOptionError", "read_config", "read_yaml"],
+        "options": ["Servers", "read_config", "read_yaml"],
         "problems": ["open_problems"],
         "rerank_stage": ["format_rerank", "format_summary", "rerank_one", "rerank_problems"],
         "restructure_stage": ["restructure"],

@@ -1,17 +1,17 @@
-"""What the stages are told: options of dataclasses in YAML files, and servers by URL."""
+"""What stages are given: options of dataclasses in YAML files, and servers by URL."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..engines import ChatClient
+from ..errors import UnknownNameError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +19,13 @@ class Servers:
     """What does not run in this process: OpenAI-compatible servers by URL, each of which must serve one model.
 
     Args:
-        engine: Runs the policy; None runs it here.
-        judge: Judge of answers that the rules leave undecided; None leaves them so.
-        step_judge: Judge of steps for `labelling.consensus`, by URL, or a PRM by path or hub id; None asks nobody.
-        prefill: How the engine shows a prefix, see `EndpointEngine`.
-        api_key: Sent to all of them.
-        step_judge_max_new_tokens: The most tokens of a reply of a chat model as step judge; one that thinks at length
+        engine: Server that runs the policy; None runs it in this process.
+        judge: Server that judges answers which the rules leave undecided; None leaves them undecided.
+        step_judge: Judge of steps for `labelling.consensus`: URL of a server, or path or hub id of a PRM; None for no
+            judge.
+        prefill: How the engine is shown a prefix, see `EndpointEngine`.
+        api_key: Bearer token that is sent to all of them.
+        step_judge_max_new_tokens: Most tokens of a reply of a chat model as step judge; one that reasons at length
             needs more.
     """
 
@@ -36,33 +37,12 @@ class Servers:
     step_judge_max_new_tokens: int = 1024
 
     def chat(self, url: str, model: str | None = None) -> ChatClient:
-        """A client of one of them."""
+        """Return a client of one of the servers, for its only model or the one named."""
         return ChatClient(url, model, api_key=self.api_key)
 
 
-class UnknownOptionError(ValueError):
-    """An option that nothing knows; the message lists close matches, or all that are known.
-
-    Args:
-        key: The option.
-        known: Those that there are.
-        source: Words for where it was found.
-    """
-
-    def __init__(self, key: str, known: Iterable[str], source: str = "") -> None:
-        self.key, self.known, self.source = str(key), sorted(known), source
-        super().__init__(self.with_known(()))
-
-    def with_known(self, more: Iterable[str]) -> str:
-        """The message if `more` options are known."""
-        known = sorted({*self.known, *more})
-        matches = difflib.get_close_matches(self.key, known, n=3)
-        hint = f"did you mean {' or '.join(matches)}?" if matches else f"known are {', '.join(known)}."
-        return f"Unknown option {self.key!r}{self.source}: {hint}"
-
-
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, but 1e-4 is a number, as in YAML 1.2: in YAML 1.1 it is a text without a point."""
+    """PyYAML's, but 1e-4 is a number, as in YAML 1.2; in YAML 1.1 a float needs a point."""
 
 
 _Loader.add_implicit_resolver(
@@ -71,43 +51,52 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Options of a YAML file.
+    """Return the options in a YAML file.
 
     Raises:
-        ValueError: if it cannot be read, or holds something else than a mapping.
+        ValueError: if it is not YAML, or not a mapping.
     """
     try:
         options = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no readable YAML: {error}. Correct it, or give the options as flags.") from error
+        raise ValueError(f"{path} is not YAML: {error}. Correct it, or give the options as flags.") from error
     if not isinstance(options, Mapping):
-        raise ValueError(f"{path} holds a {type(options).__name__}; a configuration is a mapping of options to values.")
+        raise ValueError(f"{path} contains a {type(options).__name__}; a configuration maps options to values.")
     return {str(key): value for key, value in options.items()}
 
 
-def read_config(config: Path | Mapping[str, Any] | None, *known: type) -> list[dict[str, Any]]:
-    """Options of a YAML file (or a mapping of them; None is empty), split among the dataclasses that know them.
+def read_config(config: Path | Mapping[str, Any] | None, *classes: type) -> list[dict[str, Any]]:
+    """Return the options that belong to each dataclass.
+
+    Args:
+        config: YAML file, or a mapping of options; None for no options.
+        classes: Dataclasses, whose fields are the options there are.
 
     Raises:
-        UnknownOptionError: for a key that none of them knows.
-        ValueError: where the default is a number or a switch and the value is neither that nor null.
+        UnknownNameError: for an option that is no field of any class.
+        ValueError: if the default is a number or a switch, and the value is neither that nor null.
+
+    Example:
+        >>> read_config({"engine": "http://localhost:8000/v1"}, Servers)
+        [{'engine': 'http://localhost:8000/v1'}]
     """
-    options = config if isinstance(config, Mapping) else {} if config is None else read_yaml(config)
-    names = [{field.name for field in dataclasses.fields(cls) if field.init} for cls in known]
-    everything = sorted(set().union(*names))
-    for key in options:
-        if not any(key in fields for fields in names):
-            source = "" if isinstance(config, Mapping) else f" in {config}"
-            raise UnknownOptionError(key, everything, source)
-    defaults = {field.name: field.default for cls in known for field in dataclasses.fields(cls)}
-    for key, value in options.items():
-        if value is not None and isinstance(defaults[key], (bool, int, float)) and not _is_like(value, defaults[key]):
-            kind = "yes or no" if isinstance(defaults[key], bool) else "a number"
-            raise ValueError(f"Found {key}={value!r} in the configuration. It is {kind}, such as {defaults[key]!r}.")
-    return [{key: value for key, value in options.items() if key in fields} for fields in names]
+    is_file = config is not None and not isinstance(config, Mapping)
+    options = read_yaml(config) if is_file else config or {}
+    fields = {field.name: field for cls in classes for field in dataclasses.fields(cls) if field.init}
+    for name, value in options.items():
+        if name not in fields:
+            raise UnknownNameError("option", name, sorted(fields), f" in {config}" if is_file else "")
+        default = fields[name].default
+        if value is not None and isinstance(default, (bool, int, float)) and not _is_like(value, default):
+            rule = "yes or no" if isinstance(default, bool) else "a number"
+            raise ValueError(f"Found {name}={value!r} in the configuration. It must be {rule}, such as {default!r}.")
+    return [
+        {name: options[name] for name in options if name in {field.name for field in dataclasses.fields(cls)}}
+        for cls in classes
+    ]
 
 
 def _is_like(value: Any, default: bool | int | float) -> bool:
-    """Whether a value of a configuration may stand where the default is a switch or a number."""
+    """Whether a value is a switch like the default, or a number like it."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(value, bool) if isinstance(default, bool) else is_number

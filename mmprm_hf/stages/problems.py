@@ -11,10 +11,10 @@ from ..rows import ProblemSource
 def open_problems(
     data: str | os.PathLike[str] | None, num_problems: int | None = None, split: str = "train"
 ) -> ProblemSource | NanoProblems:
-    """Return the first problems of `data` as a lazy sequence with ``ids``; None stands for the nano world.
+    """Return the first problems of `data` as a lazy sequence with ``ids``.
 
     Args:
-        data: As in `ProblemSource`, or None.
+        data: File, dataset folder or hub id, as in `ProblemSource`; None for the nano world.
         num_problems: The most problems; None takes all.
         split: Split of a dataset or of the nano world.
 

@@ -10,8 +10,9 @@ import typer
 from support.result_documents import best_of_n_document
 from typer.testing import CliRunner
 
+from mmprm_hf import stages
 from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
-from mmprm_hf.errors import RunStoppedError
+from mmprm_hf.errors import RunStoppedError, UnknownNameError
 from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
 from mmprm_hf.nano.world import problems
 from mmprm_hf.rerank.candidates import STRATEGIES
@@ -49,21 +50,17 @@ def test_help_lists_every_verb_under_its_section_with_a_whole_sentence():
     assert "..." not in result.output.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("verb", [*VERBS, *EVALUATIONS])
-def test_help_of_a_verb_explains_every_flag(verb):
-    result = run(*verb.split(), "--help")
-    assert result.exit_code == 0
-    command = subcommand(verb)
-    assert command.help and all(parameter.help for parameter in command.params)
-    if verb != "evaluate":
-        assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
-
-
-def subcommand(verb):
-    command = typer.main.get_command(app)
-    for name in verb.split():
-        command = command.commands[name]
-    return command
+def test_help_of_a_verb_is_whole_sentences_about_every_flag():
+    for verb in (*VERBS, *EVALUATIONS):
+        result = run(*verb.split(), "--help")
+        assert result.exit_code == 0
+        command = typer.main.get_command(app)
+        for name in verb.split():
+            command = command.commands[name]
+        for text in (command.help, *(parameter.help for parameter in command.params)):
+            assert text and text.strip().endswith("."), (verb, text)
+        if verb != "evaluate":
+            assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
 
 
 def test_the_help_of_evaluate_lists_its_four_verbs_in_whole_sentences():
@@ -123,37 +120,37 @@ def test_yaml_gives_defaults_and_flags_come_first(nano, tmp_path):
 
 
 BAD_CONFIGS = [
-    ("rerank", "strateg: dvts", "Unknown option 'strateg': did you mean strategy?"),
-    ("score", "color: always", "Unknown option 'color': known are aggregation,"),
-    ("label", "num_problem: 3", "did you mean num_problems"),
-    ("evaluate nano", "num_problem: 3", "did you mean num_problems"),
-    ("label", "max_rolouts: 3", "did you mean"),
-    ("train", "learning_rat: 1", "did you mean learning_rate"),
-    ("rerank", "- a list", "a configuration is a mapping"),
+    ("rerank", "strateg: dvts", "mmprm: Unknown option 'strateg' in options.yaml. Did you mean 'strategy'"),
+    ("score", "color: always", "Unknown option 'color' in options.yaml. Choose one of question, solution, image, prm,"),
+    ("label", "num_problem: 3", "Unknown option 'num_problem' in options.yaml. Did you mean 'num_problems'"),
+    ("evaluate nano", "num_problem: 3", "Unknown option 'num_problem' in options.yaml. Did you mean 'num_problems'"),
+    ("label", "max_rolouts: 3", "Unknown option 'max_rolouts' in options.yaml. Did you mean"),
+    ("train", "learning_rat: 1", "Unknown option 'learning_rat' in options.yaml. Did you mean 'learning_rate'"),
+    ("rerank", "- a list", "options.yaml contains a list; a configuration maps options to values"),
     ("rerank", "strategy: [a, b]", "strategy is a list in the configuration; the flag takes one value"),
     ("rerank", "num_candidates: {a: 1}", "num_candidates is a dict"),
     ("rerank", "num_candidates: true", "num_candidates is True in the configuration; the flag takes a value"),
     ("rerank", "json: perhaps", "Invalid value"),
     ("rerank", "seed: 1.5", "Invalid value"),
     ("rerank", "num_candidates: many", "Invalid value"),
-    ("rerank", "a: [", "is no readable YAML"),
+    ("rerank", "a: [", "options.yaml is not YAML"),
 ]
 
 
-@pytest.mark.parametrize(("verb", "text", "message"), BAD_CONFIGS)
-def test_a_bad_configuration_is_a_usage_error(verb, text, message, tmp_path):
-    (tmp_path / "options.yaml").write_text(text)
+def test_a_bad_configuration_is_a_usage_error(tmp_path):
     needed = {
         "rerank": ["--question", "?"],
         "score": ["--question", "?", "--solution", "-"],
         "train": ["--model", tmp_path, "--data", tmp_path, "--output", tmp_path / "out"],
         "label": ["--output", tmp_path / "out"],
         "evaluate nano": ["--output", tmp_path / "out"],
-    }[verb]
-    result = run(*verb.split(), *needed, "--config", tmp_path / "options.yaml")
-    assert result.exit_code == 2, result.output
-    assert message in " ".join(result.stderr.split()), result.stderr
-    assert result.stdout == "" and not (tmp_path / "out").exists()
+    }
+    for verb, text, message in BAD_CONFIGS:
+        (tmp_path / "options.yaml").write_text(text)
+        result = run(*verb.split(), *needed[verb], "--config", tmp_path / "options.yaml")
+        assert result.exit_code == 2, result.output
+        assert message in " ".join(result.stderr.split()).replace(f"{tmp_path}/", ""), result.stderr
+        assert result.stdout == "" and not (tmp_path / "out").exists()
 
 
 def test_a_missing_configuration_is_a_usage_error():
@@ -161,31 +158,30 @@ def test_a_missing_configuration_is_a_usage_error():
     assert result.exit_code == 2 and "no.yaml" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def test_an_error_that_a_user_can_correct_is_one_line_and_an_exit_code(monkeypatch):
+    for error, code, message in (
         (ValueError("Found a."), 1, "mmprm: Found a."),
         (FileNotFoundError(2, "No such file", "x"), 1, "mmprm: [Errno 2] No such file: 'x'"),
         (RunStoppedError("The disk is full."), 1, "mmprm: The disk is full."),
-        (KeyboardInterrupt(), 130, "mmprm: interrupted"),
-    ],
-)
-def test_exit_codes(error, code, words, monkeypatch):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(solve_verbs, "_models", fail)
-    result = run("demo")
-    assert result.exit_code == code and words in result.stderr
-    assert "Traceback" not in result.output and result.stdout == ""
+        (UnknownNameError("search", "mcts", ("flat_mc",)), 1, "mmprm: Unknown search 'mcts'. Choose one of flat_mc."),
+        (KeyboardInterrupt(), 130, "mmprm: interrupted. What was written stays; the same command resumes"),
+    ):
+        monkeypatch.setattr(stages, "build_nano_data", failing(error))
+        result = run("data")
+        assert result.exit_code == code and message in result.stderr
+        assert "Traceback" not in result.output and result.stdout == ""
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
-    def fail(*_):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(solve_verbs, "_models", fail)
-    result = run("demo")
+    monkeypatch.setattr(stages, "build_nano_data", failing(RuntimeError("a bug")))
+    result = run("data")
     assert isinstance(result.exception, RuntimeError) and result.exit_code == 1
 
 
@@ -197,23 +193,25 @@ def test_score_ranks_solutions_of_files_and_of_standard_input(nano):
     result = run(*arguments, input=wrong)
     assert result.exit_code == 0, result.output
     assert result.stdout.rstrip().endswith("best: solution 2") and "\x1b[" not in result.stdout
-    found = json.loads(run(*arguments, "--json", input=wrong).stdout)
-    assert found["aggregation"] == "min" and [row["score"] for row in found["solutions"]] == [
-        min(row["step_scores"]) for row in found["solutions"]
-    ]
-    assert found["solutions"][1]["steps"] == list(problem.solve())
+    document = json.loads(run(*arguments, "--json", input=wrong).stdout)
+    rows = document["solutions"]
+    assert document["aggregation"] == "min" and all(row["score"] == min(row["step_scores"]) for row in rows)
+    assert rows[1]["steps"] == list(problem.solve())
 
 
 def test_bars_are_coloured_in_a_terminal_alone(nano, monkeypatch):
     problem, folder = nano
     arguments = ["score", "--image", folder / "figure.png", "--question", problem.question]
     arguments += ["--solution", folder / "solution.txt"]
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(options, "in_terminal", lambda: True)
-    assert "\x1b[32m" in run(*arguments, color=True).stdout
-    monkeypatch.setenv("NO_COLOR", "1")
     plain = run(*arguments, color=True).stdout
     assert "\x1b[" not in plain and "█" in plain
+    monkeypatch.setattr(solve_verbs, "use_color", lambda: True)
+    assert "\x1b[32m" in run(*arguments, color=True).stdout
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert options.use_color()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not options.use_color()
 
 
 def test_rerank_wants_one_problem_or_many():
@@ -232,19 +230,16 @@ def test_what_belongs_to_one_problem_or_to_many_is_not_ignored(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
+def test_wrong_values_are_usage_errors_before_any_model_is_loaded():
+    for flags in (
         ["--strategy", "beam"],
         ["--aggregation", "average"],
         ["--num-candidates", "0"],
         ["--batch-size", "0"],
         ["--num-problems", "-1"],
-    ],
-)
-def test_wrong_values_are_usage_errors_before_any_model_is_loaded(flags):
-    result = run("rerank", "--data", "nano", "--output", "never", *flags)
-    assert result.exit_code == 2 and "Invalid value" in result.stderr
+    ):
+        result = run("rerank", "--data", "nano", "--output", "never", *flags)
+        assert result.exit_code == 2 and "Invalid value" in result.stderr, flags
 
 
 def test_the_choices_are_those_of_the_library():
@@ -264,11 +259,11 @@ def test_rerank_over_a_dataset_counts_outcomes(tmp_path):
 
 
 def test_json_of_the_small_verbs_is_all_there_is_on_standard_output(tmp_path):
-    found = json.loads(run("data", "--num-train", 2, "--num-test", 1, "--output", tmp_path / "d", "--json").stdout)
-    assert (found["train"], found["test"]) == (2, 1)
+    counts = json.loads(run("data", "--num-train", 2, "--num-test", 1, "--output", tmp_path / "d", "--json").stdout)
+    assert (counts["train"], counts["test"]) == (2, 1)
     (tmp_path / "facts.json").write_text('{"kind": "dataset", "name": "x"}')
-    found = json.loads(run("card", tmp_path / "facts.json", "--json").stdout)
-    assert found == {"output": str(tmp_path / "README.md")}
+    output = json.loads(run("card", tmp_path / "facts.json", "--json").stdout)
+    assert output == {"output": str(tmp_path / "README.md")}
     result = run("push", tmp_path / "d", "me/x", "--kind", "dataset", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["num_files"] == 4  # two splits, the card and its facts
@@ -312,11 +307,11 @@ def results(tmp_path):
 
 
 def test_report_takes_one_results_file_or_several(results, tmp_path):
-    for given in (results[:1], results):
-        found = run("report", *given, "-o", tmp_path / "page.html", "--json")
-        assert found.exit_code == 0, found.output
-        assert json.loads(found.stdout) == {"output": str(tmp_path / "page.html")}
-        assert ("side by side" in (tmp_path / "page.html").read_text(encoding="utf-8")) == (len(given) == 2)
+    for files in (results[:1], results):
+        result = run("report", *files, "-o", tmp_path / "page.html", "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout) == {"output": str(tmp_path / "page.html")}
+        assert ("side by side" in (tmp_path / "page.html").read_text(encoding="utf-8")) == (len(files) == 2)
 
 
 def test_report_prints_or_writes_a_markdown_table(results, tmp_path):
@@ -330,9 +325,9 @@ def test_report_prints_or_writes_a_markdown_table(results, tmp_path):
     assert as_json == {"output": None, "markdown": printed.stdout}
 
 
-def test_report_refuses_what_it_would_do_by_halves(results, tmp_path):
+def test_report_refuses_flags_and_files_that_do_not_fit(results, tmp_path):
     refused = run("report", *results, "--markdown", "-o", tmp_path / "page.html")
-    assert refused.exit_code == 2 and "is no .md file" in " ".join(refused.output.split())
+    assert refused.exit_code == 2 and "is not an .md file" in " ".join(refused.output.split())
     assert not (tmp_path / "page.html").exists()
     results[0].write_text('{"metrics": {}}', encoding="utf-8")
     refused = run("report", *results, "--markdown")

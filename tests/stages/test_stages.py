@@ -99,10 +99,10 @@ def test_a_prm_trains_on_them_and_moves(labels, tmp_path):
 def test_unknown_options_and_searches_are_refused_with_close_matches(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("num_rolouts: 3\n")
-    with pytest.raises(ValueError, match="Unknown option 'num_rolouts'.*did you mean num_rollouts"):
+    with pytest.raises(ValueError, match="Unknown option 'num_rolouts' in .*bad.yaml. Did you mean 'num_rollouts'"):
         stages.read_config(path, OmegaPRMConfig)
     path.write_text("- a\n")
-    with pytest.raises(ValueError, match="holds a list"):
+    with pytest.raises(ValueError, match="contains a list"):
         stages.read_config(path, OmegaPRMConfig)
     path.write_text("fill: everything\n")
     with pytest.raises(ValueError, match="Unknown fill 'everything'. Choose one of monotone, own"):
@@ -175,12 +175,14 @@ def test_numbers_of_a_yaml_file_are_numbers(tmp_path):
     (options,) = read_config(path, PRMConfig)
     assert options == {"learning_rate": 1e-4, "weight_decay": -2500.0, "output_dir": "1e", "max_steps": 12}
     path.write_text("max_steps: many\n")
-    with pytest.raises(ValueError, match="Found max_steps='many' in the configuration. It is a number, such as -1"):
+    with pytest.raises(
+        ValueError, match="Found max_steps='many' in the configuration. It must be a number, such as -1"
+    ):
         read_config(path, PRMConfig)
     path.write_text("bf16: 'yes'\n")
-    with pytest.raises(ValueError, match="Found bf16='yes' in the configuration. It is yes or no"):
+    with pytest.raises(ValueError, match="Found bf16='yes' in the configuration. It must be yes or no"):
         read_config(path, PRMConfig)
     for text in ("max_steps: true\n", "max_steps: [1]\n", "bf16: 1\n"):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"in the configuration. It is (a number|yes or no)"):
+        with pytest.raises(ValueError, match=r"in the configuration. It must be (a number|yes or no)"):
             read_config(path, PRMConfig)
