@@ -1,4 +1,4 @@
-"""What is curated, and by which limits. Standard library only."""
+"""What is curated, and by which limits. Imports no reader."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import UnknownNameError
+
+SPLITS = ("train", "test")
 _PLAIN_NAMES = ("problems", "data", "rows", "train", "test", "validation", "dataset", "questions")
 LANGUAGES = ("en", "zh", "ja", "ko", "ru", "ar", "el", "other")
-"""What `criteria.language_of` tells apart."""
-
-Side = Literal["auto", "train", "test"]
+"""What `question_rules.language_of` returns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +21,18 @@ class SourceConfig:
 
     Args:
         path: ``.jsonl`` file, dataset folder, or hub id (``hub:owner/name``, ``hub:owner/name@revision``).
-        adapter: Which form its rows have, a name of `adapters.ADAPTERS`; "auto" goes by the columns.
-        name: Stands in the column `source` and begins every id; None takes it from the path.
-        split, subset: Of a dataset.
-        license: Of rows that do not tell their own (SPDX id in lower case); None where it is not known.
-        url, note: For the card.
-        into: "train" or "test" sends all of its problems to that split; "auto" lets the split be drawn.
-        num_rows: The first so many rows.
-        columns: Names of columns as the adapter expects them to those of the source, where they differ.
+        adapter: Form of its rows, a name in `adapters.ADAPTERS`; "auto" chooses by the columns.
+        name: Value of the column `source`, and the beginning of every id; None takes it from the path.
+        split: Split of a dataset.
+        subset: Name of a dataset's configuration; None for its only or default one.
+        license: License of rows that do not name their own (SPDX id in lower case); None if it is not known.
+        url, note: What the card says about the source.
+        into: "train" or "test" sends all problems to that split; "auto" draws the split.
+        num_rows: The most rows, from the first; None takes all.
+        columns: Column names that the adapter expects -> names in the source, where they differ.
 
     Raises:
-        ValueError: if a value is of another kind.
+        ValueError: if a value has the wrong type.
     """
 
     path: str
@@ -41,65 +43,62 @@ class SourceConfig:
     license: str | None = None
     url: str | None = None
     note: str | None = None
-    into: Side = "auto"
+    into: Literal["auto", "train", "test"] = "auto"
     num_rows: int | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         is_count = isinstance(self.num_rows, int) and not isinstance(self.num_rows, bool) and self.num_rows >= 1
         texts = {"path": self.path, "adapter": self.adapter, "split": self.split}
-        are_names = isinstance(self.columns, Mapping) and all(
-            isinstance(name, str) for pair in self.columns.items() for name in pair
-        )
+        names = [*self.columns, *self.columns.values()] if isinstance(self.columns, Mapping) else [None]
         rules = {
             **{name: (isinstance(text, str) and bool(text.strip()), "a text") for name, text in texts.items()},
             "into": (self.into in ("auto", "train", "test"), "one of auto, train, test"),
             "num_rows": (self.num_rows is None or is_count, "a whole number, at least 1, or None for all"),
-            "columns": (are_names, "a mapping of the adapter's names of columns to the source's"),
+            "columns": (all(isinstance(name, str) for name in names), "a mapping of names to the source's names"),
         }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} for the source {self.path}; it must be {rule}.")
+        _check(self, rules, f"for the source {self.path}")
 
     @property
     def title(self) -> str:
-        """`name`, or what the path says: a dataset's or file's own name, its folder's where the file's says little."""
+        """`name`, or the name of the dataset or file; of its folder where the file's name says little."""
         if self.name:
             return self.name
         path = Path(self.path.removeprefix("hub:").partition("@")[0])
         if path.suffix != ".jsonl":
             return path.resolve().name if path.exists() else path.name
         folder = path.resolve().parent
-        is_persons = folder.parent.name in ("home", "Users", "")
-        return path.stem if path.stem not in _PLAIN_NAMES or is_persons else folder.name
+        is_home = folder.parent.name in ("home", "Users", "")  # its name is a person's
+        return path.stem if path.stem not in _PLAIN_NAMES or is_home else folder.name
 
 
 @dataclasses.dataclass(frozen=True)
 class CurationConfig:
-    """Sources and limits. Texts are measured after repairs, figures as they are seen (upright).
+    """Sources and limits. Texts are measured after repairs, figures upright.
 
     Args:
-        sources: Where the problems come from, in order: of duplicates the first one is kept.
-        benchmarks: Sources that no problem may come near; nothing of them is kept.
-        num_train, num_test: The most problems of a split; None for no limit (of "test": those of sources sent there).
-        languages: Languages that are kept (see `criteria.language_of`); empty keeps all.
-        min_figure_side, max_figure_side: Of a figure in pixels: its shorter side at least, its longer side at most.
-        max_aspect_ratio: Longer side over shorter side of a figure, at most.
-        min_question_chars, max_question_chars: Of a question.
-        max_answer_words: Of an answer; longer ones are prose, which no rule verifies.
-        near_similarity: In (0, 1]: weighted Jaccard similarity of two texts from which on problems with the same
-            answer are one.
+        sources: Where the problems come from. Of duplicates the first one is kept, in this order.
+        benchmarks: Sources whose problems, and whatever resembles them, must not be kept.
+        num_train, num_test: The most problems of a split. None sets no limit; for "test" it draws none.
+        languages: Languages that are kept, some of `LANGUAGES`; empty keeps all.
+        min_figure_side: Least length of a figure's shorter side, in pixels.
+        max_figure_side: Greatest length of a figure's longer side, in pixels.
+        max_aspect_ratio: Greatest ratio of a figure's longer side to its shorter side.
+        min_question_chars, max_question_chars: Least and greatest length of a question.
+        max_answer_words: Most words of an answer; a longer one is prose, which rules cannot verify.
+        near_similarity: In (0, 1]: least weighted Jaccard similarity of two texts for problems with the same answer to
+            count as one.
         near_similarity_with_figure: The same where the figures are alike.
-        variant_similarity: From here on problems whose answers differ are variants: both are kept, on one side.
-        max_figure_distance: In [0, 1]: share of differing bits of two perceptual hashes up to which figures are alike;
-            variants less alike in text than `variant_similarity` must be alike twice as closely.
-        max_same_text: A text that more problems share, but for numbers and single letters, is a template: they are told
-            apart by their figures' pixels.
-        max_text_only_share: Of a model's answers without the figure: a larger share of right ones drops a problem.
-        seed: Of the drawn split.
+        variant_similarity: In (0, 1]: least similarity of variants (other answers); they are kept, in one split.
+        max_figure_distance: In [0, 1]: greatest share of bits in which the perceptual hashes of like figures differ;
+            half of it for variants that are less similar than `variant_similarity`.
+        max_same_text: Most problems with one text, but for numbers and single letters. If there are more, the text is
+            a template, whose problems are told apart by the pixels of their figures.
+        max_text_only_share: In [0, 1]: greatest share of right answers of a model that does not see the figure.
+        seed: Seed of the drawn split.
 
     Raises:
-        ValueError: if a value is out of its range, or there is no source.
+        ValueError: if a value is out of its range, a source has an unknown option, or there is no source.
     """
 
     sources: tuple[SourceConfig, ...] = ()
@@ -124,10 +123,9 @@ class CurationConfig:
     def __post_init__(self) -> None:
         for name in ("sources", "benchmarks"):
             object.__setattr__(self, name, tuple(_source(entry) for entry in _listed(getattr(self, name))))
-        object.__setattr__(self, "languages", tuple(_listed(self.languages)))
+        object.__setattr__(self, "languages", _listed(self.languages))
         if not self.sources:
             raise ValueError("Found no source. Name at least one: a path or hub id under `sources`, or --source.")
-        titles = [source.title for source in (*self.sources, *self.benchmarks)]
         counts = ("min_figure_side", "max_figure_side", "min_question_chars", "max_question_chars", "max_answer_words")
         shares = ("near_similarity", "near_similarity_with_figure", "variant_similarity")
         rules = {
@@ -141,36 +139,36 @@ class CurationConfig:
             **{name: (getattr(self, name) >= 0, "at least 0") for name in counts},
             **{name: (0 < getattr(self, name) <= 1, "in (0, 1]") for name in shares},
         }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in CurationConfig; it must be {rule}.")
+        _check(self, rules, "in CurationConfig")
+        titles = [source.title for source in (*self.sources, *self.benchmarks)]
         if len(set(titles)) < len(titles):
             raise ValueError(f"Found sources of the same name: {', '.join(titles)}. Give each a name of its own.")
 
 
+def _check(config: Any, rules: Mapping[str, tuple[bool, str]], where: str) -> None:
+    """Refuse the first field whose rule does not hold."""
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise ValueError(f"Found {name}={getattr(config, name)!r} {where}; it must be {rule}.")
+
+
 def _listed(value: Any) -> tuple[Any, ...]:
-    """One entry as a list of one, nothing as none."""
+    """None as no entry, anything but a list as one entry."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _source(entry: Any) -> SourceConfig:
-    """A source of a configuration: a path, or a mapping of the fields of `SourceConfig`.
-
-    Raises:
-        ValueError: for unknown fields, or none that names a path.
-    """
+    """A source as a configuration gives it: a path, or a mapping of the fields of `SourceConfig`."""
     if isinstance(entry, SourceConfig):
         return entry
     if isinstance(entry, str):
         return SourceConfig(entry)
+    if not isinstance(entry, Mapping) or "path" not in entry:
+        raise ValueError(f"Found the source {entry!r}. Give a path, or a mapping with at least a `path`.")
     names = [field.name for field in dataclasses.fields(SourceConfig)]
-    unknown = [str(name) for name in entry if name not in names] if isinstance(entry, Mapping) else [repr(entry)]
-    if unknown or "path" not in entry:
-        found = f"Found {', '.join(unknown)}" if unknown else "Found no path"
-        raise ValueError(f"{found} in a source. A source is a path, or a mapping of {', '.join(names)}.")
+    for name in entry:
+        if name not in names:
+            raise UnknownNameError("source option", name, names)
     return SourceConfig(**entry)
-
-
-__all__ = ["LANGUAGES", "CurationConfig", "Side", "SourceConfig"]

@@ -1,4 +1,4 @@
-"""A figure's size, pixels and perceptual hash. Pillow only."""
+"""A figure's size, pixels and perceptual hash. Pillow and NumPy only."""
 
 from __future__ import annotations
 
@@ -8,81 +8,70 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..models import load_image
 from .records import RowError
 
-HASH_SIDE = 16
-NUM_BITS = HASH_SIDE * HASH_SIDE
-_PAPER = 200  # grey from here on is paper: margins differ between scans of one figure
+_HASH_SIDE = 16
+NUM_BITS = _HASH_SIDE * _HASH_SIDE
+_PAPER = 200  # grey from here on is paper: scans of one figure have different margins
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """What duplicates are told by.
+    """What figures are told apart by."""
 
-    Args:
-        size: Width and height in pixels, upright.
-        pixels: Hash of the RGB pixels.
-        look: Difference hash, `NUM_BITS` bits: is a cell of the trimmed figure brighter than its left neighbour?
-    """
-
-    size: tuple[int, int]
-    pixels: str
-    look: int
+    size: tuple[int, int]  # width and height in pixels, upright
+    pixel_hash: str  # of the RGB pixels
+    difference_hash: int  # see the function
 
 
 def read_figure(image: Any) -> Figure:
-    """The facts of a figure in any form that `load_image` takes.
-
-    Raises:
-        RowError: "figure_unreadable".
-    """
+    """Return the facts of a figure in any form that `load_image` takes, or raise a `RowError`."""
     try:
         loaded = load_image(image)
     except (ValueError, TypeError) as error:
-        words = str(error)
-        if isinstance(image, (str, os.PathLike)):  # the path of this machine is nobody's business
-            words = words.replace(str(image), os.path.basename(image))
-        raise RowError("figure_unreadable", words) from error
-    pixels = hashlib.sha256(repr(loaded.size).encode() + loaded.tobytes()).hexdigest()[:16]
-    return Figure(loaded.size, pixels, difference_hash(loaded))
+        message = str(error)
+        if isinstance(image, (str, os.PathLike)):  # reports must not contain paths of this machine
+            message = message.replace(str(image), os.path.basename(image))
+        raise RowError("figure_unreadable", message) from error
+    pixel_hash = hashlib.sha256(repr(loaded.size).encode() + loaded.tobytes()).hexdigest()[:16]
+    return Figure(loaded.size, pixel_hash, difference_hash(loaded))
 
 
 def difference_hash(image: Image.Image) -> int:
-    """A difference hash (dHash) of a figure without its margins.
+    """Return the difference hash (dHash) of a figure without its margins, `NUM_BITS` bits.
 
-    Two scans of one figure differ in few bits whatever their size and margins; see `look_distance`.
+    A bit says whether a cell of the figure is brighter than its left neighbour. Two scans of one figure differ in few
+    bits, whatever their sizes and margins.
     """
     grey = image.convert("L")
     box = grey.point(lambda value: 255 if value < _PAPER else 0).getbbox()
-    cells = list(grey.crop(box).resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX).tobytes())
-    bits = 0
-    for row in range(HASH_SIDE):
-        for column in range(HASH_SIDE):
-            index = row * (HASH_SIDE + 1) + column
-            bits = bits << 1 | (cells[index + 1] > cells[index])
-    return bits
+    cells = np.asarray(grey.crop(box).resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big")
 
 
-def look_distance(first: Sequence[Figure], second: Sequence[Figure]) -> float | None:
-    """How differently two problems' figures look, in [0, 1]; None if one side has no figure.
+def figure_distance(first: Sequence[Figure], second: Sequence[Figure]) -> float | None:
+    """Return how differently the figures of two problems look, in [0, 1]; None if one of them has no figure.
 
-    Mean over the figures of the problem with fewer, each beside one of the other's, most alike first: choices may be
-    drawn in another order. About 0.5 means unrelated, line drawings with much paper somewhat less.
+    It is the share of differing bits, averaged over the figures of the problem with fewer; each is paired with another
+    one of the other problem, most alike first, because choices may be drawn in another order. Unrelated figures differ
+    in about half of their bits.
     """
     few, many = sorted((first, second), key=len)
     if not few:
         return None
-    bits = sorted(((a.look ^ b.look).bit_count(), i, j) for i, a in enumerate(few) for j, b in enumerate(many))
-    pairs: dict[int, int] = {}
+    num_bits = sorted(
+        ((a.difference_hash ^ b.difference_hash).bit_count(), i, j)
+        for i, a in enumerate(few)
+        for j, b in enumerate(many)
+    )
+    partners: dict[int, int] = {}
     total = 0
-    for count, i, j in bits:
-        if i not in pairs and j not in pairs.values():
-            pairs[i] = j
+    for count, i, j in num_bits:
+        if i not in partners and j not in partners.values():
+            partners[i] = j
             total += count
     return total / (NUM_BITS * len(few))
-
-
-__all__ = ["Figure", "difference_hash", "look_distance", "read_figure"]

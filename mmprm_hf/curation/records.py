@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import string
 from typing import Any
+
+Failure = tuple[str, str]
+"""Why a row is dropped: the name of a criterion, and what was seen."""
 
 
 class RowError(ValueError):
-    """A row that gives no problem; it is dropped under `reason`.
-
-    Args:
-        reason: A name of `criteria.CRITERIA`.
-        detail: What was seen.
-    """
+    """A row that gives no problem; it is dropped under a criterion, with what was seen."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -21,27 +20,25 @@ class RowError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class RawProblem:
-    """What an adapter reads of a row; texts as the source has them.
-
-    Args:
-        id: As the source has it.
-        question, answer: Texts.
-        images: Undecoded figures in reading order.
-        options: Choices in letter order.
-        subject, grade, license, split_group: As the source tells, None where it does not.
-        repairs: Names of `repairs.REPAIRS` that were made.
-    """
+    """What an adapter reads from a row; None is what the source does not have."""
 
     id: str
     question: str
-    answer: str
-    images: tuple[Any, ...] = ()
-    options: tuple[str, ...] = ()
+    answer: str  # "" where a benchmark hides it
+    images: tuple[Any, ...] = ()  # in reading order, not decoded
+    options: tuple[str, ...] = ()  # in letter order; empty for a free answer
     subject: str | None = None
     grade: int | None = None
     license: str | None = None
     split_group: str | None = None
-    repairs: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()  # names in `repairs.REPAIRS`
 
+    @property
+    def letters(self) -> str:
+        """The letters of the options: "ABC" for three."""
+        return string.ascii_uppercase[: len(self.options)]
 
-__all__ = ["RawProblem", "RowError"]
+    def option(self, letter: str) -> str | None:
+        """Return the text of the option with this letter; None if there is no such option."""
+        is_letter = len(letter) == 1 and letter in self.letters
+        return self.options[self.letters.index(letter)] if is_letter else None

@@ -1,8 +1,8 @@
-r"""What can be mended in a raw problem without guessing; every repair is named and counted.
+r"""What can be repaired in a raw problem without guessing; every repair has a name and is counted.
 
-A string of LaTeX that went through an escaping too much has lost its backslashes (``\frac`` became a form feed and
-"rac"). They are restored where what is left is no word; after tabs and line breaks, which texts have too, otherwise
-only in formulas. Answers come wrapped in ``$$``; places of figures are written ``<image1>``. Standard library only.
+LaTeX that was escaped once too often has lost its backslashes (``\frac`` became a form feed and "rac"). They are
+restored where what is left is not a word; after tabs and line breaks, which texts have too, otherwise only in formulas.
+Answers come wrapped in ``$$``; figures are marked in the text as ``<image1>``. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import re
 import string
+from typing import Any
 
 from .records import RawProblem
 
@@ -29,7 +30,7 @@ REPAIRS = {
 }
 """Name of a repair: what it does."""
 
-# The control character that an escape sequence stands for, and LaTeX's words behind its letter.
+# Control characters that escape sequences became: the letter of each, and the rest of LaTeX's words.
 _ESCAPES = {
     "\f": ("f", r"(?=rac|lat|loor|orall)"),
     "\b": ("b", r"(?=eta|inom|oxed|ar|egin|ullet|ecause|ig|mod|ot)"),
@@ -64,88 +65,77 @@ _WRAPPED = (
 
 
 def repair(problem: RawProblem) -> RawProblem:
-    """The problem with all repairs made, and their names.
+    """Return the problem with all repairs made, and their names in `repairs`.
 
     Example:
-        >>> mended = repair(RawProblem("1", "What is x?<image1>", "$$\\x0crac{1}{2}$$", ("figure.png",)))
-        >>> mended.question, mended.answer, mended.repairs
+        >>> repaired = repair(RawProblem("1", "What is x?<image1>", "$$\\x0crac{1}{2}$$", ("figure.png",)))
+        >>> repaired.question, repaired.answer, repaired.repairs
         ('What is x?', '\\\\frac{1}{2}', ('control_characters', 'placeholder_removed', 'answer_unwrapped'))
     """
-    made: dict[str, None] = dict.fromkeys(problem.repairs)
+    names: dict[str, None] = dict.fromkeys(problem.repairs)
 
-    def mended(name: str, old: str, new: str) -> str:
+    def noted(name: str, old: Any, new: Any) -> Any:
         if new != old:
-            made[name] = None
+            names[name] = None
         return new
 
     def plain(text: str) -> str:
-        text = mended("control_characters", text, _restored(text))
-        text = mended("invisible_characters", text, _SPACES.sub(" ", _INVISIBLE.sub("", text)))
-        return mended("line_breaks", text, _broken_lines(text)).strip()
+        text = noted("control_characters", text, _restored(text))
+        text = noted("invisible_characters", text, _SPACES.sub(" ", _INVISIBLE.sub("", text)))
+        return noted("line_breaks", text, _broken_lines(text)).strip()
 
     question, answer = plain(problem.question), plain(problem.answer)
-    options = tuple(plain(option) for option in problem.options)
-    texts, name = _without_placeholders((question, *options), len(problem.images))
+    options = tuple(map(plain, problem.options))
+    (question, *options), name = _without_placeholders((question, *options), len(problem.images))
     if name:
-        made[name] = None
-    question, options = texts[0], texts[1:]
-    options = tuple(mended("stray_dollar", option, _without_stray_dollar(option)) for option in options)
-    if not options and (found := inline_options(question)) and _letter(answer):
-        question, options = found
-        made["options_extracted"] = None
-    letters = [_LETTER_OPTION.fullmatch(option) for option in options]
-    if (
-        options
-        and all(letters)
-        and [m.group(1).upper() for m in letters] == list(string.ascii_uppercase[: len(options)])
-    ):
-        plain_letters = tuple(string.ascii_uppercase[: len(options)])
-        if plain_letters != options:
-            made["option_letters"] = None
-        options = plain_letters
-    answer = mended("answer_unwrapped", problem.answer if not made else answer, _unwrapped(answer))
-    if options and (letter := _letter(answer)) and letter in string.ascii_uppercase[: len(options)]:
-        answer = mended("answer_letter", answer, letter)
-    return dataclasses.replace(problem, question=question, answer=answer, options=options, repairs=tuple(made))
+        names[name] = None
+    options = tuple(noted("stray_dollar", option, _without_stray_dollar(option)) for option in options)
+    if not options and (split := inline_options(question)) and _read_letter(answer):
+        question, options = noted("options_extracted", None, split)
+    letters = tuple(string.ascii_uppercase[: len(options)])
+    if tuple(map(_read_letter, options)) == letters:
+        options = noted("option_letters", options, letters)
+    answer = noted("answer_unwrapped", answer if names else problem.answer, _unwrapped(answer))
+    if _read_letter(answer) in letters:
+        answer = noted("answer_letter", answer, _read_letter(answer))
+    return dataclasses.replace(problem, question=question, answer=answer, options=options, repairs=tuple(names))
 
 
 def _restored(text: str) -> str:
-    for character, (letter, words) in _ESCAPES.items():
-        text = re.sub(re.escape(character) + words, rf"\\{letter}", text) if character in text else text
-    if any(character in text for character in _ESCAPES_IN_FORMULAS):
-        text = _IN_DOLLARS.sub(lambda match: _restored_formula(match.group()), text)
+    text = _with_backslashes(text, _ESCAPES)
+    text = _IN_DOLLARS.sub(lambda match: _with_backslashes(match.group(), _ESCAPES_IN_FORMULAS), text)
     return _CONTROLS.sub(" ", text)
 
 
-def _restored_formula(formula: str) -> str:
-    for character, (letter, words) in _ESCAPES_IN_FORMULAS.items():
-        formula = re.sub(re.escape(character) + words, rf"\\{letter}", formula)
-    return formula
+def _with_backslashes(text: str, escapes: dict[str, tuple[str, str]]) -> str:
+    for character, (letter, words) in escapes.items():
+        text = re.sub(re.escape(character) + words, rf"\\{letter}", text)
+    return text
 
 
 def _broken_lines(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     if "\\n" in text:
-        ends = [0, *(place for match in _IN_DOLLARS.finditer(text) for place in match.span()), len(text)]
+        ends = [0, *(end for match in _IN_DOLLARS.finditer(text) for end in match.span()), len(text)]
         parts = [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
         text = "".join(part if index % 2 else _BREAK_WRITTEN_OUT.sub("\n", part) for index, part in enumerate(parts))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ ]+(?=\n|\Z)", "", text))
 
 
 def _without_placeholders(texts: tuple[str, ...], num_images: int) -> tuple[tuple[str, ...], str | None]:
-    """Texts without the places of figures, and the repair's name.
+    """Texts without the marks of figures, and the repair's name; (texts, None) if there are none.
 
-    One figure with one place needs no name. Several places with one figure are a composite in which the places' names
-    are drawn; with as many figures they are counted in reading order. Either way the text goes on naming them.
+    The mark of the only figure is removed. Marks of several figures are counted in reading order. Several marks and one
+    figure are a composite, in which their names are drawn. In both cases the text keeps naming the figures.
     """
-    found = [match.group(1) for text in texts for match in _PLACEHOLDER.finditer(text)]
-    if not found:
+    marks = [match.group(1) for text in texts for match in _PLACEHOLDER.finditer(text)]
+    if not marks:
         return texts, None
-    names = set(found)
-    is_one = len(names) == 1 and (num_images <= 1 or names == {""}) and (len(found) == 1 or names != {""})
-    if is_one and all(_PLACEHOLDER.sub("", text).strip() for text in texts[1:]):  # no option is a figure's place
+    names = set(marks)
+    is_one = len(names) == 1 and (num_images <= 1 or names == {""}) and (len(marks) == 1 or names != {""})
+    if is_one and all(_PLACEHOLDER.sub("", text).strip() for text in texts[1:]):  # no option is a figure
         return tuple(_tidy(_PLACEHOLDER.sub(" ", text)) for text in texts), "placeholder_removed"
-    numbers = itertools.count(1)  # of places without a number, in reading order
+    numbers = itertools.count(1)  # for marks without a number
 
     def named(match: re.Match[str]) -> str:
         return f" (image {match.group(1) or next(numbers)}) "
@@ -154,7 +144,7 @@ def _without_placeholders(texts: tuple[str, ...], num_images: int) -> tuple[tupl
 
 
 def _tidy(text: str) -> str:
-    """Single spaces, none before punctuation and line ends: what stays where a place was taken out."""
+    """The text without the spaces that a removed mark leaves: double ones, and those before punctuation."""
     text = re.sub(r"[ ]{2,}", " ", text)
     text = re.sub(r"[ ]*\n[ ]*", "\n", text)
     return re.sub(r"\n{2,}\Z|[ ]+(?=[.,;:?!](?:\s|\Z))", "", text).strip()
@@ -171,14 +161,14 @@ _ASKS_IN_OPTION = re.compile(r"[?？]\s*\S|\b(?:which|what|how many|find|calcula
 
 
 def inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
-    """Question and choices of a text that ends in "A. ... B. ... C. ..."; None if it does not.
+    """Return question and choices of a text that ends in "A. ... B. ... C. ..."; None if it does not.
 
-    What asks is the question: letters before or amid a question ("the jars hold A. 3 l, B. 4 l. Which ...?") are none.
-    What stands below the last choice's line goes back to the question.
+    Letters before or within the question itself are not choices ("the jars hold A. 3 l, B. 4 l. Which ...?"). Lines
+    below the last choice belong to the question.
     """
     for pattern in _MARKS:
         marks = list(re.finditer(pattern, question))
-        # The last "A" from which the letters go on in order to the end of the text.
+        # The last "A" that begins letters in order up to the end of the text.
         for start in range(len(marks) - 1, -1, -1):
             letters = [mark.group(1) for mark in marks[start:]]
             if letters[0] != "A":
@@ -194,7 +184,7 @@ def inline_options(question: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _letter(answer: str) -> str | None:
+def _read_letter(answer: str) -> str | None:
     match = _LETTER_OPTION.fullmatch(answer)
     return match.group(1).upper() if match else None
 
@@ -203,20 +193,17 @@ def _unwrapped(answer: str) -> str:
     """Without what encloses the whole answer."""
     while True:
         answer = answer.strip()
-        found = next((m.group(1) for pattern in _WRAPPED if (m := pattern.fullmatch(answer))), None)
-        if found is None or "$" in found or not _is_balanced(found):
+        inner = next((match.group(1) for pattern in _WRAPPED if (match := pattern.fullmatch(answer))), None)
+        if inner is None or "$" in inner or not _is_balanced(inner):
             return answer
-        answer = found
+        answer = inner
 
 
 def _is_balanced(text: str) -> bool:
-    """Whether every brace that closes was opened in the text, and none stays open."""
+    """Whether all braces are closed in the order in which they are opened."""
     depth = 0
     for character in text:
         depth += (character == "{") - (character == "}")
         if depth < 0:
             return False
     return depth == 0
-
-
-__all__ = ["REPAIRS", "inline_options", "repair"]

@@ -1,37 +1,25 @@
-"""A source that is open: its rows as repaired problems, one at a time. Whatever is odd about a row is that row's."""
+"""A source that is open: its rows as repaired problems, one at a time. A fault in a row is the failure of that row."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ..rows import FIGURE_COLUMNS, HUB_PREFIX, RawRows
-from .adapters import ADAPTERS, adapter_of, missing_facts, renamed
-from .config import CurationConfig, SourceConfig
+from ..rows import FIGURE_COLUMNS, RawRows
+from .adapters import ADAPTERS, KNOWN_FACTS, choose_adapter
+from .config import SourceConfig
+from .duplicates import Sketch
 from .figures import Figure, read_figure
 from .records import RawProblem, RowError
 from .repairs import repair
 
 
 class Source:
-    """Rows of a source and the adapter that reads them.
-
-    Args:
-        config: The source.
-        is_benchmark: Nothing of it is kept: answers and figures may be missing.
-
-    Raises:
-        ValueError: if columns are missing that every problem needs, or that `config.columns` names.
-        OSError: if the source is not there, and whatever `datasets.load_dataset` raises.
-    """
+    """Rows of a source and the adapter that reads them; a benchmark's may lack answers and figures."""
 
     def __init__(self, config: SourceConfig, *, is_benchmark: bool = False) -> None:
-        self.config, self.is_benchmark = config, is_benchmark
-        self.title = config.title
+        self.config, self.title = config, config.title
+        self.is_benchmark, self.is_test = is_benchmark, config.into == "test"
         renamed_figures = [theirs for name, theirs in config.columns.items() if name in FIGURE_COLUMNS]
         self.rows = RawRows(
             config.path,
@@ -47,85 +35,66 @@ class Source:
                 f"{', '.join(self.rows.columns)}."
             )
         self.columns = tuple(dict.fromkeys((*self.rows.columns, *config.columns)))
-        self.adapter = adapter_of(config, self.columns, needs_answer=not is_benchmark)
+        self.adapter = choose_adapter(config, self.columns, needs_answer=not is_benchmark)
 
     def problem(self, index: int) -> RawProblem:
-        """The repaired problem of a row.
-
-        Raises:
-            RowError: if the row gives none.
-        """
-        # The one place where a fault of any kind becomes data: that of a row, with a reason.
+        """Return the repaired problem of a row, or raise a `RowError`."""
+        # The one place where a fault of any kind becomes a dropped row, with a reason.
         try:
-            row = renamed(self.rows[index], self.config.columns)
-            return repair(ADAPTERS[self.adapter](row, index, not self.is_benchmark))
+            return repair(ADAPTERS[self.adapter](self._row(index), index, not self.is_benchmark))
         except RowError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise RowError("unreadable_row", f"{type(error).__name__}: {error}") from error
 
-    def figures(self, problem: RawProblem) -> list[Figure]:
-        """Facts of a problem's figures; those of a benchmark that cannot be read are left out.
+    def _row(self, index: int) -> dict[str, Any]:
+        """A row under the adapter's column names; columns that had these names in the source are not read."""
+        row = self.rows[index]
+        return {**row, **{name: row.get(theirs) for name, theirs in self.config.columns.items()}}
 
-        Raises:
-            RowError: "figure_unreadable".
-        """
-        found = []
+    def figures(self, problem: RawProblem) -> list[Figure]:
+        """Return the facts of a problem's figures; a benchmark's unreadable figures are left out."""
+        figures = []
         for image in problem.images:
             try:
-                found.append(read_figure(image))
+                figures.append(read_figure(image))
             except RowError:
                 if not self.is_benchmark:
                     raise
-        return found
+        return figures
 
-    def as_it_is(self, index: int) -> dict[str, str | None]:
-        """What can be told of a row that gives no problem: id, question, answer, as far as they are texts."""
-        row: Mapping[str, Any] = renamed(self.rows[index], self.config.columns)
-        found = {name: row.get(name) for name in ("id", "question", "answer")}
-        texts = {name: value if isinstance(value, str) else None for name, value in found.items()}
-        if texts["id"] is not None and self.adapter != "schema":
-            texts["id"] = f"{self.title}-{texts['id']}"
-        return texts
+    def texts(self, index: int, problem: RawProblem | None) -> dict[str, str | None]:
+        """Return id, question and answer of a row's problem; if it gives none, those that are texts."""
+        if problem is not None:
+            return {"id": self.full_id(problem.id), "question": problem.question, "answer": problem.answer}
+        row = self._row(index)
+        texts = {name: row.get(name) for name in ("id", "question", "answer")}
+        texts = {name: text if isinstance(text, str) else None for name, text in texts.items()}
+        return texts if texts["id"] is None else {**texts, "id": self.full_id(texts["id"])}
 
-    def name_of(self, problem: RawProblem) -> str:
-        """Our id: the source's name and its id; rows of our own schema have a whole id already."""
-        return problem.id if self.adapter == "schema" else f"{self.title}-{problem.id}"
+    def full_id(self, raw_id: str) -> str:
+        """Return the id of a problem in the dataset: title and raw id; ids of our own schema are taken as they are."""
+        return raw_id if self.adapter == "schema" else f"{self.title}-{raw_id}"
 
     def unknown_columns(self) -> list[str]:
-        """Columns of our schema about which the source tells nothing."""
-        missing = missing_facts(self.adapter, self.columns)
-        return [name for name in missing if name != "license" or self.config.license is None]
+        """Return the columns of our schema for which the source has nothing."""
+        known = {*self.columns, *KNOWN_FACTS.get(self.adapter, ())}
+        known |= set() if self.config.license is None else {"license"}
+        return [name for name in ("subject", "grade", "license") if name not in known]
 
 
-def public_path(path: str) -> str:
-    """A hub id whole; of a path on this machine its end."""
-    if path.startswith(HUB_PREFIX) or not Path(path).exists():
-        return path
-    return "/".join(Path(path).resolve().parts[-2:])
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A problem that passed its own criteria: where it is read from, and what it is compared by."""
 
+    id: str  # in the dataset, unique
+    source: Source
+    row: int
+    sketch: Sketch
+    split_group: str | None  # the source's own
+    refers_to_figure: bool
 
-def plain_config(config: CurationConfig) -> dict[str, Any]:
-    """A configuration as JSON and YAML have it, without paths of this machine."""
-    plain = {**dataclasses.asdict(config), "languages": list(config.languages)}
-    for name in ("sources", "benchmarks"):
-        plain[name] = [
-            {field: value for field, value in {**entry, "path": public_path(entry["path"])}.items() if value}
-            for entry in plain[name]
-        ]
-    return plain
-
-
-def published(image: Any) -> Any:
-    """A figure without the path of the machine it was read on."""
-    if isinstance(image, dict) and image.get("bytes") is not None:
-        return {"bytes": image["bytes"], "path": os.path.basename(image.get("path") or "") or None}
-    return image
-
-
-def counts_by_value(counts: collections.Counter[str]) -> dict[str, int]:
-    """Most frequent first, then by name."""
-    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
-__all__ = ["Source", "counts_by_value", "plain_config", "public_path", "published"]
+    @property
+    def raw(self) -> RawProblem:
+        """The repaired problem, read again: figures are not kept in memory."""
+        return self.source.problem(self.row)

@@ -17,7 +17,21 @@ from ..publish import PROBLEM_COLUMNS, hub_license, write_card
 from ..rows import hub_configs
 from .options import Servers, read_config
 
-TEXT_ONLY_FILE, CONFIG_FILE = "text_only.jsonl", "curate.yaml"
+_SUMMARY = (
+    "Problems with figures and answers that rules can verify, in MM-K12's schema. Every row that was left out "
+    "was left out under a named criterion, and is counted below."
+)
+_ADVICE = {
+    "uses": ["Labelling steps (`mmprm label --data`); reranking and evaluation with answers that rules check."],
+    "misuses": [
+        "Training on the test split, or on anything that shares a `split_group` with it.",
+        "Redistribution against the licenses of the sources, which stay what they were.",
+    ],
+    "limits": [
+        "The criteria are heuristics about texts and pixels; `rejects.jsonl` holds every decision for reading.",
+        "Answers were checked for being verifiable, not for being right.",
+    ],
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +39,10 @@ class DatasetCardConfig:
     """What the card says beside what was counted.
 
     Args:
-        title: Of the card.
-        summary, motivation, collection: Paragraphs of it.
-        license: Of the whole; None: those of the sources, if all are known.
-        license_name: Where `license` is "other".
+        title: Title of the card; None takes the folder's name.
+        summary, motivation, collection: Paragraphs of the card.
+        license: License of the whole dataset; None takes those of the sources, if all are known.
+        license_name: Name of the license where `license` is "other".
     """
 
     title: str | None = None
@@ -46,95 +60,105 @@ def curate_dataset(
     sources: Sequence[Mapping[str, Any]] = (),
     options: Mapping[str, Any] | None = None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
-    num_samples: int = 4,
 ) -> dict[str, Any]:
-    """Curate sources into a folder that `load_dataset(folder)` reads.
+    """Curate sources into a folder that `load_dataset(folder)` reads, and return the content of ``curation.json``.
 
-    Writes what `curation.run` does, ``curate.yaml`` (all options, resolved; `mmprm curate --config` reads it),
-    ``facts.json`` and the card ``README.md`` made of it.
+    Writes what `curate` does, ``curate.yaml`` (all options of the run, for `mmprm curate --config`), ``facts.json``
+    and the card ``README.md`` that is made from it.
 
     Args:
-        output: The folder.
-        config: YAML file, or a mapping, with options of `CurationConfig` and `DatasetCardConfig`.
-        sources: Sources besides those of the configuration, fields of `SourceConfig`.
-        options: Options of `CurationConfig` that come before the configuration's.
-        servers: Its engine, if there is one, answers the questions without their figures.
-        num_samples: Answers per question that it gives.
-
-    Returns:
-        The report, `curation.json`.
+        output: Folder to write.
+        config: YAML file, or a mapping, with options of `CurationConfig` and `DatasetCardConfig`; None for none.
+        sources: More sources, as mappings of the fields of `SourceConfig`.
+        options: Options of `CurationConfig` that replace those of `config`; None for none.
+        servers: If there is an engine, it is asked to solve the problems without their figures.
 
     Raises:
-        ValueError, OSError: As `curation.run`.
+        UnknownNameError: for an option that does not exist.
+        ValueError, OSError: as `curate`.
     """
-    found, card = read_config(config, CurationConfig, DatasetCardConfig)
-    found = {**found, **(options or {})}
-    found["sources"] = (*found.get("sources", ()), *sources)
-    text_only = None if servers.engine is None else _text_only(servers, output / TEXT_ONLY_FILE, num_samples)
-    curation = curate(CurationConfig(**found), output, text_only=text_only)
-    _write_yaml(output / CONFIG_FILE, curation.report["config"], card)
-    configs = hub_configs(output, {"default": ""}, SPLITS)
-    facts = dataset_facts(curation.report, DatasetCardConfig(**card), output.resolve().name, configs)
-    write_json(output / "facts.json", facts)
+    curation, card = read_config(config, CurationConfig, DatasetCardConfig)
+    curation |= {**(options or {}), "sources": (*curation.get("sources", ()), *sources)}
+
+    def text_only(problems: Sequence[Problem]) -> Mapping[str, tuple[int, int]]:
+        return asyncio.run(_ask(problems, servers, output / "text_only.jsonl"))
+
+    report = curate(CurationConfig(**curation), output, text_only=None if servers.engine is None else text_only)
+    _write_options(output / "curate.yaml", {**report["config"], **card})
+    write_json(output / "facts.json", dataset_facts(report, DatasetCardConfig(**card), output))
     write_card(output / "facts.json", output / "README.md")
-    return curation.report
+    return report
 
 
-def _write_yaml(path: Path, config: Mapping[str, Any], card: Mapping[str, Any]) -> None:
-    """The options of a run, those left at None left out."""
-    options = {name: value for name, value in {**config, **card}.items() if value is not None}
-    text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000)
+async def _ask(problems: Sequence[Problem], servers: Servers, path: Path) -> dict[str, tuple[int, int]]:
+    """What the server's model solves without the figures."""
+    chat = servers.chat(servers.engine)
+    try:
+        return await solved_without_figure(problems, chat, path)
+    finally:
+        await chat.close()
+
+
+def _write_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Write the options of a run that are not None."""
+    plain = {name: value for name, value in options.items() if value is not None}
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
     write_atomically(path, f"# All options of the run. Paths are shortened: put those of your machine.\n{text}")
 
 
-def _text_only(servers: Servers, path: Path, num_samples: int) -> Any:
-    """Asks the server's model for the problems without their figures."""
-
-    def ask(problems: Sequence[Problem]) -> Mapping[str, tuple[int, int]]:
-        async def ask_all() -> Mapping[str, tuple[int, int]]:
-            chat = servers.chat(servers.engine)
-            try:
-                return await solved_without_figure(problems, chat, path, num_samples=num_samples)
-            finally:
-                await chat.close()
-
-        return asyncio.run(ask_all())
-
-    return ask
-
-
-def dataset_facts(
-    report: Mapping[str, Any], card: DatasetCardConfig, name: str, configs: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The facts of a curated dataset's card, all from the run's report.
-
-    Args:
-        report: `curation.json`.
-        card: What only people know.
-        name: Of the folder, and the title where `card` has none.
-        configs: Hub configs of its files.
-    """
-    sources = report["sources"]
+def dataset_facts(report: Mapping[str, Any], card: DatasetCardConfig, folder: Path) -> dict[str, Any]:
+    """Return the facts of a curated dataset's card: what was counted, and what `card` adds."""
+    name = folder.resolve().name
+    splits = {split: count for split, count in report["splits"].items() if count}
     licenses = list(dict.fromkeys(map(hub_license, report["composition"]["license"])))
-    known = None if "not-known" in licenses else licenses[0] if len(licenses) == 1 else licenses
-    unknown = sorted({column for source in sources for column in source["unknown_columns"]})
+    known_licenses = None if "not-known" in licenses else licenses[0] if len(licenses) == 1 else licenses
+    unknown = sorted({column for source in report["sources"] for column in source["unknown_columns"]})
     missing = [f"The sources do not tell {', '.join(unknown)} of all rows; those cells are null."] if unknown else []
-    languages = [name for name in report["composition"]["language"] if name != "other"]
+    return {
+        "kind": "dataset",
+        "name": card.title or name,
+        "summary": card.summary or _SUMMARY,
+        "motivation": card.motivation,
+        "composition": report["composition"],
+        "collection": card.collection,
+        **_counted_facts(report),
+        "splits": splits,
+        "features": PROBLEM_COLUMNS,
+        "configs": hub_configs(folder, {"default": ""}, SPLITS),
+        "command": f"mmprm curate --config curate.yaml --output {name}  # with your paths in curate.yaml",
+        "seed": report["config"]["seed"],
+        "how_to_use": "from datasets import load_dataset\n\n"
+        f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
+        **_ADVICE,
+        "limits": [*_ADVICE["limits"], *missing],
+        "license": card.license or known_licenses,
+        "license_name": card.license_name,
+        "language": [language for language in report["composition"]["language"] if language != "other"],
+        "task_categories": ["visual-question-answering"],
+    }
+
+
+def _counted_facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Sources, criteria in force, drop table, repairs and pairs."""
+    sources, config, pairs = report["sources"], report["config"], report["pairs"]
+    reasons = {reason for source in sources for reason in source["num_dropped"]}
+    in_force = {  # of criteria that may have had nothing to drop; they would only fill the table
+        "language": bool(config["languages"]),
+        "in_benchmark": bool(report["benchmarks"]),
+        "solved_without_figure": False,
+        "in_test": False,
+        "over_the_limit": config["num_train"] is not None or config["num_test"] is not None,
+    }
+    criteria = [reason for reason in report["criteria"] if reason in reasons or in_force.get(reason, True)]
     repairs: dict[str, int] = {}
     for source in sources:
         for repair, count in source["repairs"].items():
             repairs[REPAIRS[repair]] = repairs.get(REPAIRS[repair], 0) + count
-    reasons = {reason for source in sources for reason in source["num_dropped"]}
-    splits = {split: count for split, count in report["splits"].items() if count}
+    benchmarks = [
+        f"{benchmark['name']} ({benchmark['num_read'] - benchmark['num_unreadable']:,} of {benchmark['num_read']:,})"
+        for benchmark in report["benchmarks"]
+    ]
     return {
-        "kind": "dataset",
-        "name": card.title or name,
-        "summary": card.summary
-        or "Problems with figures and answers that rules can verify, in MM-K12's schema. Every row that was left out "
-        "was left out under a named criterion, and is counted below.",
-        "motivation": card.motivation,
-        "composition": report["composition"],
-        "collection": card.collection,
         "sources": [
             {
                 "name": source["name"],
@@ -145,102 +169,42 @@ def dataset_facts(
             }
             for source in sources
         ],
-        "criteria": {
-            reason: words for reason, words in report["criteria"].items() if _is_asked(reason, report, reasons)
-        },
+        "criteria": {reason: report["criteria"][reason] for reason in criteria},
         "drops": [
-            {
-                "source": source["name"],
-                "num_read": source["num_read"],
-                "num_kept": source["num_kept"],
-                "num_dropped": source["num_dropped"],
-            }
+            {"source": source["name"], **{key: source[key] for key in ("num_read", "num_kept", "num_dropped")}}
             for source in sources
         ],
         "repairs": repairs,
-        "statistics": _pair_statistics(report),
-        "splits": splits,
-        "features": PROBLEM_COLUMNS,
-        "configs": list(configs),
-        "command": f"mmprm curate --config curate.yaml --output {name}  # with your paths in curate.yaml",
-        "seed": report["config"]["seed"],
-        "how_to_use": "from datasets import load_dataset\n\n"
-        f'dataset = load_dataset("{name}", split="{next(iter(splits))}")',
-        "uses": [
-            "Labelling steps (`mmprm label --data`); reranking and evaluation with answers that rules check.",
-        ],
-        "misuses": [
-            "Training on the test split, or on anything that shares a `split_group` with it.",
-            "Redistribution against the licenses of the sources, which stay what they were.",
-        ],
-        "limits": [
-            "The criteria are heuristics about texts and pixels; `rejects.jsonl` holds every decision for reading.",
-            "Answers were checked for being verifiable, not for being right.",
-            *missing,
-        ],
-        "license": card.license or known,
-        "license_name": card.license_name,
-        "language": languages,
-        "task_categories": ["visual-question-answering"],
+        "statistics": {
+            "pairs of the same text, answer and figure": pairs["exact"],
+            "pairs of nearly the same text, or like text and figure, and the same answer": pairs["near"],
+            "pairs of variants (another answer or figure), kept on one side of the split": pairs["variant"],
+            "split groups of several problems": report["groups_of_several"],
+            "problems in the largest one": report["largest_group"],
+            "pairs of the same text and figure with another answer, both dropped": pairs["conflict"],
+            "benchmarks that were kept out (rows that could be read)": ", ".join(benchmarks) or "none",
+        },
     }
-
-
-def _pair_statistics(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found of problems that belong together, under names for readers."""
-    return {
-        "pairs of the same text, answer and figure": report["pairs"]["exact"],
-        "pairs of nearly the same text, or like text and figure, and the same answer": report["pairs"]["near"],
-        "pairs of variants (another answer or figure), kept on one side of the split": report["pairs"]["variant"],
-        "split groups of several problems": report["groups_of_several"],
-        "problems in the largest one": report["largest_group"],
-        "pairs of the same text and figure with another answer, both dropped": report["pairs"]["conflict"],
-        "benchmarks that were kept out (rows that could be read)": ", ".join(
-            f"{entry['name']} ({entry['num_read'] - entry['num_unreadable']:,} of {entry['num_read']:,})"
-            for entry in report["benchmarks"]
-        )
-        or "none",
-    }
-
-
-def _is_asked(reason: str, report: Mapping[str, Any], reasons: set[str]) -> bool:
-    """Whether a criterion was in force: those that nothing could fail would only fill the table."""
-    config = report["config"]
-    in_force = {
-        "language": bool(config["languages"]),
-        "in_benchmark": bool(report["benchmarks"]),
-        "solved_without_figure": False,
-        "in_test": False,
-        "over_the_limit": config["num_train"] is not None or config["num_test"] is not None,
-    }
-    return reason in reasons or in_force.get(reason, True)
 
 
 def format_curation(report: Mapping[str, Any]) -> str:
-    """The drop table as text: a line per reason, a column per source."""
+    """Return the drop table as text: a line per reason, a column per source."""
     sources = report["sources"]
-    reasons = [reason for reason in report["criteria"] if any(reason in source["num_dropped"] for source in sources)]
-    rows = [("read", *(source["num_read"] for source in sources))]
-    rows += [(reason, *(source["num_dropped"].get(reason, 0) for source in sources)) for reason in reasons]
-    rows += [("kept", *(source["num_kept"] for source in sources))]
-    titles = [source["name"] for source in sources]
-    width = max(len(row[0]) for row in rows)
-    widths = [max(len(title), 6) for title in titles]
-    lines = [" " * width + "".join(f"  {title:>{w}}" for title, w in zip(titles, widths, strict=True))]
-    for name, *counts in rows:
-        lines.append(f"{name:<{width}}" + "".join(f"  {c:>{w},}" for c, w in zip(counts, widths, strict=True)))
-    splits = ", ".join(f"{split} {count:,}" for split, count in report["splits"].items())
-    unknown = [
-        f"{source['name']} tells no {', '.join(source['unknown_columns'])}"
-        for source in sources
-        if source["unknown_columns"]
-    ]
-    unread = [
-        f"{entry['num_unreadable']:,} of {entry['num_read']:,} rows of the benchmark {entry['name']} cannot be read: "
-        "what is near them was not looked for"
-        for entry in report["benchmarks"]
-        if entry["num_unreadable"]
-    ]
-    return "\n".join([*lines, "", f"splits: {splits}", *unknown, *unread])
-
-
-__all__ = ["DatasetCardConfig", "curate_dataset", "dataset_facts", "format_curation"]
+    rows = {"read": [source["num_read"] for source in sources]}
+    for reason in report["criteria"]:
+        counts = [source["num_dropped"].get(reason, 0) for source in sources]
+        rows |= {reason: counts} if any(counts) else {}
+    rows["kept"] = [source["num_kept"] for source in sources]
+    width, widths = max(map(len, rows)), [max(len(source["name"]), 6) for source in sources]
+    lines = [" " * width + "".join(f"  {source['name']:>6}" for source in sources)]
+    for name, counts in rows.items():
+        lines.append(f"{name:<{width}}" + "".join(f"  {count:>{w},}" for count, w in zip(counts, widths, strict=True)))
+    lines += ["", "splits: " + ", ".join(f"{split} {count:,}" for split, count in report["splits"].items())]
+    for source in sources:
+        if source["unknown_columns"]:
+            lines.append(f"{source['name']} has no {', '.join(source['unknown_columns'])}")
+    for benchmark in report["benchmarks"]:
+        if benchmark["num_unreadable"]:
+            count = f"{benchmark['num_unreadable']:,} of {benchmark['num_read']:,} rows"
+            lines.append(f"{count} of the benchmark {benchmark['name']} cannot be read; nothing was compared with them")
+    return "\n".join(lines)

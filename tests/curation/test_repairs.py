@@ -1,8 +1,6 @@
-"""Repairs: what is mended, what is left alone, and that mending twice changes nothing."""
+"""Repairs: what is repaired, what is left alone, and that a second repair changes nothing."""
 
 from __future__ import annotations
-
-import pytest
 
 from mmprm_hf.curation.records import RawProblem
 from mmprm_hf.curation.repairs import REPAIRS, repair
@@ -13,7 +11,7 @@ def problem(question="What is x in the figure?", answer="5", num_images=1, optio
 
 
 QUESTIONS = [
-    # as it came, as it should be, the repairs
+    # raw, repaired, names of the repairs
     ("What is x?\n<image1>", "What is x?", ["placeholder_removed"]),
     ("What is <image1> x?", "What is x?", ["placeholder_removed"]),
     ("<image>\nWhat is x?", "What is x?", ["placeholder_removed"]),
@@ -43,11 +41,11 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("came", "mended", "names"), QUESTIONS)
-def test_questions(came, mended, names):
-    found = repair(problem(came))
-    assert found.question == mended
-    assert list(found.repairs) == names
+def test_questions_are_repaired_once_and_for_all():
+    for raw, expected, names in QUESTIONS:
+        repaired = repair(problem(raw))
+        assert (repaired.question, list(repaired.repairs)) == (expected, names), raw
+        assert repair(repaired) == repaired, raw
 
 
 ANSWERS = [
@@ -64,48 +62,40 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("came", "mended"), ANSWERS)
-def test_answers(came, mended):
-    assert repair(problem(answer=came)).answer == mended
+def test_answers_are_unwrapped():
+    for raw, expected in ANSWERS:
+        assert repair(problem(answer=raw)).answer == expected, raw
 
 
 def test_options_are_read_from_the_question():
-    found = repair(problem("输出的数等于 ( )A. $\\frac{5}{4}$B. $\\frac{4}{5}$C. 6D. 7", "D"))
-    assert found.question == "输出的数等于 ( )"
-    assert found.options == ("$\\frac{5}{4}$", "$\\frac{4}{5}$", "6", "7")
+    repaired = repair(problem("输出的数等于 ( )A. $\\frac{5}{4}$B. $\\frac{4}{5}$C. 6D. 7", "D"))
+    assert repaired.question == "输出的数等于 ( )"
+    assert repaired.options == ("$\\frac{5}{4}$", "$\\frac{4}{5}$", "6", "7")
     assert repair(problem("Is it (A) 1 (B) 2 (C) 3?", "(b)")).options == ("1", "2", "3?")
     noted = repair(problem("Which?\\nA. 3\\nB. 4\\nC. 5\nNote: not to scale.", "B"))
     assert noted.question == "Which?\nNote: not to scale." and noted.options == ("3", "4", "5")
-    lettered = "In triangle A. B. C. all angles"
-    for question, answer in [
-        (lettered, "60"),
+    for question, answer in (
+        ("In triangle A. B. C. all angles", "60"),
         ("Points A, B and C lie on a line.", "A"),
         ("A. 1 B. 2", "A"),
         ("Points A: (0,0), B: (1,2), C: (3,4) are shown. Which point lies on y=2x?", "B"),
         ("The jars hold A. 3 l, B. 4 l, C. 5 l. Which jar is the fullest?", "C"),
-    ]:
-        assert repair(problem(question, answer)).options == ()
+    ):
+        assert repair(problem(question, answer)).options == (), question
 
 
-def test_options_as_letters_and_a_stray_dollar():
-    found = repair(problem(options=("(A)", "B)", "C"), answer="(b)"))
-    assert found.options == ("A", "B", "C") and found.answer == "B"
-    assert found.repairs == ("option_letters", "answer_letter")
-    found = repair(problem(options=("$\\frac{6}{5} \\$", "$5 \\$", "costs \\$"), answer="A"))
-    assert found.options == ("$\\frac{6}{5}$", "$5$", "costs \\$")
-    found = repair(problem(options=("<image2>", "<image3>"), answer="A"))
-    assert found.options == ("(image 2)", "(image 3)")
+def test_options_become_letters_and_lose_a_stray_dollar():
+    repaired = repair(problem(options=("(A)", "B)", "C"), answer="(b)"))
+    assert repaired.options == ("A", "B", "C") and repaired.answer == "B"
+    assert repaired.repairs == ("option_letters", "answer_letter")
+    dollars = repair(problem(options=("$\\frac{6}{5} \\$", "$5 \\$", "costs \\$"), answer="A"))
+    assert dollars.options == ("$\\frac{6}{5}$", "$5$", "costs \\$")
+    assert repair(problem(options=("<image2>", "<image3>"), answer="A")).options == ("(image 2)", "(image 3)")
 
 
-def test_an_answer_that_is_no_letter_of_the_options_stays():
+def test_an_answer_that_is_not_a_letter_of_the_options_stays():
     assert repair(problem(options=("5", "6"), answer="g")).answer == "g"
     assert repair(problem(options=("5", "6"), answer="6")).answer == "6"
-
-
-@pytest.mark.parametrize("came", [row[0] for row in QUESTIONS])
-def test_mending_twice_changes_nothing(came):
-    once = repair(problem(came))
-    assert repair(once) == once
 
 
 def test_every_repair_is_known():
