@@ -65,7 +65,7 @@ class SourceConfig:
         if self.name:
             return self.name
         path = Path(self.path.removeprefix("hub:").partition("@")[0])
-        if path.suffix != ".jsonl":
+        if path.suffix not in (".jsonl", ".json", ".parquet"):
             return path.resolve().name if path.exists() else path.name
         folder = path.resolve().parent
         is_home = folder.parent.name in ("home", "Users", "")  # its name is a person's

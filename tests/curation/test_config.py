@@ -36,6 +36,7 @@ def test_a_wrong_value_is_named_with_its_rule():
 def test_a_source_is_named_after_its_path():
     for path, title in {
         "raw/plain.jsonl": "plain",
+        "raw/plain.parquet": "plain",
         "raw/rows.jsonl": "raw",
         "/home/alice/problems.jsonl": "problems",
         "hub:Cierra0506/MM-K12@main": "MM-K12",
