@@ -73,6 +73,9 @@ def test_letters_of_drawn_choices_prove_little():
     assert kind(sketch(RODS, **letters), sketch(RODS_AGAIN, seed=3, **letters)) is None
     assert kind(sketch(RODS, **letters), sketch(RODS_AGAIN, **letters)) == "near"
     assert kind(sketch(RODS, **letters), sketch(RODS_AGAIN.replace("5", "6"), **letters)) == "variant"
+    strict = dataclasses.replace(CONFIG, near_similarity=0.9)  # so that the texts are less than near, the figures alike
+    assert kinds(sketch(RODS), sketch(RODS_AGAIN), config=strict) == {(0, 1): "near"}
+    assert kinds(sketch(RODS, **letters), sketch(RODS_AGAIN, **letters), config=strict) == {}
 
 
 def test_many_copies_of_a_long_text_are_not_a_template():

@@ -12,6 +12,7 @@ PROBLEMS = [
     Problem("a", "Solved one", answer="5"),
     Problem("b", "Failed one", answer="6"),
     Problem("c", "Which one is lettered?", answer="B", answer_type="choice", options=("1", "2")),
+    Problem("d", "In another language", answer="红色"),  # rules do not translate
 ]
 
 
@@ -25,7 +26,7 @@ class Chat:
         self.num_asked += 1
         question = messages[0]["content"]
         assert "not shown" in question and (temperature == 0.0) == (tuple(seeds) == (0,))
-        answers = {"Solved": "5", "Failed": "7", "A. 1\nB. 2": "(B)"}
+        answers = {"Solved": "5", "Failed": "7", "another language": "red", "A. 1\nB. 2": "(B)"}
         answer = next(answer for words, answer in answers.items() if words in question)
         return ChatReply(tuple(ChatChoice(f"So.\nAnswer: {answer}", "stop") for _ in seeds))
 
@@ -35,12 +36,12 @@ def test_right_and_judged_answers_are_counted_and_nothing_is_asked_twice(tmp_pat
         return asyncio.run(solved_without_figure(PROBLEMS, chat, tmp_path / "new" / "counts.jsonl"))
 
     chat = Chat()
-    assert ask(chat) == {"a": (4, 4), "b": (0, 4), "c": (4, 4)}
-    assert chat.num_asked == 6  # per problem a greedy answer, and three drawn ones
+    counts = {"a": (4, 4), "b": (0, 4), "c": (4, 4), "d": (0, 0)}
+    assert ask(chat) == counts and chat.num_asked == 8  # per problem a greedy answer, and three drawn ones
     path = tmp_path / "new" / "counts.jsonl"
     path.write_bytes(path.read_bytes()[:-9])  # a kill in the middle of a line
-    assert ask(chat) == {"a": (4, 4), "b": (0, 4), "c": (4, 4)} and chat.num_asked == 8
-    assert ask(chat)["b"] == (0, 4) and chat.num_asked == 8
+    assert ask(chat) == counts and chat.num_asked == 10
+    assert ask(chat) == counts and chat.num_asked == 10
     other = Chat("another model")
     ask(other)
-    assert other.num_asked == 6
+    assert other.num_asked == 8

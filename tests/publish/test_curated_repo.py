@@ -128,6 +128,8 @@ def test_by_configuration(raw, tmp_path):
     assert card.data.license == "cc-by-4.0" and card.data.pretty_name == "Shapes"
     assert "To see the card." in text and "| figure_not_needed |" in text and "| kept |" in text
     assert str(tmp_path) not in text
+    criteria = json.loads((tmp_path / "out" / "facts.json").read_text())["criteria"]
+    assert "over_the_limit" in criteria and "language" not in criteria  # only those in force
     again = write_card(tmp_path / "out" / "facts.json", tmp_path / "again.md")
     assert again.read_text() == text
     resolved = yaml.safe_load((tmp_path / "out" / "curate.yaml").read_text())
