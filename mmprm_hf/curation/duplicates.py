@@ -46,7 +46,7 @@ def sketch_of(problem: RawProblem, figures: Sequence[Figure], *, is_benchmark: b
     option = problem.option(problem.answer)
     answer = problem.answer if option is None else option
     is_letter = bool(problem.options) and (answer in problem.letters or FIGURE_MARK.fullmatch(answer) is not None)
-    options = frozenset() if is_letter else frozenset(map(clean, problem.options))
+    options = frozenset() if is_letter else frozenset(map(clean_answer, problem.options))
     return Sketch(tokens_of(problem.question), clean_answer(answer), is_letter, tuple(figures), options, is_benchmark)
 
 
