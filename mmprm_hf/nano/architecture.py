@@ -1,7 +1,7 @@
 """The nano vision-language model: a LLaVA of 2.4 million parameters, with tokenizer and processor built in code.
 
-Only classes of transformers are used, so checkpoints load with ``AutoModelForImageTextToText`` and ``AutoProcessor``
-on any machine, without this package and without torchvision.
+Only classes of transformers are used, so that checkpoints load with ``AutoModelForImageTextToText`` and
+``AutoProcessor``, without this package and without torchvision.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from ..steps import DEFAULT_STEP_FORMAT
 from .drawing import CELL, SIZE
 from .world import stream
 
 PAD, END, USER, ASSISTANT, IMAGE, MARKER = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>", "<prm>"
-STEP_TAGS = ("<step>", "</step>", "<answer>", "</answer>")
 
 # One user turn (figures first, then text), then the assistant's text.
 CHAT_TEMPLATE = (
@@ -40,9 +40,9 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which the nano world's words are one token each and every digit stands alone.
+    """Return a byte-level BPE in which the nano world's words are one token each and every digit stands alone.
 
-    Any other text still encodes and decodes exactly, byte by byte.
+    Any other text encodes and decodes exactly, too, byte by byte.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -67,7 +67,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
     )
-    plain = [AddedToken(token, special=False, normalized=False) for token in (*STEP_TAGS, MARKER)]
+    plain = [AddedToken(token, special=False, normalized=False) for token in (*DEFAULT_STEP_FORMAT.tags, MARKER)]
     special = [AddedToken(token, special=True, normalized=False) for token in (USER, ASSISTANT, IMAGE)]
     fast.add_tokens(special, special_tokens=True)
     fast.add_tokens(plain)
@@ -76,7 +76,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_processor() -> LlavaProcessor:
-    """The nano models' processor: figures are resized to 144 x 144, cut into 36 patches of 24 pixels."""
+    """Return the nano models' processor: figures are resized to 144 x 144 and cut into 36 patches of 24 pixels."""
     image_processor = SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE})
     return LlavaProcessor(
         image_processor=image_processor,
@@ -90,7 +90,7 @@ def build_processor() -> LlavaProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaForConditionalGeneration:
-    """A randomly initialised nano model (float32) for `tokenizer`."""
+    """Return a randomly initialised nano model (float32) for `tokenizer`."""
     vision = SiglipVisionConfig(
         hidden_size=128,
         intermediate_size=256,

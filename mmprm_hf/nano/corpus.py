@@ -1,8 +1,8 @@
 """The imperfect corpus that the nano policy imitates: solutions as people write them, errors included.
 
-A corpus of solutions from the wild holds slips (spread thinly everywhere) and misconceptions (wrong in the same way
-again and again). A policy that imitates it samples both. Slips are outvoted by majority; common misconceptions are
-not: there only a model trained on outcomes, a PRM, helps. Rates stand here, in the open.
+Solutions from the wild hold slips (spread thinly everywhere) and misconceptions (wrong in the same way again and again).
+A policy that imitates them samples both. The majority outvotes slips but not common misconceptions, where only a PRM
+helps.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ COMMON_MISCONCEPTIONS = {"right_corner": 0.55, "trapezoid": 0.55, "number_line":
 
 
 def corpus_noise(family: str) -> Noise:
-    """How often the corpus errs in a family, per value read, per result and per solution."""
+    """Return how often the corpus errs in a family, per value read, per result and per solution."""
     return Noise(**SLIPS, wrong_plan=COMMON_MISCONCEPTIONS.get(family, RARE_MISCONCEPTION))
 
 
 def corpus_solution(problem: NanoProblem, rng: random.Random) -> str:
-    """One tagged solution of the corpus; its answer is what its last step states."""
+    """Return one tagged solution of the corpus; its answer is what its last step states."""
     steps = problem.solve(rng, corpus_noise(problem.family))
     return render_solution(steps, steps[-1].split("=")[-1])
 
 
 def corpus_rows(num_problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows ``prompt, completion, images`` (conversational, as TRL's ``SFTTrainer`` takes them) over train problems."""
+    """Yield rows ``prompt, completion, images`` of train problems, conversational as TRL's ``SFTTrainer`` takes them."""
     rng = random.Random(f"corpus/{seed}")
     for problem in problems("train", num_problems, seed):
         content = [{"type": "image"}, {"type": "text", "text": problem.question}]

@@ -1,26 +1,29 @@
-"""Writes solutions of nano problems, right ones and wrong ones, and says of every step whether it is true.
+"""Writes solutions of nano problems, right and wrong ones, and checks every step exactly.
 
-A step is a chain of equalities over the problem's names and numbers ("A+B=47+58=105"). It is *right* if all
-parts of the chain have the same value under the true facts, *wrong* if they have not, *unparsable* if it is
-no such chain. So a step computed faithfully from a misread number is wrong, as its consequences are.
+A step is a chain of equalities over the problem's names and numbers ("A+B=47+58=105"). It is *right* if all parts of the
+chain have the same value under the true facts, *wrong* if they have not, *unparsable* if it is not such a chain. So a
+step that is computed faithfully from a misread number is wrong, and so are its consequences.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
 import random
 import re
 from fractions import Fraction
 
-from .families import COPY, READ, Blueprint, PlanStep
+from .blueprint import COPY, READ, Blueprint, PlanStep
 
-_TOKEN = re.compile(r"[A-Za-z]+|\d+|[+\-*/]")
 _MAX_VALUE = 999
+_READINGS = (READ, "+1", "/5")  # operations on a value of the figure, read rightly or not
+_OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+_PRECEDENCE = ("[+-]", "[*/]")
 
 
 class StepTruth(enum.StrEnum):
-    """What the exact checker says of one step."""
+    """What the exact checker finds about one step."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -44,7 +47,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """A number as written in a step, beside what it should be (None: it has no place there)."""
+    """A number as a step states it, beside the true one (None: no such number belongs there)."""
 
     stated: int
     true: int | None
@@ -54,7 +57,7 @@ Piece = str | Number
 
 
 def true_facts(blueprint: Blueprint) -> dict[str, int]:
-    """Every reading and every value that the right plan states, by name."""
+    """Return every reading and every value that the right plan states, by name."""
     facts = dict(blueprint.readings)
     for step in blueprint.plan:
         facts[step.name] = _apply(step, facts)
@@ -62,27 +65,23 @@ def true_facts(blueprint: Blueprint) -> dict[str, int]:
 
 
 def _apply(step: PlanStep, values: dict[str, int]) -> int:
-    """The value of a plan step; raises ArithmeticError where it is no integer in [0, 999]."""
-    args = [values[arg] if isinstance(arg, str) else arg for arg in step.args]
+    """The value of a plan step; ArithmeticError where it is not an integer in [0, 999]."""
+    first, *second = [values[arg] if isinstance(arg, str) else arg for arg in step.args]
     match step.op:
         case "read" | "copy":
-            value = args[0]
+            value = first
         case "+1":
-            value = args[0] + 1
+            value = first + 1
         case "/5":
-            value = args[0] // 5
-        case "+":
-            value = args[0] + args[1]
-        case "-":
-            value = args[0] - args[1]
-        case "*":
-            value = args[0] * args[1]
-        case "/":
-            value, rest = divmod(args[0], args[1])
-            if rest:
-                raise ArithmeticError(f"{args[0]} is not divisible by {args[1]}")
+            value = first // 5
+        case "/" if first % second[0]:
+            raise ArithmeticError(f"{first} is not divisible by {second[0]}")
         case _:
-            raise ValueError(f"Unknown operation {step.op!r} in plan step {step.name!r}.")
+            value = int(_OPERATIONS[step.op](first, second[0]))
+    return _checked(value)
+
+
+def _checked(value: int) -> int:
     if not 0 <= value <= _MAX_VALUE:
         raise ArithmeticError(f"{value} is outside [0, {_MAX_VALUE}]")
     return value
@@ -104,100 +103,92 @@ def _slip(value: int, rng: random.Random) -> int:
 
 
 def _write(blueprint: Blueprint, facts: dict[str, int], noise: Noise, rng: random.Random) -> list[list[Piece]]:
-    """One solution with `noise`; raises ArithmeticError where an error leads to a value nobody would write."""
+    """One solution with `noise`; ArithmeticError where an error leads to a value that nobody would write."""
     plan = blueprint.wrong_plan if rng.random() < noise.wrong_plan else blueprint.plan
-    right_constants = {step.name: step.args for step in blueprint.plan}
     stated = dict(blueprint.readings)
-    hidden = {name for name in blueprint.readings if "." in name}
     steps: list[list[Piece]] = []
     for step in plan:
-        if step.op in (READ, "+1", "/5"):
+        if step.op in _READINGS:
             value = _apply(step, blueprint.readings)
             if rng.random() < noise.misread:
                 value = _misread(value, str(step.args[0]), blueprint, rng)
-            steps.append([f"{step.name}=", Number(value, facts[step.name])])
         else:
             for arg in step.args:
-                if arg in hidden and rng.random() < noise.misread:
+                is_hidden = arg in blueprint.readings and "." in arg  # read on the way: no step states it
+                if is_hidden and rng.random() < noise.misread:
                     stated[arg] = _misread(stated[arg], arg, blueprint, rng)
             value = _apply(step, stated)
             if step.op != COPY and rng.random() < noise.slip:
                 value = _slip(value, rng)
-            pieces: list[Piece] = [f"{step.name}="]
-            if step.op != COPY:
-                for position, arg in enumerate(step.args):
-                    if isinstance(arg, str):
-                        pieces.append(Number(stated[arg], facts.get(arg)))
-                    else:
-                        pieces.append(Number(arg, arg if arg in right_constants.get(step.name, ()) else None))
-                    pieces.append(step.op if position == 0 else "=")
-            steps.append([*pieces, Number(value, facts[step.name])])
-        if not 0 <= value <= _MAX_VALUE:
-            raise ArithmeticError(f"{value} is outside [0, {_MAX_VALUE}]")
-        stated[step.name] = value
+        steps.append([f"{step.name}=", *_operands(step, stated, facts, blueprint), Number(value, facts[step.name])])
+        stated[step.name] = _checked(value)
     return steps
+
+
+def _operands(step: PlanStep, stated: dict[str, int], facts: dict[str, int], blueprint: Blueprint) -> list[Piece]:
+    """The calculation between a step's name and its result ("47+58="); none for readings and copies."""
+    if step.op not in _OPERATIONS:
+        return []
+    right_args = {right.name: right.args for right in blueprint.plan}.get(step.name, ())
+    first, second = (
+        Number(stated[arg], facts.get(arg)) if isinstance(arg, str) else Number(arg, arg if arg in right_args else None)
+        for arg in step.args
+    )
+    return [first, step.op, second, "="]
 
 
 def write_solution(
     blueprint: Blueprint, facts: dict[str, int], rng: random.Random, noise: Noise | None = None
 ) -> list[list[Piece]]:
-    """Steps of one solution, each a list of text pieces and `Number`s; everything after an error is recomputed from it.
+    """Return the steps of one solution, each a list of text pieces and `Number`s; consequences of errors are recomputed.
 
     Args:
         blueprint, facts: The problem and its `true_facts`.
         rng: Source of all choices.
         noise: None writes the right solution.
     """
-    noise = noise or Noise()
     while True:
         try:
-            return _write(blueprint, facts, noise, rng)
+            return _write(blueprint, facts, noise or Noise(), rng)
         except ArithmeticError:
             continue
 
 
 def step_text(pieces: list[Piece]) -> str:
-    """The step as a string."""
+    """Return the step as a string."""
     return "".join(piece if isinstance(piece, str) else str(piece.stated) for piece in pieces)
 
 
-def _value(expression: str, facts: dict[str, int]) -> Fraction | None:
-    """Value of names and integers joined by + - * /, with the usual precedence; None if it is no such expression."""
-    tokens = _TOKEN.findall(expression)
-    if "".join(tokens) != expression.replace(" ", "") or len(tokens) % 2 == 0:
-        return None
-    total, product, sign = Fraction(0), None, 1
-    operator = "+"
-    for index, token in enumerate(tokens):
-        if index % 2:
-            if token not in ("+", "-", "*", "/"):
-                return None
-            operator = token
-            continue
-        if token.isdigit():
-            number = Fraction(int(token))
-        elif token in facts:
-            number = Fraction(facts[token])
-        else:
-            return None
-        if operator in ("+", "-"):
-            total += sign * product if product is not None else 0
-            product, sign = number, 1 if operator == "+" else -1
-        elif operator == "*":
-            product *= number
-        elif number == 0:
-            return None
-        else:
-            product /= number
-    return total + sign * product
+def _value(expression: str, facts: dict[str, int], level: int = 0) -> Fraction:
+    """Value of names and integers joined by + - * /, with the usual precedence.
+
+    Raises:
+        ValueError, KeyError, ZeroDivisionError: if it is not such an expression.
+    """
+    if level == len(_PRECEDENCE):
+        term = expression.strip(" ")
+        if not re.fullmatch(r"[A-Za-z]+|\d+", term):
+            raise ValueError(f"{term!r} is neither a name nor an integer")
+        return Fraction(int(term) if term.isdigit() else facts[term])
+    first, *others = re.split(f"({_PRECEDENCE[level]})", expression)
+    value = _value(first, facts, level + 1)
+    for operation, operand in zip(others[::2], others[1::2], strict=True):
+        value = _OPERATIONS[operation](value, _value(operand, facts, level + 1))
+    return value
 
 
 def check_step(step: str, facts: dict[str, int]) -> StepTruth:
-    """Exact truth of one step under the problem's `facts` (see the module's first lines)."""
+    """Return the exact truth of one step under the problem's `facts`.
+
+    Example:
+        >>> str(check_step("A+B=47+58=105", {"A": 47, "B": 58}))
+        'right'
+    """
     parts = step.strip().split("=")
     if len(parts) < 2:
         return StepTruth.UNPARSABLE
-    values = [_value(part.strip(), facts) for part in parts]
-    if any(value is None for value in values):
+    try:
+        values = {_value(part.strip(), facts) for part in parts}
+    except (ValueError, KeyError, ZeroDivisionError):
         return StepTruth.UNPARSABLE
-    return StepTruth.RIGHT if len(set(values)) == 1 else StepTruth.WRONG
+    return StepTruth.RIGHT if len(values) == 1 else StepTruth.WRONG

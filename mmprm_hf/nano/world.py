@@ -1,14 +1,16 @@
 """The nano world: procedural K12 problems with rendered figures, exact answers and an exact step checker.
 
-Same seed, same problems, same pixels. A problem's content (family, question, everything its figure shows except style)
-decides by hash whether it may appear in the test split, so no test problem can ever occur in training data,
-however many problems are drawn.
+The same seed gives the same problems and the same pixels. A problem's content (family, question, everything its figure
+shows except style) decides by hash to which split it belongs. So no test problem occurs in training data, however many
+problems are drawn.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import operator
 import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from ..data import Problem, content_hash
+from ..errors import UnknownNameError
 from ..rows import problem_features, problem_to_row
-from .families import FAMILIES, Blueprint
+from .blueprint import Blueprint
+from .families import FAMILIES
 from .solver import Noise, StepTruth, check_step, step_text, true_facts, write_solution
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ class NanoProblem:
 
     @functools.cached_property
     def blueprint(self) -> Blueprint:
-        """Facts, plans and drawing of the problem."""
+        """The problem's facts, plans and drawing."""
         return FAMILIES[self.family](random.Random(f"{self.family}/{self.seed}"))
 
     @functools.cached_property
@@ -62,17 +66,17 @@ class NanoProblem:
 
     @property
     def id(self) -> str:
-        """Stable id, from which `problem_from_id` rebuilds the problem."""
+        """The id, from which `problem_from_id` rebuilds the problem."""
         return f"nano-{self.family}-{self.seed}"
 
     @property
     def split(self) -> Split:
-        """The split this content belongs to."""
+        """The split that the content belongs to."""
         return "test" if int(self.content_id, 16) % _TEST_SHARE == 0 else "train"
 
     @property
     def question(self) -> str:
-        """The question's text; the numbers needed stand only in the figure."""
+        """The question; the numbers that it needs stand only in the figure."""
         return self.blueprint.question
 
     @property
@@ -81,28 +85,25 @@ class NanoProblem:
         return str(self.facts[self.blueprint.plan[-1].name])
 
     def figure(self) -> Image.Image:
-        """The figure, 144 x 144 RGB; a new image each call."""
+        """Return the figure, 144 x 144 RGB; a new image each call."""
         return self.blueprint.draw(random.Random(f"style/{self.family}/{self.seed}")).image
 
     def solve(self, rng: random.Random | None = None, noise: Noise | None = None) -> tuple[str, ...]:
-        """Steps of one solution, the right one unless `noise` says otherwise."""
+        """Return the steps of one solution; the right one where `noise` is None."""
         pieces = write_solution(self.blueprint, self.facts, rng or random.Random(0), noise)
         return tuple(step_text(step) for step in pieces)
 
     def check(self, steps: Sequence[str]) -> tuple[StepTruth, ...]:
-        """Exact truth of every step, each judged by itself."""
+        """Return the exact truth of every step, each judged by itself."""
         return tuple(check_step(step, self.facts) for step in steps)
 
     def check_prefixes(self, steps: Sequence[str]) -> tuple[bool, ...]:
-        """For every step: are it and all steps before it right? This is what a Monte Carlo estimate aims at."""
-        verdicts, fine = [], True
-        for truth in self.check(steps):
-            fine = fine and truth is StepTruth.RIGHT
-            verdicts.append(fine)
-        return tuple(verdicts)
+        """Return for every step whether it and all steps before it are right, which Monte Carlo labels estimate."""
+        is_right = (truth is StepTruth.RIGHT for truth in self.check(steps))
+        return tuple(itertools.accumulate(is_right, operator.and_))
 
     def to_problem(self) -> Problem:
-        """The problem as the rest of the package sees it."""
+        """Return the problem as the rest of the package sees it."""
         meta = {"subject": self.family, "source": "nano", "license": "Apache-2.0", "split_group": self.content_id}
         return Problem(
             id=self.id, question=self.question, images=(self.figure(),), answer=self.answer, meta={**meta, "grade": 6}
@@ -110,26 +111,26 @@ class NanoProblem:
 
 
 def make_problem(family: str, seed: int) -> NanoProblem:
-    """The nano problem of `family` with `seed`.
+    """Return the nano problem of a family and a seed.
 
     Raises:
-        ValueError: if there is no such family.
+        UnknownNameError: if there is no such family.
     """
     if family not in FAMILIES:
-        raise ValueError(f"Unknown nano family {family!r}; choose one of {', '.join(FAMILIES)}.")
+        raise UnknownNameError("nano family", family, FAMILIES)
     return NanoProblem(family, seed)
 
 
 def problem_from_id(problem_id: str) -> NanoProblem:
-    """Rebuild a nano problem from its id ("nano-clock-123")."""
+    """Return the nano problem that has this id, such as "nano-clock-123"."""
     parts = problem_id.split("-")
     if len(parts) != 3 or parts[0] != "nano" or not parts[2].isdigit():
-        raise ValueError(f"{problem_id!r} is no nano problem id; expected nano-FAMILY-SEED, such as nano-clock-123.")
+        raise ValueError(f"{problem_id!r} is not a nano problem's id. It is nano-FAMILY-SEED, such as nano-clock-123.")
     return make_problem(parts[1], int(parts[2]))
 
 
 def stream(split: Split, seed: int = 0) -> Iterator[NanoProblem]:
-    """Endless nano problems of one split, families evenly mixed; contents may recur late in the stream."""
+    """Yield nano problems of one split without end, families evenly mixed; contents may recur late in the stream."""
     rng = random.Random(f"stream/{split}/{seed}")
     families = list(FAMILIES)
     while True:
@@ -138,43 +139,43 @@ def stream(split: Split, seed: int = 0) -> Iterator[NanoProblem]:
             yield problem
 
 
-def problems(split: Split, num_problems: int, seed: int = 0) -> list[NanoProblem]:
-    """The first `num_problems` problems of distinct content of a split.
+def problems(split: Split, num_problems: int | None = None, seed: int = 0) -> list[NanoProblem]:
+    """Return the first problems of distinct content of a split.
+
+    Args:
+        split: "train" or "test".
+        num_problems: 1 to 20,000 (contents run out in the smaller families); None takes 10,000 of train, 500 of test.
+        seed: Seed of the stream of problems.
 
     Raises:
-        ValueError: unless 1 <= num_problems <= 20,000 (contents run out in the smaller families).
+        UnknownNameError: for another split.
+        ValueError: for another number.
     """
-    if not 1 <= num_problems <= _MAX_PROBLEMS:
-        raise ValueError(f"Found num_problems={num_problems}; ask for 1 to {_MAX_PROBLEMS:,} problems of a split.")
-    seen: set[str] = set()
-    chosen: list[NanoProblem] = []
+    if split not in SPLIT_SIZES:
+        raise UnknownNameError("split", split, SPLIT_SIZES, " of the nano world")
+    count = SPLIT_SIZES[split] if num_problems is None else num_problems
+    if not 1 <= count <= _MAX_PROBLEMS:
+        raise ValueError(f"Found num_problems={count}; ask for 1 to {_MAX_PROBLEMS:,} problems of a split.")
+    by_content: dict[str, NanoProblem] = {}
     for problem in stream(split, seed):
-        if problem.content_id not in seen:
-            seen.add(problem.content_id)
-            chosen.append(problem)
-            if len(chosen) == num_problems:
-                return chosen
-    raise AssertionError("the stream never ends")
+        by_content.setdefault(problem.content_id, problem)
+        if len(by_content) == count:
+            break
+    return list(by_content.values())
 
 
 class NanoProblems(Sequence[Problem]):
     """The first problems of a split as the rest of the package sees them, each drawn when it is asked for.
 
     Args:
-        num_problems: How many; None takes the whole split (10,000 train, 500 test).
-        split: "train" or "test".
+        num_problems, split: As in `problems`.
 
     Attributes:
         ids: The problems' ids.
-
-    Raises:
-        ValueError: for another split.
     """
 
     def __init__(self, num_problems: int | None = None, split: str = "train") -> None:
-        if split not in SPLIT_SIZES:
-            raise ValueError(f"Found split={split!r} of the nano world. It has {' and '.join(SPLIT_SIZES)}.")
-        self._problems = problems(split, SPLIT_SIZES[split] if num_problems is None else num_problems)
+        self._problems = problems(split, num_problems)
         self.ids = [problem.id for problem in self._problems]
 
     def __len__(self) -> int:
@@ -184,14 +185,13 @@ class NanoProblems(Sequence[Problem]):
         return self._problems[index].to_problem()
 
 
-def load_nano(split: Split, num_problems: int | None = None, seed: int = 0) -> Dataset:
-    """The nano dataset in the shape of MM-K12: 10,000 train and 500 test problems unless `num_problems` says less.
+def load_nano(split: Split, num_problems: int | None = None) -> Dataset:
+    """Return nano problems as a dataset in MM-K12's schema.
 
     Columns: ``id, images (list of Image), question, options, answer, answer_type, subject, grade, source, license,
     split_group``.
     """
     import datasets
 
-    count = num_problems if num_problems is not None else {"train": 10_000, "test": 500}[split]
-    rows = [problem_to_row(nano.to_problem()) for nano in problems(split, count, seed)]
+    rows = [problem_to_row(problem) for problem in NanoProblems(num_problems, split)]
     return datasets.Dataset.from_list(rows, features=problem_features())
