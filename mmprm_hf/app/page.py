@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from ..data import Candidate, Problem
 from ..models import load_image
-from ..nano import POLICY_PATH, PRM_PATH, SIZE, Noise, problems
+from ..nano import FIGURE_SIZE, POLICY_PATH, PRM_PATH, Noise, nano_problems
 from ..publish import render_message, render_reranked, render_scored
 from ..rerank import STRATEGIES
 from ..selection import AGGREGATIONS, aggregate
@@ -113,18 +113,18 @@ class Callbacks:
 
     def example(self, number: int) -> tuple[list[Image.Image], str, str, int]:
         """Figures, question, a solution with one error or more, and the number of the next example: nano problems."""
-        nano = problems("test", _NUM_EXAMPLES)[number % _NUM_EXAMPLES]
+        nano = nano_problems("test", _NUM_EXAMPLES)[number % _NUM_EXAMPLES]
         solution = nano.solve(random.Random(number), Noise(misread=0.3, slip=0.3))
         return [nano.figure()], nano.question, "\n".join(solution), number + 1
 
     @staticmethod
     def _note(figures: Sequence[Any], is_shipped: bool, what: str) -> str | None:
         """A warning where nano models meet a problem of another world."""
-        if not is_shipped or (figures and all(load_image(figure).size == (SIZE, SIZE) for figure in figures)):
+        if not is_shipped or (figures and all(set(load_image(figure).size) == {FIGURE_SIZE} for figure in figures)):
             return None
         return (
-            f"The shipped nano models know only the nano world's figures ({SIZE} x {SIZE}): for any other problem "
-            f"their {what} mean nothing. Take an example, or start the page with other models."
+            f"The shipped nano models know only the nano world's figures ({FIGURE_SIZE} x {FIGURE_SIZE}). For another "
+            f"problem their {what} mean nothing: take an example, or start the page with other models."
         )
 
 

@@ -10,10 +10,10 @@ PRM_PATH = Path(__file__).parent / "checkpoints" / "prm"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "drawing": ["SIZE"],
+        "drawing": ["FIGURE_SIZE"],
         "families": ["FAMILIES"],
         "solver": ["Noise", "StepTruth"],
-        "world": ["NanoProblem", "NanoProblems", "load_nano", "problems"],
+        "world": ["NanoProblem", "NanoProblems", "load_nano", "nano_problems"],
     },
 )
 __all__ += ["POLICY_PATH", "PRM_PATH"]

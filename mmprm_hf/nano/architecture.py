@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from ..steps import DEFAULT_STEP_FORMAT
-from .drawing import CELL, SIZE
+from .drawing import CELL, FIGURE_SIZE
 from .world import stream
 
 PAD, END, USER, ASSISTANT, IMAGE, MARKER = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>", "<prm>"
@@ -77,7 +77,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_processor() -> LlavaProcessor:
     """Return the nano models' processor: figures are resized to 144 x 144 and cut into 36 patches of 24 pixels."""
-    image_processor = SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE})
+    image_processor = SiglipImageProcessorPil(size={"height": FIGURE_SIZE, "width": FIGURE_SIZE})
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=build_tokenizer(),
@@ -96,7 +96,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaForCo
         intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,
-        image_size=SIZE,
+        image_size=FIGURE_SIZE,
         patch_size=CELL,
         vision_use_head=False,
     )
@@ -120,7 +120,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaForCo
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
-        image_seq_length=(SIZE // CELL) ** 2,
+        image_seq_length=(FIGURE_SIZE // CELL) ** 2,
         tie_word_embeddings=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

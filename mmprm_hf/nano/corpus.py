@@ -1,8 +1,7 @@
 """The imperfect corpus that the nano policy imitates: solutions as people write them, errors included.
 
-Solutions from the wild hold slips (spread thinly everywhere) and misconceptions (wrong in the same way again and again).
-A policy that imitates them samples both. The majority outvotes slips but not common misconceptions, where only a PRM
-helps.
+Solutions from the wild hold slips (spread thinly everywhere) and misconceptions (wrong in the same way each time). A
+policy that imitates them samples both. The majority outvotes slips but not common misconceptions: only a PRM helps.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from ..steps import render_solution
 from .solver import Noise
-from .world import NanoProblem, problems
+from .world import NanoProblem, nano_problems
 
 SLIPS = {"misread": 0.04, "slip": 0.04}
 RARE_MISCONCEPTION = 0.06
@@ -32,9 +31,9 @@ def corpus_solution(problem: NanoProblem, rng: random.Random) -> str:
 
 
 def corpus_rows(num_problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield rows ``prompt, completion, images`` of train problems, conversational as TRL's ``SFTTrainer`` takes them."""
+    """Yield rows ``prompt, completion, images`` of train problems in TRL's conversational form."""
     rng = random.Random(f"corpus/{seed}")
-    for problem in problems("train", num_problems, seed):
+    for problem in nano_problems("train", num_problems, seed):
         content = [{"type": "image"}, {"type": "text", "text": problem.question}]
         solution = [{"type": "text", "text": corpus_solution(problem, rng)}]
         yield {

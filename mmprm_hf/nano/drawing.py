@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 CELL = 24  # pixels; equals the nano models' patch size
 GRID = 6
-SIZE = CELL * GRID  # 144 pixels a side
+FIGURE_SIZE = CELL * GRID  # 144 pixels a side
 PALETTE = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (200, 110, 20), (60, 60, 60))
 PALE = ((222, 235, 247), (254, 224, 210), (229, 245, 224), (239, 237, 245), (255, 245, 204))
 
@@ -41,7 +41,7 @@ class Canvas:
     """One figure under construction; coordinates of shapes are in cells (floats), of text in whole cells."""
 
     def __init__(self, background: tuple[int, int, int] = (255, 255, 255)) -> None:
-        self.image = Image.new("RGB", (SIZE, SIZE), background)
+        self.image = Image.new("RGB", (FIGURE_SIZE, FIGURE_SIZE), background)
         self._draw = ImageDraw.Draw(self.image)
 
     def text(self, column: int, row: int, text: str | int, color: tuple[int, int, int] = (0, 0, 0)) -> None:

@@ -1,8 +1,8 @@
 """Writes solutions of nano problems, right and wrong ones, and checks every step exactly.
 
-A step is a chain of equalities over the problem's names and numbers ("A+B=47+58=105"). It is *right* if all parts of the
-chain have the same value under the true facts, *wrong* if they have not, *unparsable* if it is not such a chain. So a
-step that is computed faithfully from a misread number is wrong, and so are its consequences.
+A step is a chain of equalities over the problem's names and numbers ("A+B=47+58=105"). It is *right* if all its parts
+have the same value under the true facts, *wrong* if they have not, *unparsable* if it is not such a chain. So a step
+that is computed faithfully from a misread number is wrong, and so are its consequences.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _operands(step: PlanStep, stated: dict[str, int], facts: dict[str, int], blu
 def write_solution(
     blueprint: Blueprint, facts: dict[str, int], rng: random.Random, noise: Noise | None = None
 ) -> list[list[Piece]]:
-    """Return the steps of one solution, each a list of text pieces and `Number`s; consequences of errors are recomputed.
+    """Return the steps of one solution, each a list of texts and `Number`s; what follows an error is computed from it.
 
     Args:
         blueprint, facts: The problem and its `true_facts`.

@@ -139,7 +139,7 @@ def stream(split: Split, seed: int = 0) -> Iterator[NanoProblem]:
             yield problem
 
 
-def problems(split: Split, num_problems: int | None = None, seed: int = 0) -> list[NanoProblem]:
+def nano_problems(split: Split, num_problems: int | None = None, seed: int = 0) -> list[NanoProblem]:
     """Return the first problems of distinct content of a split.
 
     Args:
@@ -175,7 +175,7 @@ class NanoProblems(Sequence[Problem]):
     """
 
     def __init__(self, num_problems: int | None = None, split: str = "train") -> None:
-        self._problems = problems(split, num_problems)
+        self._problems = nano_problems(split, num_problems)
         self.ids = [problem.id for problem in self._problems]
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ from ..evaluation import (
     step_level_report,
 )
 from ..files import write_json, write_jsonl
-from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, StepTruth, problems
+from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, StepTruth, nano_problems
 from ..publish import write_report
 from ..rerank import generate_candidates, select, with_scores
 from ..scoring import PRMScorer
@@ -148,11 +148,11 @@ def run_demo(
     """
     _check_held_out(num_problems)
     models = models or load_models()
-    nano_problems = problems("test", num_problems)
-    solved = solve_nano(nano_problems, models, num_candidates, seed, progress)
+    test = nano_problems("test", num_problems)
+    solved = solve_nano(test, models, num_candidates, seed, progress)
     results = _results(solved, models, seed, num_problems)
     (output / "figures").mkdir(parents=True, exist_ok=True)
-    for nano in nano_problems:
+    for nano in test:
         nano.figure().save(output / "figures" / f"{nano.id}.png")
     write_jsonl(output / "candidates.jsonl", solved.rows)
     write_json(output / "results.json", results)
@@ -204,7 +204,7 @@ def evaluate_nano(
     """
     _check_held_out(num_problems)
     models = models or load_models()
-    test, train = problems("test", num_problems), problems("train", num_train_problems)
+    test, train = nano_problems("test", num_problems), nano_problems("train", num_train_problems)
     solved = solve_nano(test, models, num_candidates, seed, progress)
     solved_train = solve_nano(train, models, num_candidates, seed + 1, progress)
     truth = {}

@@ -15,7 +15,7 @@ from typing import Any
 from ..evaluation import best_of_n_report
 from ..files import read_jsonl, write_json
 from ..models import load_image
-from ..nano import POLICY_PATH, SIZE
+from ..nano import FIGURE_SIZE, POLICY_PATH
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES
 from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
@@ -55,7 +55,7 @@ def rerank_one(
     result = rerank(images=list(images), text=question, return_candidates=True, **options)
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
     # Not Path.is_file: it raises on a data URI, a name too long for a file.
-    looks_nano = bool(images) and all(isfile(path) and load_image(path).size == (SIZE, SIZE) for path in images)
+    looks_nano = bool(images) and all(isfile(path) and set(load_image(path).size) == {FIGURE_SIZE} for path in images)
     note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
     return {**result, "note": note}
 

@@ -57,11 +57,11 @@ def demo_rows() -> list[dict]:
     """Generation against transformers' own `generate`, scoring against the unpacked scorer (every row by itself)."""
     import torch
 
-    from mmprm_hf.nano.world import problems
+    from mmprm_hf.nano.world import nano_problems
     from mmprm_hf.scoring.scorer import PRMScorer
     from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS, load_models, solve_nano
 
-    models, nano = load_models(), problems("test", NUM_PROBLEMS)
+    models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up
     solved = solve_nano(nano, models, NUM_CANDIDATES, progress=False)
     targets = [problem.to_problem() for problem in nano]

@@ -22,12 +22,12 @@ def throughput_row() -> dict:
     from mmprm_hf.evaluation.diagnosis import diagnose
     from mmprm_hf.evaluation.evaluators import best_of_n_report
     from mmprm_hf.nano.solver import Noise
-    from mmprm_hf.nano.world import problems
+    from mmprm_hf.nano.world import nano_problems
     from mmprm_hf.rerank.candidates import with_scores
     from mmprm_hf.stages.candidate_rows import judged_row
     from mmprm_hf.stages.demo_stage import load_models
 
-    models, nano = load_models(), problems("test", NUM_PROBLEMS)
+    models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     noise = Noise(misread=0.1, slip=0.05, wrong_plan=0.1)
     targets, candidates = [problem.to_problem() for problem in nano], []
     for index, problem in enumerate(nano):

@@ -106,10 +106,10 @@ def memory_row() -> dict:
 
 def share_row() -> dict:
     """Scoring against generating, on the shipped models; medians of rounds."""
-    from mmprm_hf.nano.world import problems
+    from mmprm_hf.nano.world import nano_problems
     from mmprm_hf.stages.demo_stage import load_models, solve_nano
 
-    models, nano = load_models(), problems("test", NUM_PROBLEMS)
+    models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up
     rounds = [solve_nano(nano, models, NUM_CANDIDATES, progress=False).seconds for _ in range(3)]
     share = statistics.median(seconds["score"] / seconds["generate"] for seconds in rounds)

@@ -22,7 +22,7 @@ from mmprm_hf.data import Rollout, Verdict
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems
 from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 PROBLEM_SEED = 1
@@ -69,7 +69,7 @@ def main() -> None:
         sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
     )
     done = {row["problem_id"] for row in read_jsonl(args.output)} if args.output.exists() else set()
-    for problem in tqdm(problems("train", args.num_problems, PROBLEM_SEED)):
+    for problem in tqdm(nano_problems("train", args.num_problems, PROBLEM_SEED)):
         if problem.id in done:
             continue
         row = asyncio.run(_truth(problem, engine, args.num_rollouts))

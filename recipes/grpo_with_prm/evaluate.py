@@ -24,7 +24,7 @@ from mmprm_hf.files import write_json
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems
 from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
 from mmprm_hf.scoring.scorer import PRMScorer
 
@@ -38,11 +38,11 @@ def is_right(candidate: Candidate, gold: str) -> bool:
     return candidate.complete and RuleVerifier().verify(candidate.answer, gold) is Verdict.CORRECT
 
 
-def evaluate(policy: str | Path, nano_problems: Sequence[NanoProblem], seed: int = 1234) -> dict[str, Any]:
+def evaluate(policy: str | Path, test_problems: Sequence[NanoProblem], seed: int = 1234) -> dict[str, Any]:
     """Return the entry of `results.json` for one policy."""
     model = AutoModelForImageTextToText.from_pretrained(policy, dtype="float32").eval()
     processor = AutoProcessor.from_pretrained(policy)
-    targets = [nano.to_problem() for nano in nano_problems]
+    targets = [nano.to_problem() for nano in test_problems]
 
     def write(temperature: float, num_samples: int) -> list[list[Candidate]]:
         sampling = SamplingConfig(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS)
@@ -52,16 +52,16 @@ def evaluate(policy: str | Path, nano_problems: Sequence[NanoProblem], seed: int
     samples, greedy = write(1.0, NUM_SAMPLES), write(0.0, 1)
     scorer = PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
     scored = [with_scores(candidates, "min") for candidates in scorer.score_many(targets, samples)]
-    right = [[is_right(c, nano.answer) for c in row] for nano, row in zip(nano_problems, scored, strict=True)]
-    greedy_right = [is_right(row[0], nano.answer) for nano, row in zip(nano_problems, greedy, strict=True)]
-    return {**summary(nano_problems, scored, right), **per_problem(right, greedy_right)}
+    right = [[is_right(c, nano.answer) for c in row] for nano, row in zip(test_problems, scored, strict=True)]
+    greedy_right = [is_right(row[0], nano.answer) for nano, row in zip(test_problems, greedy, strict=True)]
+    return {**summary(test_problems, scored, right), **per_problem(right, greedy_right)}
 
 
 def summary(
-    nano_problems: Sequence[NanoProblem], scored: Sequence[Sequence[Candidate]], right: Sequence[Sequence[bool]]
+    test_problems: Sequence[NanoProblem], scored: Sequence[Sequence[Candidate]], right: Sequence[Sequence[bool]]
 ) -> dict[str, Any]:
     """Return shares over all samples, and the accuracy of selecting one of the samples of a problem."""
-    flat = [(nano, c) for nano, candidates in zip(nano_problems, scored, strict=True) for c in candidates]
+    flat = [(nano, c) for nano, candidates in zip(test_problems, scored, strict=True) for c in candidates]
     is_sound = [c.complete and bool(c.steps) and nano.check_prefixes(c.steps)[-1] for nano, c in flat]
     flat_right = [value for row in right for value in row]
     sound_right = [sound for sound, value in zip(is_sound, flat_right, strict=True) if value]
@@ -71,7 +71,7 @@ def summary(
         return float(np.mean([i is not None and row[i] for i, row in zip(chosen, right, strict=True)]))
 
     return {
-        "num_problems": len(nano_problems),
+        "num_problems": len(test_problems),
         "num_samples": NUM_SAMPLES,
         "complete": float(np.mean([c.complete for _, c in flat])),
         "num_steps": float(np.mean([len(c.steps) for _, c in flat])),
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--tuning", action="store_true", help="evaluate on 300 train problems that nothing trains on")
     args = parser.parse_args()
-    nano = problems("train", 12_300)[-300:] if args.tuning else problems("test", 500)
+    nano = nano_problems("train", 12_300)[-300:] if args.tuning else nano_problems("test", 500)
     result = evaluate(args.policy, nano)
     log = args.policy / "log.json"
     if log.exists():

@@ -22,7 +22,7 @@ from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import generate_candidates
 from mmprm_hf.rewards.process_reward import ProcessReward
 from mmprm_hf.scoring.score_store import ScoreStore
@@ -74,7 +74,7 @@ def nano_candidates(num_problems: int, num_candidates: int) -> list[tuple[Proble
     model = AutoModelForImageTextToText.from_pretrained(POLICY_PATH).eval()
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=128)
     engine = TransformersEngine(model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling)
-    targets = [nano.to_problem() for nano in problems("test", num_problems)]
+    targets = [nano.to_problem() for nano in nano_problems("test", num_problems)]
     candidates = generate_candidates(engine, targets, num_candidates)
     scorer = nano_scorer()
     return [

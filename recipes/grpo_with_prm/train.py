@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mmprm_hf.files import write_json
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems
 from mmprm_hf.rewards.process_reward import AnswerReward, ProcessReward
 from mmprm_hf.stages import read_config
 
@@ -53,12 +53,12 @@ class RewardOptions:
 ARMS: dict[str, tuple[float | None, float]] = {"answer": (0.0, 1.0), "prm_and_answer": (None, 1.0), "prm": (1.0, 0.0)}
 
 
-def grpo_rows(nano_problems: list[NanoProblem]) -> Dataset:
+def grpo_rows(train_problems: list[NanoProblem]) -> Dataset:
     """Return rows as `GRPOTrainer` takes them for a vision-language policy, with the gold answer."""
     return Dataset.from_list(
         [
             {"prompt": [{"role": "user", "content": nano.question}], "images": [nano.figure()], "answer": nano.answer}
-            for nano in nano_problems
+            for nano in train_problems
         ]
     )
 
@@ -95,7 +95,7 @@ def train(arm: str, seed: int, output: Path, config: Path = CONFIG, prm: str | P
         processing_class=processor,
         reward_funcs=[process_reward, AnswerReward()],
         args=args,
-        train_dataset=grpo_rows(problems("train", NUM_KNOWN + options.num_problems)[NUM_KNOWN:]),
+        train_dataset=grpo_rows(nano_problems("train", NUM_KNOWN + options.num_problems)[NUM_KNOWN:]),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.model.save_pretrained(output)

@@ -21,7 +21,7 @@ from mmprm_hf.files import write_json
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIPS
 from mmprm_hf.nano.families import FAMILIES
-from mmprm_hf.nano.world import problems, stream
+from mmprm_hf.nano.world import nano_problems, stream
 from mmprm_hf.publish.cards import write_card
 from mmprm_hf.publish.columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
 from mmprm_hf.publish.label_card import statistics_in_words
@@ -262,7 +262,7 @@ def drop_fact(split: str) -> dict[str, Any]:
 
 def family_counts(split: str) -> dict[str, int]:
     """Problems of each family in a split."""
-    counts = Counter(problem.family for problem in problems(split, NUM_PROBLEMS[split]))
+    counts = Counter(problem.family for problem in nano_problems(split, NUM_PROBLEMS[split]))
     return {family: counts[family] for family in FAMILIES}
 
 

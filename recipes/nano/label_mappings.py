@@ -29,7 +29,7 @@ from mmprm_hf import stages
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.stages.demo_stage import load_models, solve_nano
 
@@ -93,7 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     label(args.run, args.num_train_problems)
     trained = {way: train(way, args.run) for way in WAYS}
-    nano, models = problems("test", args.num_problems), load_models()
+    nano, models = nano_problems("test", args.num_problems), load_models()
     solved = solve_nano(nano, models, args.num_candidates)
     processor = MMPRMProcessor.from_policy(POLICY_PATH)
     prms = {"no labels": (MMPRMModel.from_policy(POLICY_PATH, processor), processor)}

@@ -39,7 +39,7 @@ from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
@@ -273,7 +273,7 @@ def main() -> None:
         AutoProcessor.from_pretrained(POLICY_PATH),
         sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
     )
-    truth, nano = Truth(engine), problems("train", args.num_problems, PROBLEM_SEED)
+    truth, nano = Truth(engine), nano_problems("train", args.num_problems, PROBLEM_SEED)
     results: dict[str, Any] = {"num_problems": len(nano), "budgets": {}}
     for budget in args.budgets:
         print(f"\nbudget {budget} rollouts per problem, {len(nano)} problems")

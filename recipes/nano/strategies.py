@@ -26,7 +26,7 @@ from mmprm_hf.data import Candidate, Problem, Verdict
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, select
 from mmprm_hf.rerank.solving import RerankConfig, solve
 from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
@@ -178,7 +178,7 @@ def main() -> None:
     if args.plot is None:
         models = load_models()
         scorer = models.scorer
-        targets = [nano.to_problem() for nano in problems("test", args.num_problems)]
+        targets = [nano.to_problem() for nano in nano_problems("test", args.num_problems)]
         sampling = SamplingConfig(temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
 
         def engine(chosen: SamplingConfig) -> TransformersEngine:

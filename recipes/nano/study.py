@@ -21,7 +21,7 @@ from mmprm_hf.evaluation.evaluators import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano.world import NanoProblem, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.stages.demo_stage import AGGREGATION, Models, Solved, solve_nano, step_truth
 
@@ -72,7 +72,7 @@ def main() -> None:
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
     scorer = PRMScorer(*prms["judge + MC labels, hard"])
     models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), scorer, paths={})
-    nano = problems(args.split, args.num_problems, args.problem_seed)
+    nano = nano_problems(args.split, args.num_problems, args.problem_seed)
     solved = solve_nano(nano, models, args.num_candidates)
     results = {name: report(nano, solved, PRMScorer(*prm)) for name, prm in prms.items()}
     print(f"{'PRM':<26}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")

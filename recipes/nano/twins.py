@@ -19,7 +19,7 @@ from base_stream import shipped_problems
 
 from mmprm_hf.evaluation import best_of_n_report
 from mmprm_hf.files import write_json
-from mmprm_hf.nano.world import NanoProblem, problem_from_id, problems
+from mmprm_hf.nano.world import NanoProblem, nano_problems, problem_from_id
 from mmprm_hf.publish import format_best_of_n
 from mmprm_hf.rows import read_candidate_rows
 
@@ -41,7 +41,7 @@ def main() -> None:
     for problem in shipped_problems():
         stream_keys.add(facts_key(problem))
         stream_contents.add(problem.content_id)
-    train, test = problems("train", NUM_CORPUS + NUM_GRPO), [problem_from_id(row["problem_id"]) for row in rows]
+    train, test = nano_problems("train", NUM_CORPUS + NUM_GRPO), [problem_from_id(row["problem_id"]) for row in rows]
     corpus_keys = {facts_key(problem) for problem in train[:NUM_CORPUS]}
     has_twin = [facts_key(problem) in stream_keys | corpus_keys for problem in test]
     twin_families = Counter(problem.family for problem, twin in zip(test, has_twin, strict=True) if twin)

@@ -14,7 +14,7 @@ from transformers import pipeline
 from mmprm_hf.app import page as app
 from mmprm_hf.data import Candidate
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.publish.solution_html import render_reranked, render_steps
 from mmprm_hf.selection import AGGREGATIONS, aggregate
 
@@ -27,7 +27,7 @@ def callbacks():
 
 @pytest.fixture(scope="module")
 def nano():
-    return problems("test", 1)[0]
+    return nano_problems("test", 1)[0]
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -46,7 +46,7 @@ def test_scores_are_the_scorers(callbacks, nano, aggregation):
 def test_wrong_step_of_an_example_scores_lower(callbacks):
     figures, question, solution, following = callbacks.example(0)
     _, result = callbacks.score(figures, question, solution, "min")
-    truths = problems("test", 1)[0].check_prefixes(tuple(solution.split("\n")))
+    truths = nano_problems("test", 1)[0].check_prefixes(tuple(solution.split("\n")))
     assert following == 1 and not all(truths)
     assert all((score > 0.5) == truth for score, truth in zip(result["step_scores"], truths, strict=True))
     assert callbacks.example(24)[1] == question, "examples come round again"

@@ -14,7 +14,7 @@ from mmprm_hf import stages
 from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
 from mmprm_hf.errors import RunStoppedError, UnknownNameError
 from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import STRATEGIES
 from mmprm_hf.selection import AGGREGATIONS
 
@@ -34,7 +34,7 @@ def run(*arguments, **kwargs):
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory):
     """A nano problem, its figure as a file, and a right solution."""
-    problem = problems("test", 1)[0]
+    problem = nano_problems("test", 1)[0]
     folder = tmp_path_factory.mktemp("nano")
     problem.figure().save(folder / "figure.png")
     (folder / "solution.txt").write_text("\n".join(problem.solve()), encoding="utf-8")

@@ -10,7 +10,7 @@ from support.raw_problems import CONFIG, drawing
 from mmprm_hf.curation.duplicates import find_pairs, sketch_of
 from mmprm_hf.curation.figures import read_figure
 from mmprm_hf.curation.records import RawProblem
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 
 RODS = "A rod of length 12 cm leans against a wall so that its foot stands 5 cm away from it. How high does it reach?"
 RODS_AGAIN = "A rod, 12 cm long, leans against the wall; its foot is 5 cm away from it. What height does the rod reach?"
@@ -125,7 +125,7 @@ def test_problems_of_a_template_are_told_apart_by_their_pixels():
 def test_nano_problems_are_not_taken_for_one_another():
     """Their texts are templates: "How much more is C than A?" and "... B than D?" over two charts of one look."""
     sketches = []
-    for nano in problems("train", 400):
+    for nano in nano_problems("train", 400):
         problem = nano.to_problem()
         raw = RawProblem(problem.id, problem.question, problem.answer, problem.images)
         sketches.append(sketch_of(raw, [read_figure(image) for image in problem.images]))

@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 
 NUM_SAMPLES = 200
 # Two comparisons that should agree, each at half of it: a false alarm of the file once in 10,000 draws of seeds.
@@ -95,7 +95,7 @@ def test_greedy_rollouts_of_random_weights_are_equal_token_for_token(tiny_policy
 @pytest.fixture(scope="module")
 def nano():
     model = AutoModelForImageTextToText.from_pretrained(POLICY_PATH).eval()
-    shown = {problem.id: problem.to_problem() for problem in problems("test", 24)}
+    shown = {problem.id: problem.to_problem() for problem in nano_problems("test", 24)}
     return model, AutoProcessor.from_pretrained(POLICY_PATH), shown
 
 

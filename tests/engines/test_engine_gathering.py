@@ -289,12 +289,12 @@ def nano_policy():
 
 def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
     """The prompt with a prefix has the ids of the prompt without it, followed by those that the policy drew."""
-    from mmprm_hf.nano.world import problems
+    from mmprm_hf.nano.world import nano_problems
 
     model, processor = nano_policy
     engine = TransformersEngine(model, processor, sampling=SamplingConfig(max_new_tokens=96))
     seen = batches_of(engine)
-    requests = [RolloutRequest(p.to_problem(), num_samples=4, seed=1) for p in problems("train", 6, 5)]
+    requests = [RolloutRequest(p.to_problem(), num_samples=4, seed=1) for p in nano_problems("train", 6, 5)]
     drawn = asyncio.run(engine.generate(requests))
     sequences = {id(s): s for batch in seen for s in batch}.values()
     own = {engine._stops.decode(s.token_ids[:-1]): s.token_ids[:-1] for s in sequences}

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 
 SERVE = os.environ.get("MMPRM_SERVE")
 pytestmark = pytest.mark.skipif(
@@ -59,7 +59,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown():
-    return [problem.to_problem() for problem in problems("test", 4)]
+    return [problem.to_problem() for problem in nano_problems("test", 4)]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from mmprm_hf.models.modeling_mm_prm import MMPRMModel
 from mmprm_hf.models.processing_mm_prm import MMPRMProcessor
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.solver import Noise, StepTruth
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
 
 
@@ -111,7 +111,7 @@ def nano_rows(folder, split, num_problems):
     folder.mkdir()
     values = {StepTruth.RIGHT: 1, StepTruth.WRONG: -1, StepTruth.UNPARSABLE: 0}
     rows = []
-    for index, problem in enumerate(problems(split, num_problems)):
+    for index, problem in enumerate(nano_problems(split, num_problems)):
         problem.figure().save(folder / f"{index}.png")
         steps = problem.solve(random.Random(index), Noise(misread=0.3, slip=0.3) if index % 2 else None)
         response = {

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from mmprm_hf.errors import UnknownNameError
-from mmprm_hf.nano.drawing import GRID, SIZE, Canvas
+from mmprm_hf.nano.drawing import FIGURE_SIZE, GRID, Canvas
 from mmprm_hf.nano.families import FAMILIES
 from mmprm_hf.nano.solver import Noise, StepTruth, check_step
-from mmprm_hf.nano.world import NanoProblems, load_nano, make_problem, problem_from_id, problems
+from mmprm_hf.nano.world import NanoProblems, load_nano, make_problem, nano_problems, problem_from_id
 
 
 @pytest.fixture(scope="module")
 def sample():
-    return problems("train", 600)
+    return nano_problems("train", 600)
 
 
 def test_same_seed_same_problem_and_same_pixels():
@@ -38,7 +38,7 @@ def test_problems_and_solutions_do_not_drift_between_versions():
     """Committed results are about these very problems: ids, questions, facts, right and noisy solutions, in order."""
     digest = hashlib.sha256()
     for split in ("test", "train"):
-        for index, problem in enumerate(problems(split, 300)):
+        for index, problem in enumerate(nano_problems(split, 300)):
             noisy = problem.solve(random.Random(index), Noise(misread=0.2, slip=0.2, wrong_plan=0.3))
             facts = (problem.id, problem.content_id, problem.question, sorted(problem.facts.items()))
             digest.update(repr((facts, problem.solve(), noisy, problem.check_prefixes(noisy))).encode())
@@ -46,7 +46,7 @@ def test_problems_and_solutions_do_not_drift_between_versions():
 
 
 def test_splits_share_no_content_and_hold_distinct_problems():
-    train, test = problems("train", 10_000), problems("test", 500)
+    train, test = nano_problems("train", 10_000), nano_problems("test", 500)
     train_content = {problem.content_id for problem in train}
     test_content = {problem.content_id for problem in test}
     assert len(train_content) == 10_000 and len(test_content) == 500
@@ -110,7 +110,7 @@ def test_every_reading_stands_in_the_figure_as_text_or_shape(sample):
 
 def test_text_that_leaves_its_cell_or_the_figure_is_refused():
     canvas = Canvas()
-    assert canvas.image.size == (SIZE, SIZE)
+    assert canvas.image.size == (FIGURE_SIZE, FIGURE_SIZE)
     canvas.text(GRID - 1, GRID - 1, 99)
     for column, row, text in ((GRID, 0, "A"), (0, -1, "A"), (0, 0, "abcdef")):
         with pytest.raises(AssertionError, match="is not a cell|does not fit a cell"):
@@ -172,7 +172,7 @@ def test_dataset_has_the_schema_of_mm_k12():
 def test_counts_that_would_never_end_are_refused():
     for count in (0, -1, 20_001):
         with pytest.raises(ValueError, match=f"Found num_problems={count}"):
-            problems("train", count)
+            nano_problems("train", count)
 
 
 def test_unknown_family_split_and_id_are_refused():

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mmprm_hf.cli import app
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.stages import demo_stage as demo
 from mmprm_hf.stages import format_rerank
 
@@ -40,7 +40,7 @@ def test_results_json_is_the_promised_twin_of_the_table(run):
 def test_every_candidate_is_in_the_file_with_scores_and_verdict(run):
     output, _ = run
     rows = [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
-    assert [row["problem_id"] for row in rows] == [problem.id for problem in problems("test", 6)]
+    assert [row["problem_id"] for row in rows] == [problem.id for problem in nano_problems("test", 6)]
     for row in rows:
         assert len(row["candidates"]) == 4 and (output / row["figures"][0]).exists()
         for candidate in row["candidates"]:
@@ -113,7 +113,7 @@ def test_rerank_prints_the_winner_and_warns_of_foreign_figures(tmp_path, figures
 
 
 def test_rerank_as_json_knows_nano_figures(tmp_path):
-    problem = problems("test", 1)[0]
+    problem = nano_problems("test", 1)[0]
     path = tmp_path / "figure.png"
     problem.figure().save(path)
     options = ["--image", str(path), "--question", problem.question, "--num-candidates", "3", "--json"]

@@ -4,7 +4,7 @@ import copy
 import random
 
 from mmprm_hf.nano.solver import Noise
-from mmprm_hf.nano.world import problems as nano_problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.steps.tagged import parse_response, render_solution
 
