@@ -81,7 +81,7 @@ def generate_candidates(
     return found
 
 
-def with_scores(candidates: Sequence[Candidate], aggregation: str) -> list[Candidate]:
+def scored_candidates(candidates: Sequence[Candidate], aggregation: str) -> list[Candidate]:
     """The candidates with `score`, the aggregate of their step scores; ``-inf`` for an unscored or incomplete one."""
     return [
         dataclasses.replace(
@@ -123,11 +123,11 @@ def answer_votes(candidates: Sequence[Candidate]) -> list[int]:
     return [0 if group is None else sizes[group] for group in groups]
 
 
-def select(candidates: Sequence[Candidate], strategy: str, aggregation: str) -> int | None:
+def winner_index(candidates: Sequence[Candidate], strategy: str, aggregation: str) -> int | None:
     """Index of the winner among candidates that carry `score`; None if none of them is complete.
 
     Args:
-        candidates: With `score` filled by `with_scores`.
+        candidates: With `score` filled by `scored_candidates`.
         strategy: One of `STRATEGIES`. Votes count answers that are mathematically equal as one; a guided search has
             done its choosing before, and its best-scored solution wins.
         aggregation: What `score` was made with; maps scores to vote weights.

@@ -45,13 +45,13 @@ class SearchPlan:
     num_groups: int = 1
     decay: float = 1.0
 
-    def draws(self, depth: int) -> int:
+    def num_drawn(self, depth: int) -> int:
         """Continuations drawn in a group in round `depth`, as long as all of its places are open."""
         return max(self.beam_width, round(self.num_draws * self.decay**depth))
 
-    def places(self, depth: int) -> int:
+    def num_kept(self, depth: int) -> int:
         """Prefixes (or complete solutions) kept in a group after round `depth`."""
-        return max(1, self.draws(depth + 1) // self.beam_width)
+        return max(1, self.num_drawn(depth + 1) // self.beam_width)
 
 
 def search_plan(strategy: str, num_candidates: int, beam_width: int | None = None) -> SearchPlan:
@@ -191,8 +191,10 @@ class _Search:
         for index, group in enumerate(self.groups):
             if not group.kept:
                 continue
-            num_places = 1 if self.depth == 0 else self.plan.places(self.depth - 1)
-            num_draws = max(len(group.kept), round(self.plan.draws(self.depth) * group.num_open_places / num_places))
+            num_places = 1 if self.depth == 0 else self.plan.num_kept(self.depth - 1)
+            num_draws = max(
+                len(group.kept), round(self.plan.num_drawn(self.depth) * group.num_open_places / num_places)
+            )
             share, rest = divmod(num_draws, len(group.kept))
             seed = int(content_hash(self.seed, self.problem.id, index, self.depth, length=8), 16)
             for rank, prefix in enumerate(group.kept):
@@ -224,7 +226,7 @@ class _Search:
         """Score what the round drew, and keep the best of each group."""
         if not self.is_open:
             return
-        num_places = self.plan.places(self.depth)
+        num_places = self.plan.num_kept(self.depth)
         self.depth += 1
         for group in self.groups:
             for steps in [steps for steps in group.drawn if not scorer.can_score(steps)]:

@@ -27,7 +27,7 @@ def is_chat(value: Any) -> bool:
     return hasattr(value, "messages") or (isinstance(value, (list, tuple)) and len(value) > 0 and is_message(value[0]))
 
 
-def rows_of(images: Any, text: Any) -> tuple[Any, bool]:
+def read_rows(images: Any, text: Any) -> tuple[Any, bool]:
     """The inputs of a call as rows or chats, in one of two shapes.
 
     Args:
@@ -78,7 +78,7 @@ def _entries(values: Any) -> Iterable[Any]:
     return values if hasattr(values, "__iter__") else (values[index] for index in range(len(values)))
 
 
-def problem_of(row: Any) -> tuple[Problem, str | None]:
+def read_problem(row: Any) -> tuple[Problem, str | None]:
     """The problem of one row or chat, its figures loaded, and the chat's system prompt.
 
     The id is a hash of what is shown, so that equal problems get equal candidates.
@@ -193,4 +193,4 @@ def _figures(message: Mapping[str, Any]) -> Iterator[Any]:
         yield source["url"] if isinstance(source, Mapping) and "url" in source else source
 
 
-__all__ = ["is_chat", "problem_of", "rows_of"]
+__all__ = ["is_chat", "read_problem", "read_rows"]

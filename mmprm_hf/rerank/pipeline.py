@@ -18,11 +18,11 @@ from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import answer_votes
-from .inputs import problem_of, rows_of
+from .inputs import read_problem, read_rows
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
 from .served_policy import NO_SERVER, ServedPolicy, is_url
 from .shared_base import SharedBase, adapter_config, share_base
-from .solving import RerankConfig, Solved, solve
+from .solving import RerankConfig, SolvedProblem, solve
 
 TASK = "generate-and-rerank"
 DEFAULT_MAX_NEW_TOKENS = 1024
@@ -166,7 +166,7 @@ class GenerateAndRerankPipeline(Pipeline):
         Raises:
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
-        rows, is_one = rows_of(images, text)
+        rows, is_one = read_rows(images, text)
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
         if is_one:
@@ -185,7 +185,7 @@ class GenerateAndRerankPipeline(Pipeline):
         read: list[Any] = []
         for row in batch.rows:
             try:
-                problem, system_prompt = problem_of(row)
+                problem, system_prompt = read_problem(row)
                 # A marker in the question must fail before time goes into generation.
                 if hasattr(self.scorer, "processor"):
                     self.scorer.processor.render_prompt(problem.question, len(problem.images))
@@ -221,7 +221,7 @@ class GenerateAndRerankPipeline(Pipeline):
 
     def _forward(
         self, inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
-    ) -> dict[str, list[Solved | ValueError]]:
+    ) -> dict[str, list[SolvedProblem | ValueError]]:
         config = RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
         sampling = self.sampling(options)
         read = inputs["read"]
@@ -244,7 +244,7 @@ class GenerateAndRerankPipeline(Pipeline):
         config: RerankConfig,
         sampling: SamplingConfig,
         on_error: str,
-    ) -> list[Solved | ValueError]:
+    ) -> list[SolvedProblem | ValueError]:
         """All problems together; where one of them cannot be shown to a model and errors are returned, one by one."""
         try:
             return solve(
@@ -264,7 +264,7 @@ class GenerateAndRerankPipeline(Pipeline):
         return [self._solve([problem], system_prompt, config, sampling, on_error)[0] for problem in problems]
 
     def postprocess(
-        self, outputs: Mapping[str, list[Solved | ValueError]], return_candidates: bool = False
+        self, outputs: Mapping[str, list[SolvedProblem | ValueError]], return_candidates: bool = False
     ) -> list[dict[str, Any]]:
         """One dict per problem."""
         return [
@@ -304,7 +304,7 @@ class GenerateAndRerankPipeline(Pipeline):
         write_beside_policy(folder, {**self.options, **tags})
 
 
-def _output(solved: Solved, return_candidates: bool) -> dict[str, Any]:
+def _output(solved: SolvedProblem, return_candidates: bool) -> dict[str, Any]:
     """The winner's parts, and on request everything."""
     winner = {} if solved.chosen is None else solved.candidates[solved.chosen].to_dict()
     output = {name: winner.get(name) for name in ("text", "answer", "steps", "step_scores", "score")}

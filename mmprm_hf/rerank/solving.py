@@ -13,7 +13,14 @@ from ..engines import RolloutEngine, SamplingConfig
 from ..scoring import PRMScorer
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
-from .candidates import GUIDED_SEARCHES, check_step_scores, check_strategy, generate_candidates, select, with_scores
+from .candidates import (
+    GUIDED_SEARCHES,
+    check_step_scores,
+    check_strategy,
+    generate_candidates,
+    scored_candidates,
+    winner_index,
+)
 from .guided_search import guided_search, search_plan
 
 
@@ -62,7 +69,7 @@ class RerankConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Solved:
+class SolvedProblem:
     """One problem with its candidates.
 
     Args:
@@ -88,7 +95,7 @@ def solve(
     step_format: StepFormat = DEFAULT_STEP_FORMAT,
     problems_per_call: int = 32,
     progress: bool = False,
-) -> list[Solved]:
+) -> list[SolvedProblem]:
     """Draw candidates for each problem, score them and choose, in the order of the problems.
 
     Args:
@@ -118,9 +125,9 @@ def solve(
     solved = []
     for candidates, num_tokens, seconds in found:
         check_step_scores(candidate.step_scores or () for candidate in candidates)
-        scored = tuple(with_scores(candidates, config.aggregation))
-        chosen = select(scored, config.strategy, config.aggregation) if scored else None
-        solved.append(Solved(scored, chosen, num_tokens, seconds))
+        scored = tuple(scored_candidates(candidates, config.aggregation))
+        chosen = winner_index(scored, config.strategy, config.aggregation) if scored else None
+        solved.append(SolvedProblem(scored, chosen, num_tokens, seconds))
     return solved
 
 
@@ -174,4 +181,4 @@ def _share(generate_seconds: float, score_seconds: float, num_problems: int) -> 
     return {"generate": generate_seconds / num_problems, "score": score_seconds / num_problems}
 
 
-__all__ = ["RerankConfig", "Solved", "solve"]
+__all__ = ["RerankConfig", "SolvedProblem", "solve"]

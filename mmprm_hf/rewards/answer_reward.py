@@ -11,7 +11,7 @@ from ..answers import RuleVerifier
 from ..data import Verdict
 from ..engines import run_async
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
-from .completions import problem_of, response_of
+from .completions import completion_problem, response_text
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,13 @@ class AnswerReward:
 
         async def judge(index: int) -> float | None:
             try:
-                problem = problem_of(prompts[index], columns, index, with_images=False)
+                problem = completion_problem(prompts[index], columns, index, with_images=False)
             except ValueError as error:
                 logger.warning("A completion gets no answer reward: %s", error)
                 return None
             if problem.answer is None or not problem.answer.strip():
                 return None
-            response = parse_response(response_of(completions[index]), self.step_format)
+            response = parse_response(response_text(completions[index]), self.step_format)
             if not response.complete:
                 return 0.0
             verdict = await self.verifier.judge(problem, response.answer)

@@ -14,14 +14,14 @@ from typing import Any
 from ..data import Problem
 
 
-def response_of(completion: Any) -> str:
+def response_text(completion: Any) -> str:
     """The policy's text of one completion: a string, or the assistant's messages; "" where it wrote nothing."""
     if isinstance(completion, str):
         return completion
     return "".join(_text_of(message) for message in completion if message.get("role", "assistant") == "assistant")
 
 
-def problem_of(prompt: Any, columns: Mapping[str, Any], index: int, *, with_images: bool = True) -> Problem:
+def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, with_images: bool = True) -> Problem:
     """The problem of completion `index`.
 
     Args:
@@ -93,4 +93,4 @@ def _text_of(message: Mapping[str, Any]) -> str:
     return "".join(part.get("text") or "" for part in _parts(message) if part.get("type") == "text")
 
 
-__all__ = ["problem_of", "response_of"]
+__all__ = ["completion_problem", "response_text"]

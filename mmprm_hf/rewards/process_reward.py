@@ -24,7 +24,7 @@ from ..scoring import PRMScorer, RecentScores
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
 from .answer_reward import AnswerReward
-from .completions import problem_of, response_of
+from .completions import completion_problem, response_text
 from .guards import GuardedSolution, SolutionGuards
 from .shapes import PADDING_PROOF, SHAPES, Shape, outcome_reward, step_reward
 
@@ -128,7 +128,7 @@ class ProcessReward:
         Args:
             prompts, completions: As TRL passes them: messages or strings.
             completion_ids: Not used.
-            **columns: The data set's columns, see `reward_rows.problem_of`. TRL's ``log_metric``, if there, is told
+            **columns: The data set's columns, see `completion_problem`. TRL's ``log_metric``, if there, is told
                 the share of every fault and the mean number of steps.
 
         Raises:
@@ -138,7 +138,7 @@ class ProcessReward:
         scorer = self._ready_scorer()
         marker = scorer.processor.marker_token
         guarded = [
-            self.guards.check(parse_response(response_of(completion), self.step_format), marker)
+            self.guards.check(parse_response(response_text(completion), self.step_format), marker)
             for completion in completions
         ]
         problems: dict[str, Problem] = {}
@@ -146,7 +146,7 @@ class ProcessReward:
         keys: list[str | None] = []
         for index, (prompt, solution) in enumerate(zip(prompts, guarded, strict=True)):
             try:
-                problem = problem_of(prompt, columns, index)
+                problem = completion_problem(prompt, columns, index)
                 key = problem_fingerprint(problem.question, problem.images)
             except ValueError as error:
                 self._warn(error)

@@ -14,7 +14,7 @@ from ..errors import each_or_error
 from ..evaluation import load_benchmark
 from ..files import read_jsonl, write_json
 from ..nano import PRM_PATH
-from ..rerank import GUIDED_SEARCHES, check_step_scores, select, with_scores
+from ..rerank import GUIDED_SEARCHES, check_step_scores, scored_candidates, winner_index
 from ..scoring import PRMScorer
 from .candidate_rows import (
     EMPTY_ROW,
@@ -260,8 +260,8 @@ class RescoredSource:
         if not scored:
             return {**row, **about_problem}
         check_step_scores(candidate.step_scores or () for candidate in scored)
-        ranked = with_scores(scored, self.aggregation)
-        chosen = select(ranked, "best_of_n", self.aggregation)
+        ranked = scored_candidates(scored, self.aggregation)
+        chosen = winner_index(ranked, "best_of_n", self.aggregation)
         return {
             **row,
             **about_problem,

@@ -28,7 +28,7 @@ from ..evaluation import (
 from ..files import write_json, write_jsonl
 from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, StepTruth, nano_problems
 from ..publish import write_report
-from ..rerank import generate_candidates, select, with_scores
+from ..rerank import generate_candidates, scored_candidates, winner_index
 from ..scoring import PRMScorer
 from .candidate_rows import judged_row
 
@@ -98,14 +98,14 @@ def solve_nano(
     start = time.perf_counter()
     greedy = generate_candidates(_engine(models, 0.0), targets, 1, seed=seed)
     seconds["greedy"] = time.perf_counter() - start
-    candidates = [with_scores(found, AGGREGATION) for found in scored]
+    candidates = [scored_candidates(found, AGGREGATION) for found in scored]
     rows = [
         {
             "problem_id": problem.id,
             "question": problem.question,
             "answer": problem.answer,
             "figures": [f"figures/{problem.id}.png"],
-            "chosen": select(found, "best_of_n", AGGREGATION),
+            "chosen": winner_index(found, "best_of_n", AGGREGATION),
             "greedy": judged_row(best_guess[0], problem),
             "candidates": [judged_row(candidate, problem) for candidate in found],
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data import Candidate
 from ..nano import PRM_PATH
-from ..rerank import problem_of
+from ..rerank import read_problem
 from ..scoring import PRMScorer
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, parse_response
@@ -81,7 +81,7 @@ def score_solutions(
         ValueError: for an unknown aggregation, a model that is not a PRM, or a problem that cannot be shown to it.
     """
     aggregate((), aggregation)
-    problem, _ = problem_of({"images": list(images), "text": question})
+    problem, _ = read_problem({"images": list(images), "text": question})
     scorer = PRMScorer.from_pretrained(prm or PRM_PATH)
     rows = []
     for candidate in scorer.score(problem, [Candidate(steps) for steps in solutions]):

@@ -23,7 +23,7 @@ def throughput_row() -> dict:
     from mmprm_hf.evaluation.evaluators import best_of_n_report
     from mmprm_hf.nano.solver import Noise
     from mmprm_hf.nano.world import nano_problems
-    from mmprm_hf.rerank.candidates import with_scores
+    from mmprm_hf.rerank.candidates import scored_candidates
     from mmprm_hf.stages.candidate_rows import judged_row
     from mmprm_hf.stages.demo_stage import load_models
 
@@ -44,7 +44,7 @@ def throughput_row() -> dict:
         {
             "problem_id": problem.id,
             "greedy": None,
-            "candidates": [judged_row(candidate, problem) for candidate in with_scores(found, "min")],
+            "candidates": [judged_row(candidate, problem) for candidate in scored_candidates(found, "min")],
         }
         for problem, found in zip(targets, scored, strict=True)
     ]

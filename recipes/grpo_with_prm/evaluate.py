@@ -25,7 +25,7 @@ from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import NanoProblem, nano_problems
-from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
+from mmprm_hf.rerank.candidates import generate_candidates, scored_candidates, winner_index
 from mmprm_hf.scoring.scorer import PRMScorer
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -51,7 +51,7 @@ def evaluate(policy: str | Path, test_problems: Sequence[NanoProblem], seed: int
 
     samples, greedy = write(1.0, NUM_SAMPLES), write(0.0, 1)
     scorer = PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
-    scored = [with_scores(candidates, "min") for candidates in scorer.score_many(targets, samples)]
+    scored = [scored_candidates(candidates, "min") for candidates in scorer.score_many(targets, samples)]
     right = [[is_right(c, nano.answer) for c in row] for nano, row in zip(test_problems, scored, strict=True)]
     greedy_right = [is_right(row[0], nano.answer) for nano, row in zip(test_problems, greedy, strict=True)]
     return {**summary(test_problems, scored, right), **per_problem(right, greedy_right)}
@@ -67,7 +67,7 @@ def summary(
     sound_right = [sound for sound, value in zip(is_sound, flat_right, strict=True) if value]
 
     def accuracy(strategy: str) -> float:
-        chosen = [select(candidates, strategy, "min") for candidates in scored]
+        chosen = [winner_index(candidates, strategy, "min") for candidates in scored]
         return float(np.mean([i is not None and row[i] for i, row in zip(chosen, right, strict=True)]))
 
     return {

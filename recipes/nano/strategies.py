@@ -27,7 +27,7 @@ from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, select
+from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, winner_index
 from mmprm_hf.rerank.solving import RerankConfig, solve
 from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
 
@@ -90,7 +90,7 @@ def subset_values(rows: Sequence[dict[str, Any]], strategy: str, size: int) -> l
             if strategy == "oracle":
                 wins += any(rights[index] for index in chosen)
                 continue
-            winner = select([candidates[index] for index in chosen], strategy, AGGREGATION)
+            winner = winner_index([candidates[index] for index in chosen], strategy, AGGREGATION)
             wins += winner is not None and rights[chosen[winner]]
         values.append(wins / NUM_SUBSETS)
     return values

@@ -8,7 +8,7 @@ import pytest
 
 from mmprm_hf.data import Candidate, Problem, Rollout
 from mmprm_hf.engines import ScriptedEngine, run_async
-from mmprm_hf.rerank.candidates import generate_candidates, select, with_scores
+from mmprm_hf.rerank.candidates import generate_candidates, scored_candidates, winner_index
 
 PROBLEM = Problem(id="p", question="What is A?")
 
@@ -50,15 +50,15 @@ def test_async_code_runs_inside_a_running_loop_too():
 
 
 def test_incomplete_and_unscored_candidates_score_minus_infinity_and_never_win():
-    scored = with_scores([candidate([0.99], complete=False), candidate([]), candidate([0.1, 0.3])], "min")
+    scored = scored_candidates([candidate([0.99], complete=False), candidate([]), candidate([0.1, 0.3])], "min")
     assert [c.score for c in scored] == [-math.inf, -math.inf, 0.1]
-    assert select(scored, "best_of_n", "min") == 2
+    assert winner_index(scored, "best_of_n", "min") == 2
 
 
 def test_nothing_wins_where_nothing_is_complete():
-    scored = with_scores([candidate([0.99], complete=False)], "min")
+    scored = scored_candidates([candidate([0.99], complete=False)], "min")
     for strategy in ("best_of_n", "majority_vote", "weighted_vote"):
-        assert select(scored, strategy, "min") is None
+        assert winner_index(scored, strategy, "min") is None
 
 
 @pytest.mark.parametrize(
@@ -75,23 +75,23 @@ def test_strategies_differ_as_they_should(strategy, winner):
         candidate([0.8], answer="5"),
         candidate([0.7], answer="5"),
     ]
-    assert select(with_scores(pool, "min"), strategy, "min") == winner
+    assert winner_index(scored_candidates(pool, "min"), strategy, "min") == winner
 
 
 def test_ties_go_to_the_higher_mean():
-    pool = with_scores([candidate([0.5, 0.5]), candidate([0.5, 0.9])], "min")
-    assert select(pool, "best_of_n", "min") == 1
+    pool = scored_candidates([candidate([0.5, 0.5]), candidate([0.5, 0.9])], "min")
+    assert winner_index(pool, "best_of_n", "min") == 1
 
 
 def test_unknown_strategy_and_empty_pool_are_refused():
     with pytest.raises(ValueError, match="Unknown strategy 'best'"):
-        select([candidate([0.5])], "best", "min")
+        winner_index([candidate([0.5])], "best", "min")
     with pytest.raises(ValueError, match="Found 0 candidates"):
-        select([], "best_of_n", "min")
+        winner_index([], "best_of_n", "min")
 
 
 def test_an_incomplete_candidate_never_wins_over_one_that_could_not_be_scored():
-    scored = with_scores([candidate([0.9], complete=False), candidate([])], "min")
+    scored = scored_candidates([candidate([0.9], complete=False), candidate([])], "min")
     scored[1] = dataclasses.replace(scored[1], steps=("<prm>",))
     for strategy in ("best_of_n", "majority_vote", "weighted_vote", "beam_search"):
-        assert select(scored, strategy, "min") == 1
+        assert winner_index(scored, strategy, "min") == 1

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from support.scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, WritingEngine, at_random, from_table
 
-from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, select, with_scores
+from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, scored_candidates, winner_index
 from mmprm_hf.rerank.guided_search import SearchPlan, guided_search, search_plan
 from mmprm_hf.selection import aggregate
 from mmprm_hf.steps.tagged import render_prefix
@@ -26,8 +26,8 @@ def run(write, value, plan, problems=(PROBLEM,), **options):
 
 def winner(solutions, aggregation="min"):
     """The candidate that wins."""
-    scored = with_scores(solutions.candidates, aggregation)
-    return scored[select(scored, "beam_search", aggregation)]
+    scored = scored_candidates(solutions.candidates, aggregation)
+    return scored[winner_index(scored, "beam_search", aggregation)]
 
 
 def drawn_per_round(engine):
@@ -52,9 +52,9 @@ def one_more_step(request, index):
 def test_every_round_draws_what_the_plan_says(strategy, num_candidates):
     plan = search_plan(strategy, num_candidates)
     _, engine, scorer = run(one_more_step, hashed_score, plan)
-    assert drawn_per_round(engine) == [plan.num_groups * plan.draws(depth) for depth in range(4)]
+    assert drawn_per_round(engine) == [plan.num_groups * plan.num_drawn(depth) for depth in range(4)]
     assert [len(requests) for requests in engine.rounds[1:]] == [
-        plan.num_groups * plan.places(depth) for depth in range(3)
+        plan.num_groups * plan.num_kept(depth) for depth in range(3)
     ]
     assert len(scorer.kept) == 3, "nothing is left to be kept once the answers are there"
     for requests in engine.rounds[1:]:
@@ -163,7 +163,7 @@ def test_a_search_without_a_usable_draw_ends():
 
 
 def winner_or_none(solutions):
-    return select(with_scores(solutions.candidates, "min"), "beam_search", "min")
+    return winner_index(scored_candidates(solutions.candidates, "min"), "beam_search", "min")
 
 
 def test_equal_draws_are_scored_once_and_kept_as_often_as_drawn():

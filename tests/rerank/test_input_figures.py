@@ -8,7 +8,7 @@ import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.models.images_mm_prm import load_image
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rerank.inputs import problem_of
+from mmprm_hf.rerank.inputs import read_problem
 
 SIZES = [(8000, 60), (60, 8000), (1, 1), (1, 500), (2000, 2000)]
 MODES = ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
@@ -55,7 +55,7 @@ def test_a_photograph_on_its_side_is_shown_upright(tmp_path):
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=exif)
     shown = load_image(tmp_path / "side.png")
     assert shown.size == (20, 10) and shown.tobytes() == upright.tobytes()
-    sideways, straight = (problem_of({"images": image, "text": "q"})[0] for image in (tmp_path / "side.png", upright))
+    sideways, straight = (read_problem({"images": image, "text": "q"})[0] for image in (tmp_path / "side.png", upright))
     assert sideways.id == straight.id
 
 

@@ -15,7 +15,7 @@ from transformers.utils.chat_template_utils import Chat
 import mmprm_hf  # noqa: F401 - registers the task
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rerank.inputs import problem_of
+from mmprm_hf.rerank.inputs import read_problem
 
 SHORT = {"num_candidates": 2, "max_new_tokens": 6, "return_candidates": True}
 CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
@@ -136,8 +136,8 @@ LAZY = ("generator", "Dataset", "IterableDataset", "KeyDataset of chats", "torch
 
 @pytest.mark.parametrize("form", FIGURES)
 def test_a_figure_in_any_form_is_the_same_problem(form):
-    problem, _ = problem_of({"images": FIGURES[form], "text": QUESTION})
-    assert problem == problem_of({"images": [FIGURE.convert("RGB")], "text": QUESTION})[0]
+    problem, _ = read_problem({"images": FIGURES[form], "text": QUESTION})
+    assert problem == read_problem({"images": [FIGURE.convert("RGB")], "text": QUESTION})[0]
 
 
 @pytest.mark.parametrize("form", ONE)
@@ -191,7 +191,7 @@ def test_a_system_prompt_is_shown_and_belongs_to_its_chat(nano, reference):
     as_parts = [{"role": "system", "content": [{"type": "text", "text": "Say B=1 first."}]}, spoken[1]]
     with_prompt, again, without = nano([spoken, as_parts, chat(PARTS["image"])], **SHORT)
     assert texts(with_prompt) == texts(again) and texts(without) == reference
-    assert problem_of(spoken)[1] == "Say B=1 first."
+    assert read_problem(spoken)[1] == "Say B=1 first."
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,19 @@ def test_the_width_is_the_smallest_divisor_from_the_square_root_on(num_candidate
     num_kept = num_candidates // beam_width
     beam = search_plan("beam_search", num_candidates)
     assert beam == SearchPlan(num_candidates, beam_width)
-    assert {(beam.draws(depth), beam.places(depth)) for depth in range(9)} == {(num_candidates, num_kept)}
+    assert {(beam.num_drawn(depth), beam.num_kept(depth)) for depth in range(9)} == {(num_candidates, num_kept)}
     dvts = search_plan("dvts", num_candidates)
     assert dvts == SearchPlan(beam_width, beam_width, num_groups=num_kept)
-    assert {(dvts.draws(depth), dvts.places(depth)) for depth in range(9)} == {(beam_width, 1)}
+    assert {(dvts.num_drawn(depth), dvts.num_kept(depth)) for depth in range(9)} == {(beam_width, 1)}
     annealing = search_plan("beam_annealing", num_candidates)
     assert (annealing.num_draws, annealing.beam_width, annealing.num_groups) == (2 * num_candidates, beam_width, 1)
 
 
 def test_annealing_draws_twice_as_much_first_and_narrows_to_one_prefix():
     plan = search_plan("beam_annealing", 16)
-    assert [plan.draws(depth) for depth in range(9)] == [32, 22, 16, 11, 8, 5, 4, 4, 4]
-    assert [plan.places(depth) for depth in range(8)] == [5, 4, 2, 2, 1, 1, 1, 1]
-    five_steps = sum(plan.draws(depth) for depth in range(5))
+    assert [plan.num_drawn(depth) for depth in range(9)] == [32, 22, 16, 11, 8, 5, 4, 4, 4]
+    assert [plan.num_kept(depth) for depth in range(8)] == [5, 4, 2, 2, 1, 1, 1, 1]
+    five_steps = sum(plan.num_drawn(depth) for depth in range(5))
     assert five_steps == pytest.approx(5 * 16, rel=0.15), "about the tokens of a beam search"
 
 

@@ -13,7 +13,7 @@ from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, STRATEGIES, answer_votes, select, with_scores
+from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, STRATEGIES, answer_votes, scored_candidates, winner_index
 from mmprm_hf.rerank.solving import RerankConfig, solve
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.selection import aggregate
@@ -87,7 +87,7 @@ def test_every_strategy_solves_and_the_winner_is_the_selected_one(engines, score
     stops = ("</step>",) if config.is_guided else ()
     assert engines.asked == [dataclasses.replace(SAMPLING, stop_strings=stops)], "one engine, made once"
     for found in solved:
-        assert found.chosen == select(found.candidates, strategy, "mean")
+        assert found.chosen == winner_index(found.candidates, strategy, "mean")
         assert found.candidates[found.chosen].complete
         assert set(found.seconds) == {"generate", "score"} and min(found.seconds.values()) > 0
         num_written = sum(candidate.num_tokens for candidate in found.candidates)
@@ -152,17 +152,19 @@ POOL = [
 def test_votes_count_equal_answers_as_one():
     assert answer_votes(POOL) == [1, 3, 0, 3, 3, 0]
     assert answer_votes([]) == []
-    scored = with_scores(POOL, "min")
-    assert select(scored, "best_of_n", "min") == 0
-    assert select(scored, "majority_vote", "min") == 1
-    assert select(scored, "weighted_vote", "min") == 3, "0.4 + 0.5 + 0.3 against 0.9, and the best of the three"
-    without_half = with_scores([c for c in POOL if c.answer != "1/2"], "min")
-    assert select(without_half, "weighted_vote", "min") == 0, "0.4 + 0.3 against 0.9"
+    scored = scored_candidates(POOL, "min")
+    assert winner_index(scored, "best_of_n", "min") == 0
+    assert winner_index(scored, "majority_vote", "min") == 1
+    assert winner_index(scored, "weighted_vote", "min") == 3, "0.4 + 0.5 + 0.3 against 0.9, and the best of the three"
+    without_half = scored_candidates([c for c in POOL if c.answer != "1/2"], "min")
+    assert winner_index(without_half, "weighted_vote", "min") == 0, "0.4 + 0.3 against 0.9"
 
 
 @pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
 def test_of_a_guided_search_the_best_scored_solution_wins(strategy):
-    assert select(with_scores(POOL, "min"), strategy, "min") == 0
+    assert winner_index(scored_candidates(POOL, "min"), strategy, "min") == 0
     tied = [Candidate(("a", "b"), "1", True, step_scores=scores) for scores in ((0.5, 0.6), (0.9, 0.5), (0.5, 0.9))]
-    assert select(with_scores(tied, "min"), strategy, "min") == 1, "ties go to the higher mean, then to the first"
-    assert select(with_scores([candidate("1", 0.9, complete=False)], "min"), strategy, "min") is None
+    assert winner_index(scored_candidates(tied, "min"), strategy, "min") == 1, (
+        "ties go to the higher mean, then to the first"
+    )
+    assert winner_index(scored_candidates([candidate("1", 0.9, complete=False)], "min"), strategy, "min") is None

@@ -12,7 +12,7 @@ from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rewards.completions import problem_of, response_of
+from mmprm_hf.rewards.completions import completion_problem, response_text
 from mmprm_hf.rewards.process_reward import ProcessReward
 from mmprm_hf.rewards.shapes import PADDING_PROOF, outcome_reward, step_reward
 from mmprm_hf.scoring.scorer import PRMScorer
@@ -105,19 +105,19 @@ TEXT = {"type": "text", "text": "What is A?"}
     ],
 )
 def test_prompts_as_trl_passes_them(prompt, columns, question, figures):
-    problem = problem_of(prompt, columns, 0)
+    problem = completion_problem(prompt, columns, 0)
     assert (problem.question, problem.images) == (question, figures)
 
 
 def test_completions_as_trl_passes_them():
-    assert response_of("text") == response_of([{"role": "assistant", "content": "text"}]) == "text"
-    assert response_of([{"role": "assistant", "content": [{"type": "text", "text": "text"}]}]) == "text"
-    assert response_of([{"role": "assistant", "content": None}]) == response_of([{}]) == ""
+    assert response_text("text") == response_text([{"role": "assistant", "content": "text"}]) == "text"
+    assert response_text([{"role": "assistant", "content": [{"type": "text", "text": "text"}]}]) == "text"
+    assert response_text([{"role": "assistant", "content": None}]) == response_text([{}]) == ""
 
 
 def test_a_place_for_a_figure_without_a_figure_is_no_problem():
     with pytest.raises(ValueError, match="1 places for figures but 0 figures"):
-        problem_of([{"role": "user", "content": [{"type": "image"}, TEXT]}], {}, 0)
+        completion_problem([{"role": "user", "content": [{"type": "image"}, TEXT]}], {}, 0)
 
 
 # --- Cost ---------------------------------------------------------------------------------------------------------
