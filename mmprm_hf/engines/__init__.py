@@ -6,16 +6,12 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "chat": ["ChatModel"],
-        "chat_client": ["ChatClient", "gather_or_cancel"],
+        "chat_client": ["ChatClient"],
         "endpoint": ["EndpointEngine"],
         "images": ["FigureParts", "image_part"],
         "in_process": ["TransformersEngine"],
-        "requests": [
-            "RolloutEngine",
-            "RolloutRequest",
-            "SamplingConfig",
-        ],
-        "running": ["run_async"],
+        "requests": ["RolloutEngine", "RolloutRequest", "SamplingConfig"],
+        "running": ["gather_or_cancel", "run_async"],
         "scripted": ["ScriptedEngine"],
     },
 )

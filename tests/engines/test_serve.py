@@ -107,13 +107,6 @@ def test_this_server_is_found_to_continue_no_turn(url):
     assert engine.identity["prefill"] == "user"
 
 
-def test_this_server_ignores_n_and_is_asked_one_by_one(url, shown):
-    chat = ChatClient(url, str(POLICY_PATH), samples_per_request=4)
-    messages = [{"role": "user", "content": shown[0].question}]
-    reply = asyncio.run(chat.complete(messages, seeds=range(4), temperature=1.0, max_new_tokens=4))
-    assert len(reply.choices) == 4 == chat.usage["requests"]
-
-
 def test_the_wrong_model_name_is_refused(url, shown):
     chat = ChatClient(url, "another-model")
     with pytest.raises(ProblemInputError, match="HTTP 400.*pinned to"):

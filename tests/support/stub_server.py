@@ -37,13 +37,10 @@ class StubServer:
 
     Args:
         policy: ``(messages, seed) -> text``. Texts are cut at `stop` and after `max_tokens` words; a `StubAnswer`
-            goes out as it is. With `n`, sample i is drawn with ``seed + i``.
+            goes out as it is.
         faults: Per request, in order of arrival, the name of a fault or None; beyond its end all is well. Or a function
-            of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "ignore_n",
-            "no_usage", "echo" (the opened turn comes back with its continuation), "half" (of
-            the choices asked for), "reversed" (choices out of order), "aborted" (a finish reason of a server that
-            shuts down), "redirect" (to itself), "slow", and "trickle" (a good
-            answer, spread evenly over `slow_seconds`).
+            of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "no_usage",
+            "redirect" (to itself), "slow", and "trickle" (a good answer, spread evenly over `slow_seconds`).
         continues: What becomes of an assistant's turn at the end. "asked" continues it if asked to, and else has it
             closed and answers anew; "never" closes it in silence; "always" continues it unasked; "refused" answers a
             request to continue with HTTP 422.
@@ -135,36 +132,26 @@ class StubServer:
 
     def answer(self, body: dict[str, Any], fault: str | None) -> dict[str, Any]:
         """The body of a good answer."""
-        num_samples = 1 if fault == "ignore_n" else body.get("n", 1)
-        if fault == "half":
-            num_samples = (num_samples + 1) // 2
-        answers = [self._sample(body, body.get("seed", 0) + i) for i in range(num_samples)]
-        if fault == "echo":
-            opened = body["messages"][-1]["content"]
-            answers = [dataclasses.replace(a, text=opened + a.text) for a in answers]
-        choices = [
-            {"index": i, "message": {"role": "assistant", "content": a.text}, "finish_reason": a.finish_reason}
-            for i, a in enumerate(answers)
-        ]
-        if fault == "aborted":
-            choices = [{**choice, "finish_reason": "abort"} for choice in choices]
-        elif fault == "reversed":
-            choices.reverse()
-        num_tokens, num_prompt_tokens = sum(a.num_tokens for a in answers), self._count_prompt(body)
+        answer, num_prompt_tokens = self._sample(body), self._count_prompt(body)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answer.text},
+            "finish_reason": "abort" if fault == "aborted" else answer.finish_reason,
+        }
         usage = {
             "prompt_tokens": num_prompt_tokens,
-            "completion_tokens": num_tokens,
-            "total_tokens": num_prompt_tokens + num_tokens,
+            "completion_tokens": answer.num_tokens,
+            "total_tokens": num_prompt_tokens + answer.num_tokens,
         }
-        reply = {"id": "0", "object": "chat.completion", "created": 0, "model": "stub", "choices": choices}
+        reply = {"id": "0", "object": "chat.completion", "created": 0, "model": "stub", "choices": [choice]}
         return reply if fault == "no_usage" else {**reply, "usage": usage}
 
     def _count_prompt(self, body: dict[str, Any]) -> int:
         words = [len(json.dumps(message["content"]).split()) for message in body["messages"]]
         return sum(words) + _NUM_CLOSING_TOKENS * (len(words) - self.continues_turn(body))
 
-    def _sample(self, body: dict[str, Any], seed: int) -> StubAnswer:
-        messages = body["messages"]
+    def _sample(self, body: dict[str, Any]) -> StubAnswer:
+        messages, seed = body["messages"], body.get("seed", 0)
         if messages[-1]["role"] == "assistant" and not self.continues_turn(body):
             messages = messages[:-1]  # a turn that is over: what is written is a new one
         answer = (self.probe_policy if is_probe(body) else self.policy)(messages, seed)
@@ -236,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = json.dumps(stub.answer(body, fault)).encode()
         finally:
             stub.leave()
-        if fault in (None, "ignore_n", "half", "reversed", "aborted", "no_usage", "echo", "slow"):
+        if fault in (None, "aborted", "no_usage", "slow"):
             self._send(200, data)
         else:
             self._fault(fault, data)
