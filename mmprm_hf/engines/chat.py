@@ -1,7 +1,4 @@
-"""What a chat model behind a server answers, as the engine and the judge see it.
-
-Standard library only.
-"""
+"""A chat model as the engine and the judges see it. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclasses.dataclass(frozen=True)
 class ChatChoice:
-    """One answer: its text, "stop" or "length", and the tokens generated (0 where the server does not say)."""
+    """One answer: its text, "stop" or "length", and the tokens generated (0 where the server does not count them)."""
 
     text: str
     finish_reason: str
@@ -21,14 +18,22 @@ class ChatChoice:
 
 @dataclasses.dataclass(frozen=True)
 class ChatReply:
-    """The answers to one request, exactly as many as were asked for, and the tokens of its prompt (0: not said)."""
+    """The answers to one request, exactly as many as were asked for, and the tokens of its prompt (0: not counted)."""
 
     choices: tuple[ChatChoice, ...]
     num_prompt_tokens: int = 0
 
 
+def chat_messages(
+    content: str | list[dict[str, Any]], system_prompt: str | None = None, assistant_turn: str | None = None
+) -> list[dict[str, Any]]:
+    """Return messages in the OpenAI form: a user turn, perhaps between a system turn and an assistant turn."""
+    turns = (("system", system_prompt), ("user", content), ("assistant", assistant_turn))
+    return [{"role": role, "content": text} for role, text in turns if text is not None]
+
+
 class ChatModel(Protocol):
-    """A chat model: messages in the OpenAI form, one seed per sample; raises `EngineUnavailableError` for good."""
+    """Answers messages in the OpenAI form, one sample per seed; `EngineUnavailableError` where it cannot any more."""
 
     identity: dict[str, Any]
 

@@ -1,28 +1,26 @@
 """The decoding loop's state: many samples behind one prompt in one row of the key/value cache, and the draw of tokens.
 
-torch and transformers only; knows token ids and logits, no problems and no text.
+Knows token ids and logits, but no problems and no text.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from ..models import cache_argument
-
-if TYPE_CHECKING:
-    from .requests import SamplingConfig
+from .requests import SamplingConfig
 
 
 class DecodingRows:
     """The model's state while sampling: `width` samples per cache row behind one prompt.
 
     The cache of a row holds the prompt (length L), then for each step one column per slot; slot s may attend the
-    prompt and the columns congruent to s. With `is_shared` False the width is 1 and a plain 2D mask suffices.
+    prompt and the columns congruent to s. With `is_shared` False the width is 1 and a plain 2D mask is enough.
     """
 
     def __init__(
@@ -34,12 +32,11 @@ class DecodingRows:
         is_shared: bool,
         sampling: SamplingConfig,
     ) -> None:
-
         self.model, self.width, self.is_shared, self.num_steps = model, width, is_shared, 0
         self.max_steps = sampling.max_new_tokens
         self.cache, self.cache_argument = DynamicCache(config=model.config), cache_argument(model)
         if is_shared:
-            self.cache.layers = _growing_layers(len(self.cache.layers))
+            self.cache.layers = [_GrowingLayer() for _ in self.cache.layers]
         mask = inputs.pop("attention_mask")  # (prompts, L)
         positions = _prompt_positions(model, inputs, mask)  # (prompts, L), or (axes, prompts, L)
         output = model(
@@ -61,8 +58,7 @@ class DecodingRows:
         self._build_mask()
 
     def _build_mask(self) -> None:
-        """Precompute the whole mask; each step takes a slice of its columns."""
-
+        """Build the mask of all steps; each step takes a slice of its columns."""
         num_rows, prompt_length = self.prompt_mask.shape
         if not self.is_shared:
             self.mask = torch.cat([self.prompt_mask, self.prompt_mask.new_ones(num_rows, self.max_steps)], dim=1)
@@ -91,11 +87,10 @@ class DecodingRows:
         self.num_steps += 1
         self.logits = output.logits
 
-    def compact(self, live_rows: list[int], kept: list[list[int]], token_ids: torch.Tensor) -> torch.Tensor:
+    def compact(self, kept_rows: list[int], kept_slots: list[list[int]], token_ids: torch.Tensor) -> torch.Tensor:
         """Keep these rows and, in each, these slots; return their `token_ids`, (rows, width)."""
-
-        rows = torch.tensor(live_rows, device=token_ids.device)
-        slots = torch.tensor(kept, device=token_ids.device)
+        rows = torch.tensor(kept_rows, device=token_ids.device)
+        slots = torch.tensor(kept_slots, device=token_ids.device)
         if self.is_shared:
             for layer in self.cache.layers:
                 layer.keep(rows, slots, self.prompt_mask.shape[1], self.width)
@@ -105,6 +100,50 @@ class DecodingRows:
         self.width = slots.shape[1]
         self._build_mask()
         return token_ids[rows].gather(1, slots)
+
+
+class _GrowingLayer(DynamicLayer):
+    """A cache layer that appends in place: torch.cat per step would copy the whole cache for every token.
+
+    `keys` and `values` are views, (rows, heads, length, head_dim), into buffers that double when full.
+    """
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._hold((key_states, value_states))
+            return self.keys, self.values
+        start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
+        if end > self.buffers[0].shape[2]:
+            self.buffers = tuple(self._enlarged(old, 2 * end) for old in (self.keys, self.values))
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = states
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx):
+        self._hold(old.index_select(0, beam_idx) for old in (self.keys, self.values))
+
+    def keep(self, rows, slots, prompt_length, width):
+        """Keep the prompt's columns and those of `slots`, (rows, new width), in `rows`."""
+        self._hold(self._selected(old, rows, slots, prompt_length, width) for old in (self.keys, self.values))
+
+    def _hold(self, buffers):
+        self.buffers = tuple(buffers)
+        self.keys, self.values = self.buffers
+
+    @staticmethod
+    def _enlarged(old, length):
+        buffer = old.new_empty((*old.shape[:2], length, old.shape[3]))
+        buffer[:, :, : old.shape[2]] = old
+        return buffer
+
+    @staticmethod
+    def _selected(old, rows, slots, prompt_length, width):
+        old = old.index_select(0, rows)
+        steps = old[:, :, prompt_length:].unflatten(2, (-1, width))  # (rows, heads, steps, width, head_dim)
+        index = slots[:, None, None, :, None].expand(-1, *steps.shape[1:3], -1, steps.shape[4])
+        return torch.cat([old[:, :, :prompt_length], steps.gather(3, index).flatten(2, 3)], dim=2)
 
 
 def _prompt_positions(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
@@ -132,62 +171,23 @@ def check_positions(model: Any) -> None:
     backbone = getattr(model, "model", model)
     if not hasattr(backbone, "get_rope_index"):
         return
-    known = inspect.signature(backbone.get_rope_index).parameters
-    if not {"mm_token_type_ids", "image_grid_thw", "attention_mask"} <= known.keys():
+    names = inspect.signature(backbone.get_rope_index).parameters
+    if not {"mm_token_type_ids", "image_grid_thw", "attention_mask"} <= names.keys():
         raise ValueError(
-            f"{type(model).__name__} computes its positions from {', '.join(known)}, which is not known here. Run it "
-            "behind a server (EndpointEngine)."
+            f"{type(model).__name__} computes its positions from {', '.join(names)}, which this engine cannot give. "
+            "Run it behind a server (EndpointEngine)."
         )
 
 
-def _growing_layers(num_layers: int) -> list[Any]:
-    """Cache layers that append in place: torch.cat per step would copy the whole cache for every token."""
-
-    class GrowingLayer(DynamicLayer):
-        """`keys` and `values` are views, (rows, heads, length, head_dim), into buffers that double when full."""
-
-        def update(self, key_states, value_states, *args, **kwargs):
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-                self._hold((key_states, value_states))
-                return self.keys, self.values
-            start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
-            if end > self.buffers[0].shape[2]:
-                self.buffers = tuple(self._enlarge(old, 2 * end) for old in (self.keys, self.values))
-            for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-                buffer[:, :, start:end] = states
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
-            return self.keys, self.values
-
-        def _hold(self, buffers):
-            self.buffers = tuple(buffers)
-            self.keys, self.values = self.buffers
-
-        @staticmethod
-        def _enlarge(old, length):
-            buffer = old.new_empty((*old.shape[:2], length, old.shape[3]))
-            buffer[:, :, : old.shape[2]] = old
-            return buffer
-
-        def reorder_cache(self, beam_idx):
-            self._hold(old.index_select(0, beam_idx) for old in (self.keys, self.values))
-
-        def keep(self, rows, slots, prompt_length, width):
-            self._hold(self._select(old, rows, slots, prompt_length, width) for old in (self.keys, self.values))
-
-        @staticmethod
-        def _select(old, rows, slots, prompt_length, width):
-            old = old.index_select(0, rows)
-            steps = old[:, :, prompt_length:].unflatten(2, (-1, width))  # (rows, heads, steps, width, head_dim)
-            index = slots[:, None, None, :, None].expand(-1, *steps.shape[1:3], -1, steps.shape[4])
-            return torch.cat([old[:, :, :prompt_length], steps.gather(3, index).flatten(2, 3)], dim=2)
-
-    return [GrowingLayer() for _ in range(num_layers)]
+def can_share_rows(model: Any) -> bool:
+    """Return whether every layer honours a 4D mask: full attention under sdpa or eager."""
+    layers = DynamicCache(config=model.config).layers
+    attention = model.config.get_text_config()._attn_implementation
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers) and attention in ("sdpa", "eager")
 
 
 def draw(logits: torch.Tensor, draws: list[list[float]], sampling: SamplingConfig) -> torch.Tensor:
-    """Token ids, (rows, width), from logits, (rows, width, vocab), by the inverse CDF at `draws` in [0, 1)."""
-
+    """Return token ids, (rows, width), from logits, (rows, width, vocab), by the inverse CDF at `draws` in [0, 1)."""
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     scores = logits.float() / sampling.temperature
@@ -201,11 +201,3 @@ def draw(logits: torch.Tensor, draws: list[list[float]], sampling: SamplingConfi
     cdf = probs.double().cumsum(dim=-1)
     target = torch.tensor(draws, dtype=cdf.dtype, device=cdf.device)[..., None] * cdf[..., -1:]
     return torch.searchsorted(cdf, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-
-
-def can_share_rows(model: Any) -> bool:
-    """True if a 4D mask is honoured by every layer: full attention under sdpa or eager."""
-
-    layers = DynamicCache(config=model.config).layers
-    attention = model.config.get_text_config()._attn_implementation
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers) and attention in ("sdpa", "eager")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import weakref
 from collections import Counter
@@ -11,17 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data import Problem, Rollout, content_hash
-from ..errors import EngineUnavailableError, ProblemInputError, RequestRefusedError
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response, render_prefix
-from .chat import ChatChoice, ChatModel
-from .chat_client import gather_or_cancel
+from ..errors import EngineUnavailableError, ProblemInputError, RequestRefusedError, UnknownNameError
+from ..steps import DEFAULT_STEP_FORMAT, StepFormat, render_prefix
+from .chat import ChatModel, chat_messages
 from .images import FigureParts
-from .requests import RolloutRequest, SamplingConfig
+from .requests import RolloutRequest, SamplingConfig, parse_rollout
+from .running import gather_or_cancel
 from .server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)
 
 PREFILLS = ("auto", "continue", "user")
+# Its hash is part of an engine's identity: another wording is another engine.
 _USER_PREFIX = """\
 {question}
 
@@ -42,16 +42,16 @@ class EndpointEngine:
         chat: The model.
         sampling: How tokens are drawn.
         step_format: The policy's tags.
-        prefill: How a prefix is shown. "continue" opens the assistant's turn with it and asks the server to go on
-            (`continue_final_message`; vLLM and SGLang can): the samples then follow the policy's own distribution
-            after that prefix. "user" is for servers that cannot (`transformers serve`, most hosted ones): the prefix
-            stands in the user's turn, and the samples come from another distribution. "auto" takes "continue" where
-            the server can, else "user" with a warning. A server may ignore in silence what it cannot do, so that it
-            is asked (see `prepare`), and `identity` holds "continue" or "user" from then on.
-        system_prompt: Text of a system turn before the problem.
+        prefill: How a prefix is shown. "continue" opens the assistant's turn with it and asks the server to continue
+            (`continue_final_message`; vLLM and SGLang can): samples then follow the policy's own distribution after
+            that prefix. "user" is for servers that cannot (`transformers serve`, most hosted ones): the prefix stands
+            in the user's turn, and samples come from another distribution. "auto" takes "continue" where the server
+            can, otherwise "user" with a warning. A server may ignore in silence what it cannot do, so it is asked (see
+            `prepare`), and `identity` holds "continue" or "user" from then on.
+        system_prompt: Text of a system turn before the problem; None for no such turn.
 
     Raises:
-        ValueError: if `prefill` is none of them.
+        UnknownNameError: for another `prefill`.
 
     Example:
         >>> engine = EndpointEngine(ChatClient("http://127.0.0.1:8000", "my-policy"))  # doctest: +SKIP
@@ -71,13 +71,13 @@ class EndpointEngine:
         system_prompt: str | None = None,
     ) -> None:
         if prefill not in PREFILLS:
-            raise ValueError(f"Found prefill={prefill!r}; it must be one of {PREFILLS}.")
+            raise UnknownNameError("prefill", prefill, PREFILLS)
         self.chat, self.sampling, self.step_format = chat, sampling, step_format
         self.system_prompt = system_prompt
         self.identity: dict[str, Any] = {
             "engine": "endpoint",
             "chat": chat.identity,
-            "sampling": {**dataclasses.asdict(sampling), "stop_strings": list(sampling.stop_strings)},
+            "sampling": sampling.to_dict(),
             "step_format": list(step_format.tags),
             "prefill": prefill,
             "system_prompt": system_prompt,
@@ -93,7 +93,7 @@ class EndpointEngine:
         return getattr(self.chat, "usage", Counter())
 
     async def prepare(self) -> None:
-        """Find out what answers, so that `identity` names it: the model, and whether it continues an opened turn.
+        """Ask what the server runs, so that `identity` names it: the model, and whether it continues an opened turn.
 
         The server is sent one to five short questions, once per engine. `generate` does it before the first prefix
         where nobody did.
@@ -104,7 +104,7 @@ class EndpointEngine:
         """
         if hasattr(self.chat, "prepare"):
             await self.chat.prepare()
-        # One that was waited for cannot move to another loop.
+        # A lock that somebody has waited for cannot move to another loop.
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if not self._is_prepared:
                 await self._probe()
@@ -115,20 +115,20 @@ class EndpointEngine:
         num_question_tokens = await probe.check()
         if self.prefill == "user":
             return
-        reason = await probe.why_no_continuation(num_question_tokens)
-        if reason is not None and self.prefill == "continue":
+        obstacle = await probe.continuation_obstacle(num_question_tokens)
+        if obstacle is not None and self.prefill == "continue":
             raise EngineUnavailableError(
-                f"The server cannot continue an assistant's turn: {reason}. Its rollouts after a prefix would not be "
+                f"The server cannot continue an assistant's turn: {obstacle}. Its rollouts after a prefix would not be "
                 'those of that prefix. Use a server that can (vLLM, SGLang), or prefill="user" or "auto", whose '
                 "samples come from another distribution."
             )
-        if reason is not None:
+        if obstacle is not None:
             logger.warning(
                 "The server cannot continue an assistant's turn: %s. Prefixes are shown in the user's turn instead "
                 '(prefill="user"): rollouts after a prefix come from another distribution than the policy\'s own.',
-                reason,
+                obstacle,
             )
-        self._set_prefill("continue" if reason is None else "user")
+        self._set_prefill("continue" if obstacle is None else "user")
 
     def _set_prefill(self, prefill: str) -> None:
         self.prefill = self.identity["prefill"] = prefill
@@ -139,7 +139,7 @@ class EndpointEngine:
         """Return `num_samples` rollouts for each request, in order.
 
         Raises:
-            ProblemInputError: if a figure cannot be read, or the server will not have a request.
+            ProblemInputError: if a figure cannot be read, or the server refuses a request.
             EngineUnavailableError: if the server fails for good, or as `prepare` does.
         """
         if not self._is_prepared and self.prefill != "user" and any(request.prefix for request in requests):
@@ -147,7 +147,7 @@ class EndpointEngine:
         return await gather_or_cancel(self._rollouts(request) for request in requests)
 
     async def _rollouts(self, request: RolloutRequest) -> tuple[Rollout, ...]:
-        problem, prefix, sampling = request.problem, request.prefix, self.sampling
+        problem, prefix = request.problem, request.prefix
         rendered = render_prefix(prefix, self.step_format)
         # Not the problem's id and seed alone: samples after different prefixes must not share their draws.
         keys = [content_hash(request.seed, problem.id, list(prefix), i, length=8) for i in range(request.num_samples)]
@@ -155,51 +155,37 @@ class EndpointEngine:
             reply = await self.chat.complete(
                 await self._messages(problem, rendered),
                 seeds=[int(key, 16) & 0x7FFFFFFF for key in keys],
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                max_new_tokens=sampling.max_new_tokens,
-                stop_strings=sampling.stop_strings,
                 continue_final_message=bool(prefix) and self.prefill == "continue",
+                **vars(self.sampling),
             )
         except RequestRefusedError as error:
-            raise ProblemInputError(problem.id, _refusal(error)) from error
+            raise ProblemInputError(
+                problem.id,
+                f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the "
+                "model's context and be of a kind the server reads; shorten or drop the problem.",
+            ) from error
         texts = [choice.text for choice in reply.choices]
-        # Some servers send the opened turn back with its continuation: then all samples start with it. One that starts
-        # so by itself repeats its steps, which is the policy's doing. (Shown in the user's turn, they were copied.)
+        # Some servers send the opened turn back with its continuation: then all samples start with it. A sample that
+        # alone starts so repeats its steps, which is the policy's doing. (In the user's turn they were copied.)
         if self.prefill == "user" or all(text.startswith(rendered) for text in texts):
             texts = [text.removeprefix(rendered) for text in texts]
-        pairs = zip(reply.choices, texts, strict=True)
-        return tuple(self._rollout(choice, text, bool(prefix), reply.num_prompt_tokens) for choice, text in pairs)
-
-    async def _messages(self, problem: Problem, rendered: str) -> list[dict[str, Any]]:
-        text = problem.question
-        if rendered and self.prefill == "user":
-            text = _USER_PREFIX.format(question=problem.question, prefix=rendered)
-        images = await self._figures.parts(problem)
-        content = [*images, {"type": "text", "text": text}] if images else text
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if self.system_prompt is not None:
-            messages.insert(0, {"role": "system", "content": self.system_prompt})
-        if rendered and self.prefill == "continue":
-            messages.append({"role": "assistant", "content": rendered})
-        return messages
-
-    def _rollout(self, choice: ChatChoice, text: str, has_prefix: bool, num_prompt_tokens: int) -> Rollout:
-        parsed = parse_response(text, self.step_format, choice.finish_reason, has_prefix=has_prefix)
-        return Rollout(
-            parsed.steps,
-            parsed.answer,
-            parsed.complete,
-            choice.finish_reason,
-            num_tokens=choice.num_tokens,
-            num_prompt_tokens=num_prompt_tokens,
-            text=text,
+        return tuple(
+            parse_rollout(
+                text,
+                self.step_format,
+                choice.finish_reason,
+                has_prefix=bool(prefix),
+                num_tokens=choice.num_tokens,
+                num_prompt_tokens=reply.num_prompt_tokens,
+            )
+            for choice, text in zip(reply.choices, texts, strict=True)
         )
 
-
-def _refusal(error: RequestRefusedError) -> str:
-    return (
-        f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the model's "
-        "context and be of a kind the server reads; shorten or drop the problem."
-    )
+    async def _messages(self, problem: Problem, rendered_prefix: str) -> list[dict[str, Any]]:
+        text = problem.question
+        if rendered_prefix and self.prefill == "user":
+            text = _USER_PREFIX.format(question=problem.question, prefix=rendered_prefix)
+        images = await self._figures.parts(problem)
+        content = [*images, {"type": "text", "text": text}] if images else text
+        is_open = bool(rendered_prefix) and self.prefill == "continue"
+        return chat_messages(content, self.system_prompt, rendered_prefix if is_open else None)

@@ -1,10 +1,8 @@
-"""Joins what many concurrent callers want into batches for one worker thread.
+"""Joins the work of many concurrent callers into batches for one worker thread.
 
-A caller puts work in and waits. A pump takes what has gathered, lets the owner cut a batch out of it, and has that
-batch done in the thread, so that the event loop stays free for verifiers and journals. When a batch is done its callers
-go on at once, and what they ask next joins the next batch: no caller waits for all others.
-
-Standard library only.
+A caller puts work in and waits. A pump takes what has gathered, lets the owner choose a batch of it, and has that batch
+run in the thread, so that the event loop stays free for verifiers and journals. When a batch is done, its callers go
+on at once, and what they ask next joins the next batch: no caller waits for all others. Standard library only.
 """
 
 from __future__ import annotations
@@ -30,29 +28,41 @@ _MAX_LINGERS = 5
 
 
 class _LoopState(Generic[WorkT]):
-    """What waits in one event loop."""
+    """The work that waits in one event loop."""
 
     def __init__(self) -> None:
         self.waiting: list[WorkT] = []
-        self.future_of: dict[int, asyncio.Future[None]] = {}
+        self.futures: dict[int, asyncio.Future[None]] = {}  # by the work's id()
         self.pump: asyncio.Task[None] | None = None
+
+    def settle(self, batch: Sequence[WorkT], error: Exception | None = None) -> None:
+        """Let the callers of a batch go on, or raise there what it raised."""
+        for work in batch:
+            future = self.futures.get(id(work))
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
 
 class Gatherer(Generic[WorkT]):
     """Runs work of concurrent callers in batches.
 
     Args:
-        cut: Given all waiting work in order of arrival, the batch to run next, not empty; it should hold the oldest.
-        run: Runs a batch, in the worker thread; `is_stopped` turns true when nobody waits for it any more. It returns
-            work that it could not do and that is to wait again.
+        choose_batch: Takes all waiting work in order of arrival; returns the batch to run next, which is not empty and
+            should hold the oldest work.
+        run: Runs a batch in the worker thread. Its second argument returns True once nobody waits for the batch any
+            more. It returns the work that it could not do and that waits again.
     """
 
     def __init__(
         self,
-        cut: Callable[[Sequence[WorkT]], list[WorkT]],
+        choose_batch: Callable[[Sequence[WorkT]], list[WorkT]],
         run: Callable[[list[WorkT], Callable[[], bool]], list[WorkT]],
     ) -> None:
-        self._cut, self._run = cut, run
+        self._choose_batch, self._run = choose_batch, run
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
         self._states: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState[WorkT]] = (
             weakref.WeakKeyDictionary()
@@ -68,48 +78,50 @@ class Gatherer(Generic[WorkT]):
             return
         loop = asyncio.get_running_loop()
         state = self._states.setdefault(loop, _LoopState())
-        futures = []
-        for work in works:
-            futures.append(loop.create_future())
-            state.future_of[id(work)] = futures[-1]
+        futures = [loop.create_future() for _ in works]
+        state.futures |= {id(work): future for work, future in zip(works, futures, strict=True)}
         state.waiting += works
         if state.pump is None or state.pump.done():
             state.pump = loop.create_task(self._pump(state))
         try:
             await asyncio.gather(*futures)
         finally:
-            for work in works:  # on an error or a cancellation what is not done is of no use
-                future = state.future_of.pop(id(work))
+            for work in works:  # after an error or a cancellation what is not done is of no use
+                future = state.futures.pop(id(work))
                 work.is_abandoned = work.is_abandoned or not future.done() or future.cancelled()
 
     async def _pump(self, state: _LoopState[WorkT]) -> None:
-        while await self._gather(state):
+        while await self._wait_for_work(state):
             try:
-                batch = self._cut(state.waiting)
+                batch = self._choose_batch(state.waiting)
             except Exception as error:  # noqa: BLE001 (as below: nobody may wait for ever)
                 failed, state.waiting = state.waiting, []
-                self._settle(state, failed, error)
+                state.settle(failed, error)
                 continue
             chosen = {id(work) for work in batch}
             state.waiting = [work for work in state.waiting if id(work) not in chosen]
-            stop = threading.Event()
-
-            def is_stopped(batch: list[WorkT] = batch, stop: threading.Event = stop) -> bool:
-                return stop.is_set() or all(work.is_abandoned for work in batch)
-
             try:
-                undone = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch, is_stopped)
-            except asyncio.CancelledError:
-                stop.set()
-                raise
+                undone = await self._run_in_thread(batch)
             except Exception as error:  # noqa: BLE001 (whatever a batch raises must reach those who wait for it)
-                self._settle(state, batch, error)
+                state.settle(batch, error)
                 continue
             state.waiting = undone + state.waiting
             waiting_again = {id(work) for work in undone}
-            self._settle(state, [work for work in batch if id(work) not in waiting_again], None)
+            state.settle([work for work in batch if id(work) not in waiting_again])
 
-    async def _gather(self, state: _LoopState[WorkT]) -> bool:
+    async def _run_in_thread(self, batch: list[WorkT]) -> list[WorkT]:
+        stop = threading.Event()
+
+        def is_stopped() -> bool:
+            return stop.is_set() or all(work.is_abandoned for work in batch)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch, is_stopped)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    async def _wait_for_work(self, state: _LoopState[WorkT]) -> bool:
         """Wait until no more work comes in for a moment; False if there is none."""
         for _ in range(_MAX_LINGERS):
             num_waiting = len(state.waiting)
@@ -118,14 +130,3 @@ class Gatherer(Generic[WorkT]):
                 break
         state.waiting = [work for work in state.waiting if not work.is_abandoned]
         return bool(state.waiting)
-
-    @staticmethod
-    def _settle(state: _LoopState[WorkT], batch: Sequence[WorkT], error: Exception | None) -> None:
-        for work in batch:
-            future = state.future_of.get(id(work))
-            if future is None or future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)

@@ -7,7 +7,7 @@ import base64
 import io
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..data import Problem
 from ..errors import ProblemInputError
@@ -15,12 +15,11 @@ from ..errors import ProblemInputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Problems whose encoded figures are kept: a search asks for the same ones again and again.
-_NUM_CACHED_PROBLEMS = 1024
+T = TypeVar("T")
 
 
 def load_problem_image(problem_id: str, image: Any) -> Image:
-    """RGB Pillow image from a path, a Pillow image, or the undecoded form of `datasets`.
+    """Return an RGB Pillow image from a path, a Pillow image, or the undecoded form of `datasets`.
 
     Raises:
         ProblemInputError: if the figure is something else, is missing or cannot be read.
@@ -34,7 +33,7 @@ def load_problem_image(problem_id: str, image: Any) -> Image:
 
 
 def image_part(image: Image) -> dict[str, Any]:
-    """A Pillow image as one part of a chat message in the OpenAI form: a PNG in a data URI."""
+    """Return a Pillow image as one part of a chat message in the OpenAI form: a PNG in a data URI."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -42,7 +41,7 @@ def image_part(image: Image) -> dict[str, Any]:
 
 
 def image_parts(problem: Problem) -> list[dict[str, Any]]:
-    """All figures of a problem, in order, as parts of a chat message.
+    """Return all figures of a problem, in order, as parts of a chat message.
 
     Raises:
         ProblemInputError: if one cannot be read.
@@ -50,34 +49,52 @@ def image_parts(problem: Problem) -> list[dict[str, Any]]:
     return [image_part(load_problem_image(problem.id, image)) for image in problem.images]
 
 
-class FigureParts:
-    """`image_parts` in a thread, once per problem while it is among the last used."""
+class ProblemCache(Generic[T]):
+    """One value for each of the problems used last; a problem with the same id but other figures is another one."""
 
-    def __init__(self) -> None:
-        self._found: OrderedDict[str, tuple[tuple[Any, ...], list[dict[str, Any]]]] = OrderedDict()
+    def __init__(self, max_problems: int) -> None:
+        self._max_problems = max_problems
+        self._values: OrderedDict[str, tuple[tuple[Any, ...], T]] = OrderedDict()
+
+    def get(self, problem: Problem) -> T | None:
+        """Return the problem's value; None if there is none."""
+        images, value = self._values.get(problem.id, (None, None))
+        if images != problem.images:
+            return None
+        self._values.move_to_end(problem.id)
+        return value
+
+    def put(self, problem: Problem, value: T) -> None:
+        """Keep the problem's value; the one that was not used for the longest time goes."""
+        self._values[problem.id] = (problem.images, value)
+        self._values.move_to_end(problem.id)
+        if len(self._values) > self._max_problems:
+            self._values.popitem(last=False)
+
+
+class FigureParts:
+    """Encodes figures by `image_parts` in a thread, once per problem as long as it is among the last used.
+
+    Args:
+        max_problems: Problems whose parts are kept: a search asks for the same ones again and again.
+    """
+
+    def __init__(self, max_problems: int = 1024) -> None:
+        self._cache: ProblemCache[list[dict[str, Any]]] = ProblemCache(max_problems)
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def parts(self, problem: Problem) -> list[dict[str, Any]]:
-        """All figures of a problem, in order, as parts of a chat message.
+        """Return all figures of a problem, in order, as parts of a chat message.
 
         Raises:
             ProblemInputError: if one cannot be read.
         """
         if not problem.images:
             return []
-        if (parts := self._kept(problem)) is None:
-            # One at a time: a search's requests come together, and all want the same. A lock cannot change its loop.
-            async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-                if (parts := self._kept(problem)) is None:
-                    parts = await asyncio.to_thread(image_parts, problem)
-                    self._found[problem.id] = (problem.images, parts)
-                    if len(self._found) > _NUM_CACHED_PROBLEMS:
-                        self._found.popitem(last=False)
-        return parts
-
-    def _kept(self, problem: Problem) -> list[dict[str, Any]] | None:
-        images, parts = self._found.get(problem.id, ((), None))
-        if parts is None or images != problem.images:
-            return None
-        self._found.move_to_end(problem.id)
+        # One at a time: a search's requests come together and need the same figures. A lock cannot change its loop.
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            parts = self._cache.get(problem)
+            if parts is None:
+                parts = await asyncio.to_thread(image_parts, problem)
+                self._cache.put(problem, parts)
         return parts

@@ -1,12 +1,11 @@
-"""What an in-process policy reads before its first own token: chat template, figures, prefix.
+"""What an in-process policy reads before its first own token: chat template, figures and prefix; and where it stops.
 
-A prefix is written behind the template's opening of the assistant turn and the whole is cut into tokens as *one* text:
+A prefix is written behind the template's opening of the assistant turn, and the whole is cut into tokens as *one* text:
 where the policy wrote these steps itself in its tokenizer's usual way, it reads exactly the tokens that it wrote.
 """
 
 from __future__ import annotations
 
-import collections
 import copy
 import dataclasses
 import logging
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import Problem
 from ..errors import ProblemInputError
 from ..steps import StepFormat, render_prefix
-from .images import load_problem_image
+from .images import ProblemCache, load_problem_image
 
 if TYPE_CHECKING:
     import torch
@@ -24,16 +23,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-# Problems whose figures' tokens are remembered; one entry is a number and a reference.
 _MAX_COUNTED_PROBLEMS = 4096
-# Enough of a text's end to cut its last token as in the whole.
+# Enough of a text's end for its last token to be that of the whole text.
 _TAIL_CHARACTERS = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prompt:
-    """One (problem, prefix): the text up to the first generated token and its figures.
+    """The text of one problem and prefix up to the first generated token, with its figures.
 
     `num_tokens` counts all that the model reads, the tokens of the figures included; `last_token_id` ends the text.
     """
@@ -51,7 +48,10 @@ class PromptWriter:
     Args:
         processor: The policy's processor, with a chat template.
         step_format: The policy's tags.
-        system_prompt: Text of a system turn before the problem.
+        system_prompt: Text of a system turn before the problem; None for no such turn.
+
+    Attributes:
+        control_tokens, control_ids: The tokenizer's special tokens except the tags; no text may contain one.
     """
 
     def __init__(self, processor: Any, step_format: StepFormat, system_prompt: str | None = None) -> None:
@@ -59,7 +59,7 @@ class PromptWriter:
         # Prompts are written in the event loop's thread while another one encodes a batch; a call of a tokenizer sets
         # its padding and truncation for the time of the call, so each thread has one of its own.
         self._counter = copy.deepcopy(processor)
-        self._figure_tokens: collections.OrderedDict[str, tuple[tuple[Any, ...], int]] = collections.OrderedDict()
+        self._figure_tokens: ProblemCache[int] = ProblemCache(_MAX_COUNTED_PROBLEMS)
         control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", None)}
         self.control_tokens = tuple(sorted(control - {None, *step_format.tags}))
         self.control_ids = frozenset(processor.tokenizer.convert_tokens_to_ids(list(self.control_tokens)))
@@ -72,7 +72,7 @@ class PromptWriter:
             )
 
     def _keeps_block_ends(self) -> bool:
-        """True if a prefix has the same tokens whatever block follows it."""
+        """Whether a prefix has the same tokens whatever block follows it."""
         tokenizer, prefix = self.processor.tokenizer, render_prefix(("x = 1",), self.step_format)
         ids = tokenizer(prefix)["input_ids"]
         ids = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
@@ -80,17 +80,17 @@ class PromptWriter:
         return all(tokenizer(prefix + tag)["input_ids"][: len(ids)] == ids for tag in following)
 
     def write(self, problem: Problem, prefix: tuple[str, ...]) -> Prompt:
-        """Check one problem's inputs and lay out its prompt.
+        """Return the prompt of a problem and a prefix, its inputs checked.
 
         Raises:
             ProblemInputError: if a figure cannot be read or a text holds a control token of the tokenizer.
         """
         for name, text in [("question", problem.question), *((f"step {i}", step) for i, step in enumerate(prefix))]:
-            found = [token for token in self.control_tokens if token in text]
-            if found:
+            token = next((token for token in self.control_tokens if token in text), None)
+            if token is not None:
                 raise ProblemInputError(
                     problem.id,
-                    f"its {name} contains the control token {found[0]!r}: {text[:80]!r}. The tokenizer would read it "
+                    f"its {name} contains the control token {token!r}: {text[:80]!r}. The tokenizer would read it "
                     "as a command and not as text; remove it or write it differently.",
                 )
         images = tuple(load_problem_image(problem.id, image) for image in problem.images)
@@ -109,15 +109,12 @@ class PromptWriter:
         """Tokens that a problem's figures add to its text, whatever the prefix; counted once per problem."""
         if not images:
             return 0
-        figures, known = self._figure_tokens.get(problem.id, ((), 0))
-        if len(figures) != len(problem.images) or any(a is not b for a, b in zip(figures, problem.images, strict=True)):
+        num_figure_tokens = self._figure_tokens.get(problem)
+        if num_figure_tokens is None:
             inputs = self._counter(text=[text], images=[list(images)], **self._special_tokens(text))
-            known = len(inputs["input_ids"][0]) - num_text_tokens
-        self._figure_tokens[problem.id] = (problem.images, known)
-        self._figure_tokens.move_to_end(problem.id)
-        if len(self._figure_tokens) > _MAX_COUNTED_PROBLEMS:
-            self._figure_tokens.popitem(last=False)
-        return known
+            num_figure_tokens = len(inputs["input_ids"][0]) - num_text_tokens
+            self._figure_tokens.put(problem, num_figure_tokens)
+        return num_figure_tokens
 
     def _special_tokens(self, text: str) -> dict[str, bool]:
         """No second BOS where the chat template has written one."""
@@ -125,7 +122,7 @@ class PromptWriter:
         return {"add_special_tokens": False} if bos_token is not None and text.startswith(bos_token) else {}
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """Left-padded model inputs of distinct prompts, all with or all without figures.
+        """Return left-padded model inputs of distinct prompts, all with or all without figures.
 
         Raises:
             ValueError: if the processor writes something behind a prefix, so that it cannot be continued.
@@ -147,7 +144,7 @@ class PromptWriter:
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Ids that end a response, from the generation config and the tokenizer.
+    """Return the ids that end a response, from the generation config and the tokenizer.
 
     Raises:
         ValueError: if there is none.
@@ -166,12 +163,12 @@ class StopStrings:
     """Finds stop strings in growing token sequences by decoding their last few tokens.
 
     A token holds at least one byte of text, so a stop string of b bytes lies within the last b tokens once its last one
-    is there (a few more are looked at: a cut character or a space at the edge may read differently); the place is then
-    found in the whole text. Most tokens cannot end a stop string, and cost one look into a dict.
+    is there (a few more are decoded: a cut character or a space at the edge may read differently). Its position is then
+    found in the whole text. Most tokens cannot end a stop string and cost one lookup in a dict.
 
     Args:
         tokenizer: The policy's tokenizer.
-        stop_strings: Texts at which a rollout ends; may be empty.
+        stop_strings: Texts at which a rollout ends; maybe none.
     """
 
     def __init__(self, tokenizer: Any, stop_strings: tuple[str, ...]) -> None:
@@ -181,22 +178,22 @@ class StopStrings:
         self._can_end: dict[int, bool] = {}
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of tokens, tags and control tokens included."""
+        """Return the text of tokens, tags and control tokens included."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def cut(self, token_ids: Sequence[int]) -> str | None:
-        """The text before the first stop string; None if none ends with the last token."""
+        """Return the text before the first stop string; None if no stop string ends with the last token."""
         if not self.stop_strings or not self._may_end_with(token_ids[-1]):
             return None
         tail = self.decode(token_ids[-self.num_tail_tokens :])
         if not any(stop in tail for stop in self.stop_strings):
             return None
         text = self.decode(token_ids)
-        places = [text.find(stop) for stop in self.stop_strings if stop in text]
-        return text[: min(places)] if places else None
+        starts = [text.find(stop) for stop in self.stop_strings if stop in text]
+        return text[: min(starts)] if starts else None
 
     def _may_end_with(self, token_id: int) -> bool:
-        """False if no stop string's last character is in the token (part of a character decodes to U+FFFD)."""
+        """Whether the last character of a stop string is in the token (part of a character decodes to U+FFFD)."""
         if token_id not in self._can_end:
             text = self.decode([token_id])
             # Decoders may drop or add white space at the edge of a text.

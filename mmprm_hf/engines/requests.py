@@ -1,10 +1,8 @@
-"""What every engine speaks: requests, sampling settings, the protocol, the errors that tell who is at fault.
+"""What every engine takes: requests, sampling settings, and the engine's protocol.
 
-An engine continues a prefix as an *assistant prefill* and answers with parsed rollouts; it never judges them.
-Sampling settings live in the engine, randomness in the request's seed: a sequence depends on its problem,
-prefix, seed and sample index, and not on what else shares its batch (up to floating-point noise).
-
-Imports from L0 only.
+An engine continues a prefix as an *assistant prefill* and returns parsed rollouts; it never judges them. Sampling
+settings belong to the engine, randomness to the request's seed: a rollout depends on its problem, prefix, seed and
+sample index, and not on what else shares its batch (up to floating-point noise). Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..data import Problem, Rollout
+from ..steps import StepFormat, parse_response
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +21,11 @@ class SamplingConfig:
 
     Args:
         temperature: Divides the logits; 0 takes the most likely token (all samples of a request are then equal).
-        top_p: Keep the smallest set of tokens with at least this probability, in (0, 1]; 1 keeps all.
-        top_k: Keep this many most likely tokens; 0 keeps all.
+        top_p: Keeps the smallest set of tokens with at least this probability, in (0, 1]; 1 keeps all.
+        top_k: Keeps this many of the most likely tokens; 0 keeps all.
         max_new_tokens: The most tokens per rollout, the end token included.
-        stop_strings: Texts at which a rollout ends, with finish reason "stop"; they are left out of its text, as the
-            OpenAI protocol has it.
+        stop_strings: Texts at which a rollout ends, with finish reason "stop"; as in OpenAI's protocol, they are left
+            out of its text.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -40,8 +39,12 @@ class SamplingConfig:
     max_new_tokens: int = 128
     stop_strings: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-serialisable dict."""
+        return {**vars(self), "stop_strings": list(self.stop_strings)}
+
     def __post_init__(self) -> None:
-        if isinstance(self.stop_strings, list):  # as YAML and JSON have it
+        if isinstance(self.stop_strings, list):  # of YAML or JSON
             object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
         rules = {
             "temperature": (self.temperature >= 0, "at least 0 (0 = greedy)"),
@@ -60,13 +63,13 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RolloutRequest:
-    """Samples wanted of one problem after one prefix.
+    """Asks for rollouts of one problem after one prefix.
 
     Args:
         problem: The problem.
-        prefix: Steps the rollouts continue; empty to start afresh.
-        num_samples: How many rollouts, at least 1.
-        seed: Source of randomness; the same request gives the same rollouts.
+        prefix: Steps that the rollouts continue; empty for whole solutions.
+        num_samples: Number of rollouts, at least 1.
+        seed: Source of randomness; equal requests give equal rollouts.
 
     Raises:
         ValueError: if `num_samples` is below 1.
@@ -84,13 +87,22 @@ class RolloutRequest:
             )
 
 
-class RolloutEngine(Protocol):
-    """What writes rollouts.
+def parse_rollout(
+    text: str, step_format: StepFormat, finish_reason: str, *, has_prefix: bool, num_tokens: int, num_prompt_tokens: int
+) -> Rollout:
+    """Return the rollout of a text that a policy wrote, its verdict undecided."""
+    parsed = parse_response(text, step_format, finish_reason, has_prefix=has_prefix)
+    counts = {"num_tokens": num_tokens, "num_prompt_tokens": num_prompt_tokens}
+    return Rollout(parsed.steps, parsed.answer, parsed.complete, finish_reason, text=text, **counts)
 
-    `identity` is a plain dict that tells what wrote them (kept beside every tree). `generate` returns, for each
-    request in order, `num_samples` rollouts whose verdict is still undecided. It raises `ProblemInputError` where
-    one problem is at fault and `EngineUnavailableError` where none is. Many searches call it at the same time: an
-    engine that gains by it joins their requests.
+
+class RolloutEngine(Protocol):
+    """Writes rollouts.
+
+    `identity` is a plain dict that names what wrote them (kept beside every tree). `generate` returns, for each request
+    in order, `num_samples` rollouts whose verdict is undecided. It raises `ProblemInputError` where one problem is at
+    fault and `EngineUnavailableError` where none is. Many searches call it at the same time, so that an engine may join
+    their requests.
     """
 
     identity: dict[str, Any]

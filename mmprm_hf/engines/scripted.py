@@ -1,4 +1,4 @@
-"""Deterministic engine around a plain function, for tests and simulations."""
+"""An engine whose rollouts a plain function writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScriptedEngine:
     Args:
         policy: ``(problem, prefix, call_index, sample_index) -> Rollout``; `call_index` counts the requests of that
             problem from 0, `sample_index` the samples within the request.
-        identity: Plain dict for the trees' provenance.
+        identity: Plain dict that names the engine in trees; None names it "scripted".
 
     Example:
         >>> import asyncio

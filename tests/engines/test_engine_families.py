@@ -57,7 +57,7 @@ def stock_greedy(model, processor, problem, prefix):
 
 
 def without_end(engine, ids):
-    return ids[:-1] if ids and ids[-1] in engine.end_token_ids else ids
+    return ids[:-1] if ids and ids[-1] in engine.decoder.end_token_ids else ids
 
 
 def test_greedy_equals_generate_with_figures_and_prefixes(policy):
@@ -97,5 +97,8 @@ def test_positions_of_an_unknown_kind_are_refused():
     class Policy(torch.nn.Module):
         model = Backbone()
 
-    with pytest.raises(ValueError, match="Policy computes its positions from input_ids, images_per_sample, attention"):
+    with pytest.raises(
+        ValueError,
+        match="Policy computes its positions from input_ids, images_per_sample, attention_mask, which this engine",
+    ):
         TransformersEngine(Policy(), None)

@@ -23,16 +23,16 @@ SAMPLING = SamplingConfig(temperature=1.0, max_new_tokens=12)
 
 
 def batches_of(engine):
-    """Every batch that the engine decodes from now on, as (problem text, number) pairs."""
-    seen = []
-    decode = engine._decode
+    """Every batch of pending rollouts that the engine decodes from now on."""
+    batches = []
+    decode = engine.decoder.decode
 
     def recording(batch, is_stopped):
-        seen.append(list(batch))
+        batches.append(list(batch))
         return decode(batch, is_stopped)
 
-    engine._decode = recording
-    return seen
+    engine.decoder.decode = recording
+    return batches
 
 
 def problem(name, question="What is x?", images=()):
@@ -67,11 +67,11 @@ def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_pr
         assert len(seen) > 3
         spreads = []
         for batch in seen:
-            lengths = [sequence.prompt.num_tokens for sequence in batch]
+            lengths = [rollout.prompt.num_tokens for rollout in batch]
             spreads.append(max(lengths) - min(lengths))
             assert len(batch) <= engine.max_batch_size
-            rows = {id(sequence.prompt): sequence for sequence in batch}
-            num_cached = len(rows) * max(lengths) + len(batch) * SAMPLING.max_new_tokens
+            prompts = {id(rollout.prompt) for rollout in batch}
+            num_cached = len(prompts) * max(lengths) + len(batch) * SAMPLING.max_new_tokens
             assert num_cached <= engine.max_batch_tokens
         assert sum(spread < 30 for spread in spreads) > len(spreads) / 2
     with_figures = [[RolloutRequest(problem(f"f{i}", images=figures[:1]), num_samples=2, seed=i)] for i in range(6)]
@@ -105,21 +105,22 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_policy, tiny_processor, caplog
     groups = [[RolloutRequest(problem(f"p{i}"), num_samples=8, seed=i)] for i in range(2)]
     expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
     engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
-    sample = engine._sample
+    decode = engine.decoder.decode
 
-    def out_of_memory(rows, slots, is_stopped):
-        if sum(len(row) for row in slots) > 5:
-            for row in slots:
-                row[0].rng.random()  # what a half-done batch leaves behind must not show
+    def out_of_memory(batch, is_stopped):
+        if len(batch) > 5:
+            for rollout in batch:  # what a half-done batch leaves behind must not show
+                rollout.start()
+                rollout.token_ids.append(int(rollout.rng.random()))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return sample(rows, slots, is_stopped)
+        return decode(batch, is_stopped)
 
-    engine._sample = out_of_memory
+    engine.decoder.decode = out_of_memory
     with caplog.at_level(logging.WARNING):
         assert together(engine, groups) == expected
     assert engine.max_batch_size == 4
     assert "out of memory with 16 rollouts; 8 at a time from now on" in caplog.text
-    engine._sample = lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
+    engine.decoder.decode = lambda *args: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
     (error,) = together(engine, [[RolloutRequest(problem("a"))]])
     assert isinstance(error, EngineUnavailableError) and "One rollout does not fit into memory" in str(error)
 
@@ -296,10 +297,10 @@ def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
     seen = batches_of(engine)
     requests = [RolloutRequest(p.to_problem(), num_samples=4, seed=1) for p in nano_problems("train", 6, 5)]
     drawn = asyncio.run(engine.generate(requests))
-    sequences = {id(s): s for batch in seen for s in batch}.values()
-    own = {engine._stops.decode(s.token_ids[:-1]): s.token_ids[:-1] for s in sequences}
-    num_exact = num_prefixes = 0
     tokenizer = processor.tokenizer
+    pending = [rollout for batch in seen for rollout in batch]
+    own = {tokenizer.decode(rollout.response_ids): rollout.response_ids for rollout in pending}
+    num_exact = num_prefixes = 0
     for request, rollouts in zip(requests, drawn, strict=True):
         start = tokenizer(engine.prompts.write(request.problem, ()).text)["input_ids"]
         for rollout in rollouts:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines import RolloutRequest, SamplingConfig, ScriptedEngine, TransformersEngine
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, ScriptedEngine, TransformersEngine, batch_decoding
 from mmprm_hf.engines.decoding import draw
 from mmprm_hf.errors import ProblemInputError
 from mmprm_hf.steps.tagged import render_prefix
@@ -75,8 +75,8 @@ def test_row_per_sequence_equals_shared_rows(tiny_policy, tiny_processor, proble
     requests = [RolloutRequest(problem, (), 19, seed=3) for problem in problems]
     shared = TransformersEngine(model, tiny_processor, sampling=sampling)
     plain = TransformersEngine(model, tiny_processor, sampling=sampling)
-    assert shared._row_width == 16
-    plain._row_width = 1
+    assert shared.decoder.row_width == 16
+    plain.decoder.row_width = 1
     assert run(shared, requests) == run(plain, requests)
 
 
@@ -104,9 +104,10 @@ def test_finish_reason_and_token_count(tiny_policy, tiny_processor, problems):
             assert rollout.num_tokens == 20
 
 
-@pytest.mark.parametrize(
-    ("written", "stop_strings", "reason", "complete"),
-    [
+def test_a_rollout_with_a_control_token_is_not_complete_and_says_why(
+    tiny_policy, tiny_processor, problems, monkeypatch
+):
+    for written, stop_strings, reason, complete in (
         ("<step>ab</step><answer>1</answer></s>", (), "stop", True),
         ("<step>a<image>b</step><answer>1</answer></s>", (), "control_token", False),
         ("<step>ab</step><answer>1</answer><|user|></s>", (), "control_token", False),
@@ -114,25 +115,19 @@ def test_finish_reason_and_token_count(tiny_policy, tiny_processor, problems):
         ("<step>ab", (), "length", False),
         ("<step>ab</step>", ("</step>",), "stop", False),
         ("<step>a<image>b</step>", ("</step>",), "control_token", False),
-    ],
-)
-def test_a_rollout_with_a_control_token_is_not_complete_and_says_why(
-    tiny_policy, tiny_processor, problems, monkeypatch, written, stop_strings, reason, complete
-):
-    ids = tiny_processor.tokenizer(written, add_special_tokens=False)["input_ids"]
-    drawn = iter(ids)
-    monkeypatch.setattr(
-        "mmprm_hf.engines.decoding.draw", lambda logits, draws, sampling: torch.tensor([[next(drawn)] * 2])
-    )
-    sampling = SamplingConfig(max_new_tokens=len(ids), stop_strings=stop_strings)
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=sampling)
-    (rollouts,) = run(engine, [RolloutRequest(problems[0], (), 2)])
-    text = written.removesuffix("</s>")
-    for stop in stop_strings:
-        text = text.removesuffix(stop)
-    for rollout in rollouts:
-        assert (rollout.finish_reason, rollout.complete, rollout.num_tokens) == (reason, complete, len(ids))
-        assert rollout.text == text, "what was drawn stands in the text, control tokens too"
+    ):
+        ids = tiny_processor.tokenizer(written, add_special_tokens=False)["input_ids"]
+        drawn = iter(ids)
+        monkeypatch.setattr(batch_decoding, "draw", lambda *_, drawn=drawn: torch.tensor([[next(drawn)] * 2]))
+        sampling = SamplingConfig(max_new_tokens=len(ids), stop_strings=stop_strings)
+        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=sampling)
+        (rollouts,) = run(engine, [RolloutRequest(problems[0], (), 2)])
+        text = written.removesuffix("</s>")
+        for stop in stop_strings:
+            text = text.removesuffix(stop)
+        for rollout in rollouts:
+            assert (rollout.finish_reason, rollout.complete, rollout.num_tokens) == (reason, complete, len(ids))
+            assert rollout.text == text, "what was drawn stands in the text, control tokens too"
 
 
 def test_draw_follows_the_distribution():

@@ -76,9 +76,9 @@ def test_a_server_that_continues_unasked_is_told_by_one_token():
     assert resolved(continues="always", num_probes=4) == "continue"
 
 
-@pytest.mark.parametrize(("continues", "prefill"), [("asked", "continue"), ("never", "user")])
-def test_a_policy_that_writes_anything_does_not_mislead(continues, prefill):
-    assert resolved(continues=continues, probe_policy=anything) == prefill
+def test_a_policy_that_writes_anything_does_not_mislead():
+    assert resolved(continues="asked", probe_policy=anything) == "continue"
+    assert resolved(continues="never", probe_policy=anything) == "user"
 
 
 def test_a_server_that_refuses_such_a_turn_unless_it_is_to_be_continued():
@@ -89,12 +89,10 @@ def test_a_server_that_refuses_such_a_turn_unless_it_is_to_be_continued():
     assert resolved(probe_faults=faults) == "continue"
 
 
-@pytest.mark.parametrize(
-    ("continues", "prefill"), [("asked", "continue"), ("never", "user"), ("always", "user"), ("refused", "user")]
-)
-def test_without_counts_of_tokens_the_greedy_texts_decide(continues, prefill):
+def test_without_counts_of_tokens_the_greedy_texts_decide():
     """One that continues unasked cannot be told from one that ignores the question: the careful reading is taken."""
-    assert resolved(continues=continues, probe_faults=no_usage) == prefill
+    for continues, prefill in (("asked", "continue"), ("never", "user"), ("always", "user"), ("refused", "user")):
+        assert resolved(continues=continues, probe_faults=no_usage) == prefill, continues
 
 
 def test_without_counts_two_equal_texts_are_those_of_a_server_that_ignores_it():
@@ -110,12 +108,12 @@ def test_an_echo_of_the_opened_turn_is_no_fresh_step():
     assert resolved(probe_policy=echoes, num_probes=3) == "continue"
 
 
-@pytest.mark.parametrize("continues", ["never", "refused"])
-def test_continue_wants_a_server_that_can(continues):
-    with StubServer(policy, continues=continues) as server:
-        with pytest.raises(EngineUnavailableError, match='cannot continue an assistant.*prefill="user" or "auto"'):
-            prepared(server, prefill="continue")
-        assert not server.bodies
+def test_continue_needs_a_server_that_can():
+    for continues in ("never", "refused"):
+        with StubServer(policy, continues=continues) as server:
+            with pytest.raises(EngineUnavailableError, match='cannot continue an assistant.*prefill="user" or "auto"'):
+                prepared(server, prefill="continue")
+            assert not server.bodies
 
 
 def test_a_server_that_breaks_at_it_is_not_taken_for_one_that_ignores_it():
@@ -154,29 +152,32 @@ def test_it_is_asked_once_whoever_comes_first():
         assert len(server.probes) == 3 and engine.identity["prefill"] == "continue"
 
 
-@pytest.mark.parametrize(("continues", "turns"), [("asked", 2), ("never", 1)])
-def test_rollouts_without_prepare_follow_what_the_server_can(continues, turns):
-    with StubServer(policy, continues=continues) as server:
-        ((first, _),) = asyncio.run(engine_for(server).generate([REQUEST]))
-    assert [len(body["messages"]) for body in server.bodies] == [turns, turns]
-    assert first.steps[0].startswith("C=" if turns == 2 else "A=")
+def test_rollouts_without_prepare_follow_what_the_server_can():
+    for continues, num_turns, beginning in (("asked", 2, "C="), ("never", 1, "A=")):
+        with StubServer(policy, continues=continues) as server:
+            ((first, _),) = asyncio.run(engine_for(server).generate([REQUEST]))
+        assert [len(body["messages"]) for body in server.bodies] == [num_turns] * 2
+        assert first.steps[0].startswith(beginning)
 
 
-@pytest.mark.parametrize("prefill", ["auto", "continue", "user"])
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        ("400", r"refuses even a short question without figures, with HTTP 400: stub says 400.*model's name.*\(seed"),
-        ("422", r"HTTP 422.*knows what was sent \(seed, temperature, top_p, top_k\)"),
-        ("404", "HTTP 404.*model's name"),
-    ],
-)
-def test_what_every_request_would_meet_stops_the_run_at_once(status, message, prefill, tmp_path):
-    with StubServer(policy, faults=lambda *_: status, probe_faults=lambda _: status) as server:
-        engine = engine_for(server, prefill=prefill, sampling=SamplingConfig(top_k=5))
-        with pytest.raises(EngineFailedError, match=f"EndpointEngine is not ready: .*{message}"):
-            label(tmp_path, engine)
-        assert len(server.probes) == 1 and not server.bodies and not (tmp_path / "run.json").exists()
+def test_what_every_request_would_meet_stops_the_run_at_once(tmp_path):
+    messages = {
+        "400": r"refuses even a short question without figures, with HTTP 400: stub says 400.*model's name.*\(seed",
+        "422": r"HTTP 422.*knows what was sent \(seed, temperature, top_p, top_k\)",
+        "404": "HTTP 404.*model's name",
+    }
+
+    def assert_stops(status, prefill):
+        with StubServer(policy, faults=lambda *_: status, probe_faults=lambda _: status) as server:
+            engine = engine_for(server, prefill=prefill, sampling=SamplingConfig(top_k=5))
+            with pytest.raises(EngineFailedError, match=f"EndpointEngine is not ready: .*{messages[status]}"):
+                label(tmp_path, engine)
+            assert len(server.probes) == 1 and not server.bodies and not (tmp_path / "run.json").exists()
+
+    for status in messages:
+        assert_stops(status, "auto")
+    for prefill in ("continue", "user"):
+        assert_stops("400", prefill)
 
 
 def label(folder, engine):
@@ -216,19 +217,15 @@ class CountedChat:
         return ChatReply((ChatChoice(self.reply, "stop", 4),), num_tokens)
 
 
-@pytest.mark.parametrize(
-    ("chat", "prefill"),
-    [
+def test_what_a_template_adds_tells_servers_apart():
+    for chat, prefill in (
         (CountedChat(closes="unasked"), "continue"),
         (CountedChat(closes="always", reply="<step>A"), "user"),
         # Reads `add_generation_prompt` alone: the prompt is shorter, and the model writes the role itself.
         (CountedChat(closes="without a header", reply="assistant\n<step>A"), "user"),
         # Opens fresh turns with more than a header, and its policy likes to open steps.
         (CountedChat(closes="unasked", opening=2, reply="<step>A"), "continue"),
-    ],
-    ids=["continues", "ignores", "half", "thinks"],
-)
-def test_what_a_template_adds_tells_servers_apart(chat, prefill):
-    engine = EndpointEngine(chat)
-    asyncio.run(engine.prepare())
-    assert engine.prefill == prefill
+    ):
+        engine = EndpointEngine(chat)
+        asyncio.run(engine.prepare())
+        assert engine.prefill == prefill, vars(chat)
