@@ -1,11 +1,9 @@
 """Makes transformers know our classes by name, so that ``import mmprm_hf`` need import neither torch nor transformers.
 
-transformers' Auto mappings and pipeline tasks are tables of names, resolved on first use: a model type's classes are
-looked up in ``transformers.models.<model_type>``. So our names are added to each table right after the module that
-holds it has run (strings only: nothing of ours is imported while transformers is half loaded), and the import of
-``transformers.models.mm_prm`` is answered with our models.
-
-Standard library only at import.
+transformers' Auto mappings and pipeline tasks are tables of names that are resolved on first use. So our names are
+added to a table right after the module that holds it has run. The public calls (`AutoModel.register`,
+`PIPELINE_REGISTRY.register_pipeline`) take classes instead of names: ours would have to be imported at that moment,
+while transformers is half loaded. Standard library only at import.
 """
 
 from __future__ import annotations
@@ -19,19 +17,21 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from . import models
+
 _MODEL_TYPE = "mm_prm"
-_ALIAS = f"transformers.models.{_MODEL_TYPE}"
 _TASK = "generate-and-rerank"
-_PIPELINE_MODULE = "mmprm_hf.rerank.pipeline"
-_SERVED_MODULE = "mmprm_hf.rerank.served_policy"
 
 
 def _name_config(module: ModuleType) -> None:
     module.CONFIG_MAPPING_NAMES[_MODEL_TYPE] = "MMPRMConfig"
+    # Where the Auto classes look for the classes of a model type; our room loads them lazily as well.
+    sys.modules[f"transformers.models.{_MODEL_TYPE}"] = models
 
 
 def _name_model(module: ModuleType) -> None:
     module.MODEL_MAPPING_NAMES[_MODEL_TYPE] = "MMPRMModel"
+    # Filled when the mapping was made: our configuration is missing where transformers was imported before us.
     module.MODEL_MAPPING._reverse_config_mapping["MMPRMConfig"] = _MODEL_TYPE
 
 
@@ -42,7 +42,7 @@ def _name_processor(module: ModuleType) -> None:
 
 def _name_pipeline(module: ModuleType) -> None:
     module.SUPPORTED_TASKS[_TASK] = {
-        "impl": f"{_PIPELINE_MODULE}.GenerateAndRerankPipeline",
+        "impl": "mmprm_hf.rerank.pipeline.GenerateAndRerankPipeline",
         "pt": (module.AutoModelForImageTextToText,),
         "type": "multimodal",
     }
@@ -54,27 +54,22 @@ def _name_pipeline(module: ModuleType) -> None:
 
 
 def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """`transformers.pipeline`, but for our task: a policy may be the address of a server, which the stock function
-    takes for a hub id, and a saved folder, which names the class for those without the package, needs no remote code.
+    """`transformers.pipeline`, but for our task the policy may be the address of a server, which the stock function
+    takes for a hub id, and a saved folder, which names its class for those without this package, needs no remote code.
     """
 
     @functools.wraps(stock)
     def pipeline(task: Any = None, model: Any = None, *args: Any, **kwargs: Any) -> Any:
         if task == _TASK:
-            kwargs.setdefault("pipeline_class", importlib.import_module(_PIPELINE_MODULE).GenerateAndRerankPipeline)
-            served = importlib.import_module(_SERVED_MODULE)
-            names = {"served_model": "model", "api_key": "api_key"}
-            if not served.is_url(model) and any(kwargs.get(name) is not None for name in names):
-                raise ValueError(served.NO_SERVER)  # before the stock function fetches the policy
-            if served.is_url(model):
-                given = {ours: kwargs.pop(name) for name, ours in names.items() if name in kwargs}
-                model = served.ServedPolicy(model, **given)
+            ours = importlib.import_module("mmprm_hf.rerank.pipeline")
+            kwargs.setdefault("pipeline_class", ours.GenerateAndRerankPipeline)
+            model = ours.policy_or_served(model, kwargs.pop("served_model", None), kwargs.pop("api_key", None))
         return stock(task, model, *args, **kwargs)
 
     return pipeline
 
 
-_WATCHED: dict[str, Callable[[ModuleType], None]] = {
+_AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
     "transformers.models.auto.configuration_auto": _name_config,
     "transformers.models.auto.modeling_auto": _name_model,
     "transformers.models.auto.processing_auto": _name_processor,
@@ -82,44 +77,34 @@ _WATCHED: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-class _AliasLoader(importlib.abc.Loader):
-    """Loads ``transformers.models.mm_prm``: a module whose names are those of `mmprm_hf.models`."""
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__getattr__ = lambda name: getattr(importlib.import_module("mmprm_hf.models"), name)
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Answers for the alias, and adds our names to the watched modules once they have run."""
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Adds our names to a module once it has run. Python has no hook for that, so the finder extends its loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname == _ALIAS:
-            return importlib.machinery.ModuleSpec(fullname, _AliasLoader())
-        if fullname not in _WATCHED:
+        if fullname not in _AFTER_IMPORT:
             return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                run = spec.loader.exec_module
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None:
+            return None
+        run = spec.loader.exec_module
 
-                def exec_module(module: ModuleType, run: Callable[[ModuleType], None] = run) -> None:
-                    run(module)
-                    _WATCHED[fullname](module)
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            _AFTER_IMPORT[fullname](module)
 
-                spec.loader.exec_module = exec_module
-                return spec
-        return None
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+_FINDER = _AfterImport()
 
 
 def install() -> None:
     """Add our names to what transformers has loaded, and watch for the rest. Calling it again changes nothing."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
-    for name, add_names in _WATCHED.items():
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    for name, add_names in _AFTER_IMPORT.items():
         if name in sys.modules:
             add_names(sys.modules[name])

@@ -1,5 +1,6 @@
 """Importing the package is cheap, and afterwards transformers' own Auto classes and pipeline know it."""
 
+import importlib
 import subprocess
 import sys
 
@@ -7,7 +8,6 @@ import pytest
 import transformers
 
 import mmprm_hf
-from mmprm_hf import _registration
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 
 TASK = "generate-and-rerank"
@@ -28,23 +28,23 @@ def test_import_brings_in_neither_torch_nor_transformers():
     [
         "import mmprm_hf, transformers",
         "from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline\nimport mmprm_hf",
-        "import mmprm_hf\nfrom transformers import LlamaForCausalLM",
-        "import mmprm_hf\nfrom transformers import pipeline",
         "import mmprm_hf\nfrom transformers.processing_utils import ProcessorMixin",
         "from mmprm_hf import PRMTrainer",
     ],
+    ids=["we first", "transformers first", "half of transformers first", "trl first"],
 )
 def test_auto_classes_and_pipeline_know_us_whatever_is_imported_first(first):
     code = (
         f"{first}\n"
         "from transformers import AutoConfig, AutoModel, AutoProcessor, MODEL_MAPPING, PROCESSOR_MAPPING\n"
-        "from transformers.pipelines import check_task, _resolve_impl\n"
+        "from transformers.pipelines import check_task\n"
         "config = AutoConfig.for_model('mm_prm')\n"
-        "task = _resolve_impl(check_task('generate-and-rerank')[1]['impl'])\n"
+        "impl = check_task('generate-and-rerank')[1]['impl']\n"
         "print(type(config).__name__, MODEL_MAPPING[type(config)].__name__, "
-        "PROCESSOR_MAPPING[type(config)].__name__, task.__name__)\n"
+        "PROCESSOR_MAPPING[type(config)].__name__, impl)\n"
     )
-    assert run(code) == "MMPRMConfig MMPRMModel MMPRMProcessor GenerateAndRerankPipeline"
+    names = "MMPRMConfig MMPRMModel MMPRMProcessor mmprm_hf.rerank.pipeline.GenerateAndRerankPipeline"
+    assert run(code) == names
 
 
 def test_a_pipeline_function_taken_before_us_works_for_paths_and_a_new_one_for_all(tmp_path):
@@ -65,20 +65,16 @@ def test_a_pipeline_function_taken_before_us_works_for_paths_and_a_new_one_for_a
 
 def test_registering_again_changes_nothing():
     before, finders = transformers.pipeline, list(sys.meta_path)
-    _registration.install()
+    importlib.reload(mmprm_hf)
     assert transformers.pipeline is before and transformers.pipelines.pipeline is before
     assert sys.meta_path == finders and not hasattr(before.__wrapped__, "__wrapped__")
 
 
-def test_other_tasks_go_to_the_stock_function_as_they_came():
-    seen = []
-    wrapped = _registration._with_our_task(lambda *args, **kwargs: seen.append((args, kwargs)))
-    wrapped("text-generation", "org/policy", None, device=0, api_key="k")
-    wrapped(model="http://127.0.0.1:9")
-    assert seen == [
-        (("text-generation", "org/policy", None), {"device": 0, "api_key": "k"}),
-        ((None, "http://127.0.0.1:9"), {}),
-    ]
+def test_other_tasks_go_to_the_stock_function_as_they_came(tiny_text_policy_dir):
+    generate = transformers.pipeline("text-generation", tiny_text_policy_dir, None, device="cpu")
+    assert type(generate) is transformers.TextGenerationPipeline
+    with pytest.raises(OSError, match="http://127.0.0.1:9"):
+        transformers.pipeline("text-generation", model="http://127.0.0.1:9")
     assert transformers.pipeline.__name__ == "pipeline" and "task" in transformers.pipeline.__doc__
 
 

@@ -1,12 +1,12 @@
 """Solutions written step by step, the PRM choosing what is continued: beam search, DVTS, beam annealing.
 
 The three share one loop: draw one more step behind every kept prefix, score what is new, keep the best prefixes of each
-group. They differ in a `SearchPlan` alone. All problems of a call move in step, so that the engine joins their
+group. They differ in a `SearchPlan` alone. All problems of a call advance together, so that the engine joins their
 requests, and generation and scoring never run at the same time (a policy and a PRM may share one base).
 
-A complete solution is a candidate from the moment it is drawn. It goes on competing with the open prefixes: as long as
-it is among the best it takes a place that no prefix is continued in, and the search of a problem ends where complete
-solutions have all places.
+A complete solution is a candidate from the moment it is drawn. It goes on competing with the open prefixes: while it is
+among the best it fills a slot in which no prefix is continued, and a problem's search ends when complete solutions fill
+all slots.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from collections.abc import Sequence
 
 from ..data import Candidate, Problem, Rollout, content_hash
 from ..engines import RolloutEngine, RolloutRequest, run_async
+from ..errors import UnknownNameError
 from ..scoring import PRMScorer, ScoringSession
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_open_step, render_prefix
-from .candidates import check_step_scores
+from .candidates import GUIDED_SEARCHES, check_step_scores
 
 Steps = tuple[str, ...]
 
 ANNEALING_DECAY = 0.7
-"""Each round of beam annealing draws this share of the one before; from twice the draws of a beam search on, a solution
-of five steps costs about as many tokens."""
+"""Each round of beam annealing draws this share of the one before. It starts with twice the draws of a beam search, so
+that a solution of five steps costs about as many tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SearchPlan:
 
     Args:
         num_draws: Continuations drawn in each group in round 0, where all of them start from nothing.
-        beam_width: Continuations drawn per kept prefix from then on.
+        beam_width: Continuations drawn per kept prefix in later rounds.
         num_groups: Independent searches of a problem, whose prefixes do not compete (DVTS).
         decay: Factor of the draws from round to round, in (0, 1].
     """
@@ -46,16 +47,16 @@ class SearchPlan:
     decay: float = 1.0
 
     def num_drawn(self, depth: int) -> int:
-        """Continuations drawn in a group in round `depth`, as long as all of its places are open."""
+        """Return the continuations drawn in a group in round `depth` while no complete solution fills a slot."""
         return max(self.beam_width, round(self.num_draws * self.decay**depth))
 
     def num_kept(self, depth: int) -> int:
-        """Prefixes (or complete solutions) kept in a group after round `depth`."""
+        """Return the slots of a group after round `depth`, each for a prefix or a complete solution."""
         return max(1, self.num_drawn(depth + 1) // self.beam_width)
 
 
 def search_plan(strategy: str, num_candidates: int, beam_width: int | None = None) -> SearchPlan:
-    """The plan of a strategy that draws about `num_candidates` continuations a round.
+    """Return the plan of a strategy that draws about `num_candidates` continuations a round.
 
     Args:
         strategy: "beam_search" (Snell et al. 2024, arXiv 2408.03314): the best N / M of N prefixes, each continued M
@@ -66,12 +67,15 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
         beam_width: M, at most N; None takes the smallest divisor of N that is at least its square root.
 
     Raises:
-        ValueError: for an unknown strategy, or a beam width that is not in 1..N.
+        UnknownNameError: for a strategy that is not a guided search.
+        ValueError: for a beam width that is not in 1..N.
 
     Example:
         >>> search_plan("dvts", 16)
         SearchPlan(num_draws=4, beam_width=4, num_groups=4, decay=1.0)
     """
+    if strategy not in GUIDED_SEARCHES:
+        raise UnknownNameError("guided search", strategy, GUIDED_SEARCHES)
     divisors = (m for m in range(1, num_candidates + 1) if num_candidates % m == 0 and m * m >= num_candidates)
     width = next(divisors, 0) if beam_width is None else beam_width
     if not 1 <= width <= num_candidates:
@@ -83,14 +87,12 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
         return SearchPlan(num_candidates, width)
     if strategy == "dvts":
         return SearchPlan(width, width, num_groups=num_candidates // width)
-    if strategy == "beam_annealing":
-        return SearchPlan(2 * num_candidates, width, decay=ANNEALING_DECAY)
-    raise ValueError(f"{strategy!r} is no guided search; choose beam_search, dvts or beam_annealing.")
+    return SearchPlan(2 * num_candidates, width, decay=ANNEALING_DECAY)
 
 
 @dataclasses.dataclass(frozen=True)
 class GuidedSolutions:
-    """What a guided search found for one problem.
+    """The solutions that a guided search drew for one problem.
 
     Args:
         candidates: Every complete solution that was drawn, scored (equal ones as often as they were drawn), then what
@@ -120,31 +122,32 @@ def guided_search(
         engine: Writes steps; its `stop_strings` must hold the closing tag of a step.
         scorer: Scores them, incrementally (`PRMScorer.session`).
         problems: What to solve.
-        plan: How wide.
+        plan: How many steps are drawn and kept.
         aggregation: One of `selection.AGGREGATIONS`; ranks prefixes.
-        max_steps, max_new_tokens: The most steps and tokens of a solution; one that passes them is incomplete.
+        max_steps, max_new_tokens: The most steps and tokens of a solution; a longer one is incomplete.
         step_format: The policy's tags.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        The solutions of each problem, and the seconds that went into drawing and into scoring.
+        The solutions of each problem, and the seconds spent on drawing and on scoring.
 
     Raises:
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
     """
     limits = _Limits(max_steps, max_new_tokens, aggregation, step_format)
-    searches = [_Search(problem, scorer.session(problem), plan, limits, seed) for problem in problems]
+    searches = [_Search(problem, scorer, plan, limits, seed) for problem in problems]
     generate_seconds = score_seconds = 0.0
     while any(search.is_open for search in searches):
         start = time.perf_counter()
         requests = [(search, group, request) for search in searches for group, request in search.requests()]
-        found = run_async(engine.generate([request for _, _, request in requests]))
-        for (search, group, request), rollouts in zip(requests, found, strict=True):
+        rollouts_by_request = run_async(engine.generate([request for _, _, request in requests]))
+        for (search, group, request), rollouts in zip(requests, rollouts_by_request, strict=True):
             search.take(group, request.prefix, rollouts)
         generated = time.perf_counter()
         for search in searches:
-            search.select(scorer)
+            if search.is_open:
+                search.end_round()
         generate_seconds += generated - start
         score_seconds += time.perf_counter() - generated
     return [search.solutions() for search in searches], generate_seconds, score_seconds
@@ -163,7 +166,7 @@ class _Group:
     """Prefixes that compete: those kept, best first, what this round drew behind them, and all complete solutions."""
 
     kept: list[Steps]
-    num_open_places: int
+    num_open_slots: int
     drawn: dict[Steps, None] = dataclasses.field(default_factory=dict)
     complete: dict[Steps, None] = dataclasses.field(default_factory=dict)
 
@@ -171,11 +174,11 @@ class _Group:
 class _Search:
     """The state of one problem's search."""
 
-    def __init__(self, problem: Problem, session: ScoringSession, plan: SearchPlan, limits: _Limits, seed: int):
-        self.problem, self.plan, self.limits = problem, plan, limits
-        self.session: ScoringSession | None = session
+    def __init__(self, problem: Problem, scorer: PRMScorer, plan: SearchPlan, limits: _Limits, seed: int):
+        self.problem, self.scorer, self.plan, self.limits = problem, scorer, plan, limits
+        self.session: ScoringSession | None = scorer.session(problem)
         self.seed, self.depth, self.num_tokens = seed, 0, 0
-        self.groups = [_Group(kept=[()], num_open_places=1) for _ in range(plan.num_groups)]
+        self.groups = [_Group(kept=[()], num_open_slots=1) for _ in range(plan.num_groups)]
         self.path_tokens: dict[Steps, int] = {(): 0}  # of the first draw that wrote a prefix
         self.scores: dict[Steps, tuple[float, ...]] = {}
         self.complete: list[Candidate] = []
@@ -187,20 +190,17 @@ class _Search:
 
     def requests(self) -> list[tuple[_Group, RolloutRequest]]:
         """One request per kept prefix; the group's draws are shared out evenly, the best prefixes first."""
-        found = []
+        requests = []
+        num_slots = 1 if self.depth == 0 else self.plan.num_kept(self.depth - 1)
         for index, group in enumerate(self.groups):
             if not group.kept:
                 continue
-            num_places = 1 if self.depth == 0 else self.plan.num_kept(self.depth - 1)
-            num_draws = max(
-                len(group.kept), round(self.plan.num_drawn(self.depth) * group.num_open_places / num_places)
-            )
-            share, rest = divmod(num_draws, len(group.kept))
+            num_draws = round(self.plan.num_drawn(self.depth) * group.num_open_slots / num_slots)
+            share, rest = divmod(max(len(group.kept), num_draws), len(group.kept))
             seed = int(content_hash(self.seed, self.problem.id, index, self.depth, length=8), 16)
             for rank, prefix in enumerate(group.kept):
-                request = RolloutRequest(self.problem, prefix, share + (rank < rest), seed)
-                found.append((group, request))
-        return found
+                requests.append((group, RolloutRequest(self.problem, prefix, share + (rank < rest), seed)))
+        return requests
 
     def take(self, group: _Group, prefix: Steps, rollouts: Sequence[Rollout]) -> None:
         """Sort what was drawn behind a prefix into complete solutions, longer prefixes, and what is neither."""
@@ -222,35 +222,41 @@ class _Search:
             else:
                 self.incomplete.append(dataclasses.replace(candidate, complete=False))
 
-    def select(self, scorer: PRMScorer) -> None:
+    def end_round(self) -> None:
         """Score what the round drew, and keep the best of each group."""
-        if not self.is_open:
-            return
-        num_places = self.plan.num_kept(self.depth)
+        self._drop_unreadable()
+        self._score()
+        for group in self.groups:
+            if group.kept:
+                self._keep_best(group, self.plan.num_kept(self.depth))
         self.depth += 1
-        for group in self.groups:
-            for steps in [steps for steps in group.drawn if not scorer.can_score(steps)]:
-                del group.drawn[steps]  # holds a marker that is a word: the PRM cannot read it, now or later
-                text = render_prefix(steps, self.limits.step_format)
-                self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
-        known = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))
-        wanted = [steps for steps in known if steps not in self.scores and scorer.can_score(steps)]
-        scored = self.session.score(wanted)
-        check_step_scores(scored)
-        self.scores.update(zip(wanted, scored, strict=True))
-        for group in self.groups:
-            if not group.kept:
-                continue
-            pool = [(steps, True) for steps in group.drawn if steps in self.scores]
-            pool += [(steps, False) for steps in group.complete if steps in self.scores]
-            best = sorted(pool, key=lambda entry: self._rank(self.scores[entry[0]]), reverse=True)[:num_places]
-            group.kept = [steps for steps, is_open in best if is_open]
-            group.num_open_places = num_places - sum(not is_open for _, is_open in best)
-            group.drawn = {}
         if self.is_open:
             self.session.keep([steps for group in self.groups for steps in group.kept])
         else:
             self.session = None  # its cache is not needed any more
+
+    def _drop_unreadable(self) -> None:
+        """Prefixes with a marker that is a word: the PRM cannot read them, now or later."""
+        for group in self.groups:
+            for steps in [steps for steps in group.drawn if not self.scorer.can_score(steps)]:
+                del group.drawn[steps]
+                text = render_prefix(steps, self.limits.step_format)
+                self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
+
+    def _score(self) -> None:
+        pool = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))
+        unscored = [steps for steps in pool if steps not in self.scores and self.scorer.can_score(steps)]
+        step_scores = self.session.score(unscored)
+        check_step_scores(step_scores)
+        self.scores.update(zip(unscored, step_scores, strict=True))
+
+    def _keep_best(self, group: _Group, num_slots: int) -> None:
+        pool = [(steps, True) for steps in group.drawn if steps in self.scores]
+        pool += [(steps, False) for steps in group.complete if steps in self.scores]
+        best = sorted(pool, key=lambda entry: self._rank(self.scores[entry[0]]), reverse=True)[:num_slots]
+        group.kept = [steps for steps, is_prefix in best if is_prefix]
+        group.num_open_slots = num_slots - sum(not is_prefix for _, is_prefix in best)
+        group.drawn = {}
 
     def _rank(self, step_scores: Sequence[float]) -> tuple[float, float]:
         return aggregate(step_scores, self.limits.aggregation), aggregate(step_scores, "mean")
@@ -258,6 +264,3 @@ class _Search:
     def solutions(self) -> GuidedSolutions:
         complete = [dataclasses.replace(c, step_scores=self.scores.get(c.steps)) for c in self.complete]
         return GuidedSolutions((*complete, *self.incomplete), self.num_tokens)
-
-
-__all__ = ["ANNEALING_DECAY", "GuidedSolutions", "SearchPlan", "guided_search", "search_plan"]

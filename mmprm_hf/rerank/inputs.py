@@ -1,4 +1,4 @@
-"""What users hand to the pipeline (figures and texts, rows, chats, datasets) to `Problem`s."""
+"""Reads what users hand to the pipeline (figures and texts, rows, chats, datasets) as `Problem`s."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from ..rows import problem_fingerprint, row_images
 
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
 _MIN_BASE64 = 40  # characters: no image is shorter, many a path is
+_WEB = ("http://", "https://")
 
 
 def is_message(value: Any) -> bool:
-    """True for one message of a chat."""
+    """Return whether it is one message of a chat."""
     return isinstance(value, Mapping) and "role" in value and "content" in value
 
 
 def is_chat(value: Any) -> bool:
-    """True for a list of messages, and for transformers' `Chat`."""
+    """Return whether it is a list of messages, or transformers' `Chat`."""
     return hasattr(value, "messages") or (isinstance(value, (list, tuple)) and len(value) > 0 and is_message(value[0]))
 
 
 def read_rows(images: Any, text: Any) -> tuple[Any, bool]:
-    """The inputs of a call as rows or chats, in one of two shapes.
+    """Return the inputs of a call as rows or chats.
 
     Args:
         images, text: As transformers' image-text-to-text pipeline takes them; either may hold chats, and `images` rows,
@@ -51,41 +52,41 @@ def read_rows(images: Any, text: Any) -> tuple[Any, bool]:
     if text is None:
         if is_chat(images) or isinstance(images, Mapping):
             return images, True
-        if _is_one(images):
+        if _is_single(images):
             raise ValueError(f"Found no text for {str(images)[:80]!r}. {_HINT}")
         return _entries(images), False
     if isinstance(text, str):
         return {"images": images, "text": text}, True
-    figures = [None] * len(text) if images is None else [images] if _is_one(images) else list(_entries(images))
+    figures = [None] * len(text) if images is None else [images] if _is_single(images) else list(_entries(images))
     if len(figures) != len(text):
         raise ValueError(
             f"Found {len(figures)} entries in images for {len(text)} texts. Give one entry per text: a figure, a list "
             "of figures, or None."
         )
-    return [{"images": figure, "text": one} for figure, one in zip(figures, text, strict=True)], False
+    return [{"images": figure, "text": question} for figure, question in zip(figures, text, strict=True)], False
 
 
-def _is_one(value: Any) -> bool:
-    """True for what is no collection: a figure in any form, or nonsense."""
+def _is_single(value: Any) -> bool:
+    """Whether it is not a collection: a figure in any form, or nonsense."""
     is_collection = hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
     return isinstance(value, (str, bytes, os.PathLike, Mapping)) or not is_collection
 
 
 def _entries(values: Any) -> Iterable[Any]:
     """A collection as something to iterate over: a dataset may know only its length and its rows by index."""
-    if _is_one(values):
+    if _is_single(values):
         raise ValueError(f"Found {values!r:.80} where texts or rows were expected. {_HINT}")
     return values if hasattr(values, "__iter__") else (values[index] for index in range(len(values)))
 
 
 def read_problem(row: Any) -> tuple[Problem, str | None]:
-    """The problem of one row or chat, its figures loaded, and the chat's system prompt.
+    """Return the problem of one row or chat, its figures loaded, and the chat's system prompt.
 
     The id is a hash of what is shown, so that equal problems get equal candidates.
 
     Raises:
-        ValueError: if the row has no question, a figure cannot be read, or a chat has other than one turn.
-        ConnectionError: if a figure's server cannot be reached: no fault of the row, so that a run had better stop.
+        ValueError: if the row has no question, a figure cannot be read, or a chat has other than one user turn.
+        ConnectionError: if a figure's server cannot be reached: the row is not at fault, and a run should stop.
     """
     if is_chat(row):
         question, figures, system_prompt = _read_chat(getattr(row, "messages", row))
@@ -96,30 +97,29 @@ def read_problem(row: Any) -> tuple[Problem, str | None]:
         raise ValueError(f"Found the input {row!r:.80}. {_HINT}")
     if not isinstance(question, str):
         raise ValueError(f"Found the question {question!r:.80}. It must be one text; of several problems give rows.")
-    loaded = tuple(_loaded(figure) for figure in figures)
-    key = problem_fingerprint(question, loaded)
-    return Problem(id=key, question=question, images=loaded), system_prompt
+    images = tuple(_load_figure(figure) for figure in figures)
+    return Problem(id=problem_fingerprint(question, images), question=question, images=images), system_prompt
 
 
-def _loaded(figure: Any) -> Any:
+def _load_figure(figure: Any) -> Any:
     """An RGB image from whatever `load_image` takes, an address, a data URI, or Base64 alone."""
     if not isinstance(figure, str) or os.path.isfile(figure):
         return load_image(figure)
-    if figure.startswith(("http://", "https://")):
-        data = _fetched(figure)
+    if figure.startswith(_WEB):
+        data = _fetch(figure)
     elif figure.startswith("data:"):
-        data = _decoded(figure.partition(",")[2]) or b""
-    elif len(figure) < _MIN_BASE64 or (data := _decoded(figure, validate=True)) is None:
-        return load_image(figure)  # says that there is no such file
+        data = _decode(figure.partition(",")[2]) or b""
+    elif len(figure) < _MIN_BASE64 or (data := _decode(figure, validate=True)) is None:
+        return load_image(figure)  # its error names the missing file
     try:
         return load_image(io.BytesIO(data))
     except ValueError as error:
-        if not figure.startswith(("http://", "https://", "data:")):
-            return load_image(figure)  # says that there is no such file
+        if not figure.startswith((*_WEB, "data:")):
+            return load_image(figure)  # its error names the missing file
         raise ValueError(f"Image {figure[:100]!r} holds no image: {error}") from error
 
 
-def _fetched(url: str) -> bytes:
+def _fetch(url: str) -> bytes:
     import httpx2
 
     try:
@@ -135,7 +135,7 @@ def _fetched(url: str) -> bytes:
     return response.content
 
 
-def _decoded(text: str, validate: bool = False) -> bytes | None:
+def _decode(text: str, validate: bool = False) -> bytes | None:
     try:
         return base64.b64decode(text, validate=validate)
     except (binascii.Error, ValueError):
@@ -145,12 +145,12 @@ def _decoded(text: str, validate: bool = False) -> bytes | None:
 def _read_chat(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any], str | None]:
     """Question, figures and system prompt of a chat."""
     if not all(is_message(message) for message in messages):
-        raise ValueError("Found a chat with an entry that is no message. Each has a role and content.")
+        raise ValueError("Found a chat with an entry that is not a message. Each has a role and content.")
     roles = [message["role"] for message in messages]
     if roles not in (["user"], ["system", "user"]):
         raise ValueError(
-            f"Found a chat with the turns {', '.join(roles)}. A problem is one user turn, with a system turn before it "
-            "or none; put earlier turns into the question."
+            f"Found a chat with the turns {', '.join(roles)}. A problem is one user turn, with or without a system "
+            "turn before it; put earlier turns into the question."
         )
     system_prompt = "\n".join(_texts(messages[0])) if roles[0] == "system" else None
     if roles[0] == "system" and any(True for _ in _figures(messages[0])):
@@ -176,21 +176,17 @@ def _texts(message: Mapping[str, Any]) -> list[str]:
 def _figures(message: Mapping[str, Any]) -> Iterator[Any]:
     """The figures of a message, in any of the spellings that chats have for them."""
     for part in _parts(message):
-        kind = part.get("type")
-        if kind == "text":
+        part_type = part.get("type")
+        if part_type == "text":
             continue
-        if kind not in ("image", "image_url"):
-            raise ValueError(f"Found a part of type {kind!r} in a chat. A problem is made of text and images.")
-        source = next(
-            (part[name] for name in ("image", "url", "path", "image_url") if part.get(name) is not None), None
-        )
-        if source is None and part.get("base64") is not None:
-            source = f"data:image/png;base64,{part['base64']}"
-        if source is None:
+        if part_type not in ("image", "image_url"):
+            raise ValueError(f"Found a part of type {part_type!r} in a chat. A problem consists of text and images.")
+        sources = [part[name] for name in ("image", "url", "path", "image_url") if part.get(name) is not None]
+        if not sources and part.get("base64") is not None:
+            sources = [f"data:image/png;base64,{part['base64']}"]
+        if not sources:
             raise ValueError(
                 f"Found an image part without an image: {dict(part)!r:.80}. Give it as image, url or path."
             )
+        source = sources[0]
         yield source["url"] if isinstance(source, Mapping) and "url" in source else source
-
-
-__all__ = ["is_chat", "read_problem", "read_rows"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
 from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
+from ..errors import UnknownNameError, each_or_error
 from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import answer_votes
 from .inputs import read_problem, read_rows
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
-from .served_policy import NO_SERVER, ServedPolicy, is_url
+from .served_policy import ServedPolicy, policy_or_served
 from .shared_base import SharedBase, adapter_config, share_base
 from .solving import RerankConfig, SolvedProblem, solve
 
@@ -30,8 +30,7 @@ DEFAULT_MAX_NEW_TOKENS = 1024
 
 _SOLVING = tuple(field.name for field in dataclasses.fields(RerankConfig))
 _SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
-_OUTPUT = ("return_candidates", "on_error")
-OPTIONS = (*_SOLVING, *_SAMPLING, *_OUTPUT)
+OPTIONS = (*_SOLVING, *_SAMPLING, "return_candidates", "on_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +46,16 @@ class GenerateAndRerankPipeline(Pipeline):
     Args:
         model: The policy, as for any pipeline; or the address of an OpenAI-compatible server that runs it
             (``"http://..."``), or a `ServedPolicy`. A folder written by `save_pretrained` brings its PRM along.
-        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods
-            (`score_many` is enough but for guided searches). An adapter whose base is
-            the policy shares the policy's weights (see `shared_base`). None takes the PRM saved with the policy.
-        prm_processor: Processor of the PRM; None loads it from the checkpoint that `prm` is or came from.
-        prm_kwargs: For the PRM's `from_pretrained` (`trust_remote_code` and `device_map` are not handed on).
-        served_model, api_key: Of a policy given by address: its name there (None: the only one), and a bearer token.
-        step_format: The policy's tags; None takes those saved with it, else `<step>` and `<answer>`.
+        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods (`score_many` is enough
+            except for guided searches). An adapter whose base is the policy shares the policy's weights (see
+            `shared_base`). None takes the PRM saved with the policy.
+        prm_processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
+        served_model, api_key: For a policy given by address: its name there (None: the only one), and a bearer token.
+        step_format: The policy's tags; None takes those saved with it, or else `<step>` and `<answer>`.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`.
 
     Raises:
-        ValueError: if no PRM is given or the checkpoint is none.
+        ValueError: if no PRM is given, or the checkpoint is not a PRM.
 
     Import this package before ``from transformers import pipeline``: the function as it was before knows the task, but
     takes a server's address for a hub id, and asks saved folders for ``trust_remote_code=True``.
@@ -80,16 +78,12 @@ class GenerateAndRerankPipeline(Pipeline):
         prm: str | os.PathLike | MMPRMModel | PRMScorer | None = None,
         prm_processor: MMPRMProcessor | None = None,
         *,
-        prm_kwargs: Mapping[str, Any] | None = None,
         served_model: str | None = None,
         api_key: str | None = None,
         step_format: StepFormat | None = None,
         **kwargs: Any,
     ) -> None:
-        if is_url(model):
-            model = ServedPolicy(model, served_model, api_key=api_key)
-        elif served_model is not None or api_key is not None:
-            raise ValueError(NO_SERVER)
+        model = policy_or_served(model, served_model, api_key)
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
         tags = saved.pop("step_format", None)
         self.step_format = step_format or (DEFAULT_STEP_FORMAT if tags is None else StepFormat(**tags))
@@ -104,20 +98,26 @@ class GenerateAndRerankPipeline(Pipeline):
                 '"image-text-to-text".'
             )
         self.shared: SharedBase | None = None
-        self.scorer = prm if hasattr(prm, "score_many") else self._scorer(prm, prm_processor, dict(prm_kwargs or {}))
+        self.scorer = prm if hasattr(prm, "score_many") else self._load_scorer(prm, prm_processor)
         self._engines: dict[tuple[SamplingConfig, str | None], RolloutEngine] = {}
 
-    def _scorer(self, prm: Any, processor: MMPRMProcessor | None, prm_kwargs: dict[str, Any]) -> PRMScorer:
-        """The PRM, loaded where it is a path, on the pipeline's device."""
+    def _load_scorer(self, prm: Any, processor: MMPRMProcessor | None) -> PRMScorer:
+        """The PRM on the pipeline's device, or on the policy's weights where it is an adapter of the policy."""
         if isinstance(prm, MMPRMModel):
             processor = processor or MMPRMProcessor.from_pretrained(_path_of(prm, "prm_processor"))
             return PRMScorer(prm.to(self.device), processor)
-        processor = processor or MMPRMProcessor.from_pretrained(prm, **prm_kwargs)
+        if processor is not None:
+            raise ValueError(
+                "Found prm_processor beside the path of a PRM, which has its own. Leave prm_processor out."
+            )
         if isinstance(self.model, PreTrainedModel) and adapter_config(prm) is not None:
+            processor = MMPRMProcessor.from_pretrained(prm)
             self.shared = share_base(self.model, prm, processor)
-        if self.shared is not None:
-            return PRMScorer(self.shared.prm, processor)
-        return PRMScorer(MMPRMModel.from_pretrained(prm, **prm_kwargs).to(self.device), processor)
+            if self.shared is not None:
+                return PRMScorer(self.shared.prm, processor)
+        scorer = PRMScorer.from_pretrained(prm)
+        scorer.model.to(self.device)
+        return scorer
 
     @property
     def prm(self) -> MMPRMModel:
@@ -127,18 +127,15 @@ class GenerateAndRerankPipeline(Pipeline):
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         for name in options:
             if name not in OPTIONS:
-                matches = difflib.get_close_matches(name, OPTIONS, n=2)
-                hint = f"Did you mean {' or '.join(map(repr, matches))}? " if matches else ""
-                raise ValueError(f"Unknown option {name!r} of {TASK}. {hint}It takes {', '.join(OPTIONS)}.")
+                raise UnknownNameError("option", name, OPTIONS, f" of {TASK}")
         # Made once here, so that a wrong value fails before any work is done.
-        known = {**getattr(self, "options", {}), **options}
-        RerankConfig(**{name: known[name] for name in _SOLVING if name in known})
-        self.sampling(known)
+        defaults = getattr(self, "options", {})
+        RerankConfig(**_chosen({**defaults, **options}, _SOLVING))
+        self.sampling({**defaults, **options})
         if options.get("on_error", "raise") not in ("raise", "return"):
             raise ValueError(f"Found on_error={options['on_error']!r}; it is 'raise' or 'return'.")
-        forward = {name: options[name] for name in (*_SOLVING, *_SAMPLING, "on_error") if name in options}
-        postprocess = {name: options[name] for name in ("return_candidates",) if name in options}
-        return {}, forward, postprocess
+        forward = _chosen(options, (*_SOLVING, *_SAMPLING, "on_error"))
+        return {}, forward, _chosen(options, ("return_candidates",))
 
     def __call__(self, images: Any = None, text: Any = None, *, batch_size: int = 8, **options: Any) -> Any:
         """Solve one problem, or many. Inputs are those of transformers' image-text-to-text pipeline.
@@ -152,9 +149,9 @@ class GenerateAndRerankPipeline(Pipeline):
             **options: ``num_candidates`` (16), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote",
                 "beam_search", "dvts", "beam_annealing"), ``aggregation`` ("min", see
                 `mmprm_hf.selection.AGGREGATIONS`), ``beam_width``, ``max_steps``, ``seed`` (0), ``temperature`` (1.0;
-                0: greedy), ``top_p`` (1.0), ``top_k`` (0: off), ``max_new_tokens`` (the policy's generation config's,
-                else 1024), ``return_candidates`` (False), ``on_error`` ("raise"; "return" gives a problem that cannot
-                be shown to the models an ``{"error": reason}`` of its own).
+                0: greedy), ``top_p`` (1.0), ``top_k`` (0: off), ``max_new_tokens`` (that of the policy's generation
+                config, or else 1024), ``return_candidates`` (False), ``on_error`` ("raise"; "return" gives a problem
+                that cannot be shown to the models an ``{"error": reason}`` of its own).
 
         Returns:
             ``{"text", "answer", "steps", "step_scores", "score"}`` of the winner; all None if no candidate is complete.
@@ -166,50 +163,49 @@ class GenerateAndRerankPipeline(Pipeline):
         Raises:
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
-        rows, is_one = read_rows(images, text)
+        rows, is_single = read_rows(images, text)
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
-        if is_one:
+        if is_single:
             return super().__call__(_Batch((rows,)), **options)[0]
-        self._sanitize_parameters(**options)  # a generator would tell of a wrong option only when it is read
-        outputs = self._solved_rows(rows, batch_size, options)
+        self._sanitize_parameters(**options)  # a generator would report a wrong option only when it is read
+        outputs = self._solve_rows(rows, batch_size, options)
         return list(outputs) if isinstance(rows, (list, tuple)) else outputs
 
-    def _solved_rows(self, rows: Iterable[Any], batch_size: int, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _solve_rows(self, rows: Iterable[Any], batch_size: int, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         remaining = iter(rows)
         while chunk := tuple(islice(remaining, batch_size)):
             yield from super().__call__(_Batch(chunk), **options)
 
     def preprocess(self, batch: _Batch) -> dict[str, Any]:
-        """The problem of each row with its system prompt, or the error that says why there is none."""
-        read: list[Any] = []
+        """Return the problem of each row with its system prompt, or the error that says why there is none."""
+        inputs: list[Any] = []
         for row in batch.rows:
             try:
                 problem, system_prompt = read_problem(row)
                 # A marker in the question must fail before time goes into generation.
                 if hasattr(self.scorer, "processor"):
                     self.scorer.processor.render_prompt(problem.question, len(problem.images))
-                read.append((problem, system_prompt))
+                inputs.append((problem, system_prompt))
             except ValueError as error:
-                read.append(error)
-        return {"read": read}
+                inputs.append(error)
+        return {"inputs": inputs}
 
     def _ensure_tensor_on_device(self, inputs: Any, device: Any) -> Any:
         return inputs  # a Problem holds no tensors; the engine moves its own
 
     def sampling(self, options: Mapping[str, Any]) -> SamplingConfig:
-        """How tokens are drawn with these options of a call, defaults filled in."""
-        given = {name: options[name] for name in _SAMPLING if name in options}
-        if "max_new_tokens" not in given:
-            generation_config = getattr(self.model, "generation_config", None)
-            given["max_new_tokens"] = getattr(generation_config, "max_new_tokens", None) or DEFAULT_MAX_NEW_TOKENS
+        """Return how tokens are drawn with these options of a call, defaults filled in."""
+        generation_config = getattr(self.model, "generation_config", None)
+        max_new_tokens = getattr(generation_config, "max_new_tokens", None) or DEFAULT_MAX_NEW_TOKENS
+        settings = {"max_new_tokens": max_new_tokens, **_chosen(options, _SAMPLING)}
         try:
-            return SamplingConfig(**given)
+            return SamplingConfig(**settings)
         except TypeError as error:
-            raise ValueError(f"Found {given} as options of sampling ({error}). They are numbers.") from error
+            raise ValueError(f"Found {settings} as options of sampling ({error}). They are numbers.") from error
 
     def engine(self, sampling: SamplingConfig, system_prompt: str | None = None) -> RolloutEngine:
-        """The policy's engine with these settings, made once."""
+        """Return the policy's engine with these settings, made once."""
         if (sampling, system_prompt) not in self._engines:
             if isinstance(self.model, ServedPolicy):
                 engine = self.model.engine(sampling, self.step_format, system_prompt)
@@ -220,53 +216,46 @@ class GenerateAndRerankPipeline(Pipeline):
         return self._engines[sampling, system_prompt]
 
     def _forward(
-        self, inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
+        self, model_inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
     ) -> dict[str, list[SolvedProblem | ValueError]]:
-        config = RerankConfig(**{name: options[name] for name in _SOLVING if name in options})
-        sampling = self.sampling(options)
-        read = inputs["read"]
-        for one in read:
-            if on_error == "raise" and isinstance(one, ValueError):
-                raise one
-        outcomes: list[Any] = list(read)
-        for system_prompt in dict.fromkeys(one[1] for one in read if not isinstance(one, ValueError)):
-            indices = [i for i, one in enumerate(read) if not isinstance(one, ValueError) and one[1] == system_prompt]
-            problems = [read[index][0] for index in indices]
-            solved = self._solve(problems, system_prompt, config, sampling, on_error)
+        outcomes: list[Any] = list(model_inputs["inputs"])
+        errors = [outcome for outcome in outcomes if isinstance(outcome, ValueError)]
+        if errors and on_error == "raise":
+            raise errors[0]
+        indices_by_prompt: dict[str | None, list[int]] = {}
+        for index, outcome in enumerate(outcomes):
+            if not isinstance(outcome, ValueError):
+                indices_by_prompt.setdefault(outcome[1], []).append(index)
+        for system_prompt, indices in indices_by_prompt.items():
+            problems = [outcomes[index][0] for index in indices]
+            solved = self._solve(problems, system_prompt, on_error, options)
             for index, outcome in zip(indices, solved, strict=True):
                 outcomes[index] = outcome
         return {"outcomes": outcomes}
 
     def _solve(
-        self,
-        problems: list[Problem],
-        system_prompt: str | None,
-        config: RerankConfig,
-        sampling: SamplingConfig,
-        on_error: str,
+        self, problems: list[Problem], system_prompt: str | None, on_error: str, options: Mapping[str, Any]
     ) -> list[SolvedProblem | ValueError]:
-        """All problems together; where one of them cannot be shown to a model and errors are returned, one by one."""
-        try:
+        """All problems together; where errors are returned, a problem that cannot be shown costs only itself."""
+        config, sampling = RerankConfig(**_chosen(options, _SOLVING)), self.sampling(options)
+
+        def solve_together(batch: Sequence[Problem]) -> list[SolvedProblem]:
             return solve(
-                problems,
-                lambda chosen: self.engine(chosen, system_prompt),
+                batch,
+                lambda settings: self.engine(settings, system_prompt),
                 self.scorer,
                 config,
                 sampling,
                 step_format=self.step_format,
-                problems_per_call=len(problems),
+                problems_per_call=len(batch),
             )
-        except ValueError as error:
-            if on_error == "raise":
-                raise
-            if len(problems) == 1:
-                return [error]
-        return [self._solve([problem], system_prompt, config, sampling, on_error)[0] for problem in problems]
+
+        return solve_together(problems) if on_error == "raise" else each_or_error(solve_together, problems)
 
     def postprocess(
         self, outputs: Mapping[str, list[SolvedProblem | ValueError]], return_candidates: bool = False
     ) -> list[dict[str, Any]]:
-        """One dict per problem."""
+        """Return one dict per problem."""
         return [
             {"error": str(outcome)} if isinstance(outcome, ValueError) else _output(outcome, return_candidates)
             for outcome in outputs["outcomes"]
@@ -280,7 +269,7 @@ class GenerateAndRerankPipeline(Pipeline):
             **kwargs: For the policy's `save_pretrained`.
 
         Raises:
-            ValueError: if the policy runs behind a server, or the PRM is no model of this package.
+            ValueError: if the policy runs behind a server, or the PRM is not a model of this package.
         """
         if isinstance(self.model, ServedPolicy):
             raise ValueError("The policy runs behind a server and is not here to be saved. Save the PRM alone.")
@@ -288,37 +277,38 @@ class GenerateAndRerankPipeline(Pipeline):
             raise ValueError(f"A {type(self.scorer).__name__} has no checkpoint to be saved. Save the policy alone.")
         folder = Path(save_directory)
         self.model.config.custom_pipelines = custom_pipelines(TASK)
-        prm_folder = folder / PRM_FOLDER  # what an earlier pipeline left there must not be read in place of this PRM
+        prm_folder = folder / PRM_FOLDER
+        # What an earlier pipeline left there must not be read in place of this PRM.
         for pattern in ("model*.safetensors*", "config.json") if self.shared is not None else ("adapter_*",):
             for path in prm_folder.glob(pattern):
                 path.unlink()
         if self.shared is not None:
             self.shared.save_policy(folder)
-            self.shared.save_adapter(folder / PRM_FOLDER)
+            self.shared.save_adapter(prm_folder)
         else:
             self.model.save_pretrained(folder, **kwargs)
-            self.prm.save_pretrained(folder / PRM_FOLDER)
+            self.prm.save_pretrained(prm_folder)
         self.processor.save_pretrained(folder)
-        self.scorer.processor.save_pretrained(folder / PRM_FOLDER)
+        self.scorer.processor.save_pretrained(prm_folder)
         tags = {} if self.step_format == DEFAULT_STEP_FORMAT else {"step_format": dataclasses.asdict(self.step_format)}
         write_beside_policy(folder, {**self.options, **tags})
 
 
+def _chosen(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the options that have one of these names."""
+    return {name: options[name] for name in names if name in options}
+
+
 def _output(solved: SolvedProblem, return_candidates: bool) -> dict[str, Any]:
-    """The winner's parts, and on request everything."""
+    """The winner's parts, and on request all candidates and costs."""
     winner = {} if solved.chosen is None else solved.candidates[solved.chosen].to_dict()
     output = {name: winner.get(name) for name in ("text", "answer", "steps", "step_scores", "score")}
     if not return_candidates:
         return output
     votes = answer_votes(solved.candidates)
     rows = [{**candidate.to_dict(), "votes": count} for candidate, count in zip(solved.candidates, votes, strict=True)]
-    return {
-        **output,
-        "chosen": solved.chosen,
-        "candidates": rows,
-        "num_tokens": solved.num_tokens,
-        "seconds": solved.seconds,
-    }
+    costs = {"num_tokens": solved.num_tokens, "seconds": solved.seconds}
+    return {**output, "chosen": solved.chosen, "candidates": rows, **costs}
 
 
 def _path_of(model: Any, option: str) -> str:

@@ -8,7 +8,6 @@ generate_and_rerank.py                              names the class for `pipelin
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers.utils import cached_file
 
-from ..files import write_atomically, write_json
+from ..files import read_json, write_atomically, write_json
 
 PRM_FOLDER = "prm"
 OPTIONS_FILE = "rerank_config.json"
@@ -33,23 +32,23 @@ __all__ = ["GenerateAndRerankPipeline"]
 
 
 def custom_pipelines(task: str) -> dict[str, Any]:
-    """What a policy's config says of the pipeline that its repo holds."""
+    """Return what a policy's config declares about the pipeline in its repo."""
     implementation = f"{Path(CODE_FILE).stem}.GenerateAndRerankPipeline"
     return {task: {"impl": implementation, "pt": ["AutoModelForImageTextToText"], "type": "multimodal"}}
 
 
 def write_beside_policy(folder: Path, options: dict[str, Any]) -> None:
-    """The code file and the options."""
+    """Write the code file and the options."""
     write_atomically(folder / CODE_FILE, _CODE)
     write_json(folder / OPTIONS_FILE, options)
 
 
 def saved_options(policy: Any) -> dict[str, Any]:
-    """Options saved with the repo that a loaded policy came from; none for any other policy."""
+    """Return the options saved with the repo that a loaded policy came from; empty for any other policy."""
     name = getattr(policy, "name_or_path", "")
     if not name:
         return {}
-    found = cached_file(
+    path = cached_file(
         name,
         OPTIONS_FILE,
         revision=getattr(policy.config, "_commit_hash", None),
@@ -57,11 +56,11 @@ def saved_options(policy: Any) -> dict[str, Any]:
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return {} if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    return {} if path is None else read_json(Path(path))
 
 
 def saved_prm(policy: Any) -> Path | None:
-    """Folder of the PRM saved with a loaded policy; None if it came with none."""
+    """Return the folder of the PRM saved with a loaded policy; None if there is none."""
     name = getattr(policy, "name_or_path", "")
     if not name:
         return None
@@ -72,14 +71,3 @@ def saved_prm(policy: Any) -> Path | None:
         revision = getattr(policy.config, "_commit_hash", None)
         folder = Path(snapshot_download(os.fspath(name), allow_patterns=[f"{PRM_FOLDER}/*"], revision=revision))
     return folder / PRM_FOLDER if (folder / PRM_FOLDER).is_dir() else None
-
-
-__all__ = [
-    "CODE_FILE",
-    "OPTIONS_FILE",
-    "PRM_FOLDER",
-    "custom_pipelines",
-    "saved_options",
-    "saved_prm",
-    "write_beside_policy",
-]

@@ -10,23 +10,15 @@ from transformers import PreTrainedConfig
 from ..engines import ChatClient, EndpointEngine, SamplingConfig
 from ..steps import StepFormat
 
-NO_SERVER = "served_model and api_key are for a policy behind a server: give its address as model."
-"""What a local policy with a server's options is refused with."""
-
-
-def is_url(model: Any) -> bool:
-    """True for the address of a server."""
-    return isinstance(model, str) and model.startswith(("http://", "https://"))
-
 
 class ServedPolicy:
     """A policy that an OpenAI-compatible server runs (vLLM, SGLang, `transformers serve`, ...).
 
     Args:
         url: Address of the server.
-        model: The policy's name there; None takes its only model.
-        api_key: Bearer token.
-        prefill: How a guided search shows the server what is written so far, see `EndpointEngine`.
+        model: The policy's name there; None takes the only one.
+        api_key: Bearer token; None sends none.
+        prefill: How a guided search shows the server the steps so far, see `EndpointEngine`.
 
     Example:
         >>> pipeline("generate-and-rerank", model=ServedPolicy("http://127.0.0.1:8000"), prm=prm)  # doctest: +SKIP
@@ -49,18 +41,28 @@ class ServedPolicy:
     def engine(
         self, sampling: SamplingConfig, step_format: StepFormat, system_prompt: str | None = None
     ) -> EndpointEngine:
-        """An engine with these settings."""
+        """Return an engine with these settings."""
         return EndpointEngine(
             self.chat, sampling=sampling, step_format=step_format, prefill=self.prefill, system_prompt=system_prompt
         )
 
     def to(self, *_: Any) -> ServedPolicy:
-        """Itself: the server chose its device."""
+        """Return itself: the server chose its device."""
         return self
 
     def can_generate(self) -> bool:
-        """False: `Pipeline` must not look for generation settings here."""
+        """Return False: `Pipeline` must not look for generation settings here."""
         return False
 
 
-__all__ = ["NO_SERVER", "ServedPolicy", "is_url"]
+def policy_or_served(model: Any, served_model: str | None = None, api_key: str | None = None) -> Any:
+    """Return the policy as it is, or a `ServedPolicy` where it is given by the address of a server.
+
+    Raises:
+        ValueError: for a server's options without a server.
+    """
+    if isinstance(model, str) and model.startswith(("http://", "https://")):
+        return ServedPolicy(model, served_model, api_key=api_key)
+    if served_model is not None or api_key is not None:
+        raise ValueError("served_model and api_key are for a policy behind a server: give its address as model.")
+    return model

@@ -7,7 +7,6 @@ the same time.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -20,14 +19,14 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from ..files import write_json
+from ..files import read_json, write_json
 from ..models import MMPRMModel, MMPRMProcessor, backbone_of
 
 
-def adapter_config(path: str | os.PathLike, **hub_kwargs: Any) -> dict[str, Any] | None:
-    """The adapter configuration of a folder or hub id; None if it holds a whole model."""
-    found = find_adapter_config_file(path, **hub_kwargs)
-    return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+def adapter_config(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the adapter configuration of a folder or hub id; None if there is none."""
+    file = find_adapter_config_file(path)
+    return None if file is None else read_json(Path(file))
 
 
 class SharedBase:
@@ -39,45 +38,50 @@ class SharedBase:
     def __init__(
         self,
         policy: PreTrainedModel,
-        prm: MMPRMModel,
+        adapted: Any,
+        embeddings: torch.Tensor,
         num_embeddings: int,
         marker_row: torch.Tensor | None,
         adapter: str | os.PathLike,
     ) -> None:
-        self.policy, self.prm, self._adapter = policy, prm, adapter
-        self._num_embeddings, self._marker_row = num_embeddings, marker_row  # what the policy had
-        self._adapted = _adapter_layers(policy)
-        self._is_prm_turn = True
+        self.policy, self.prm = policy, adapted.get_base_model()
+        self._adapted, self._adapter, self._is_prm_turn = adapted, adapter, True
+        self._embeddings = embeddings
+        self._num_embeddings, self._marker_row = num_embeddings, marker_row  # those that the policy had
         policy.register_forward_pre_hook(lambda *_: self._take_turn(False))
-        prm.register_forward_pre_hook(lambda *_: self._take_turn(True))
+        self.prm.register_forward_pre_hook(lambda *_: self._take_turn(True))
 
     def _take_turn(self, is_prm: bool) -> None:
-        if self._is_prm_turn != is_prm:
-            for module in self._adapted:
-                module.enable_adapters(is_prm)
-                module.requires_grad_(False)  # peft makes trainable what it enables
-            self._is_prm_turn = is_prm
+        if self._is_prm_turn == is_prm:
+            return
+        if is_prm:
+            self._adapted.base_model.enable_adapter_layers()
+            self._adapted.set_requires_grad(self._adapted.active_adapters, False)  # peft trains what it enables
+        else:
+            self._adapted.base_model.disable_adapter_layers()
+        self._is_prm_turn = is_prm
 
     def save_policy(self, folder: str | os.PathLike) -> None:
-        """The policy as it was before: its own weights under their own names, with its own marker row or none."""
-        rows = _unwrapped(self.policy.get_input_embeddings()).weight
-        weights: dict[str, torch.Tensor] = {}
-        for name, tensor in self.policy.state_dict().items():
-            if "lora_" in name or "trainable_tokens_" in name or ".modules_to_save." in name:
-                continue
-            if tensor.data_ptr() == rows.data_ptr():
-                tensor = tensor[: self._num_embeddings].clone()
+        """Save the policy as it was before: its own weights and names, with its own marker row or none."""
+        from peft import get_base_model_state_dict
+
+        backbone = backbone_of(self.policy)
+        prefix = next(name for name, module in self.policy.named_modules() if module is backbone) + "."
+        weights = {name: tensor for name, tensor in self.policy.state_dict().items() if not name.startswith(prefix)}
+        for name, tensor in get_base_model_state_dict(self._adapted).items():
+            if name.startswith("vlm."):  # the PRM's name for the backbone
+                weights[prefix + name.removeprefix("vlm.")] = tensor
+        for name, tensor in weights.items():
+            if tensor.data_ptr() == self._embeddings.data_ptr():
+                weights[name] = tensor[: self._num_embeddings].clone()
                 if self._marker_row is not None:
-                    tensor[self.prm.config.marker_token_id] = self._marker_row
-            for part in (".token_adapter.base_layer.", ".base_layer.", ".original_module."):
-                name = name.replace(part, ".")
-            weights[name] = tensor
+                    weights[name][self.prm.config.marker_token_id] = self._marker_row
         self.policy.save_pretrained(folder, state_dict=weights)
 
     def save_adapter(self, folder: Path) -> None:
-        """The PRM's adapter, whose base is the policy wherever both are moved.
+        """Save the PRM's adapter, whose base is the policy wherever both are moved.
 
-        An adapter that leaves the head or the marker's row to the PRM that it was trained on goes on naming that one.
+        An adapter that leaves the head or the marker's row to the PRM that it was trained on still names that PRM.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("adapter_model.safetensors", "adapter_config.json"):
@@ -90,18 +94,18 @@ class SharedBase:
 
 
 def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: MMPRMProcessor) -> SharedBase | None:
-    """The PRM of an adapter on the policy's own weights, none of them copied.
+    """Return the PRM of an adapter on the policy's own weights, none of them copied.
 
     Args:
-        policy: The policy in memory, which from then on carries the adapter: save it by `SharedBase.save_policy`. A
+        policy: The policy in memory, which carries the adapter from then on: save it by `SharedBase.save_policy`. A
             marker that it did not know gets a row in its token embeddings.
         adapter: Folder or hub id of the adapter.
         processor: The PRM's processor.
 
     Returns:
-        None if the policy carries an adapter already, or the adapter's base is another one than the policy: it is the
-        policy if the adapter names none (`PRMTrainer` started from a policy), or a PRM whose backbone equals the
-        policy's number by number, but for the marker's row (it is loaded for that, and let go).
+        None if the policy carries an adapter already, or is not the adapter's base: the base is the policy if the
+        adapter names none (`PRMTrainer` started from a policy), or a PRM whose backbone equals the policy's number by
+        number except for the marker's row (it is loaded for that, and let go).
 
     Raises:
         ValueError: if `adapter` holds no adapter, or names no base and the policy carries an adapter already.
@@ -110,50 +114,57 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     if config is None:
         raise ValueError(f"{str(adapter)!r} holds no adapter_config.json. Only an adapter can share the policy's base.")
     base = config.get("base_model_name_or_path") or None
-    if _adapter_layers(policy):
+    if _carries_adapter(policy):
         if base is not None:
             return None
         raise ValueError(
             "The policy carries an adapter already, such as that of another pipeline, and cannot be shared once more. "
             "Load the policy again: give its path instead of the model."
         )
-    text_config, marker = policy.config.get_text_config(), processor.marker_token_id
-    rows, vocab_size = policy.get_input_embeddings().weight, text_config.vocab_size
-    num_embeddings = len(rows)
-    marker_row = rows[marker].detach().clone() if marker < num_embeddings else None
-    is_tied = policy.get_output_embeddings().weight.data_ptr() == rows.data_ptr()
-    is_trained = {parameter: parameter.requires_grad for parameter in policy.parameters()}
-    if base is None:
-        prm = MMPRMModel.from_policy(policy, processor, _head_type(adapter), share_backbone=True)
-    else:
-        if AutoConfig.from_pretrained(base).model_type != MMPRMModel.config_class.model_type:
-            return None
-        prm = MMPRMModel.from_pretrained(base, dtype=policy.dtype)
-        if not _move_onto(prm, backbone_of(policy)):
-            return None
-    text_config.vocab_size = vocab_size  # a row for the marker is the PRM's matter
-    prm.to(policy.device)
     from peft import PeftModel
 
-    PeftModel.from_pretrained(prm, adapter)  # puts the adapter into the modules of `prm`, which stays the model to call
+    marker, is_trained = processor.marker_token_id, {p: p.requires_grad for p in policy.parameters()}
+    rows = policy.get_input_embeddings().weight
+    num_embeddings, vocab_size = len(rows), policy.config.get_text_config().vocab_size
+    marker_row = rows[marker].detach().clone() if marker < num_embeddings else None
+    is_tied = policy.get_output_embeddings().weight.data_ptr() == rows.data_ptr()
+    prm = _prm_on(policy, base, adapter, processor)
+    if prm is None:
+        return None
+    policy.config.get_text_config().vocab_size = vocab_size  # a row for the marker concerns the PRM alone
+    embeddings = prm.to(policy.device).get_input_embeddings().weight
+    adapted = PeftModel.from_pretrained(prm, adapter)  # puts the adapter into the modules of `prm`
     for parameter, requires_grad in is_trained.items():  # peft froze them
         parameter.requires_grad_(requires_grad)
     if is_tied:
-        _keep_output_rows(policy, num_embeddings, marker, marker_row, _has_row(config, marker))
-    return SharedBase(policy, prm.eval(), num_embeddings, marker_row, adapter)
+        _keep_output_rows(policy, embeddings[:num_embeddings], marker, marker_row, _has_row(config, marker))
+    prm.eval()
+    return SharedBase(policy, adapted, embeddings, num_embeddings, marker_row, adapter)
 
 
-def _adapter_layers(policy: PreTrainedModel) -> list[nn.Module]:
-    """What peft has put into a policy's backbone."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils.other import AuxiliaryTrainingWrapper
+def _carries_adapter(policy: PreTrainedModel) -> bool:
+    from peft import get_layer_status
 
-    wrapped = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-    return [module for module in backbone_of(policy).modules() if isinstance(module, wrapped)]
+    try:
+        return bool(get_layer_status(policy))
+    except ValueError:  # peft finds no layer of an adapter
+        return False
+
+
+def _prm_on(
+    policy: PreTrainedModel, base: str | None, adapter: str | os.PathLike, processor: MMPRMProcessor
+) -> MMPRMModel | None:
+    """The PRM without its adapter on the policy's backbone; None if the adapter's base is another model."""
+    if base is None:
+        return MMPRMModel.from_policy(policy, processor, _head_type(adapter), share_backbone=True)
+    if AutoConfig.from_pretrained(base).model_type != MMPRMModel.config_class.model_type:
+        return None
+    prm = MMPRMModel.from_pretrained(base, dtype=policy.dtype)
+    return prm if _move_onto(prm, backbone_of(policy)) else None
 
 
 def _has_row(config: dict[str, Any], row: int) -> bool:
-    """True if an adapter of this configuration brings its own row of the token embeddings."""
+    """Whether an adapter of this configuration brings its own row of the token embeddings."""
     return any(row in rows for rows in (config.get("trainable_token_indices") or {}).values())
 
 
@@ -163,7 +174,7 @@ def _head_type(adapter: str | os.PathLike) -> str:
     if file is None:
         return "two_token"
     with safe_open(file, "pt") as weights:
-        names = [name for name in weights.keys() if ".score." in name]  # noqa: SIM118 (no dict)
+        names = [name for name in weights.keys() if ".score." in name]  # noqa: SIM118 (not a dict)
         shapes = {name.partition(".score.")[2]: weights.get_slice(name).get_shape() for name in names}
     if "weight" not in shapes:
         return "mlp" if shapes else "two_token"
@@ -172,13 +183,12 @@ def _head_type(adapter: str | os.PathLike) -> str:
 
 @torch.no_grad()
 def _keep_output_rows(
-    policy: PreTrainedModel, num_embeddings: int, marker: int, marker_row: torch.Tensor | None, adapter_has_row: bool
+    policy: PreTrainedModel, rows: torch.Tensor, marker: int, marker_row: torch.Tensor | None, adapter_has_row: bool
 ) -> None:
-    """Give a head that is tied to the token embeddings the rows that it had: the PRM's marker is no word to write.
+    """Give a head that is tied to the token embeddings the rows that it had: the policy never writes the PRM's marker.
 
     They are copied only where the PRM reads a marker's row in place of the policy's.
     """
-    rows = _unwrapped(policy.get_input_embeddings()).weight[:num_embeddings]
     if marker_row is not None and not torch.equal(rows[marker], marker_row):
         rows = rows if adapter_has_row else rows.clone()
         rows[marker] = marker_row
@@ -198,24 +208,14 @@ def _move_onto(prm: MMPRMModel, backbone: PreTrainedModel) -> bool:
     for name, tensor in ours.items():
         other = theirs[name].to(tensor.device)
         if tensor.data_ptr() == rows.data_ptr():
-            known = [index for index in range(min(len(tensor), len(other))) if index != marker]
-            if tensor.shape[1:] != other.shape[1:] or not torch.equal(tensor[known], other[known]):
+            compared = [index for index in range(min(len(tensor), len(other))) if index != marker]
+            if tensor.shape[1:] != other.shape[1:] or not torch.equal(tensor[compared], other[compared]):
                 return False
         elif tensor.shape != other.shape or not torch.equal(tensor, other):
             return False
-    if len(rows) > backbone.get_input_embeddings().weight.shape[0]:
+    if len(rows) > len(backbone.get_input_embeddings().weight):
         backbone.resize_token_embeddings(len(rows), mean_resizing=False)
-    known_rows = backbone.get_input_embeddings().weight
-    known_rows[marker] = rows[marker].to(known_rows)
+    shared_rows = backbone.get_input_embeddings().weight
+    shared_rows[marker] = rows[marker].to(shared_rows)
     prm.vlm = backbone
     return True
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside what an adapter put around it."""
-    for name in ("token_adapter", "base_layer"):
-        module = getattr(module, name, module)
-    return module
-
-
-__all__ = ["SharedBase", "adapter_config", "share_base"]

@@ -10,13 +10,14 @@ from tqdm.auto import tqdm
 
 from ..data import Candidate, Problem
 from ..engines import RolloutEngine, SamplingConfig
+from ..errors import UnknownNameError
 from ..scoring import PRMScorer
-from ..selection import aggregate
+from ..selection import AGGREGATIONS
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import (
     GUIDED_SEARCHES,
+    STRATEGIES,
     check_step_scores,
-    check_strategy,
     generate_candidates,
     scored_candidates,
     winner_index,
@@ -38,7 +39,8 @@ class RerankConfig:
         seed: Equal seeds give equal candidates of a problem.
 
     Raises:
-        ValueError: for an unknown strategy or aggregation, or a number out of its range.
+        UnknownNameError: for an unknown strategy or aggregation.
+        ValueError: for a number out of its range.
     """
 
     strategy: str = "best_of_n"
@@ -49,8 +51,9 @@ class RerankConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_strategy(self.strategy)
-        aggregate((), self.aggregation)  # raises on an unknown one
+        for name, known in (("strategy", STRATEGIES), ("aggregation", AGGREGATIONS)):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, getattr(self, name), known)
         for name in ("num_candidates", "beam_width", "max_steps"):
             value = getattr(self, name)
             if name == "beam_width" and value is None:
@@ -64,7 +67,7 @@ class RerankConfig:
 
     @property
     def is_guided(self) -> bool:
-        """True where the PRM chooses after every step."""
+        """Whether the PRM chooses after every step."""
         return self.strategy in GUIDED_SEARCHES
 
 
@@ -100,85 +103,80 @@ def solve(
 
     Args:
         problems: With ids that tell them apart.
-        make_engine: Gives the engine for sampling settings; called once.
+        make_engine: Returns the engine for sampling settings; called once.
         scorer: The PRM.
         config: Strategy and numbers.
         sampling: How tokens are drawn; for a guided search the closing tag of a step is added to its stop strings.
         step_format: The policy's tags.
-        problems_per_call: Problems that are searched together; bounds memory.
-        progress: Show a bar.
+        problems_per_call: Problems that the engine is given together, and that are searched together.
+        progress: Show bars.
 
     Raises:
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
         RunStoppedError: if the PRM gives NaN.
     """
-    find = _searched if config.is_guided else _drawn
-    found: list[_Found] = []
-    stops = (*sampling.stop_strings, step_format.step_close) if config.is_guided else sampling.stop_strings
-    engine = make_engine(dataclasses.replace(sampling, stop_strings=tuple(dict.fromkeys(stops))))
+    if not problems:
+        return []
+    if not config.is_guided:
+        return _draw_and_choose(problems, make_engine(sampling), scorer, config, problems_per_call, progress)
+    stop_strings = tuple(dict.fromkeys((*sampling.stop_strings, step_format.step_close)))
+    engine = make_engine(dataclasses.replace(sampling, stop_strings=stop_strings))
+    plan = search_plan(config.strategy, config.num_candidates, config.beam_width)
+    solved: list[SolvedProblem] = []
     with tqdm(total=len(problems), desc="solving", unit="problem", disable=not progress) as bar:
         for start in range(0, len(problems), problems_per_call):
             chunk = problems[start : start + problems_per_call]
-            found += find(chunk, engine, scorer, config, sampling, step_format)
+            solutions, generate_seconds, score_seconds = guided_search(
+                engine,
+                scorer,
+                chunk,
+                plan,
+                aggregation=config.aggregation,
+                max_steps=config.max_steps,
+                max_new_tokens=sampling.max_new_tokens,
+                step_format=step_format,
+                seed=config.seed,
+            )
+            seconds = _share(generate_seconds, score_seconds, len(chunk))
+            solved += [_solved(found.candidates, found.num_tokens, seconds, config) for found in solutions]
             bar.update(len(chunk))
-    solved = []
-    for candidates, num_tokens, seconds in found:
-        check_step_scores(candidate.step_scores or () for candidate in candidates)
-        scored = tuple(scored_candidates(candidates, config.aggregation))
-        chosen = winner_index(scored, config.strategy, config.aggregation) if scored else None
-        solved.append(SolvedProblem(scored, chosen, num_tokens, seconds))
     return solved
 
 
-_Found = tuple[Sequence[Candidate], int, dict[str, float]]  # candidates, tokens generated, seconds
-
-
-def _drawn(
+def _draw_and_choose(
     problems: Sequence[Problem],
     engine: RolloutEngine,
     scorer: PRMScorer,
     config: RerankConfig,
-    sampling: SamplingConfig,
-    step_format: StepFormat,
-) -> list[_Found]:
-    """Whole solutions, then their scores."""
+    problems_per_call: int,
+    progress: bool,
+) -> list[SolvedProblem]:
+    """Whole solutions, then their scores, then the choice."""
     start = time.perf_counter()
     drafts = generate_candidates(
-        engine, problems, config.num_candidates, seed=config.seed, problems_per_call=len(problems)
+        engine,
+        problems,
+        config.num_candidates,
+        seed=config.seed,
+        problems_per_call=problems_per_call,
+        progress=progress,
     )
     generated = time.perf_counter()
-    scored = scorer.score_many(problems, drafts)
+    # A scorer that is not ours may know no bars.
+    scored = scorer.score_many(problems, drafts, **({"progress": True} if progress else {}))
     seconds = _share(generated - start, time.perf_counter() - generated, len(problems))
-    return [(candidates, sum(c.num_tokens for c in candidates), seconds) for candidates in scored]
+    return [_solved(row, sum(c.num_tokens for c in row), seconds, config) for row in scored]
 
 
-def _searched(
-    problems: Sequence[Problem],
-    engine: RolloutEngine,
-    scorer: PRMScorer,
-    config: RerankConfig,
-    sampling: SamplingConfig,
-    step_format: StepFormat,
-) -> list[_Found]:
-    """Guided searches of all problems together."""
-    found, generate_seconds, score_seconds = guided_search(
-        engine,
-        scorer,
-        problems,
-        search_plan(config.strategy, config.num_candidates, config.beam_width),
-        aggregation=config.aggregation,
-        max_steps=config.max_steps,
-        max_new_tokens=sampling.max_new_tokens,
-        step_format=step_format,
-        seed=config.seed,
-    )
-    seconds = _share(generate_seconds, score_seconds, len(problems))
-    return [(solutions.candidates, solutions.num_tokens, seconds) for solutions in found]
+def _solved(
+    candidates: Sequence[Candidate], num_tokens: int, seconds: dict[str, float], config: RerankConfig
+) -> SolvedProblem:
+    check_step_scores(candidate.step_scores or () for candidate in candidates)
+    scored = tuple(scored_candidates(candidates, config.aggregation))
+    chosen = winner_index(scored, config.strategy, config.aggregation) if scored else None
+    return SolvedProblem(scored, chosen, num_tokens, seconds)
 
 
 def _share(generate_seconds: float, score_seconds: float, num_problems: int) -> dict[str, float]:
     return {"generate": generate_seconds / num_problems, "score": score_seconds / num_problems}
-
-
-__all__ = ["RerankConfig", "SolvedProblem", "solve"]

@@ -29,7 +29,7 @@ def nano():
 
 @pytest.fixture(scope="module")
 def reference(nano):
-    """Candidates of the clock; their draws hang on a hash of what is shown, so equal texts mean equal problems."""
+    """Candidates of the clock; their draws depend on a hash of what is shown, so equal texts mean equal problems."""
     return texts(nano(images=FIGURE, text=QUESTION, **SHORT))
 
 
@@ -134,23 +134,23 @@ MANY = {
 LAZY = ("generator", "Dataset", "IterableDataset", "KeyDataset of chats", "torch dataset")
 
 
-@pytest.mark.parametrize("form", FIGURES)
-def test_a_figure_in_any_form_is_the_same_problem(form):
-    problem, _ = read_problem({"images": FIGURES[form], "text": QUESTION})
-    assert problem == read_problem({"images": [FIGURE.convert("RGB")], "text": QUESTION})[0]
+def test_a_figure_in_any_form_is_the_same_problem():
+    expected, _ = read_problem({"images": [FIGURE.convert("RGB")], "text": QUESTION})
+    for form, figure in FIGURES.items():
+        assert read_problem({"images": figure, "text": QUESTION})[0] == expected, form
 
 
-@pytest.mark.parametrize("form", ONE)
-def test_one_problem_in_any_form_gets_the_same_candidates(nano, reference, form):
-    assert texts(nano(*ONE[form], **SHORT)) == reference
+def test_one_problem_in_any_form_gets_the_same_candidates(nano, reference):
+    for form, arguments in ONE.items():
+        assert texts(nano(*arguments, **SHORT)) == reference, form
 
 
-@pytest.mark.parametrize("form", MANY)
-def test_collections_in_any_form_get_the_same_candidates(nano, reference, form):
-    outputs = nano(*MANY[form], **SHORT)
-    assert isinstance(outputs, list) == (form not in LAZY)
-    found = [texts(output) for output in outputs]
-    assert found == [reference] * (1 if form == "one figure and a list of one text" else 2)
+def test_collections_in_any_form_get_the_same_candidates(nano, reference):
+    for form, arguments in MANY.items():
+        outputs = nano(*arguments, **SHORT)
+        assert isinstance(outputs, list) == (form not in LAZY), form
+        num_problems = 1 if form == "one figure and a list of one text" else 2
+        assert [texts(output) for output in outputs] == [reference] * num_problems, form
 
 
 def test_paths_and_addresses(nano, reference, address, tmp_path):
@@ -194,73 +194,64 @@ def test_a_system_prompt_is_shown_and_belongs_to_its_chat(nano, reference):
     assert read_problem(spoken)[1] == "Say B=1 first."
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ([*chat(), {"role": "assistant", "content": "A=1"}], "the turns user, assistant"),
-        ([*chat(), {"role": "assistant", "content": "A=1"}, *chat()], "the turns user, assistant, user"),
-        ([{"role": "system", "content": "Be brief."}], "the turns system"),
-        ([{"role": "user", "content": None}], "Found the content None in a chat"),
-        ([{"role": "user", "content": ["What is A?"]}], "It is a text, or a list of parts"),
-        ([{"role": "user", "content": [{"type": "text"}]}], "a text part without a text"),
-        ([*chat(), "What is A?"], "an entry that is no message"),
-        (chat(system=[PARTS["image"]]), "an image in the system turn"),
-        (
-            {"images": FIGURE, "text": ["What is A?", "What is B?"]},
-            "It must be one text; of several problems give rows",
-        ),
-        ({"images": FIGURE, "text": None}, "Found the question None"),
-        ({"images": FIGURE, "text": " \n"}, "empty question"),
-        ({"images": FIGURE, "text": "Is <prm> good?"}, "control token '<prm>'"),
-        ({"images": [FIGURE, None], "text": QUESTION}, "image of type NoneType"),
-        ({"images": b"x", "text": QUESTION}, "image of type bytes"),
-        (None, "Found the input None"),
-    ],
-)
-def test_a_bad_row_raises_or_has_its_error_while_the_others_are_solved(nano, reference, row, message):
-    rows = [ROWS[0], row, ROWS[1]]
-    with pytest.raises(ValueError, match=message):
-        nano(rows, **SHORT)
-    first, bad, last = nano(rows, on_error="return", **SHORT)
+BAD_ROWS = [
+    ([*chat(), {"role": "assistant", "content": "A=1"}], "the turns user, assistant"),
+    ([*chat(), {"role": "assistant", "content": "A=1"}, *chat()], "the turns user, assistant, user"),
+    ([{"role": "system", "content": "Be brief."}], "the turns system"),
+    ([{"role": "user", "content": None}], "Found the content None in a chat"),
+    ([{"role": "user", "content": ["What is A?"]}], "It is a text, or a list of parts"),
+    ([{"role": "user", "content": [{"type": "text"}]}], "a text part without a text"),
+    ([*chat(), "What is A?"], "an entry that is not a message"),
+    (chat(system=[PARTS["image"]]), "an image in the system turn"),
+    ({"images": FIGURE, "text": ["What is A?", "What is B?"]}, "It must be one text; of several problems give rows"),
+    ({"images": FIGURE, "text": None}, "Found the question None"),
+    ({"images": FIGURE, "text": " \n"}, "empty question"),
+    ({"images": FIGURE, "text": "Is <prm> good?"}, "control token '<prm>'"),
+    ({"images": [FIGURE, None], "text": QUESTION}, "image of type NoneType"),
+    ({"images": b"x", "text": QUESTION}, "image of type bytes"),
+    (None, "Found the input None"),
+]
+
+
+def test_a_bad_row_raises_or_has_its_error_while_the_others_are_solved(nano, reference):
+    for row, message in BAD_ROWS:
+        with pytest.raises(ValueError, match=message):
+            nano([ROWS[0], row], **SHORT)
+    first, *bad, last = nano([ROWS[0], *(row for row, _ in BAD_ROWS), ROWS[1]], on_error="return", **SHORT)
     assert texts(first) == texts(last) == reference
-    assert list(bad) == ["error"] and re.search(message, bad["error"])
+    for output, (_, message) in zip(bad, BAD_ROWS, strict=True):
+        assert list(output) == ["error"] and re.search(message, output["error"]), message
 
 
 def test_one_bad_problem_alone_has_its_error(nano):
     assert "empty question" in nano(images=FIGURE, text="", on_error="return", **SHORT)["error"]
 
 
-@pytest.mark.parametrize("text", [5, {"role": "user", "content": QUESTION}])
-def test_texts_that_are_none_are_refused(nano, text):
-    with pytest.raises(ValueError, match="where texts or rows were expected"):
-        nano(images=FIGURE, text=text)
+def test_texts_of_the_wrong_type_are_refused(nano):
+    for text in (5, {"role": "user", "content": QUESTION}):
+        with pytest.raises(ValueError, match="where texts or rows were expected"):
+            nano(images=FIGURE, text=text)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "4", None])
-def test_bad_batch_sizes_are_refused_before_anything_is_read(nano, batch_size):
-    rows = iter(ROWS)
-    with pytest.raises(ValueError, match="Found batch_size=.*It must be a whole number, at least 1"):
-        nano(rows, batch_size=batch_size)
-    assert len(list(rows)) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_bad_batch_sizes_and_options_are_refused_before_anything_is_read(nano):
+    bad_options = [
         ({"num_candidate": 2}, "Unknown option 'num_candidate'.*Did you mean 'num_candidates'"),
         ({"temprature": 2}, "Did you mean 'temperature'"),
-        ({"generate_kwargs": {}}, "Unknown option 'generate_kwargs'.*It takes strategy"),
+        ({"generate_kwargs": {}}, "Unknown option 'generate_kwargs' of generate-and-rerank.*Choose one of strategy"),
         ({"strategy": "beem_search"}, "Unknown strategy 'beem_search'. Did you mean 'beam_search'"),
-        ({"aggregation": "avg"}, "'avg'"),
+        ({"aggregation": "avg"}, "Unknown aggregation 'avg'"),
         ({"on_error": "ignore"}, "it is 'raise' or 'return'"),
         ({"temperature": -1}, "temperature"),
-    ],
-)
-def test_bad_options_are_refused_before_a_generator_is_read(nano, options, message):
-    rows = iter(ROWS)
-    with pytest.raises(ValueError, match=message):
-        nano(rows, **options)
-    assert len(list(rows)) == 2
+    ]
+    bad_options += [
+        ({"batch_size": size}, "Found batch_size=.*It must be a whole number, at least 1")
+        for size in (0, -1, 2.0, True, "4", None)
+    ]
+    for options, message in bad_options:
+        rows = iter(ROWS)
+        with pytest.raises(ValueError, match=message):
+            nano(rows, **options)
+        assert len(list(rows)) == 2, options
 
 
 def test_a_generator_is_read_a_batch_at_a_time(nano):
@@ -279,12 +270,12 @@ def test_a_generator_is_read_a_batch_at_a_time(nano):
     assert seen == [2, 2, 4, 4, 5]
 
 
-@pytest.mark.parametrize("strategy", ["best_of_n", "beam_search"])
-def test_the_batch_size_changes_no_candidate(nano, strategy):
+def test_the_batch_size_changes_no_candidate(nano):
     rows = [{"images": problem.figure(), "text": problem.question} for problem in (CLOCK, BARS)]
     rows += [{"text": "What is A?"}, rows[0]]
-    call = {**SHORT, "num_candidates": 4, "max_new_tokens": 12, "strategy": strategy, "max_steps": 2}
-    one, three = (nano(rows, batch_size=size, **call) for size in (1, 3))
-    assert [texts(output) for output in one] == [texts(output) for output in three]
-    assert [output["chosen"] for output in one] == [output["chosen"] for output in three]
-    assert texts(one[0]) == texts(one[-1]) and any(texts(output) != texts(one[0]) for output in one)
+    for strategy in ("best_of_n", "beam_search"):
+        call = {**SHORT, "num_candidates": 4, "max_new_tokens": 12, "strategy": strategy, "max_steps": 2}
+        one, three = (nano(rows, batch_size=size, **call) for size in (1, 3))
+        assert [texts(output) for output in one] == [texts(output) for output in three]
+        assert [output["chosen"] for output in one] == [output["chosen"] for output in three]
+        assert texts(one[0]) == texts(one[-1]) and any(texts(output) != texts(one[0]) for output in one)

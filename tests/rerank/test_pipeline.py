@@ -88,6 +88,12 @@ def test_models_built_in_memory_need_their_processors(tiny_policy, tiny_processo
     assert pipeline(TASK, model=tiny_policy, processor=tiny_processor, prm=prm, prm_processor=prm_processor)
 
 
+def test_a_processor_beside_a_prms_path_is_refused(tiny_policy_dir, tiny_prm_dir):
+    processor = MMPRMProcessor.from_pretrained(tiny_prm_dir)
+    with pytest.raises(ValueError, match="has its own. Leave prm_processor out"):
+        pipeline(TASK, model=tiny_policy_dir, prm=tiny_prm_dir, prm_processor=processor)
+
+
 def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
     with pytest.raises(ValueError, match="needs prm="):
         pipeline(TASK, model=tiny_policy_dir)
@@ -95,9 +101,8 @@ def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
         pipeline(TASK, model=tiny_policy_dir, prm=tiny_policy_dir)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_is_refused_by_name(tiny, figures):
+    for call, message in (
         ({"num_candidates": 0}, "Found num_candidates=0"),
         ({"num_candidates": "4"}, "Found num_candidates='4'"),
         ({"num_candidates": True}, "Found num_candidates=True"),
@@ -108,11 +113,9 @@ def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
         ({"strategy": "best"}, "Unknown strategy 'best'"),
         ({"aggregation": "mim"}, "Did you mean 'min'"),
         ({"num_candidate": 4}, "Unknown option 'num_candidate'"),
-    ],
-)
-def test_bad_input_is_refused_by_name(tiny, figures, call, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(**{"images": figures[0], "text": "What is A?", "num_candidates": 1, "max_new_tokens": 2, **call})
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny(**{"images": figures[0], "text": "What is A?", "num_candidates": 1, "max_new_tokens": 2, **call})
 
 
 def test_a_corrupt_image_is_refused(tiny, tmp_path):
@@ -131,23 +134,21 @@ def test_a_huge_image_is_refused(tiny, figures, monkeypatch, tmp_path):
         tiny(images=str(path), text="What is A?", num_candidates=1, max_new_tokens=2)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
+def test_inputs_that_are_not_problems_are_refused(tiny):
+    chat = [{"role": "user", "content": "q"}]
+    for inputs, message in (
         (("What is A?",), "Found no text for 'What is A\\?'"),
         (({"images": None},), "Found the input {'images': None}"),
         (([7],), "Found the input 7"),
         ((), "neither images nor text"),
         ((["a.png"], ["q", "r"]), "Found 1 entries in images for 2 texts"),
-        (("a.png", [{"role": "user", "content": "q"}]), "a chat as text beside images"),
-        (([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],), "the turns user, assistant"),
+        (("a.png", chat), "a chat as text beside images"),
+        (([*chat, {"role": "assistant", "content": "a"}],), "the turns user, assistant"),
         (([{"role": "user", "content": [{"type": "video", "path": "a"}]}],), "a part of type 'video'"),
         (([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q"}]}],), "without an image"),
-    ],
-)
-def test_inputs_that_are_no_problem_are_refused(tiny, inputs, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(*inputs)
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny(*inputs)
 
 
 def test_a_prm_that_gives_nan_stops_the_run_and_is_no_problems_error(tiny_policy_dir, tiny_prm_dir):

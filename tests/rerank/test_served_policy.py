@@ -93,8 +93,9 @@ def test_name_and_key_go_to_the_server(prm):
             pipeline(TASK, model=server.url, prm=prm)(text="What is A?", num_candidates=1)
 
 
-@pytest.mark.parametrize(("continues", "role"), [("asked", "assistant"), ("refused", "user")])
-@pytest.mark.parametrize("strategy", ["beam_search", "dvts"])
+@pytest.mark.parametrize(
+    ("continues", "role", "strategy"), [("asked", "assistant", "beam_search"), ("refused", "user", "dvts")]
+)
 def test_a_guided_search_goes_on_step_by_step(prm, continues, role, strategy, caplog):
     with StubServer(solver, continues=continues) as server, caplog.at_level(logging.WARNING):
         rerank = pipeline(TASK, model=server.url, prm=prm)
@@ -109,12 +110,12 @@ def test_a_guided_search_goes_on_step_by_step(prm, continues, role, strategy, ca
     assert ("cannot continue an assistant's turn" in caplog.text) == (role == "user")
 
 
-@pytest.mark.parametrize("strategy", ["best_of_n", "beam_search"])
-def test_a_server_that_keeps_failing_ends_the_run_whatever_on_error_says(prm, impatient, strategy):
+def test_a_server_that_keeps_failing_ends_the_run_whatever_on_error_says(prm, impatient):
     with StubServer(solver, faults=lambda number, body: "500" if "messages" in body else None) as server:
-        rerank = pipeline(TASK, model=server.url, prm=prm, strategy=strategy, num_candidates=4)
-        with pytest.raises(EngineUnavailableError, match="500"):
-            rerank([{"text": "What is A?"}], on_error="return")
+        rerank = pipeline(TASK, model=server.url, prm=prm, num_candidates=4)
+        for strategy in ("best_of_n", "beam_search"):
+            with pytest.raises(EngineUnavailableError, match="500"):
+                rerank([{"text": "What is A?"}], on_error="return", strategy=strategy)
 
 
 def test_nobody_listens(prm, impatient):
@@ -166,9 +167,9 @@ def test_a_server_without_a_prm_is_refused():
         pipeline(TASK, model="http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("option", [{"served_model": "large"}, {"api_key": "k-1"}])
-def test_server_options_are_refused_for_a_policy_here(prm, option):
-    with pytest.raises(ValueError, match="give its address as model"):
-        pipeline(TASK, model="nobody/nothing", prm=prm, **option)  # before anything is fetched
-    with pytest.raises(ValueError, match="give its address as model"):
-        GenerateAndRerankPipeline(str(POLICY_PATH), str(PRM_PATH), **option)
+def test_server_options_are_refused_for_a_policy_here(prm):
+    for option in ({"served_model": "large"}, {"api_key": "k-1"}):
+        with pytest.raises(ValueError, match="give its address as model"):
+            pipeline(TASK, model="nobody/nothing", prm=prm, **option)  # before anything is fetched
+        with pytest.raises(ValueError, match="give its address as model"):
+            GenerateAndRerankPipeline(str(POLICY_PATH), str(PRM_PATH), **option)

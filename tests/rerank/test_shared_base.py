@@ -271,9 +271,12 @@ def test_a_whole_prm_saved_over_an_adapter_is_the_one_that_is_loaded(nano, tmp_p
     assert pipeline(TASK, model=str(tmp_path)).shared is not None
 
 
-def test_what_was_trainable_of_the_policy_stays_so(nano):
+def test_what_was_trainable_of_the_policy_stays_so_whoever_runs(nano):
     policy = nano.policy()
     policy.requires_grad_(True)
     trainable = {id(parameter) for parameter in policy.parameters()}
-    share_base(policy, nano.adapter, nano.processor)
-    assert trainable == {id(parameter) for parameter in policy.parameters() if parameter.requires_grad}
+    shared = share_base(policy, nano.adapter, nano.processor)
+    solution, text = rows_of(nano.processor)
+    for run in (lambda: None, lambda: policy(**text), lambda: shared.prm(**solution)):
+        run()
+        assert trainable == {id(parameter) for parameter in policy.parameters() if parameter.requires_grad}
