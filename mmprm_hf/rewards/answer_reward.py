@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from ..answers import RuleVerifier
 from ..data import Verdict
-from ..engines import run_async
+from ..engines import gather_or_cancel, run_async
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
 from .completions import completion_problem, response_text
 
@@ -17,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 class AnswerReward:
-    """Whether the answer is right, as a reward function of `GRPOTrainer`: 1.0, 0.0, or None where nobody can say.
+    """Whether the answer is right, as a reward function of `GRPOTrainer`: 1.0, 0.0, or None where it is undecided.
 
-    0.0 is also what an incomplete or malformed response earns. None (no gold answer, or an undecided verdict) leaves
-    TRL's sum, so beside decided ones of its group it counts as 0 for this function;
+    An incomplete or malformed response earns 0.0 as well. TRL leaves None (no gold answer, or an undecided verdict) out
+    of its sum, so that beside decided ones of its group it counts as 0 for this function;
     ``multi_objective_aggregation="normalize_then_sum"`` leaves it out of the group's mean, too.
 
     Args:
-        verifier: Anything with ``async judge(problem, answer) -> Verdict``; rules by default.
+        verifier: Anything with ``async judge(problem, answer) -> Verdict``; None is `RuleVerifier`.
         step_format: The policy's tags.
         answer_column: The data set's column of gold answers.
-        name: What TRL logs the reward under.
+        name: The name that TRL logs the reward under.
 
     Example:
         >>> AnswerReward()(["1 + 1 = ?"], ["<step>1+1=2</step><answer>2</answer>"], answer=["2"])
@@ -49,7 +48,7 @@ class AnswerReward:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
-        """One reward per completion, in order.
+        """Return one reward per completion, in order.
 
         Raises:
             ValueError: if there is no column of gold answers.
@@ -61,7 +60,7 @@ class AnswerReward:
             )
         columns = {**columns, "answer": columns[self.answer_column]}
 
-        async def judge(index: int) -> float | None:
+        async def reward(index: int) -> float | None:
             try:
                 problem = completion_problem(prompts[index], columns, index, with_images=False)
             except ValueError as error:
@@ -75,10 +74,4 @@ class AnswerReward:
             verdict = await self.verifier.judge(problem, response.answer)
             return None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
 
-        async def judge_all() -> list[float | None]:
-            return await asyncio.gather(*(judge(index) for index in range(len(completions))))
-
-        return run_async(judge_all())
-
-
-__all__ = ["AnswerReward"]
+        return run_async(gather_or_cancel(reward(index) for index in range(len(completions))))

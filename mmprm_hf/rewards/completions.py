@@ -1,7 +1,7 @@
-"""What TRL's `GRPOTrainer` hands to a reward function, read as problems and responses.
+"""Reads what TRL's `GRPOTrainer` hands to a reward function as problems and responses.
 
-For a vision-language policy a prompt is a list of messages whose parts hold the images themselves (TRL puts those of
-the columns ``images`` or ``image`` in); every column of the data set comes as a list with one entry per completion.
+For a vision-language policy a prompt is a list of messages whose parts hold the images themselves (TRL takes them from
+the columns ``images`` or ``image``); every column of the data set comes as a list with one entry per completion.
 Nothing is guessed: what cannot be read is a ValueError that says why.
 """
 
@@ -12,17 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
+from ..rows import row_images
 
 
 def response_text(completion: Any) -> str:
-    """The policy's text of one completion: a string, or the assistant's messages; "" where it wrote nothing."""
+    """Return the policy's text of one completion: a string, or the assistant's messages; "" where it wrote nothing."""
     if isinstance(completion, str):
         return completion
     return "".join(_text_of(message) for message in completion if message.get("role", "assistant") == "assistant")
 
 
 def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, with_images: bool = True) -> Problem:
-    """The problem of completion `index`.
+    """Return the problem of completion `index`.
 
     Args:
         prompt: A string, or a list of messages.
@@ -31,35 +32,22 @@ def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, w
             figure or a list) are the figures; without them those inside the prompt. ``answer``, ``answer_type``,
             ``options`` and ``precision`` are kept for verifiers.
         index: The row.
-        with_images: False leaves the figures out: who judges answers alone needs none.
+        with_images: False leaves the figures out: a verifier of answers needs none.
 
     Raises:
         ValueError: if the question is empty, or the prompt has the place of a figure but there is no figure.
     """
-    question = _cell(columns, "question", index)
-    if not question:
-        question = prompt if isinstance(prompt, str) else _last_user_text(prompt)
-    figures: tuple[Any, ...] = ()
-    if with_images:
-        figures = _listed(_cell(columns, "images", index)) or _listed(_cell(columns, "image", index))
-    if with_images and not figures and not isinstance(prompt, str):
-        parts = [part for message in prompt for part in _parts(message) if part.get("type") == "image"]
-        figures = tuple(part["image"] for part in parts if part.get("image") is not None)
-        if len(figures) < len(parts):
-            raise ValueError(
-                f"The prompt has {len(parts)} places for figures but {len(figures)} figures. Give them in a column "
-                "`images`, or as 'image' in the parts of the messages."
-            )
-    answer = _cell(columns, "answer", index)
-    precision = _cell(columns, "precision", index)
+    names = ("id", "question", "images", "image", "answer", "answer_type", "options", "precision")
+    row = {name: _cell(columns, name, index) for name in names}
+    question = row["question"] or (prompt if isinstance(prompt, str) else _last_user_text(prompt))
     return Problem(
-        id=str(_cell(columns, "id", index) or index),
+        id=str(row["id"] or index),
         question=question,
-        images=figures,
-        answer=None if answer is None else str(answer),
-        answer_type=_cell(columns, "answer_type", index) or "number",
-        options=tuple(_cell(columns, "options", index) or ()),
-        meta={} if precision is None else {"precision": precision},
+        images=tuple(row_images(row) or _prompt_images(prompt)) if with_images else (),
+        answer=None if row["answer"] is None else str(row["answer"]),
+        answer_type=row["answer_type"] or "number",
+        options=tuple(row["options"] or ()),
+        meta={} if row["precision"] is None else {"precision": row["precision"]},
     )
 
 
@@ -70,10 +58,18 @@ def _cell(columns: Mapping[str, Any], name: str, index: int) -> Any:
     return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
-def _listed(entry: Any) -> tuple[Any, ...]:
-    if entry is None:
-        return ()
-    return tuple(entry) if isinstance(entry, (list, tuple)) else (entry,)
+def _prompt_images(prompt: Any) -> list[Any]:
+    """The images inside a prompt."""
+    if isinstance(prompt, str):
+        return []
+    parts = [part for message in prompt for part in _parts(message) if part.get("type") == "image"]
+    images = [part["image"] for part in parts if part.get("image") is not None]
+    if len(images) < len(parts):
+        raise ValueError(
+            f"The prompt has {len(parts)} places for figures but {len(images)} figures. Give them in a column "
+            "`images`, or as 'image' in the parts of the messages."
+        )
+    return images
 
 
 def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -91,6 +87,3 @@ def _text_of(message: Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or "" for part in _parts(message) if part.get("type") == "text")
-
-
-__all__ = ["completion_problem", "response_text"]

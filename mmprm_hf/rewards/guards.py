@@ -1,8 +1,8 @@
-"""Guards against reward hacking: what of a response is scored, and which responses earn nothing.
+"""Guards against reward hacking: which steps of a response are scored, and which responses earn nothing.
 
-A policy that is trained against a PRM finds what the PRM overrates. These guards are about the *form* of a solution
-(empty, repeated, too many, too few steps); what a PRM believes of new and fluent nonsense no rule can mend. Each guard
-has its measured effect in `recipes/grpo_with_prm/`. Standard library only.
+A policy that is trained against a PRM finds what the PRM overrates. These guards judge the *form* of a solution (empty,
+repeated, too many, too few steps). No rule can stop a PRM from believing new and fluent nonsense. The measured effect
+of each guard is in `recipes/grpo_with_prm/`. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import unicodedata
 
 from ..steps import ParsedResponse
 
-# Soft hyphen, zero-width characters, blank Hangul letters, variation selectors: nothing of them is seen.
+# Soft hyphen, zero-width characters, blank Hangul letters, variation selectors: none of them is visible.
 _HIDDEN = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]+"
 )
-# "- ", "2. ", "(2) ", "a) ", "**Step 2:** ", "1.A": what numbers a step; not the beginning of 1.5 or of (2)(3).
+# Numbering of a step: "- ", "2. ", "(2) ", "a) ", "**Step 2:** ", "1.A"; not the beginning of 1.5 or of (2)(3).
 _ENUMERATION = re.compile(
     r"\A[\s*_#]*(?:[-\u2013\u2022]\s+|step\s*\d+\s*[.):\u3001]?|\(\s*(?:\d+|[a-z])\s*\)(?=[\s*_]*[^\W_])"
     r"|(?:\d+|[a-z])\s*\)|\d+\s*[.:\u3001](?!\s*\d|\d)|\d+\s*[.:\u3001]\s+)[\s*_]*"
@@ -32,7 +32,7 @@ _EDGES = ".,:;!?'\"()[]{}*_#~"
 
 
 def normalise_step(step: str) -> str:
-    """A step's text without case, spaces, numbering and punctuation that carries no meaning; "" if nothing is left.
+    """Return a step's text without case, spaces, numbering and meaningless punctuation; "" if nothing is left.
 
     Example:
         >>> normalise_step("Step 2:  A = 47 .") == normalise_step("**a=47**")
@@ -46,14 +46,14 @@ def normalise_step(step: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class GuardedSolution:
-    """What is left of a response.
+    """The steps of a response that are scored, or its fault.
 
     Args:
         steps: The steps to score; empty if there is a fault.
         fault: Why the response earns nothing whatever its steps are worth ("malformed", "empty step", "marker", "too
             few steps", "too many steps", "answer not derived"); None if it is scored.
-        num_steps: Steps that the policy wrote.
-        num_repeats: Those of them that repeat an earlier one.
+        num_steps: Number of steps that the policy wrote.
+        num_repeats: Number of those that repeat an earlier one.
     """
 
     steps: tuple[str, ...]
@@ -64,19 +64,19 @@ class GuardedSolution:
 
 @dataclasses.dataclass(frozen=True)
 class SolutionGuards:
-    """Decides what of a parsed response is scored.
+    """Decides which steps of a parsed response are scored.
 
     Args:
-        allow_empty_steps: False: a step without any letter or digit ("...", "-") is a fault. (A blank one always is: it
-            breaks the step format.)
-        drop_repeats: True: a step that says what an earlier step of the same solution says (`normalise_step`) is taken
-            out before scoring, so that copies, also in cycles, change no reward.
+        allow_empty_steps: If False, a step without any letter or digit ("...", "-") is a fault. (A blank step always
+            is: it breaks the step format.)
+        drop_repeats: If True, a step that repeats an earlier one of the same solution (`normalise_step`) is not scored,
+            so that copies, also in cycles, change no reward.
         min_steps: Fewer steps, repeats not counted, are a fault.
         max_steps: More steps, repeats counted, are a fault; None for no limit.
-        answer_in_last_step: True: a solution whose last step does not name its answer is a fault. The PRM sees no
+        answer_in_last_step: If True, a solution whose last step does not name its answer is a fault. The PRM sees no
             answer block, so that a few safe steps and a guess would earn the score of the safe steps; with this guard
-            the guess must stand where the PRM judges it. Only for data whose answers are written in the steps as in
-            the answer block (numbers, say; not letters of choices).
+            the guess must stand where the PRM judges it. Only for data whose steps write answers as the answer block
+            does (numbers, say; not letters of choices).
 
     Raises:
         ValueError: unless 1 <= min_steps <= max_steps.
@@ -96,7 +96,7 @@ class SolutionGuards:
             )
 
     def check(self, response: ParsedResponse, marker_token: str) -> GuardedSolution:
-        """The response's steps to score, or its fault."""
+        """Return the response's steps to score, or its fault."""
         kept: dict[str, str] = {}
         for step in response.steps:
             kept.setdefault(normalise_step(step), step)
@@ -126,18 +126,15 @@ def _names(step: str, answer: str) -> bool:
     step, answer = (_THOUSANDS.sub("", " ".join(_plain(text).split())) for text in (step, answer))
     before = r"(?<!\d)(?<!\d[.,])" if answer[:1].isdigit() else r"(?<![^\W\d_])" if answer[:1].isalpha() else ""
     after = r"(?!\d)(?![.,]\d)" if answer[-1:].isdigit() else r"(?![^\W\d_])" if answer[-1:].isalpha() else ""
-    found = re.finditer(before + re.escape(answer) + after, step)
-    return any(not (answer[:1].isdigit() and _SIGN.search(step, 0, match.start())) for match in found)
+    matches = re.finditer(before + re.escape(answer) + after, step)
+    return any(not (answer[:1].isdigit() and _SIGN.search(step, 0, match.start())) for match in matches)
 
 
 def _plain(text: str) -> str:
-    """Compatibility forms and case folded, one minus, nothing invisible."""
+    """The text with compatibility forms and case folded, one kind of minus, and no invisible characters."""
     text = unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).casefold()
     return _HIDDEN.sub("", text).replace("\u2212", "-")
 
 
 def _says_something(step: str) -> bool:
     return any(character.isalnum() for character in _plain(step))
-
-
-__all__ = ["GuardedSolution", "SolutionGuards", "normalise_step"]

@@ -1,9 +1,9 @@
-"""Rewards for TRL's `GRPOTrainer`: `ProcessReward`, what a PRM thinks of the steps, and `AnswerReward`.
+"""`ProcessReward`: what a PRM thinks of the steps, as a reward function of TRL's `GRPOTrainer`.
 
 Two failures are told apart. What the *policy* did wrong (format broken or cut, an empty step, a marker, too few or too
-many steps) earns 0.0, the lowest reward: else it could escape a low score by breaking the format. What it did *not* do
-(a figure that cannot be read, a problem that cannot be shown to the PRM, no gold answer) gives None, is counted, and
-leaves the other completions of the batch alone. TRL leaves None out of a completion's weighted sum of rewards.
+many steps) earns 0.0, the lowest reward: otherwise it could escape a low score by breaking the format. What it did
+*not* do (a figure that cannot be read, a problem that cannot be shown to the PRM) gives None, is counted, and leaves
+the other completions of the batch alone. TRL leaves None out of a completion's weighted sum of rewards.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import collections
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import accelerate
 
 from ..data import Problem
+from ..errors import UnknownNameError, each_or_error
 from ..models import MMPRMModel, MMPRMProcessor
 from ..rows import problem_fingerprint
 from ..scoring import PRMScorer, RecentScores
-from ..selection import aggregate
+from ..selection import AGGREGATIONS
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
-from .answer_reward import AnswerReward
 from .completions import completion_problem, response_text
 from .guards import GuardedSolution, SolutionGuards
 from .shapes import PADDING_PROOF, SHAPES, Shape, outcome_reward, step_reward
@@ -38,7 +38,7 @@ _MAX_WARNINGS = 20
 class ProcessReward:
     """A PRM as a reward function of `GRPOTrainer`, for vision-language policies and others.
 
-    GRPO takes one number per completion, so the step scores are made one: with ``shape="outcome"`` their aggregate in
+    GRPO takes one number per completion, so the step scores become one: with ``shape="outcome"`` their aggregate in
     [0, 1] (`outcome_reward`); with ``shape="step"`` partial credit (`step_reward`). The PRM sees problem and steps and
     never the answer block: combine it with `AnswerReward`. See the module for 0.0 and None.
 
@@ -52,21 +52,21 @@ class ProcessReward:
         prm: Path or hub id of a PRM (moved to this process's accelerator at the first call; only the path is pickled),
             a loaded `MMPRMModel` (stays where it is), or a `PRMScorer` (its store, if it has one, is used). Models of
             transformers 5.24 cannot be pickled once they have run; a path always can.
-        processor: The PRM's processor; None loads it from the checkpoint that `prm` is or came from.
-        aggregation: Of ``shape="outcome"``; one of `selection.AGGREGATIONS`.
+        processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
+        aggregation: With ``shape="outcome"``: one of `selection.AGGREGATIONS`.
         shape: "outcome" or "step".
         step_format: The policy's tags.
-        threshold: Of ``shape="step"``: a step with a score below it is wrong; in [0, 1].
+        threshold: With ``shape="step"``: a step with a score below it is wrong; in [0, 1].
         allow_empty_steps, drop_repeats, min_steps, max_steps, answer_in_last_step: Guards against reward hacking, see
-            `reward_guards.SolutionGuards`. By default empty steps earn 0.0, repeats are not scored, and there is no
-            limit.
+            `SolutionGuards`. By default empty steps earn 0.0, repeats are not scored, and there is no limit.
         cache_size: Solutions whose scores are remembered between calls; 0 for none.
-        max_unscorable_share: Raise when a larger share of all rows so far got None (from 64 rows on): training would go
-            on without the PRM. 1.0 never raises.
-        name: What TRL logs the reward under.
+        max_unscorable_share: The largest share of all rows so far that may get None; with more, from 64 rows on, the
+            training stops, which would otherwise go on without the PRM. 1.0 never stops it.
+        name: The name that TRL logs the reward under.
 
     Raises:
-        ValueError: for an unknown shape or aggregation, or an option out of range.
+        UnknownNameError: for an unknown shape or aggregation.
+        ValueError: for an option out of range, or a processor too many or too few.
 
     Example:
         >>> trainer = GRPOTrainer(  # doctest: +SKIP
@@ -95,14 +95,14 @@ class ProcessReward:
         max_unscorable_share: float = 0.5,
         name: str = "process_reward",
     ):
-        if shape not in SHAPES:
-            raise ValueError(f"Unknown shape {shape!r}; choose one of {', '.join(SHAPES)}.")
+        for what, value, known in (("shape", shape, SHAPES), ("aggregation", aggregation, AGGREGATIONS)):
+            if value not in known:
+                raise UnknownNameError(what, value, known)
         if not (0 <= threshold <= 1 and 0 <= max_unscorable_share <= 1 and cache_size >= 0):
             raise ValueError(
                 f"Found threshold={threshold}, max_unscorable_share={max_unscorable_share}, cache_size={cache_size}. "
                 "The first two lie in [0, 1], the last is at least 0."
             )
-        aggregate((), aggregation)  # raises on an unknown one, before any work is done
         self.__name__ = name
         self.aggregation, self.shape, self.threshold = aggregation, shape, threshold
         self.step_format, self.cache_size = step_format, cache_size
@@ -117,32 +117,36 @@ class ProcessReward:
         self.num_rows = self.num_unscorable = self._num_warnings = 0
         self._has_parsed = False
         self._prm, self._processor = prm, processor
-        self._scorer: PRMScorer | None = None
+        if isinstance(prm, MMPRMModel):
+            if processor is None and not prm.name_or_path:
+                raise ValueError("Found a PRM built in memory without its processor. Pass processor=...")
+            self._processor = processor or MMPRMProcessor.from_pretrained(prm.name_or_path)
+        elif processor is not None:
+            raise ValueError("Found a processor beside a path or scorer, which has its own processor. Leave it out.")
         self._load()
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
-        """One reward per completion, in order: in [0, 1], or None where nothing can be scored.
+        """Return one reward per completion, in order: in [0, 1], or None where nothing can be scored.
 
         Args:
             prompts, completions: As TRL passes them: messages or strings.
             completion_ids: Not used.
-            **columns: The data set's columns, see `completion_problem`. TRL's ``log_metric``, if there, is told
-                the share of every fault and the mean number of steps.
+            **columns: The data set's columns, see `completion_problem`. TRL's ``log_metric``, if it is there, gets the
+                share of every fault and the mean number of steps.
 
         Raises:
             ValueError: if the PRM gives NaN.
             RuntimeError: if more than `max_unscorable_share` of all rows could not be scored.
         """
-        scorer = self._ready_scorer()
-        marker = scorer.processor.marker_token
+        marker = self.scorer.processor.marker_token
         guarded = [
             self.guards.check(parse_response(response_text(completion), self.step_format), marker)
             for completion in completions
         ]
         problems: dict[str, Problem] = {}
-        solutions: dict[str, list[Solution]] = {}
+        solutions: dict[str, dict[Solution, None]] = {}
         keys: list[str | None] = []
         for index, (prompt, solution) in enumerate(zip(prompts, guarded, strict=True)):
             try:
@@ -155,14 +159,27 @@ class ProcessReward:
             keys.append(key)
             problems.setdefault(key, problem)
             if not solution.fault:
-                solutions.setdefault(key, []).append(solution.steps)
-        found = self._score(scorer, problems, solutions)
+                solutions.setdefault(key, {})[solution.steps] = None
+        step_scores = self._score(problems, {key: list(distinct) for key, distinct in solutions.items()})
         rewards = [
-            None if key is None else self._reward(solution, found.get((key, solution.steps)))
+            None if key is None else self._reward(solution, step_scores.get((key, solution.steps)))
             for key, solution in zip(keys, guarded, strict=True)
         ]
         self._count(guarded, rewards, columns.get("log_metric"))
         return rewards
+
+    @property
+    def scorer(self) -> PRMScorer:
+        """The scorer; ready from the first call on, when the process knows its accelerator."""
+        if not self._is_ready:
+            if self._scorer is None:
+                self._scorer = PRMScorer(self._prm, self._processor)
+            if not isinstance(self._prm, (MMPRMModel, PRMScorer)):
+                self._scorer.model.to(accelerate.PartialState().device)
+            if self._scorer.store is None and self.cache_size:
+                self._scorer.store = RecentScores(self.cache_size)
+            self._is_ready = True
+        return self._scorer
 
     def _reward(self, solution: GuardedSolution, step_scores: Sequence[float] | None) -> float | None:
         if solution.fault:
@@ -176,39 +193,31 @@ class ProcessReward:
         return outcome_reward(step_scores, self.aggregation)
 
     def _score(
-        self, scorer: PRMScorer, problems: dict[str, Problem], solutions: dict[str, list[Solution]]
+        self, problems: Mapping[str, Problem], solutions: Mapping[str, list[Solution]]
     ) -> dict[tuple[str, Solution], tuple[float, ...]]:
-        """Step scores by problem and solution; what is not there cannot be scored, () is the policy's fault."""
-        keys = list(solutions)
-        distinct = [tuple(dict.fromkeys(solutions[key])) for key in keys]
-        try:
-            scores = scorer.score_solutions([problems[key] for key in keys], distinct)
-        except ValueError:  # one problem's; the others are scored without it
-            scores = [self._score_apart(scorer, problems[k], rows) for k, rows in zip(keys, distinct, strict=True)]
-        return {
-            (key, solution): values
-            for key, rows, row_scores in zip(keys, distinct, scores, strict=True)
-            for solution, values in zip(rows, row_scores, strict=True)
-            if values is not None
-        }
+        """Step scores by problem and solution; absent where the problem cannot be shown, () by the policy's fault."""
 
-    def _score_apart(
-        self, scorer: PRMScorer, problem: Problem, solutions: Sequence[Solution]
-    ) -> list[tuple[float, ...] | None]:
-        """Scores of each solution by itself: None if the problem cannot be shown, () if only the solution cannot."""
+        def score_problems(keys: Sequence[str]) -> list[list[tuple[float, ...]]]:
+            return self.scorer.score_solutions([problems[key] for key in keys], [solutions[key] for key in keys])
+
+        step_scores: dict[tuple[str, Solution], tuple[float, ...]] = {}
+        for key, result in zip(solutions, each_or_error(score_problems, list(solutions)), strict=True):
+            if isinstance(result, ValueError):
+                result = self._score_apart(problems[key], solutions[key])
+            step_scores |= {(key, steps): scores for steps, scores in zip(solutions[key], result, strict=False)}
+        return step_scores
+
+    def _score_apart(self, problem: Problem, solutions: list[Solution]) -> list[tuple[float, ...]]:
+        """Scores of a problem's solutions, () for one at fault; none at all if the problem cannot be shown."""
         try:
-            scorer.processor.encode_prompts([problem.question], [problem.images])
+            self.scorer.processor.encode_prompts([problem.question], [problem.images])
         except ValueError as error:
             self._warn(error)
-            return [None] * len(solutions)
-        scores: list[tuple[float, ...] | None] = []
-        for steps in solutions:
-            try:
-                scores.append(scorer.score_solutions([problem], [[steps]])[0][0])
-            except ValueError as error:
-                logger.info("A solution of problem %s earns nothing: %s", problem.id, error)
-                scores.append(())
-        return scores
+            return []
+        results = each_or_error(lambda batch: self.scorer.score_solutions([problem], [batch])[0], solutions)
+        for error in (result for result in results if isinstance(result, ValueError)):
+            logger.info("A solution of problem %s earns nothing: %s", problem.id, error)
+        return [() if isinstance(result, ValueError) else result for result in results]
 
     def _warn(self, error: ValueError) -> None:
         self._num_warnings += 1
@@ -216,7 +225,7 @@ class ProcessReward:
             logger.warning("A completion gets no process reward: %s", error)
 
     def _count(self, guarded: Sequence[GuardedSolution], rewards: Sequence[float | None], log_metric: Any) -> None:
-        """Tell TRL's log what was seen, and raise if there is hardly anything to train on."""
+        """Report what was seen to TRL's log, and raise if there is hardly anything to train on."""
         num_unscorable = sum(reward is None for reward in rewards)
         self.num_rows += len(rewards)
         self.num_unscorable += num_unscorable
@@ -230,7 +239,7 @@ class ProcessReward:
             )
         self._has_parsed |= faults["malformed"] < len(guarded)
         if log_metric is not None and guarded:
-            shares = {
+            totals = {
                 "malformed": faults["malformed"],
                 "empty_steps": faults["empty step"],
                 "wrong_length": faults["too few steps"] + faults["too many steps"],
@@ -239,53 +248,29 @@ class ProcessReward:
                 "num_steps": sum(solution.num_steps for solution in guarded),
                 "num_repeats": sum(solution.num_repeats for solution in guarded),
             }
-            for name, total in shares.items():
+            for name, total in totals.items():
                 log_metric(f"{self.__name__}/{name}", total / len(guarded))
         if self.num_rows >= _MIN_ROWS_TO_JUDGE and self.num_unscorable > self.max_unscorable_share * self.num_rows:
             raise RuntimeError(
                 f"{self.num_unscorable} of {self.num_rows} completions could not be scored, more than "
-                f"max_unscorable_share={self.max_unscorable_share}; the warnings above name the reasons. Mend the data "
-                "(figures, a `question` column without control tokens), or raise the share."
+                f"max_unscorable_share={self.max_unscorable_share}; the warnings above name the reasons. Correct the "
+                "data (figures, a `question` column without control tokens), or raise the share."
             )
 
-    # Loading
-
     def _load(self) -> None:
-        """Model and processor from the checkpoint, where `prm` is one."""
-        if isinstance(self._prm, PRMScorer):
-            if self._processor is not None:
-                raise ValueError("Found a PRMScorer and a processor. A scorer has its own processor; leave it out.")
-            self._model, self._loaded_processor = self._prm.model, self._prm.processor
-            return
-        is_path = not isinstance(self._prm, MMPRMModel)
-        source = self._prm if is_path else self._prm.name_or_path
-        if self._processor is None and not source:
-            raise ValueError("Found a PRM built in memory without its processor. Pass processor=...")
-        self._model = MMPRMModel.from_pretrained(self._prm) if is_path else self._prm
-        self._loaded_processor = self._processor or MMPRMProcessor.from_pretrained(source)
-
-    def _ready_scorer(self) -> PRMScorer:
-        """The scorer; made at the first call, when the process knows its accelerator."""
-        if self._scorer is None:
-            if isinstance(self._prm, PRMScorer):
-                self._scorer = copy.copy(self._prm)
-            else:
-                if not isinstance(self._prm, MMPRMModel):
-                    self._model.to(accelerate.PartialState().device)
-                self._scorer = PRMScorer(self._model, self._loaded_processor)
-            if self._scorer.store is None and self.cache_size:
-                self._scorer.store = RecentScores(self.cache_size)
-        return self._scorer
+        """Load the scorer of a path. That of a model is made at the first call: a model that has run is not pickled."""
+        self._is_ready = False
+        if isinstance(self._prm, MMPRMModel):
+            self._scorer = None
+        elif isinstance(self._prm, PRMScorer):
+            self._scorer = copy.copy(self._prm)
+        else:
+            self._scorer = PRMScorer.from_pretrained(self._prm)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is loaded or made from a path or object that is pickled itself."""
-        made = ("_scorer", "_model", "_loaded_processor")
-        return {name: value for name, value in self.__dict__.items() if name not in made}
+        return {name: value for name, value in self.__dict__.items() if name != "_scorer"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._scorer = None
         self._load()
-
-
-__all__ = ["AnswerReward", "ProcessReward"]

@@ -1,4 +1,4 @@
-"""From step scores to the one number in [0, 1] that GRPO takes for a completion. No model, no I/O."""
+"""Turns step scores into the one number in [0, 1] that GRPO takes for a completion. No model, no I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PADDING_PROOF = ("min", "product", "sum_logprob")
 
 
 def outcome_reward(step_scores: Sequence[float], aggregation: str) -> float:
-    """The aggregate of step scores, mapped monotonically to [0, 1] where it is not there already.
+    """Return the aggregate of step scores, mapped monotonically to [0, 1] where it is not there already.
 
     ``sum_logprob`` by exp, ``sum_logit`` by the sigmoid (`selection.vote_weight`), mean odds o by o / (1 + o).
 
@@ -28,7 +28,7 @@ def outcome_reward(step_scores: Sequence[float], aggregation: str) -> float:
 
 
 def step_reward(step_scores: Sequence[float], threshold: float) -> float:
-    """Partial credit in [0, 1]: the share of steps before the first whose score is below `threshold`.
+    """Return partial credit in [0, 1]: the share of steps before the first whose score is below `threshold`.
 
     Raises:
         ValueError: for a score that is NaN, which is never below a threshold.
@@ -40,6 +40,3 @@ def step_reward(step_scores: Sequence[float], threshold: float) -> float:
     aggregate(step_scores, "min")  # raises
     first_error = predict_first_error(step_scores, threshold)
     return 1.0 if first_error < 0 else first_error / len(step_scores)
-
-
-__all__ = ["PADDING_PROOF", "SHAPES", "Shape", "outcome_reward", "step_reward"]

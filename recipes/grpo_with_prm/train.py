@@ -22,7 +22,7 @@ from trl import GRPOConfig, GRPOTrainer
 from mmprm_hf.files import write_json
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import NanoProblem, nano_problems
-from mmprm_hf.rewards.process_reward import AnswerReward, ProcessReward
+from mmprm_hf.rewards import AnswerReward, ProcessReward
 from mmprm_hf.stages import read_config
 
 NUM_KNOWN = 10_000  # the policy's corpus is the first 10,000 train problems, the PRM's labels the first 1,000

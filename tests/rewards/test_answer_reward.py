@@ -6,7 +6,7 @@ import pytest
 from support.reward_cases import chat
 
 from mmprm_hf.data import Verdict
-from mmprm_hf.rewards.process_reward import AnswerReward
+from mmprm_hf.rewards import AnswerReward
 from mmprm_hf.steps.tagged import StepFormat, render_solution
 
 

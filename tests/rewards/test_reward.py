@@ -22,7 +22,7 @@ from mmprm_hf.steps.tagged import render_solution
 
 @pytest.fixture(scope="module")
 def nano_scorer():
-    return PRMScorer(MMPRMModel.from_pretrained(PRM_PATH), MMPRMProcessor.from_pretrained(PRM_PATH))
+    return PRMScorer.from_pretrained(PRM_PATH)
 
 
 @pytest.fixture
@@ -42,13 +42,14 @@ def encoded_figures(nano_scorer):
 # --- The number ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
-def test_outcome_is_bounded_and_orders_as_the_aggregation_does(method):
+def test_outcome_is_bounded_and_orders_as_the_aggregation_does():
     rows = [[0.0], [1.0], [0.9, 0.5], [0.5, 0.9], [1.0, 0.0], [0.2] * 9, [0.999999] * 30]
-    rewards = [outcome_reward(row, method) for row in rows]
-    assert all(0 <= reward <= 1 for reward in rewards)
-    order = sorted(range(len(rows)), key=lambda i: aggregate(rows[i], method))
-    assert [rewards[i] for i in order] == sorted(rewards)
+    for method in AGGREGATIONS:
+        rewards = [outcome_reward(row, method) for row in rows]
+        assert all(0 <= reward <= 1 for reward in rewards), method
+        aggregates = [aggregate(row, method) for row in rows]
+        order = sorted(range(len(rows)), key=aggregates.__getitem__)
+        assert [rewards[i] for i in order] == sorted(rewards), method
 
 
 def test_step_reward_is_the_share_of_steps_before_the_first_error():
@@ -57,18 +58,18 @@ def test_step_reward_is_the_share_of_steps_before_the_first_error():
     assert step_reward([0.9, 0.9], 0.5) == 1.0
 
 
-@pytest.mark.parametrize("shape", ["outcome", "step"])
-def test_a_broken_prm_is_no_reward(tiny_scorer, shape):
-    reward = ProcessReward(scripted(tiny_scorer, {"A=47": float("nan")}), shape=shape, max_steps=9)
-    with pytest.raises(ValueError, match="Step score 0 is nan"):
-        reward([chat("What is A?")], [DEFAULT])
+def test_a_broken_prm_is_no_reward(tiny_scorer):
+    for shape in ("outcome", "step"):
+        reward = ProcessReward(scripted(tiny_scorer, {"A=47": float("nan")}), shape=shape, max_steps=9)
+        with pytest.raises(ValueError, match="Step score 0 is nan"):
+            reward([chat("What is A?")], [DEFAULT])
 
 
-@pytest.mark.parametrize("method", PADDING_PROOF)
-def test_a_padding_proof_aggregation_never_gains_by_a_step(method):
-    for scores in ([0.9], [0.3, 0.8], [0.0, 1.0]):
-        for added in (0.0, 0.5, 1.0):
-            assert outcome_reward([*scores, added], method) <= outcome_reward(scores, method)
+def test_a_padding_proof_aggregation_never_gains_by_a_step():
+    for method in PADDING_PROOF:
+        for scores in ([0.9], [0.3, 0.8], [0.0, 1.0]):
+            for added in (0.0, 0.5, 1.0):
+                assert outcome_reward([*scores, added], method) <= outcome_reward(scores, method), method
 
 
 def test_the_reward_is_the_scorers_minimum_or_share(nano_scorer):
@@ -92,21 +93,21 @@ FIGURE = Image.new("RGB", (4, 4))
 TEXT = {"type": "text", "text": "What is A?"}
 
 
-@pytest.mark.parametrize(
-    ("prompt", "columns", "question", "figures"),
-    [
-        ("What is A?", {}, "What is A?", ()),
-        ([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is A?"}], {}, "What is A?", ()),
-        ([{"role": "user", "content": [{"type": "image", "image": FIGURE}, TEXT]}], {}, "What is A?", (FIGURE,)),
-        ([{"role": "user", "content": [{"type": "image"}, TEXT]}], {"images": [[FIGURE]]}, "What is A?", (FIGURE,)),
-        ([{"role": "user", "content": [{"type": "image"}, TEXT]}], {"image": [FIGURE]}, "What is A?", (FIGURE,)),
-        (chat("Use tags. What is A?"), {"question": ["What is A?"], "images": [None]}, "What is A?", ()),
-        (chat("One.") + [{"role": "assistant", "content": "1"}] + chat("What is A?"), {}, "What is A?", ()),
-    ],
-)
-def test_prompts_as_trl_passes_them(prompt, columns, question, figures):
-    problem = completion_problem(prompt, columns, 0)
-    assert (problem.question, problem.images) == (question, figures)
+WITH_PLACE = [{"role": "user", "content": [{"type": "image"}, TEXT]}]
+
+
+def test_prompts_as_trl_passes_them():
+    for prompt, columns, images in (
+        ("What is A?", {}, ()),
+        ([{"role": "system", "content": "Be brief."}, *chat("What is A?")], {}, ()),
+        ([{"role": "user", "content": [{"type": "image", "image": FIGURE}, TEXT]}], {}, (FIGURE,)),
+        (WITH_PLACE, {"images": [[FIGURE]]}, (FIGURE,)),
+        (WITH_PLACE, {"image": [FIGURE]}, (FIGURE,)),
+        (chat("Use tags. What is A?"), {"question": ["What is A?"], "images": [None]}, ()),
+        (chat("One.") + [{"role": "assistant", "content": "1"}] + chat("What is A?"), {}, ()),
+    ):
+        problem = completion_problem(prompt, columns, 0)
+        assert (problem.question, problem.images) == ("What is A?", images), prompt
 
 
 def test_completions_as_trl_passes_them():
@@ -117,7 +118,7 @@ def test_completions_as_trl_passes_them():
 
 def test_a_place_for_a_figure_without_a_figure_is_no_problem():
     with pytest.raises(ValueError, match="1 places for figures but 0 figures"):
-        completion_problem([{"role": "user", "content": [{"type": "image"}, TEXT]}], {}, 0)
+        completion_problem(WITH_PLACE, {}, 0)
 
 
 # --- Cost ---------------------------------------------------------------------------------------------------------
@@ -142,15 +143,15 @@ def test_the_cache_is_bounded(nano_scorer):
     prompts, columns, problems = nano_rows(2, 3)
     reward = ProcessReward(nano_scorer, cache_size=2)
     reward(prompts, completions_of(problems, 3), **columns)
-    assert len(reward._scorer.store) == 2
+    assert len(reward.scorer.store) == 2
 
 
 # --- Failures -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_the_policys_faults_earn_the_lowest_reward(tiny_scorer):
+    reward = ProcessReward(scripted(tiny_scorer, {}))
+    for text in (
         "",
         "A=47",
         "<step>A=47</step>",
@@ -160,12 +161,9 @@ def test_the_cache_is_bounded(nano_scorer):
         "<step>A=47</step><step> \n</step><answer>47</answer>",
         "<answer>47</answer>",
         "<step>A=47 <prm></step><answer>47</answer>",
-    ],
-)
-def test_the_policys_faults_earn_the_lowest_reward(tiny_scorer, text):
-    reward = ProcessReward(scripted(tiny_scorer, {}))
-    assert reward([chat("What is A?")], [text]) == [0.0]
-    assert reward([chat("What is A?")], [DEFAULT]) == [0.5]
+    ):
+        assert reward([chat("What is A?")], [text]) == [0.0], text
+        assert reward([chat("What is A?")], [DEFAULT]) == [0.5]
 
 
 def test_what_cannot_be_shown_gets_none_and_takes_nobody_along(tiny_scorer, tmp_path, caplog):
@@ -231,10 +229,12 @@ def test_wrong_options_fail_before_any_work(tiny_scorer, tiny_prm_dir):
         ({"threshold": 2.0}, "threshold=2.0"),
         ({"min_steps": 0}, "min_steps=0"),
         ({"min_steps": 3, "max_steps": 2}, "min_steps=3, max_steps=2"),
-        ({"processor": tiny_scorer.processor}, "scorer has its own processor"),
+        ({"processor": tiny_scorer.processor}, "scorer, which has its own processor"),
     ):
         with pytest.raises(ValueError, match=match):
             ProcessReward(tiny_scorer, **options)
+    with pytest.raises(ValueError, match="a path or scorer, which has its own processor"):
+        ProcessReward(tiny_prm_dir, tiny_scorer.processor)
 
 
 def test_a_setting_that_pays_for_length_warns(tiny_scorer, caplog):

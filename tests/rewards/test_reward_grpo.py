@@ -8,7 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rewards.process_reward import AnswerReward, ProcessReward
+from mmprm_hf.rewards import AnswerReward, ProcessReward
 
 
 @pytest.fixture

@@ -37,23 +37,20 @@ def padded(*extra):
 # --- Empty steps --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
-def test_empty_steps(reward_of, method):
+def test_empty_steps_earn_nothing_and_would_pay_without_the_guard(reward_of):
     hack = padded("...", "...")
-    assert reward_of(hack, aggregation=method) == 0.0
-    gains = reward_of(hack, aggregation=method, allow_empty_steps=True) > reward_of(HONEST, aggregation=method)
-    assert gains == (method in GAINS_BY_GOOD_STEPS)
+    for method in AGGREGATIONS:
+        assert reward_of(hack, aggregation=method) == 0.0
+        gains = reward_of(hack, aggregation=method, allow_empty_steps=True) > reward_of(HONEST, aggregation=method)
+        assert gains == (method in GAINS_BY_GOOD_STEPS), method
 
 
-@pytest.mark.parametrize("step", ["...", "-", " = ", "\u200b.", "**", "\u3164"])
-def test_a_step_that_says_nothing_earns_nothing(reward_of, step):
-    assert reward_of(padded(step)) == 0.0
-    assert reward_of(padded(step), allow_empty_steps=True) > 0.0
-
-
-@pytest.mark.parametrize("step", ["7", "x", "\u6240\u4ee5"])
-def test_short_steps_that_say_something_are_scored(reward_of, step):
-    assert reward_of(padded(step)) > 0.0
+def test_a_step_without_letters_and_digits_earns_nothing(reward_of):
+    for step in ("...", "-", " = ", "\u200b.", "**", "\u3164"):
+        assert reward_of(padded(step)) == 0.0, repr(step)
+        assert reward_of(padded(step), allow_empty_steps=True) > 0.0, repr(step)
+    for step in ("7", "x", "\u6240\u4ee5"):
+        assert reward_of(padded(step)) > 0.0, repr(step)
 
 
 # --- Repeats ------------------------------------------------------------------------------------------------------
@@ -68,20 +65,23 @@ REPEATS = {
 }
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
-@pytest.mark.parametrize("extra", REPEATS.values(), ids=REPEATS)
-def test_repeats_change_no_reward(reward_of, method, extra):
-    for shape in ("outcome", "step"):
-        options = {"aggregation": method, "shape": shape}
-        assert reward_of(padded(*extra), **options) == reward_of(HONEST, **options)
-        assert reward_of((HONEST[0], *extra, *HONEST[1:]), **options) == reward_of(HONEST, **options)
+def test_repeats_change_no_reward(reward_of):
+    def assert_unchanged(extra, **options):
+        assert reward_of(padded(*extra), **options) == reward_of(HONEST, **options), (extra, options)
+        assert reward_of((HONEST[0], *extra, *HONEST[1:]), **options) == reward_of(HONEST, **options), (extra, options)
+
+    for extra in REPEATS.values():
+        assert_unchanged(extra)
+        assert_unchanged(extra, shape="step")
+    for method in AGGREGATIONS:
+        assert_unchanged(REPEATS["in a cycle"], aggregation=method)
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
-def test_without_the_guard_repeats_pay(reward_of, method):
-    options = {"aggregation": method, "drop_repeats": False}
-    gains = reward_of(padded(*REPEATS["one step again"]), **options) > reward_of(HONEST, **options)
-    assert gains == (method in GAINS_BY_GOOD_STEPS and method != "max")
+def test_without_the_guard_repeats_pay(reward_of):
+    for method in AGGREGATIONS:
+        options = {"aggregation": method, "drop_repeats": False}
+        gains = reward_of(padded(*REPEATS["one step again"]), **options) > reward_of(HONEST, **options)
+        assert gains == (method in GAINS_BY_GOOD_STEPS and method != "max"), method
 
 
 def test_without_the_guard_repeats_before_the_error_pay_in_shares(reward_of):
@@ -106,9 +106,9 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("steps", DIFFERENT)
-def test_what_differs_in_meaning_is_no_repeat(steps):
-    assert len(set(map(normalise_step, steps))) == len(steps)
+def test_what_differs_in_meaning_is_no_repeat():
+    for first, second in DIFFERENT:
+        assert normalise_step(first) != normalise_step(second), (first, second)
 
 
 # --- Length -------------------------------------------------------------------------------------------------------
@@ -119,14 +119,14 @@ def fillers(number):
     return tuple(f"{i}={i}" for i in range(number))
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
-def test_new_filler_steps(tiny_scorer, method):
+def test_new_filler_steps_pay_unless_the_aggregation_or_max_steps_forbids(tiny_scorer):
     scorer = scripted(tiny_scorer, {**SCORES, **dict.fromkeys(fillers(8), 0.999)})
     texts = [render_solution(steps, "106") for steps in (HONEST, padded(*fillers(8)))]
-    honest, hack = ProcessReward(scorer, aggregation=method)([chat("What is A+B?")] * 2, texts)
-    assert (hack > honest) == (method not in PADDING_PROOF)
-    honest, hack = ProcessReward(scorer, aggregation=method, max_steps=8)([chat("What is A+B?")] * 2, texts)
-    assert hack == 0.0 < honest
+    for method in AGGREGATIONS:
+        honest, hack = ProcessReward(scorer, aggregation=method)([chat("What is A+B?")] * 2, texts)
+        assert (hack > honest) == (method not in PADDING_PROOF), method
+        honest, hack = ProcessReward(scorer, aggregation=method, max_steps=8)([chat("What is A+B?")] * 2, texts)
+        assert hack == 0.0 < honest, method
 
 
 def test_repeats_count_for_max_steps(reward_of):
@@ -134,11 +134,11 @@ def test_repeats_count_for_max_steps(reward_of):
     assert reward_of(HONEST * 3, max_steps=8) == 0.0
 
 
-@pytest.mark.parametrize("options", [{}, {"aggregation": "product"}, {"aggregation": "last"}, {"shape": "step"}])
-def test_leaving_out_the_hard_step(reward_of, options):
+def test_leaving_out_the_hard_step_pays_unless_min_steps_forbids(reward_of):
     """The opposite hack: without `min_steps`, fewer steps earn more."""
-    assert reward_of(HONEST[:1], **options) > reward_of(HONEST, **options)
-    assert reward_of(HONEST[:1], min_steps=3, **options) == 0.0 < reward_of(HONEST, min_steps=3, **options)
+    for options in ({}, {"aggregation": "product"}, {"aggregation": "last"}, {"shape": "step"}):
+        assert reward_of(HONEST[:1], **options) > reward_of(HONEST, **options), options
+        assert reward_of(HONEST[:1], min_steps=3, **options) == 0.0 < reward_of(HONEST, min_steps=3, **options), options
 
 
 def test_a_few_safe_steps_and_a_guess(reward_of):
@@ -148,30 +148,30 @@ def test_a_few_safe_steps_and_a_guess(reward_of):
     assert reward_of(HONEST, answer_in_last_step=True) == reward_of(HONEST)
 
 
-@pytest.mark.parametrize(
-    ("step", "answer", "names"),
-    [
-        ("C = 180-47-58 = 75", "75", True),
-        ("so it is 75 degrees", "75", True),
-        ("so it is 75cm.", "75", True),
-        ("C=175", "75", False),
-        ("C=75.5", "75", False),
-        ("C=1.75", "75", False),
-        ("x = \\frac{1}{2}", "\\frac{1}{2}", True),
-        ("It is  Isosceles.", "isosceles", True),
-        ("It is scalene.", "a", False),
-        ("x = -5", "5", False),
-        ("x is -5.", "5", False),
-        ("x = \u22125", "-5", True),
-        ("10 - 5 is what is left", "5", True),
-        ("it costs 1,000", "1000", True),
-        ("it costs 1000", "1,000", True),
-    ],
-)
-def test_what_names_an_answer(step, answer, names):
-    response = ParsedResponse((step,), answer, True)
-    fault = SolutionGuards(answer_in_last_step=True).check(response, "<prm>").fault
-    assert fault == (None if names else "answer not derived")
+NAMED = [
+    ("C = 180-47-58 = 75", "75", True),
+    ("so it is 75 degrees", "75", True),
+    ("so it is 75cm.", "75", True),
+    ("C=175", "75", False),
+    ("C=75.5", "75", False),
+    ("C=1.75", "75", False),
+    ("x = \\frac{1}{2}", "\\frac{1}{2}", True),
+    ("It is  Isosceles.", "isosceles", True),
+    ("It is scalene.", "a", False),
+    ("x = -5", "5", False),
+    ("x is -5.", "5", False),
+    ("x = \u22125", "-5", True),
+    ("10 - 5 is what is left", "5", True),
+    ("it costs 1,000", "1000", True),
+    ("it costs 1000", "1,000", True),
+]
+
+
+def test_what_names_an_answer():
+    for step, answer, names in NAMED:
+        response = ParsedResponse((step,), answer, True)
+        fault = SolutionGuards(answer_in_last_step=True).check(response, "<prm>").fault
+        assert fault == (None if names else "answer not derived"), (step, answer)
 
 
 def test_repeats_do_not_fill_up_min_steps(reward_of):
