@@ -93,15 +93,15 @@ def main() -> None:
     args = parser.parse_args()
     label(args.run, args.num_train_problems)
     trained = {way: train(way, args.run) for way in WAYS}
-    nano, models = nano_problems("test", args.num_problems), load_models()
-    solved = solve_nano(nano, models, args.num_candidates)
+    models = load_models()
+    solved = solve_nano(nano_problems("test", args.num_problems), models, args.num_candidates)
     processor = MMPRMProcessor.from_policy(POLICY_PATH)
     prms = {"no labels": (MMPRMModel.from_policy(POLICY_PATH, processor), processor)}
     prms["shipped PRM"] = (models.scorer.model, models.scorer.processor)
     for way, facts in trained.items():
         folder = args.run / facts["folder"]
         prms[way] = (MMPRMModel.from_pretrained(folder), MMPRMProcessor.from_pretrained(folder))
-    results = {name: {**report(nano, solved, PRMScorer(*prm)), **trained.get(name, {})} for name, prm in prms.items()}
+    results = {name: {**report(solved, PRMScorer(*prm)), **trained.get(name, {})} for name, prm in prms.items()}
     statistics = json.loads((args.run / "labels" / "statistics.json").read_text(encoding="utf-8"))
     labels = {name: statistics[name] for name in ("num_rows_by_split", "num_problems", "positive_share")}
     write_json(args.output, {"labels": {**LABELS, **labels}, "training": TRAINING, "prms": results})

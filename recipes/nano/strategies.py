@@ -23,18 +23,18 @@ from typing import Any
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Candidate, Problem, Verdict
-from mmprm_hf.engines import SamplingConfig, TransformersEngine
+from mmprm_hf.engines import SamplingConfig
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, winner_index
-from mmprm_hf.rerank.solving import RerankConfig, solve
+from mmprm_hf.rerank.solving import RerankConfig, SolvedProblem, solve
 from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
 
 SIZES = (2, 4, 8, 16)
 POOL = 32
 NUM_SUBSETS = 64
-SOLVED = Callable[[RerankConfig], list[Any]]
+Run = Callable[[RerankConfig], list[SolvedProblem]]
 
 
 def is_right(candidate: Candidate | None, problem: Problem) -> bool:
@@ -44,7 +44,7 @@ def is_right(candidate: Candidate | None, problem: Problem) -> bool:
     return RuleVerifier().verify(candidate.answer, problem.answer) is Verdict.CORRECT
 
 
-def pool_rows(targets: Sequence[Problem], run: SOLVED, cache: Path) -> list[dict[str, Any]]:
+def pool_rows(targets: Sequence[Problem], run: Run, cache: Path) -> list[dict[str, Any]]:
     """The pool of whole solutions per problem, each with its verdict; from the cache where it is there."""
     path = cache / "pool.jsonl"
     if not path.exists():
@@ -56,7 +56,7 @@ def pool_rows(targets: Sequence[Problem], run: SOLVED, cache: Path) -> list[dict
     return read_jsonl(path)
 
 
-def guided_rows(targets: Sequence[Problem], run: SOLVED, cache: Path, strategy: str, size: int) -> list[dict[str, Any]]:
+def guided_rows(targets: Sequence[Problem], run: Run, cache: Path, strategy: str, size: int) -> list[dict[str, Any]]:
     """Outcome and tokens of a guided search per problem; from the cache where it is there."""
     path = cache / f"{strategy}_{size}.jsonl"
     if not path.exists():
@@ -82,7 +82,7 @@ def subset_values(rows: Sequence[dict[str, Any]], strategy: str, size: int) -> l
     values = []
     for row in rows:
         rng = random.Random(f"{row['problem_id']} {size}")
-        candidates = [_candidate(one) for one in row["candidates"]]
+        candidates = [Candidate.from_dict(candidate) for candidate in row["candidates"]]
         rights = [one["right"] for one in row["candidates"]]
         wins = 0
         for _ in range(NUM_SUBSETS):
@@ -94,17 +94,6 @@ def subset_values(rows: Sequence[dict[str, Any]], strategy: str, size: int) -> l
             wins += winner is not None and rights[chosen[winner]]
         values.append(wins / NUM_SUBSETS)
     return values
-
-
-def _candidate(row: dict[str, Any]) -> Candidate:
-    return Candidate(
-        tuple(row["steps"]),
-        row["answer"],
-        row["complete"],
-        step_scores=None if row["step_scores"] is None else tuple(row["step_scores"]),
-        score=row["score"],
-        num_tokens=row["num_tokens"],
-    )
 
 
 def summary(values: Sequence[float], num_tokens: float) -> dict[str, float]:
@@ -126,7 +115,7 @@ def difference(values: Sequence[float], best_of_n: Sequence[float], equal_n: flo
     }
 
 
-def compare(targets: Sequence[Problem], run: SOLVED, cache: Path) -> dict[str, Any]:
+def compare(targets: Sequence[Problem], run: Run, cache: Path) -> dict[str, Any]:
     """The whole table."""
     cache.mkdir(parents=True, exist_ok=True)
     pool = pool_rows(targets, run, cache)
@@ -177,14 +166,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.plot is None:
         models = load_models()
-        scorer = models.scorer
         targets = [nano.to_problem() for nano in nano_problems("test", args.num_problems)]
         sampling = SamplingConfig(temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
 
-        def engine(chosen: SamplingConfig) -> TransformersEngine:
-            return TransformersEngine(models.policy, models.policy_processor, sampling=chosen)
+        def run(config: RerankConfig) -> list[SolvedProblem]:
+            return solve(targets, models.engine, models.scorer, config, sampling)
 
-        write_json(args.output, compare(targets, lambda c: solve(targets, engine, scorer, c, sampling), args.cache))
+        write_json(args.output, compare(targets, run, args.cache))
     else:
         from mmprm_hf.publish.plots import write_strategy_plot
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from mmprm_hf.evaluation.evaluators import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano.world import NanoProblem, nano_problems
+from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
-from mmprm_hf.stages.demo_stage import AGGREGATION, Models, Solved, solve_nano, step_truth
+from mmprm_hf.stages.demo_stage import AGGREGATION, Models, NanoRun, solve_nano
+from mmprm_hf.stages.nano_truth import label_steps
 
 
 def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
@@ -42,21 +42,21 @@ def load_prms(run: Path) -> dict[str, tuple[MMPRMModel, MMPRMProcessor]]:
     return prms
 
 
-def report(nano: Sequence[NanoProblem], solved: Solved, scorer: PRMScorer) -> dict[str, Any]:
+def report(run: NanoRun, scorer: PRMScorer) -> dict[str, Any]:
     """Best-of-N table of the candidates as a PRM ranks them, and its AUROC against the exact step checker."""
-    scored = scorer.score_many([problem.to_problem() for problem in nano], solved.candidates)
+    scored = scorer.score_many([problem.to_problem() for problem in run.problems], run.candidates)
     rows = [
         {
             **row,
             "candidates": [{**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], found, strict=True)],
         }
-        for row, found in zip(solved.rows, scored, strict=True)
+        for row, found in zip(run.rows, scored, strict=True)
     ]
-    found = best_of_n_report(rows, aggregation=AGGREGATION)
-    for key, prefix in (("step_auroc", False), ("prefix_auroc", True)):
-        labels, scores, _ = step_truth(nano, scored, prefix)
-        found[key] = auroc(labels, scores)
-    return found
+    table = best_of_n_report(rows, aggregation=AGGREGATION)
+    for key, by_prefix in (("step_auroc", False), ("prefix_auroc", True)):
+        steps = label_steps(run.problems, scored, by_prefix=by_prefix)
+        table[key] = auroc(steps.labels, steps.scores)
+    return table
 
 
 def main() -> None:
@@ -71,10 +71,10 @@ def main() -> None:
     prms = load_prms(args.run)
     policy = AutoModelForImageTextToText.from_pretrained(args.run / "policy").eval()
     scorer = PRMScorer(*prms["judge + MC labels, hard"])
-    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), scorer, paths={})
-    nano = nano_problems(args.split, args.num_problems, args.problem_seed)
-    solved = solve_nano(nano, models, args.num_candidates)
-    results = {name: report(nano, solved, PRMScorer(*prm)) for name, prm in prms.items()}
+    models = Models(policy, AutoProcessor.from_pretrained(args.run / "policy"), scorer, names={})
+    problems = nano_problems(args.split, args.num_problems, args.problem_seed)
+    solved = solve_nano(problems, models, args.num_candidates)
+    results = {name: report(solved, PRMScorer(*prm)) for name, prm in prms.items()}
     print(f"{'PRM':<26}{'step AUROC':>11}{'prefix AUROC':>14}{'best-of-n':>11}{'weighted':>10}")
     for name, row in results.items():
         best, weighted = (100 * row["metrics"][metric]["value"] for metric in ("best_of_n", "weighted_vote"))

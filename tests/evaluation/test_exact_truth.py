@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mmprm_hf.evaluation.exact_truth import false_positive_report
-from mmprm_hf.nano.world import make_problem
-from mmprm_hf.stages.demo_stage import right_answers
 
 SOUND = [([1, 1], [0.9, 0.8]), ([1, 1, 1], [0.9, 0.4, 0.9])]
 LUCKY = [
@@ -45,28 +43,3 @@ def test_what_cannot_be_measured_is_none():
     assert empty["share_false_positives"] is None and empty["num_right_answers"] == 0
     with pytest.raises(ValueError, match="Found 2 labels and 1 scores of a solution"):
         false_positive_report([([1, 1], [0.5])], threshold=0.5)
-
-
-def test_right_answers_of_nano_rows():
-    problem = make_problem("rectangle", 3)
-    steps = list(problem.solve())
-    wrong = [steps[0] + "0", *steps[1:]]
-    unreadable = ["hm", *steps]
-
-    def candidate(steps, verdict="correct", complete=True):
-        scores = [0.5] * len(steps)
-        return {"steps": steps, "complete": complete, "verdict": verdict, "step_scores": scores}
-
-    candidates = [
-        candidate(steps),
-        candidate(wrong),
-        candidate(steps),
-        candidate(unreadable),
-        candidate(steps[:1], "incorrect"),
-        candidate(steps[:2], complete=False),
-    ]
-    rows = [{"candidates": candidates, "chosen": 1}, {"candidates": candidates[4:], "chosen": None}]
-    solutions, chosen, drawn_from, num_unjudged = right_answers([problem, problem], rows)
-    assert [labels for labels, _ in solutions] == [[1] * len(steps), [0, *[1] * (len(steps) - 1)]]
-    assert chosen == [[0, *[1] * (len(steps) - 1)]] and num_unjudged == 1
-    assert [[all(labels) for labels in found] for found in drawn_from] == [[True, False, True]], "copies count"
