@@ -1,8 +1,7 @@
 """A page for trying a policy and a PRM: score a solution step by step, or solve a problem and rerank.
 
-No logic: what it calls are `PRMScorer` and ``pipeline("generate-and-rerank")``. Bad input becomes a visible message.
-Gradio is an optional extra, imported when a page is built; `Callbacks` works without. Top of the house: may import
-every room; nothing imports it but the CLI.
+It holds no logic: it calls `PRMScorer` and ``pipeline("generate-and-rerank")``. Bad input becomes a visible message.
+Gradio is an optional extra that is imported when a page is built; `Callbacks` works without it.
 """
 
 from __future__ import annotations
@@ -36,14 +35,12 @@ _INTRODUCTION = """# Step by step: a process reward model at work
 A process reward model (PRM) reads a problem with its figures and scores **every step** of a solution with the \
 probability that it is right. *Score a solution* shows the scores of steps you write; *Solve and rerank* lets a policy \
 write candidates and takes the one whose steps score best."""
-
-
 _PLACEHOLDER = '<p style="opacity:.6;padding:24px 4px">The result appears here.</p>'
 
 
 @dataclasses.dataclass(frozen=True)
 class Callbacks:
-    """What the page's buttons do; every method returns what its outputs show.
+    """The functions behind the page's buttons; each returns what its outputs show.
 
     Args:
         rerank: A loaded ``pipeline("generate-and-rerank")``; its scorer serves the first tab.
@@ -57,7 +54,7 @@ class Callbacks:
     def score(
         self, figures: Sequence[Any] | None, question: str, solution: str, aggregation: str
     ) -> tuple[str, dict[str, Any]]:
-        """HTML and plain data of one solution, one step a line; of bad input a message and ``{"error": ...}``."""
+        """Return HTML and plain data of one solution, one step a line; for bad input a message and its error."""
         try:
             return self._score(_figures(figures), question, solution, aggregation)
         except (ValueError, OSError) as error:
@@ -65,7 +62,7 @@ class Callbacks:
 
     def _score(self, figures: list, question: str, solution: str, aggregation: str) -> tuple[str, dict[str, Any]]:
         _check_length(question, solution)
-        aggregate((), aggregation)  # an unknown one fails before the model runs
+        aggregate((), aggregation)  # an unknown name fails before the model runs
         steps = tuple(line.strip() for line in (solution or "").splitlines() if line.strip())
         if not steps:
             raise ValueError("Found no step. Write the solution with one step a line.")
@@ -93,7 +90,7 @@ class Callbacks:
         aggregation: str,
         seed: int | None,
     ) -> tuple[str, dict[str, Any]]:
-        """HTML and the pipeline's output for one problem; of bad input a message and ``{"error": ...}``."""
+        """Return HTML and the pipeline's output for one problem; for bad input a message and its error."""
         try:
             images = _figures(figures)
             _check_length(question)
@@ -112,14 +109,14 @@ class Callbacks:
             return render_message(str(error)), {"error": str(error)}
 
     def example(self, number: int) -> tuple[list[Image.Image], str, str, int]:
-        """Figures, question, a solution with one error or more, and the number of the next example: nano problems."""
+        """Return a nano problem's figures and question, a solution with errors, and the next example's number."""
         nano = nano_problems("test", _NUM_EXAMPLES)[number % _NUM_EXAMPLES]
         solution = nano.solve(random.Random(number), Noise(misread=0.3, slip=0.3))
         return [nano.figure()], nano.question, "\n".join(solution), number + 1
 
     @staticmethod
     def _note(figures: Sequence[Any], is_shipped: bool, what: str) -> str | None:
-        """A warning where nano models meet a problem of another world."""
+        """A warning where the nano models are shown a problem that is not of the nano world."""
         if not is_shipped or (figures and all(set(load_image(figure).size) == {FIGURE_SIZE} for figure in figures)):
             return None
         return (
@@ -134,18 +131,14 @@ def _figures(gallery: Sequence[Any] | None) -> list[Any]:
 
 
 def _check_length(*texts: str) -> None:
-    """Raise for a text that nobody would type."""
+    """Refuse a text that is too long."""
     for text in texts:
         if len(text or "") > MAX_CHARACTERS:
             raise ValueError(f"Found a text of {len(text):,} characters. This page takes at most {MAX_CHARACTERS:,}.")
 
 
 def _gradio() -> Any:
-    """The module.
-
-    Raises:
-        ImportError: with the remedy.
-    """
+    """The gradio module, or an ImportError with the remedy."""
     try:
         return importlib.import_module("gradio")
     except ImportError as error:
@@ -153,14 +146,14 @@ def _gradio() -> Any:
 
 
 def build_app(policy: str | Path | None = None, prm: str | Path | None = None) -> gradio.Blocks:
-    """The page, ready to be launched.
+    """Return the page, ready to be launched.
 
     Args:
         policy, prm: Paths or hub ids; None takes the shipped nano models, or the PRM saved with the policy.
 
     Raises:
         ImportError: if Gradio is not installed.
-        ValueError: if a checkpoint is none.
+        ValueError: if `prm` is not a PRM.
     """
     gr = _gradio()
     prm = PRM_PATH if policy is None and prm is None else prm  # another policy brings its own, or has none
@@ -178,7 +171,7 @@ def build_app(policy: str | Path | None = None, prm: str | Path | None = None) -
 
 
 def _problem_inputs(gr: Any, figures: list | None, question: str) -> tuple[Any, Any]:
-    """Figures and question, with what they hold at first."""
+    """Inputs for figures and question, with their first content."""
     gallery = gr.Gallery(
         value=figures,
         label="Figures",
@@ -205,8 +198,8 @@ def _score_tab(gr: Any, callbacks: Callbacks, first: tuple) -> None:
                 example = gr.Button("Next example")
                 run = gr.Button("Score the steps", variant="primary")
         with gr.Column():
-            shown, data = _outputs(gr)
-    _connect(run, callbacks.score, [figures, question, solution, aggregation], [shown, data], "score")
+            result, data = _outputs(gr)
+    _connect(run, callbacks.score, [figures, question, solution, aggregation], [result, data], "score")
     next_number = gr.State(first[3])
     example.click(
         callbacks.example, [next_number], [figures, question, solution, next_number], api_visibility="private"
@@ -227,27 +220,27 @@ def _solve_tab(gr: Any, callbacks: Callbacks, first: tuple) -> None:
                 example = gr.Button("Next example")
                 run = gr.Button("Solve and rerank", variant="primary")
         with gr.Column():
-            shown, data = _outputs(gr)
+            result, data = _outputs(gr)
     inputs = [figures, question, num_candidates, strategy, aggregation, seed]
-    _connect(run, callbacks.solve, inputs, [shown, data], "solve")
+    _connect(run, callbacks.solve, inputs, [result, data], "solve")
     next_number = gr.State(first[3])
 
     def next_problem(number: int) -> tuple:
-        found, text, _, following = callbacks.example(number)
-        return found, text, following
+        images, text, _, following = callbacks.example(number)
+        return images, text, following
 
     example.click(next_problem, [next_number], [figures, question, next_number], api_visibility="private")
 
 
 def _outputs(gr: Any) -> tuple[Any, Any]:
     """The result as HTML, and its data folded away."""
-    shown = gr.HTML(_PLACEHOLDER, label="Result")
+    result = gr.HTML(_PLACEHOLDER, label="Result")
     with gr.Accordion("Data", open=False):
-        return shown, gr.JSON(show_label=False)
+        return result, gr.JSON(show_label=False)
 
 
 def _connect(button: Any, function: Any, inputs: list, outputs: list, name: str) -> None:
-    """A button whose event shares the models with the other tab's: they serve one at a time."""
+    """Give a button its function. Both tabs share the models, which serve one event at a time."""
     button.click(function, inputs, outputs, api_name=name, concurrency_limit=1, concurrency_id="models")
 
 
@@ -260,14 +253,14 @@ def launch(
     open_browser: bool = False,
     wait: bool = True,
 ) -> str:
-    """Serve the page, by default until it is interrupted; the local address.
+    """Serve the page, by default until it is interrupted; return its local address.
 
     Args:
         policy, prm: As in `build_app`.
-        host: Address to listen at; None: this machine only, or ``GRADIO_SERVER_NAME`` (a Space sets it).
-        port: None: the first free one from 7860 on, or ``GRADIO_SERVER_PORT``.
+        host: Address to listen at; None takes ``GRADIO_SERVER_NAME`` (a Space sets it), or else this machine alone.
+        port: Port to listen at; None takes ``GRADIO_SERVER_PORT``, or else the first free one from 7860 on.
         open_browser: Show the page in a browser.
-        wait: False returns while the page is served in the background.
+        wait: If False, return while the page is served in the background.
 
     Raises:
         ImportError, ValueError: As `build_app`.

@@ -1,4 +1,4 @@
-"""`write_space`: the folder of a Hugging Face Space that serves the app with models of the Hub, ready for `push`."""
+"""Writes the folder of a Hugging Face Space that serves the app with models of the Hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-GRADIO_VERSION = "6.31.0"  # the one that the app is tested with
+GRADIO_VERSION = "6.31.0"  # the version that the app is tested with
 _FILES = ("app.py", "requirements.txt", "README.md")
 
 
@@ -25,12 +25,11 @@ def write_space(
     Args:
         output: The folder; made if missing, files of these names are replaced.
         policy, prm: Hub ids; None takes the nano models, which the package ships.
-        title: Of the Space.
-        requirement: What the Space installs the package from, as pip reads it: "mmprm_hf==0.1.0" or "mmprm_hf @
-            git+https://...".
+        title: The Space's title.
+        requirement: The package as pip installs it in the Space: "mmprm_hf==0.1.0" or "mmprm_hf @ git+https://...".
 
     Raises:
-        ValueError: for a model that is no hub id: a path of this machine means nothing there.
+        ValueError: for a model that is not a hub id: a path of this machine means nothing there.
 
     Example:
         >>> write_space("out/space", "me/my-policy", "me/my-prm")  # doctest: +SKIP
@@ -38,8 +37,8 @@ def write_space(
     for name, model in (("policy", policy), ("prm", prm)):
         if model is not None and not _is_hub_id(model):
             raise ValueError(
-                f"The Space's {name} is {model!r}, which is no hub id (owner/name). Push the model first (mmprm push), "
-                "then give its id; without one the Space takes the shipped nano model."
+                f"The Space's {name} is {model!r}, which is not a hub id (owner/name). Push the model first (mmprm "
+                "push), then give its id; without one the Space takes the shipped nano model."
             )
     models = [model for model in (policy, prm) if model is not None]
     front_matter = {
@@ -54,14 +53,16 @@ def write_space(
         "tags": ["mmprm_hf", "process-reward-model"],
         **({"models": models} if models else {}),
     }
-    words = {True: "`{}`", False: "the nano {} that `mmprm_hf` ships"}
-    named = [words[model is not None].format(model or kind) for kind, model in (("policy", policy), ("PRM", prm))]
+    named_policy, named_prm = (
+        f"the nano {kind} that `mmprm_hf` ships" if model is None else f"`{model}`"
+        for kind, model in (("policy", policy), ("PRM", prm))
+    )
     values = {
         "policy": repr(policy),
         "prm": repr(prm),
         "requirement": requirement,
         "title": title,
-        "summary": f"Policy: {named[0]}; PRM: {named[1]}.",
+        "summary": f"Policy: {named_policy}; PRM: {named_prm}.",
         "front_matter": yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True).rstrip("\n"),
     }
     output = Path(output)
@@ -74,7 +75,7 @@ def write_space(
 
 
 def _is_hub_id(model: str) -> bool:
-    """Whether it is written owner/name and names no folder of this machine."""
+    """Whether it is written owner/name and is not a folder of this machine."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

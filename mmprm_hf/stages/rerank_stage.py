@@ -1,7 +1,7 @@
-"""Solving with policy and PRM: one problem for the terminal, or a file or dataset of them into a folder of candidates.
+"""Solves problems with policy and PRM: one for the terminal, or many into a folder of candidates.
 
 A folder is resumed: a problem that is in its ``candidates.jsonl`` is not solved again. No problem is left out in
-silence: each has a row with its outcome, also one that could not be shown to the models.
+silence: each has a row with its outcome, even if it could not be shown to the models.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .problems import open_problems
 from .run_settings import model_settings
 
 FOREIGN_FIGURE_NOTE = (
-    "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`); "
-    "for any other figure its answer means nothing. Give --policy and --prm for real problems."
+    "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`). "
+    "For any other figure its answer means nothing; give --policy and --prm for real problems."
 )
 
 
@@ -38,23 +38,23 @@ def rerank_one(
     servers: Servers = Servers(),  # noqa: B008 (frozen)
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    """One problem through ``pipeline("generate-and-rerank")``.
+    """Solve one problem with ``pipeline("generate-and-rerank")``.
 
     Args:
         images: Paths or URLs of the figures.
         question: The question.
         policy, prm: Paths or hub ids, see `open_pipeline`.
-        servers: With `engine`, the policy runs there, and `policy` is its name.
+        servers: With `engine`, the policy runs there, and `policy` is its name on that server.
         options: Options of the pipeline's call.
 
     Returns:
-        The pipeline's output with all candidates, and under ``note`` a warning where the shipped nano models were asked
-        about a figure of another kind than they know: then the answer means nothing.
+        The pipeline's output with all candidates, and under ``note`` a warning where the shipped nano models were shown
+        figures that are not of the nano world: then the answer means nothing. None otherwise.
     """
     rerank = open_pipeline(policy, prm, servers)
     result = rerank(images=list(images), text=question, return_candidates=True, **options)
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
-    # Not Path.is_file: it raises on a data URI, a name too long for a file.
+    # Not Path.is_file: it raises on a data URI, which is too long for a file's name.
     looks_nano = bool(images) and all(isfile(path) and set(load_image(path).size) == {FIGURE_SIZE} for path in images)
     note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
     return {**result, "note": note}
@@ -73,16 +73,16 @@ def rerank_problems(
     batch_size: int = 8,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Solve the problems of a file or dataset into ``output/candidates.jsonl`` and ``output/summary.json``.
+    """Solve the problems of a file or dataset; write ``output/candidates.jsonl`` and ``output/summary.json``.
 
     Args:
         data: As in `ProblemSource`: a ``.jsonl`` file (``id``, ``question``, ``images``: paths beside the file,
             ``answer``, ``options``), or a dataset folder or hub id in MM-K12's schema; None for the nano world.
         output: The folder; problems in it are not solved again, and must have been solved with the same options.
         policy, prm, servers: As in `rerank_one`.
-        split: Of a dataset.
-        num_problems: The first so many; None takes all.
-        options: Options of the pipeline.
+        split: Split of the dataset to read.
+        num_problems: The most problems; None takes all.
+        options: Options of the pipeline's call.
         batch_size: Problems that are solved together.
         progress: Show a bar.
 
@@ -107,6 +107,7 @@ def rerank_problems(
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts, costs and table of candidate rows, see `rerank_problems`."""
     solved = [row for row in rows if row["outcome"] != "not_shown"]
     judged = [row for row in solved if row["answer"] is not None]
     sizes = {len(row["candidates"]) for row in judged}
@@ -127,7 +128,7 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """The summary of `rerank_problems` for the terminal."""
+    """Return the summary of `rerank_problems` for the terminal."""
     lines = [f"{summary['num_problems']} problems"]
     lines += [f"  {summary['outcomes'][name]:>6}  {name}: {words}" for name, words in OUTCOMES.items()]
     for reason, count in list(summary["errors"].items())[:5]:
@@ -143,16 +144,16 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def format_rerank(result: dict[str, Any]) -> str:
-    """A `rerank_one` result for the terminal: distinct candidates by score, steps with scores, the winner marked."""
+    """Return a `rerank_one` result for the terminal: distinct candidates by score, the winner marked."""
     lines = []
     rows = result["candidates"]
     groups = group_candidates(rows)
-    for found in groups:
-        row = rows[found[0]]
-        mark = "->" if result["chosen"] in found else "  "
+    for indices in groups:
+        row = rows[indices[0]]
+        mark = "->" if result["chosen"] in indices else "  "
         score = "no score" if row["score"] is None else f"{row['score']:.3f}"
         answer = row["answer"] if row["complete"] else "none (cut or malformed)"
-        lines.append(f"{mark} {score}  x{len(found)}  answer {answer}")
+        lines.append(f"{mark} {score}  x{len(indices)}  answer {answer}")
         for step, step_score in zip(row["steps"], row["step_scores"] or [], strict=False):
             lines.append(f"      {step_score:.3f}  {step}")
     winner = "none: no candidate is complete" if result["chosen"] is None else result["answer"]

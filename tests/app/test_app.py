@@ -30,17 +30,17 @@ def nano():
     return nano_problems("test", 1)[0]
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_scores_are_the_scorers(callbacks, nano, aggregation):
+def test_scores_are_the_scorers(callbacks, nano):
     steps = nano.solve()
     solution = "\n\n  ".join(steps) + "\n"
-    page, result = callbacks.score([(nano.figure(), None)], nano.question, solution, aggregation)
     (expected,) = callbacks.rerank.scorer.score(nano.to_problem(), [Candidate(steps=steps)])
-    assert result["steps"] == list(steps) and result["step_scores"] == list(expected.step_scores)
-    assert result["score"] == aggregate(expected.step_scores, aggregation) and result["note"] is None
-    for step, score in zip(steps, expected.step_scores, strict=True):
-        assert f">{score:.3f}</b>" in page and f">{step}</span>" in page
-    assert f"<b>{result['score']:.3f}</b>" in page and f"{aggregation} of {len(steps)} step scores" in page
+    for aggregation in AGGREGATIONS:
+        page, result = callbacks.score([(nano.figure(), None)], nano.question, solution, aggregation)
+        assert result["steps"] == list(steps) and result["step_scores"] == list(expected.step_scores)
+        assert result["score"] == aggregate(expected.step_scores, aggregation) and result["note"] is None
+        for step, score in zip(steps, expected.step_scores, strict=True):
+            assert f">{score:.3f}</b>" in page and f">{step}</span>" in page
+        assert f"<b>{result['score']:.3f}</b>" in page and f"{aggregation} of {len(steps)} step scores" in page
 
 
 def test_wrong_step_of_an_example_scores_lower(callbacks):
@@ -76,11 +76,11 @@ BAD_SCORES = [
 ]
 
 
-@pytest.mark.parametrize(("figures", "question", "solution", "aggregation", "words"), BAD_SCORES)
-def test_bad_solutions_become_messages(callbacks, figures, question, solution, aggregation, words):
-    page, result = callbacks.score(figures, question, solution, aggregation)
-    assert words in result["error"] and list(result) == ["error"]
-    assert 'role="alert"' in page and "Traceback" not in page and "<step>" not in page
+def test_bad_solutions_become_messages(callbacks):
+    for *inputs, words in BAD_SCORES:
+        page, result = callbacks.score(*inputs)
+        assert words in result["error"] and list(result) == ["error"], words
+        assert 'role="alert"' in page and "Traceback" not in page and "<step>" not in page, words
 
 
 BAD_PROBLEMS = [
@@ -94,10 +94,10 @@ BAD_PROBLEMS = [
 ]
 
 
-@pytest.mark.parametrize(("figures", "question", "num_candidates", "strategy", "aggregation", "words"), BAD_PROBLEMS)
-def test_bad_problems_become_messages(callbacks, figures, question, num_candidates, strategy, aggregation, words):
-    page, result = callbacks.solve(figures, question, num_candidates, strategy, aggregation, 0)
-    assert words in result["error"] and 'role="alert"' in page
+def test_bad_problems_become_messages(callbacks):
+    for *inputs, words in BAD_PROBLEMS:
+        page, result = callbacks.solve(*inputs, 0)
+        assert words in result["error"] and 'role="alert"' in page, words
 
 
 def test_unreadable_figure_becomes_a_message(callbacks, nano, tmp_path):
@@ -130,7 +130,7 @@ def test_text_is_escaped():
     assert "No candidate is complete" in render_reranked({**result, "chosen": None, "candidates": [cut]})
 
 
-def test_missing_gradio_is_said_with_its_remedy(monkeypatch):
+def test_missing_gradio_is_reported_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ImportError, match=r'needs Gradio, which is not installed: pip install "mmprm_hf\[app\]"'):
         app.build_app()

@@ -30,7 +30,7 @@ def test_nano_models_are_the_default_and_paths_are_refused(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out" / "prm").mkdir(parents=True)
     for path in ("out/prm", str(tmp_path / "out/prm"), "prm", "a/b/c"):
-        with pytest.raises(ValueError, match=r"The Space's prm is .*, which is no hub id \(owner/name\). Push the"):
+        with pytest.raises(ValueError, match=r"The Space's prm is .*, which is not a hub id \(owner/name\). Push the"):
             write_space(tmp_path / "other", "me/policy", path)
     assert not (tmp_path / "other").exists()
 

@@ -183,9 +183,8 @@ def test_rows_of_another_schema_are_named(tmp_path):
         run(tmp_path / "b.jsonl", tmp_path / "out2")
 
 
-@pytest.mark.parametrize(
-    ("options", "shown"),
-    [
+def test_options_are_written_below_the_question():
+    for options, shown in (
         ((), "q"),
         (["A", "B", "C"], "q"),
         (["1", "2"], "q\n(A) 1\n(B) 2"),
@@ -194,10 +193,8 @@ def test_rows_of_another_schema_are_named(tmp_path):
         ({"A": "A", "B": "B"}, "q"),
         ("A. 1; B. 2", "q\nA. 1; B. 2"),
         ("", "q"),
-    ],
-)
-def test_options_are_written_below_the_question(options, shown):
-    assert shown_question(problem_from_row({"id": "p", "question": "q", "options": options})) == shown
+    ):
+        assert shown_question(problem_from_row({"id": "p", "question": "q", "options": options})) == shown, options
 
 
 def test_options_that_the_question_shows_are_not_written_again():
@@ -274,41 +271,36 @@ def test_the_summary_for_the_terminal():
     ]
 
 
-@pytest.mark.parametrize(
-    ("answer", "complete", "gold", "verdict"),
-    [
+def test_a_candidate_is_judged_by_its_answer():
+    for answer, complete, gold, verdict in (
         ("75", True, "75", "correct"),
         ("\\frac{1}{2}", True, "0.5", "correct"),
         ("75", False, "75", "incorrect"),
         (None, True, "75", "incorrect"),
         ("74", True, "75", "incorrect"),
         ("75", True, None, "undecided"),
-    ],
-)
-def test_a_candidate_is_judged_by_its_answer(answer, complete, gold, verdict):
-    candidate = Candidate(("A=1",), answer, complete)
-    problem = Problem("p", "q", answer=gold)
-    assert judged_row(candidate, problem) == {**candidate.to_dict(), "verdict": verdict}
-    assert judged_row(candidate.to_dict(), problem)["verdict"] == verdict
+    ):
+        candidate = Candidate(("A=1",), answer, complete)
+        problem = Problem("p", "q", answer=gold)
+        assert judged_row(candidate, problem) == {**candidate.to_dict(), "verdict": verdict}
+        assert judged_row(candidate.to_dict(), problem)["verdict"] == verdict
 
 
-@pytest.mark.parametrize(
-    ("figures", "policy", "is_noted"),
-    [
-        (["clock.png"], None, False),
-        (["clock.png"], str(POLICY_PATH), False),
-        (["wide.png"], None, True),
-        (["clock.png", "wide.png"], None, True),
-        (["wide.png"], "another/policy", False),
-        (["data:"], None, True),
-        ([], None, True),
-    ],
-)
-def test_a_note_where_the_nano_policy_is_shown_foreign_figures(tmp_path, figures, policy, is_noted):
+def test_a_note_where_the_nano_policy_is_shown_foreign_figures(tmp_path):
     CLOCK.figure().save(tmp_path / "clock.png")
-    Image.effect_noise((300, 100), 80).save(tmp_path / "wide.png")  # as a data URI too long for a name of a file
-    addresses = {"data:": f"data:image/png;base64,{base64.b64encode((tmp_path / 'wide.png').read_bytes()).decode()}"}
-    images = [addresses.get(name, str(tmp_path / name)) for name in figures]
-    result = rerank_one(images, CLOCK.question, policy=policy, prm=None, options=SHORT)
-    assert result["note"] == (FOREIGN_FIGURE_NOTE if is_noted else None)
-    assert len(result["candidates"]) == 2
+    Image.effect_noise((300, 100), 80).save(tmp_path / "wide.png")
+    clock, wide = str(tmp_path / "clock.png"), str(tmp_path / "wide.png")
+    # As a data URI it is too long for a file's name.
+    data_uri = f"data:image/png;base64,{base64.b64encode((tmp_path / 'wide.png').read_bytes()).decode()}"
+    for images, policy, is_noted in (
+        ([clock], None, False),
+        ([clock], str(POLICY_PATH), False),
+        ([wide], None, True),
+        ([clock, wide], None, True),
+        ([wide], "another/policy", False),
+        ([data_uri], None, True),
+        ([], None, True),
+    ):
+        result = rerank_one(images, CLOCK.question, policy=policy, prm=None, options=SHORT)
+        assert result["note"] == (FOREIGN_FIGURE_NOTE if is_noted else None)
+        assert len(result["candidates"]) == 2
