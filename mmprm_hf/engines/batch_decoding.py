@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ class PendingRollout:
     token_ids: list[int] = dataclasses.field(default_factory=list)
     is_finished: bool = False
     text_before_stop: str | None = None
-    is_abandoned: bool = False
+    future: asyncio.Future[None] | None = None  # of the caller that waits for it
 
     def start(self) -> None:
         """Begin from the seed, also after a batch that was too large."""
@@ -140,4 +141,5 @@ class BatchDecoder:
             rollout.is_finished = True
         else:
             rollout.text_before_stop = self.stops.cut(rollout.token_ids)
-            rollout.is_finished = rollout.text_before_stop is not None or rollout.is_abandoned
+            is_abandoned = rollout.future is not None and rollout.future.done()
+            rollout.is_finished = rollout.text_before_stop is not None or is_abandoned

@@ -16,9 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Work(Protocol):
-    """One piece of work. An abandoned one is of no use any more: nobody waits for it."""
+    """One piece of work, whose caller waits for `future`; once that is done or cancelled, nobody needs the work."""
 
-    is_abandoned: bool
+    future: asyncio.Future[None] | None
 
 
 WorkT = TypeVar("WorkT", bound=Work)
@@ -32,19 +32,7 @@ class _LoopState(Generic[WorkT]):
 
     def __init__(self) -> None:
         self.waiting: list[WorkT] = []
-        self.futures: dict[int, asyncio.Future[None]] = {}  # by the work's id()
         self.pump: asyncio.Task[None] | None = None
-
-    def settle(self, batch: Sequence[WorkT], error: Exception | None = None) -> None:
-        """Let the callers of a batch go on, or raise there what it raised."""
-        for work in batch:
-            future = self.futures.get(id(work))
-            if future is None or future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
 
 
 class Gatherer(Generic[WorkT]):
@@ -74,46 +62,39 @@ class Gatherer(Generic[WorkT]):
         Raises:
             Exception: whatever running a batch with one of them raised.
         """
-        if not works:
-            return
         loop = asyncio.get_running_loop()
         state = self._states.setdefault(loop, _LoopState())
-        futures = [loop.create_future() for _ in works]
-        state.futures |= {id(work): future for work, future in zip(works, futures, strict=True)}
+        for work in works:
+            work.future = loop.create_future()
         state.waiting += works
         if state.pump is None or state.pump.done():
             state.pump = loop.create_task(self._pump(state))
         try:
-            await asyncio.gather(*futures)
+            await asyncio.gather(*(work.future for work in works))
         finally:
             for work in works:  # after an error or a cancellation what is not done is of no use
-                future = state.futures.pop(id(work))
-                work.is_abandoned = work.is_abandoned or not future.done() or future.cancelled()
+                work.future.cancel()
 
     async def _pump(self, state: _LoopState[WorkT]) -> None:
         while await self._wait_for_work(state):
+            batch = state.waiting
             try:
                 batch = self._choose_batch(state.waiting)
-            except Exception as error:  # noqa: BLE001 (as below: nobody may wait for ever)
-                failed, state.waiting = state.waiting, []
-                state.settle(failed, error)
-                continue
-            chosen = {id(work) for work in batch}
-            state.waiting = [work for work in state.waiting if id(work) not in chosen]
-            try:
+                chosen = set(map(id, batch))
+                state.waiting = [work for work in state.waiting if id(work) not in chosen]
                 undone = await self._run_in_thread(batch)
-            except Exception as error:  # noqa: BLE001 (whatever a batch raises must reach those who wait for it)
-                state.settle(batch, error)
+            except Exception as error:  # noqa: BLE001 (whatever is raised must reach those who wait for it)
+                _settle(batch, error)
                 continue
             state.waiting = undone + state.waiting
-            waiting_again = {id(work) for work in undone}
-            state.settle([work for work in batch if id(work) not in waiting_again])
+            waiting_again = set(map(id, undone))
+            _settle([work for work in batch if id(work) not in waiting_again])
 
     async def _run_in_thread(self, batch: list[WorkT]) -> list[WorkT]:
         stop = threading.Event()
 
         def is_stopped() -> bool:
-            return stop.is_set() or all(work.is_abandoned for work in batch)
+            return stop.is_set() or all(work.future.done() for work in batch)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch, is_stopped)
@@ -128,5 +109,12 @@ class Gatherer(Generic[WorkT]):
             await asyncio.sleep(_LINGER_SECONDS)
             if len(state.waiting) == num_waiting:
                 break
-        state.waiting = [work for work in state.waiting if not work.is_abandoned]
+        state.waiting = [work for work in state.waiting if not work.future.done()]
         return bool(state.waiting)
+
+
+def _settle(batch: Sequence[WorkT], error: Exception | None = None) -> None:
+    """Let the callers of a batch go on, or raise there what it raised."""
+    for work in batch:
+        if not work.future.done():
+            work.future.set_exception(error) if error else work.future.set_result(None)

@@ -36,7 +36,6 @@ class Blueprint:
     """A problem before it is drawn.
 
     Args:
-        family: The family's name.
         question: Text of the question; it states none of the readings.
         readings: What the figure shows, by name. Names with a dot ("A.price") never appear in solutions.
         plan: The right way to the answer, which its last step states.
@@ -46,7 +45,6 @@ class Blueprint:
         layout: Positions in the figure that belong to the problem's identity.
     """
 
-    family: str
     question: str
     readings: dict[str, int]
     plan: tuple[PlanStep, ...]

@@ -38,7 +38,6 @@ def bar_chart(rng: random.Random) -> Blueprint:
     wrong_read = PlanStep(second, READ, (others[0],))
     last = PlanStep(name, operator, (first, second))
     return Blueprint(
-        "bar_chart",
         question,
         values,
         (*read_steps(first, second), last),
@@ -68,7 +67,6 @@ def number_line(rng: random.Random) -> Blueprint:
     span = PlanStep("gap*ticks", "*", ("gap", "ticks"))
     miscounted = PlanStep("ticks", "+1", ("ticks",))
     return Blueprint(
-        "number_line",
         rng.choice(["What number is at the point?", "Which number does the dot show?"]),
         values,
         (*reads, span, PlanStep("point", "+", ("start", "gap*ticks"))),
@@ -100,7 +98,6 @@ def grid_path(rng: random.Random) -> Blueprint:
     add = PlanStep("across+up", "+", ("across", "up"))
     walk = PlanStep("path", "*", ("across+up", "side"))
     return Blueprint(
-        "grid_path",
         rng.choice(["How long is the path on the grid?", "Find the length of the path."]),
         values,
         (*reads, add, *read_steps("side"), walk),
@@ -137,7 +134,6 @@ def price_table(rng: random.Random) -> Blueprint:
 
     total = PlanStep("total", "+", (first, second))
     return Blueprint(
-        "price_table",
         f"What is the total cost of {first} and {second}?",
         values,
         (cost(first), cost(second), total),
@@ -171,7 +167,6 @@ def clock(rng: random.Random) -> Blueprint:
         PlanStep("time", "+", ("hour*60", "minute+add")),
     )
     return Blueprint(
-        "clock",
         rng.choice(["How many minutes after 12 is the later time?", "Find the minutes since 12 at the later time."]),
         values,
         (*hours, *read_steps("minute"), *end),
@@ -201,7 +196,6 @@ def pictogram(rng: random.Random) -> Blueprint:
     both = f"{first}+{second}"
     common = (*read_steps(first, second), PlanStep(both, "+", (first, second)))
     return Blueprint(
-        "pictogram",
         f"How many do the rows {first} and {second} show in total?",
         values,
         (*common, *read_steps("key"), PlanStep("total", "*", (both, "key"))),

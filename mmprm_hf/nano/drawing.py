@@ -43,10 +43,12 @@ class Canvas:
     def __init__(self, background: tuple[int, int, int] = (255, 255, 255)) -> None:
         self.image = Image.new("RGB", (FIGURE_SIZE, FIGURE_SIZE), background)
         self._draw = ImageDraw.Draw(self.image)
+        self.texts: dict[tuple[int, int], str] = {}  # (column, row) -> what is written there
 
     def text(self, column: int, row: int, text: str | int, color: tuple[int, int, int] = (0, 0, 0)) -> None:
         """Write at most two characters, centred in the cell (`column`, `row`)."""
         assert 0 <= column < GRID and 0 <= row < GRID, f"({column}, {row}) is not a cell"
+        self.texts[column, row] = str(text)
         mask = _glyphs(str(text))
         assert mask.width <= CELL and mask.height <= CELL, f"{text!r} does not fit a cell"
         x = column * CELL + (CELL - mask.width) // 2

@@ -35,7 +35,6 @@ def triangle_angle(rng: random.Random) -> Blueprint:
     reads = read_steps(low, high)
     add = PlanStep(both, "+", (low, high))
     return Blueprint(
-        "triangle_angle",
         rng.choice([f"What is angle {third} of the triangle?", f"Find angle {third}."]),
         values,
         (*reads, add, PlanStep(third, "-", (180, both))),
@@ -70,7 +69,6 @@ def right_corner(rng: random.Random) -> Blueprint:
 
     both = PlanStep("P+Q", "+", ("P", "Q"))
     return Blueprint(
-        "right_corner",
         rng.choice(["The corner is a right angle. What is angle X?", "Find angle X in the right corner."]),
         values,
         (*read_steps("P", "Q"), both, PlanStep("X", "-", (90, "P+Q"))),
@@ -96,7 +94,6 @@ def rectangle(rng: random.Random) -> Blueprint:
     reads = read_steps("width", "height")
     add = PlanStep("width+height", "+", ("width", "height"))
     return Blueprint(
-        "rectangle",
         rng.choice(["What is the perimeter of the rectangle?", "Find the perimeter of the rectangle."]),
         values,
         (*reads, add, PlanStep("perimeter", "*", (2, "width+height"))),
@@ -130,7 +127,6 @@ def trapezoid(rng: random.Random) -> Blueprint:
     )
     twice = PlanStep("twice", "*", ("top+bottom", "height"))
     return Blueprint(
-        "trapezoid",
         rng.choice(["What is the area of the trapezoid?", "Find the area of the trapezoid."]),
         values,
         (*common, twice, PlanStep("area", "/", ("twice", 2))),
@@ -160,7 +156,6 @@ def l_shape(rng: random.Random) -> Blueprint:
     wrong = (parts[0], PlanStep("right", "*", ("right.width", "left.height")))
     total = PlanStep("area", "+", ("left", "right"))
     return Blueprint(
-        "l_shape",
         rng.choice(["What is the area of the L shape?", "Find the area of the whole shape."]),
         values,
         (*parts, total),

@@ -91,6 +91,24 @@ def search_plan(strategy: str, num_candidates: int, beam_width: int | None = Non
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchLimits:
+    """What holds for every prefix of a search.
+
+    Args:
+        aggregation: One of `selection.AGGREGATIONS`; ranks prefixes.
+        max_steps, max_new_tokens: The most steps and tokens of a solution; a longer one is incomplete.
+        step_format: The policy's tags.
+        seed: Seed of the draws.
+    """
+
+    aggregation: str = "min"
+    max_steps: int = 32
+    max_new_tokens: int = 1024
+    step_format: StepFormat = DEFAULT_STEP_FORMAT
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class GuidedSolutions:
     """The solutions that a guided search drew for one problem.
 
@@ -109,12 +127,7 @@ def guided_search(
     scorer: PRMScorer,
     problems: Sequence[Problem],
     plan: SearchPlan,
-    *,
-    aggregation: str = "min",
-    max_steps: int = 32,
-    max_new_tokens: int = 1024,
-    step_format: StepFormat = DEFAULT_STEP_FORMAT,
-    seed: int = 0,
+    limits: SearchLimits = SearchLimits(),  # noqa: B008 (frozen)
 ) -> tuple[list[GuidedSolutions], float, float]:
     """Search all problems together; equal seeds give equal solutions of a problem, whatever else is in the list.
 
@@ -123,10 +136,7 @@ def guided_search(
         scorer: Scores them, incrementally (`PRMScorer.session`).
         problems: What to solve.
         plan: How many steps are drawn and kept.
-        aggregation: One of `selection.AGGREGATIONS`; ranks prefixes.
-        max_steps, max_new_tokens: The most steps and tokens of a solution; a longer one is incomplete.
-        step_format: The policy's tags.
-        seed: Seed of the draws.
+        limits: What holds for every prefix.
 
     Returns:
         The solutions of each problem, and the seconds spent on drawing and on scoring.
@@ -135,8 +145,7 @@ def guided_search(
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
     """
-    limits = _Limits(max_steps, max_new_tokens, aggregation, step_format)
-    searches = [_Search(problem, scorer, plan, limits, seed) for problem in problems]
+    searches = [_Search(problem, scorer, plan, limits) for problem in problems]
     generate_seconds = score_seconds = 0.0
     while any(search.is_open for search in searches):
         start = time.perf_counter()
@@ -153,14 +162,6 @@ def guided_search(
     return [search.solutions() for search in searches], generate_seconds, score_seconds
 
 
-@dataclasses.dataclass(frozen=True)
-class _Limits:
-    max_steps: int
-    max_new_tokens: int
-    aggregation: str
-    step_format: StepFormat
-
-
 @dataclasses.dataclass
 class _Group:
     """Prefixes that compete: those kept, best first, what this round drew behind them, and all complete solutions."""
@@ -174,10 +175,10 @@ class _Group:
 class _Search:
     """The state of one problem's search."""
 
-    def __init__(self, problem: Problem, scorer: PRMScorer, plan: SearchPlan, limits: _Limits, seed: int):
+    def __init__(self, problem: Problem, scorer: PRMScorer, plan: SearchPlan, limits: SearchLimits):
         self.problem, self.scorer, self.plan, self.limits = problem, scorer, plan, limits
         self.session: ScoringSession | None = scorer.session(problem)
-        self.seed, self.depth, self.num_tokens = seed, 0, 0
+        self.depth = self.num_tokens = 0
         self.groups = [_Group(kept=[()], num_open_slots=1) for _ in range(plan.num_groups)]
         self.path_tokens: dict[Steps, int] = {(): 0}  # of the first draw that wrote a prefix
         self.scores: dict[Steps, tuple[float, ...]] = {}
@@ -197,7 +198,7 @@ class _Search:
                 continue
             num_draws = round(self.plan.num_drawn(self.depth) * group.num_open_slots / num_slots)
             share, rest = divmod(max(len(group.kept), num_draws), len(group.kept))
-            seed = int(content_hash(self.seed, self.problem.id, index, self.depth, length=8), 16)
+            seed = int(content_hash(self.limits.seed, self.problem.id, index, self.depth, length=8), 16)
             for rank, prefix in enumerate(group.kept):
                 requests.append((group, RolloutRequest(self.problem, prefix, share + (rank < rest), seed)))
         return requests

@@ -22,7 +22,7 @@ from .candidates import (
     scored_candidates,
     winner_index,
 )
-from .guided_search import guided_search, search_plan
+from .guided_search import SearchLimits, guided_search, search_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,21 +123,12 @@ def solve(
     stop_strings = tuple(dict.fromkeys((*sampling.stop_strings, step_format.step_close)))
     engine = make_engine(dataclasses.replace(sampling, stop_strings=stop_strings))
     plan = search_plan(config.strategy, config.num_candidates, config.beam_width)
+    limits = SearchLimits(config.aggregation, config.max_steps, sampling.max_new_tokens, step_format, config.seed)
     solved: list[SolvedProblem] = []
     with tqdm(total=len(problems), desc="solving", unit="problem", disable=not progress) as bar:
         for start in range(0, len(problems), problems_per_call):
             chunk = problems[start : start + problems_per_call]
-            solutions, generate_seconds, score_seconds = guided_search(
-                engine,
-                scorer,
-                chunk,
-                plan,
-                aggregation=config.aggregation,
-                max_steps=config.max_steps,
-                max_new_tokens=sampling.max_new_tokens,
-                step_format=step_format,
-                seed=config.seed,
-            )
+            solutions, generate_seconds, score_seconds = guided_search(engine, scorer, chunk, plan, limits)
             seconds = _share(generate_seconds, score_seconds, len(chunk))
             solved += [_solved(found.candidates, found.num_tokens, seconds, config) for found in solutions]
             bar.update(len(chunk))

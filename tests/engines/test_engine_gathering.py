@@ -149,7 +149,7 @@ class Task:
     """A piece of work with a number."""
 
     def __init__(self, number):
-        self.number, self.is_abandoned = number, False
+        self.number, self.future = number, None
 
 
 def test_the_loop_stays_alive_and_ctrl_c_does_not_wait_for_the_batch():

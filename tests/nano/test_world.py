@@ -112,6 +112,7 @@ def test_text_that_leaves_its_cell_or_the_figure_is_refused():
     canvas = Canvas()
     assert canvas.image.size == (FIGURE_SIZE, FIGURE_SIZE)
     canvas.text(GRID - 1, GRID - 1, 99)
+    assert canvas.texts == {(GRID - 1, GRID - 1): "99"}
     for column, row, text in ((GRID, 0, "A"), (0, -1, "A"), (0, 0, "abcdef")):
         with pytest.raises(AssertionError, match="is not a cell|does not fit a cell"):
             canvas.text(column, row, text)

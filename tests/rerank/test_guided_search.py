@@ -11,7 +11,7 @@ import pytest
 from support.scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, WritingEngine, at_random, from_table
 
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, scored_candidates, winner_index
-from mmprm_hf.rerank.guided_search import SearchPlan, guided_search, search_plan
+from mmprm_hf.rerank.guided_search import SearchLimits, SearchPlan, guided_search, search_plan
 from mmprm_hf.selection import aggregate
 from mmprm_hf.steps.tagged import render_prefix
 
@@ -19,7 +19,9 @@ from mmprm_hf.steps.tagged import render_prefix
 def run(write, value, plan, problems=(PROBLEM,), **options):
     """The solutions of each problem, the engine and the scorer."""
     engine, scorer = WritingEngine(write), TableScorer(value)
-    found, generate_seconds, score_seconds = guided_search(engine, scorer, list(problems), plan, **options)
+    found, generate_seconds, score_seconds = guided_search(
+        engine, scorer, list(problems), plan, SearchLimits(**options)
+    )
     assert generate_seconds > 0 and score_seconds > 0
     return found, engine, scorer
 

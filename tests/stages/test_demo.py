@@ -63,10 +63,8 @@ def test_shipped_checkpoints_are_small_safetensors():
 
 
 def test_shipped_prm_verifies(models):
-    """40 test problems, 8 candidates: step AUROC is far above chance (0.5) and above the 0.80 that is promised."""
-    results = demo.evaluate_nano(
-        num_problems=40, num_train_problems=15, num_candidates=8, models=models, progress=False
-    )
+    """20 test problems, 6 candidates: step AUROC (here 0.97) is above the 0.80 that is promised."""
+    results = demo.evaluate_nano(num_problems=20, num_train_problems=8, num_candidates=6, models=models, progress=False)
     assert results["exact_truth"]["step_level"]["auroc"] > 0.8
     assert results["exact_truth"]["prefix_level"]["auroc"] > 0.8
     metrics = results["best_of_n"]["metrics"]
