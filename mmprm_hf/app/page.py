@@ -71,7 +71,9 @@ class Callbacks:
         problem = Problem(id="input", question=question or "", images=tuple(figures))
         (candidate,) = self.rerank.scorer.score(problem, [Candidate(steps=steps)])
         if candidate.step_scores is None:
-            raise ValueError("A step writes this PRM's step marker, a word it cannot tell from its own. Reword it.")
+            raise ValueError(
+                "A step contains this PRM's step marker, which is a word of its vocabulary. Reword the step."
+            )
         result = {
             "steps": list(steps),
             "step_scores": list(candidate.step_scores),

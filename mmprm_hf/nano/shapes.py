@@ -52,7 +52,7 @@ def right_corner(rng: random.Random) -> Blueprint:
             break
     slots = [(4, 4), (3, 2), (1, 1)]
     rng.shuffle(slots)
-    places = dict(zip("PQX", slots, strict=True))
+    cells = dict(zip("PQX", slots, strict=True))
 
     def draw(style: random.Random) -> Canvas:
         canvas, line, _ = styled_canvas(style)
@@ -61,7 +61,7 @@ def right_corner(rng: random.Random) -> Blueprint:
         canvas.line([(0.3, 5.0), (1.0, 5.0), (1.0, 5.7)], line)
         canvas.line([(0.3, 5.7), (5.6, 2.9)], line)
         canvas.line([(0.3, 5.7), (3.0, 0.3)], line)
-        for name, (column, row) in places.items():
+        for name, (column, row) in cells.items():
             canvas.text(column, row, name, PALETTE[1])
             if name != "X":
                 canvas.text(column + 1, row, values[name])

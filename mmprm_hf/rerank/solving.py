@@ -130,7 +130,7 @@ def solve(
             chunk = problems[start : start + problems_per_call]
             solutions, generate_seconds, score_seconds = guided_search(engine, scorer, chunk, plan, limits)
             seconds = _share(generate_seconds, score_seconds, len(chunk))
-            solved += [_solved(found.candidates, found.num_tokens, seconds, config) for found in solutions]
+            solved += [_solved(result.candidates, result.num_tokens, seconds, config) for result in solutions]
             bar.update(len(chunk))
     return solved
 

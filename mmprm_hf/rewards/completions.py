@@ -35,7 +35,7 @@ def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, w
         with_images: False leaves the figures out: a verifier of answers needs none.
 
     Raises:
-        ValueError: if the question is empty, or the prompt has the place of a figure but there is no figure.
+        ValueError: if the question is empty, or the prompt has a placeholder for a figure but no figure.
     """
     names = ("id", "question", "images", "image", "answer", "answer_type", "options", "precision")
     row = {name: _cell(columns, name, index) for name in names}
@@ -66,7 +66,7 @@ def _prompt_images(prompt: Any) -> list[Any]:
     images = [part["image"] for part in parts if part.get("image") is not None]
     if len(images) < len(parts):
         raise ValueError(
-            f"The prompt has {len(parts)} places for figures but {len(images)} figures. Give them in a column "
+            f"The prompt has {len(parts)} placeholders for figures but {len(images)} figures. Give them in a column "
             "`images`, or as 'image' in the parts of the messages."
         )
     return images

@@ -27,7 +27,7 @@ _ENUMERATION = re.compile(
 # and brackets.
 _SILENT = re.compile(r"\s+|(?<=[^\W\d_])[.,:;?\"`\u2026\u3001\u3002]|[.,:;?\"`\u2026\u3001\u3002](?!\d)")
 _THOUSANDS = re.compile(r"(?<=\d)(?<!\d{4}),(?=\d{3}(?!\d))")
-_SIGN = re.compile(r"(?:\A|[^\w)\]}\s]|[^\w)\]}\s-]\s|\b(?:is|be|equals|=)\s)-\s?\Z")  # a minus that is no difference
+_SIGN = re.compile(r"(?:\A|[^\w)\]}\s]|[^\w)\]}\s-]\s|\b(?:is|be|equals|=)\s)-\s?\Z")  # a minus that is a sign
 _EDGES = ".,:;!?'\"()[]{}*_#~"
 
 

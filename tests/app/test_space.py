@@ -17,9 +17,9 @@ def test_folder_names_its_models(tmp_path):
     assert ast.unparse(call) == "launch(policy='me/policy', prm='me/prm')"
     assert (folder / "requirements.txt").read_text() == "mmprm_hf==9\n"
     _, front_matter, text = (folder / "README.md").read_text().split("---\n", 2)
-    found = yaml.safe_load(front_matter)
-    assert found["title"] == 'A "title": {x}' and found["models"] == ["me/policy", "me/prm"]
-    assert (found["sdk"], found["sdk_version"], found["app_file"]) == ("gradio", GRADIO_VERSION, "app.py")
+    metadata = yaml.safe_load(front_matter)
+    assert metadata["title"] == 'A "title": {x}' and metadata["models"] == ["me/policy", "me/prm"]
+    assert (metadata["sdk"], metadata["sdk_version"], metadata["app_file"]) == ("gradio", GRADIO_VERSION, "app.py")
     assert "Policy: `me/policy`; PRM: `me/prm`." in text
 
 

@@ -29,8 +29,8 @@ def candidate(scores, answer="1", complete=True) -> Candidate:
 def test_candidates_come_in_the_order_of_problems_and_samples():
     engine = ScriptedEngine(write, identity={"engine": "test"})
     problems = [dataclasses.replace(PROBLEM, id=name) for name in "abc"]
-    found = generate_candidates(engine, problems, 2, problems_per_call=2)
-    assert [[c.text for c in row] for row in found] == [["a/0", "a/1"], ["b/0", "b/1"], ["c/0", "c/1"]]
+    candidates = generate_candidates(engine, problems, 2, problems_per_call=2)
+    assert [[c.text for c in row] for row in candidates] == [["a/0", "a/1"], ["b/0", "b/1"], ["c/0", "c/1"]]
 
 
 def test_no_candidates_is_refused():

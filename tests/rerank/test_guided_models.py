@@ -63,7 +63,7 @@ def scorer():
 @pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
 def test_scores_are_exact_and_computed_step_by_step(engine, scorer, strategy):
     assert scorer.sharing == "tree"
-    found, _, _ = guided_search(engine, scorer, PROBLEMS, search_plan(strategy, 4))
+    searched, _, _ = guided_search(engine, scorer, PROBLEMS, search_plan(strategy, 4))
     num_seen, num_in_full = scorer.num_seen, sum(scorer.num_tokens(*pair) for pair in scorer.asked)
     distinct = {(problem.id, steps): problem for problem, steps in scorer.asked}
     num_distinct = sum(scorer.num_tokens(problem, ()) for problem in PROBLEMS)
@@ -72,11 +72,12 @@ def test_scores_are_exact_and_computed_step_by_step(engine, scorer, strategy):
     assert 0 < num_seen <= num_distinct, "a prompt or a prefix was run again"
     assert num_seen < num_in_full / 2
     num_scored = 0
-    for problem, solutions in zip(PROBLEMS, found, strict=True):
+    for problem, solutions in zip(PROBLEMS, searched, strict=True):
         bare = [dataclasses.replace(candidate, step_scores=None) for candidate in solutions.candidates]
         for candidate, whole in zip(solutions.candidates, scorer.score(problem, bare), strict=True):
             assert (candidate.step_scores is None) == (whole.step_scores is None)
             if whole.step_scores is not None:
+                # float32, step by step against in one go: a hundred roundings of numbers below 1.
                 assert candidate.step_scores == pytest.approx(whole.step_scores, abs=1e-5)
                 num_scored += 1
     assert num_scored >= 6

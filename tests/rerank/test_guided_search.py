@@ -19,11 +19,11 @@ from mmprm_hf.steps.tagged import render_prefix
 def run(write, value, plan, problems=(PROBLEM,), **options):
     """The solutions of each problem, the engine and the scorer."""
     engine, scorer = WritingEngine(write), TableScorer(value)
-    found, generate_seconds, score_seconds = guided_search(
+    solutions, generate_seconds, score_seconds = guided_search(
         engine, scorer, list(problems), plan, SearchLimits(**options)
     )
     assert generate_seconds > 0 and score_seconds > 0
-    return found, engine, scorer
+    return solutions, engine, scorer
 
 
 def winner(solutions, aggregation="min"):
@@ -205,14 +205,14 @@ def test_every_draw_is_an_open_prefix_or_a_candidate_and_every_token_counts(stra
             kinds[kind] += 1
             if kind != "open":
                 expected[render_prefix(prefix) + rollout.text, kind, num_tokens] += 1
-        found = Counter()
+        counts = Counter()
         for candidate in solutions.candidates:
             is_unreadable = candidate.text.endswith("unreadable</step>")  # was an open prefix
             kind = "complete" if candidate.complete else "incomplete"
-            found[candidate.text, kind, candidate.num_tokens] += not is_unreadable
+            counts[candidate.text, kind, candidate.num_tokens] += not is_unreadable
             scores = tuple(hashed_score(candidate.steps[: end + 1]) for end in range(len(candidate.steps)))
             assert candidate.step_scores == (scores if candidate.complete else None)
-        assert +found == expected
+        assert +counts == expected
     assert min(kinds[kind] for kind in ("open", "complete", "incomplete")) > 5
 
 
@@ -298,4 +298,4 @@ def test_solutions_depend_on_seed_and_problem_and_not_on_the_company(strategy):
     assert max(len({request.problem.id for request in requests}) for requests in engine.rounds) == 3, "in one call"
     assert len({request.seed for request in engine.rounds[0]}) == 3 * plan.num_groups
     (other,), _, _ = run(at_random, hashed_score, plan, problems[:1], max_steps=5, seed=1)
-    assert len({tuple(c.text for c in found.candidates) for found in (*together, other)}) == 4
+    assert len({tuple(c.text for c in solutions.candidates) for solutions in (*together, other)}) == 4

@@ -58,8 +58,8 @@ def test_a_saved_pipeline_answers_as_before(saved):
     folder, figure, output = saved
     again = pipeline(TASK, model=str(folder))
     assert again.options == OPTIONS
-    found = again(images=str(figure), text=PROBLEM.question, return_candidates=True)
-    assert without_times(found) == without_times(output)
+    result = again(images=str(figure), text=PROBLEM.question, return_candidates=True)
+    assert without_times(result) == without_times(output)
     other = again(images=str(figure), text=PROBLEM.question, num_candidates=2, strategy="best_of_n")
     assert set(other) == {"text", "answer", "steps", "step_scores", "score"}
     changed = pipeline(TASK, model=str(folder), num_candidates=1)
@@ -97,8 +97,8 @@ def test_another_prm_can_be_given_to_a_saved_folder(saved, tmp_path):
         prm.score.weight.mul_(0.5)
     prm.save_pretrained(tmp_path)
     MMPRMProcessor.from_pretrained(PRM_PATH).save_pretrained(tmp_path)
-    found = pipeline(TASK, model=str(folder), prm=str(tmp_path))
-    assert torch.equal(found.prm.score.weight, prm.score.weight)
+    loaded = pipeline(TASK, model=str(folder), prm=str(tmp_path))
+    assert torch.equal(loaded.prm.score.weight, prm.score.weight)
 
 
 SCRIPT = """

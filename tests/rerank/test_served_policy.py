@@ -68,6 +68,7 @@ def test_served_texts_become_scored_candidates(prm):
     problem = Problem("a", CLOCK.question, (CLOCK.figure(),))
     (expected,) = rerank.scorer.score(problem, [Candidate(STEPS)])
     for row in rows:
+        # float32 in a batch of another size: a hundred roundings of numbers below 1.
         assert row["step_scores"] == pytest.approx(expected.step_scores, abs=1e-5)
         assert row["score"] == min(row["step_scores"])
     assert output["text"] == rows[output["chosen"]]["text"]
@@ -129,11 +130,11 @@ def test_nobody_listens(prm, impatient):
 
 def test_passing_faults_change_nothing(prm, impatient):
     call = {"num_candidates": 4, "return_candidates": True}
-    found = []
+    candidates = []
     for faults in ((), [None, "500", "429", "cut", None, "reset", "malformed"]):
         with StubServer(solver, faults=faults) as server:
-            found.append(pipeline(TASK, model=server.url, prm=prm)(text="What is A?", **call)["candidates"])
-    assert found[0] == found[1]
+            candidates.append(pipeline(TASK, model=server.url, prm=prm)(text="What is A?", **call)["candidates"])
+    assert candidates[0] == candidates[1]
 
 
 def test_a_problem_that_the_server_refuses_has_its_error(prm):

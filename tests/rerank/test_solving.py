@@ -83,17 +83,17 @@ def test_every_strategy_solves_and_the_winner_is_the_selected_one(engines, score
     solved = solve(PROBLEMS, engines, scorer, config, SAMPLING)
     stops = ("</step>",) if config.is_guided else ()
     assert engines.asked == [dataclasses.replace(SAMPLING, stop_strings=stops)], "one engine, made once"
-    for found in solved:
-        assert found.chosen == winner_index(found.candidates, strategy, "mean")
-        assert found.candidates[found.chosen].complete
-        assert set(found.seconds) == {"generate", "score"} and min(found.seconds.values()) > 0
-        num_written = sum(candidate.num_tokens for candidate in found.candidates)
+    for problem in solved:
+        assert problem.chosen == winner_index(problem.candidates, strategy, "mean")
+        assert problem.candidates[problem.chosen].complete
+        assert set(problem.seconds) == {"generate", "score"} and min(problem.seconds.values()) > 0
+        num_written = sum(candidate.num_tokens for candidate in problem.candidates)
         if config.is_guided:  # candidates share prefixes, and some prefixes were dropped
-            assert max(candidate.num_tokens for candidate in found.candidates) < found.num_tokens
+            assert max(candidate.num_tokens for candidate in problem.candidates) < problem.num_tokens
         else:
-            assert len(found.candidates) == 4
-            assert found.num_tokens == num_written
-        for candidate in found.candidates:
+            assert len(problem.candidates) == 4
+            assert problem.num_tokens == num_written
+        for candidate in problem.candidates:
             expected = aggregate(candidate.step_scores, "mean") if candidate.complete else -math.inf
             assert candidate.score == expected
 
@@ -114,10 +114,10 @@ def test_the_seed_and_the_stop_strings_of_the_caller_are_kept(engines, scorer):
     sampling = dataclasses.replace(SAMPLING, stop_strings=("</answer>", "</step>"))
     config = RerankConfig(strategy="beam_search", num_candidates=2, max_steps=1)
     engines.asked.clear()
-    (found,) = solve(PROBLEMS[:1], engines, scorer, config, sampling)
+    (problem,) = solve(PROBLEMS[:1], engines, scorer, config, sampling)
     assert engines.asked == [sampling], "the closing tag is not added twice"
-    assert found.chosen is None, "no answer is ever closed"
-    assert {candidate.complete for candidate in found.candidates} == {False}
+    assert problem.chosen is None, "no answer is ever closed"
+    assert {candidate.complete for candidate in problem.candidates} == {False}
     first, again, other = (
         results(solve(PROBLEMS[:1], engines, scorer, RerankConfig(num_candidates=2, seed=seed), SAMPLING))
         for seed in (0, 0, 1)

@@ -81,6 +81,7 @@ def test_the_reward_is_the_scorers_minimum_or_share(nano_scorer):
         nano = problems[index // 3]
         steps = answer_of(completions[index]).steps
         (scored,) = nano_scorer.score(nano.to_problem(), [Candidate(steps=steps)])
+        # float32 in a batch of another size: a hundred roundings of numbers below 1.
         assert reward == pytest.approx(min(scored.step_scores), abs=1e-5)
         assert share == step_reward(scored.step_scores, 0.8)
     assert len(set(shares)) > 1
@@ -116,8 +117,8 @@ def test_completions_as_trl_passes_them():
     assert response_text([{"role": "assistant", "content": None}]) == response_text([{}]) == ""
 
 
-def test_a_place_for_a_figure_without_a_figure_is_no_problem():
-    with pytest.raises(ValueError, match="1 places for figures but 0 figures"):
+def test_a_placeholder_without_a_figure_is_refused():
+    with pytest.raises(ValueError, match="1 placeholders for figures but 0 figures"):
         completion_problem(WITH_PLACE, {}, 0)
 
 
@@ -255,8 +256,9 @@ def test_paths_models_and_scorers_give_the_same_and_survive_pickling(tiny_scorer
         reward = ProcessReward(prm, name="prm")
         copied = pickle.loads(pickle.dumps(reward))  # models hold hooks that do not pickle from their first forward on
         assert copied.__name__ == "prm"
-        for one in (copied, reward):
-            assert one(*arguments) == pytest.approx([expected], abs=1e-5)
+        for reward_function in (copied, reward):
+            # float32 by another layout ("rows"): a hundred roundings of a number below 1.
+            assert reward_function(*arguments) == pytest.approx([expected], abs=1e-5)
     used = ProcessReward(tiny_prm_dir)
     assert used(*arguments) == [expected]
     data = pickle.dumps(used)  # of a path, the path

@@ -14,7 +14,7 @@ from mmprm_hf.rewards import AnswerReward, ProcessReward
 @pytest.fixture
 def rows():
     """Two problems as `recipes/grpo_with_prm` gives them to the trainer."""
-    found = [make_problem(family, 1) for family in ("rectangle", "triangle_angle")]
+    problems = [make_problem(family, 1) for family in ("rectangle", "triangle_angle")]
     return Dataset.from_list(
         [
             {
@@ -22,7 +22,7 @@ def rows():
                 "images": [nano.figure()],
                 "answer": nano.answer,
             }
-            for nano in found
+            for nano in problems
         ]
     )
 
@@ -59,6 +59,7 @@ def test_both_rewards_train_a_vision_language_policy(rows, tmp_path):
     for row in logs:
         process_mean, answer_mean = row["rewards/process_reward/mean"], row["rewards/answer_reward/mean"]
         assert 0 < process_mean < 1 and 0 <= answer_mean <= 1
+        # TRL logs float32 means of eight rewards each: a few roundings of numbers below 2.
         assert row["reward"] == pytest.approx(0.5 * process_mean + answer_mean, abs=1e-5)
         assert row["process_reward/num_steps"] > 2
         assert row["process_reward/unscorable"] == 0

@@ -29,10 +29,10 @@ def test_results_json_is_the_promised_twin_of_the_table(run):
     output, results = run
     written = json.loads((output / "results.json").read_text())
     assert written == results
-    found = written["best_of_n"]
-    assert (found["num_problems"], found["num_candidates"]) == (6, 4)
-    assert list(found["metrics"]) == METRICS
-    for metric in found["metrics"].values():
+    table = written["best_of_n"]
+    assert (table["num_problems"], table["num_candidates"]) == (6, 4)
+    assert list(table["metrics"]) == METRICS
+    for metric in table["metrics"].values():
         assert 0 <= metric["ci_low"] <= metric["value"] <= metric["ci_high"] <= 1
     assert written["cost"]["seconds"]["generate"] > 0 and written["cost"]["seconds"]["score"] > 0
 

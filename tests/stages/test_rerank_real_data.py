@@ -32,8 +32,8 @@ def rows_of(name: str, ids) -> list[dict]:
     if not path.is_file():
         pytest.skip(f"{name} is not there: shared/ is absent beside the repository")
     by_id = {row["id"]: row for row in read_jsonl(path)}
-    found = [by_id[row_id] for row_id in ids]
-    return [{**row, "images": [str(path.parent / image) for image in row["images"]]} for row in found]
+    rows = [by_id[row_id] for row_id in ids]
+    return [{**row, "images": [str(path.parent / image) for image in row["images"]]} for row in rows]
 
 
 def solved(rows, folder):
@@ -42,11 +42,11 @@ def solved(rows, folder):
     options = {"num_candidates": 2, "max_new_tokens": 16}
     call = {"policy": None, "prm": None, "options": options, "progress": False}
     summary = rerank_problems(str(folder / "problems.jsonl"), folder / "out", **call)
-    found = {row["problem_id"]: row for row in read_jsonl(folder / "out" / "candidates.jsonl")}
-    assert list(found) == [row["id"] for row in rows]
+    rows_by_id = {row["problem_id"]: row for row in read_jsonl(folder / "out" / "candidates.jsonl")}
+    assert list(rows_by_id) == [row["id"] for row in rows]
     assert summary["num_problems"] == sum(summary["outcomes"].values()) == len(rows)
-    assert all(len(row["candidates"]) == 2 for row in found.values() if row["outcome"] != "not_shown")
-    return summary, found
+    assert all(len(row["candidates"]) == 2 for row in rows_by_id.values() if row["outcome"] != "not_shown")
+    return summary, rows_by_id
 
 
 def test_mathvision(tmp_path):
@@ -56,17 +56,17 @@ def test_mathvision(tmp_path):
         assert figure.height == 8526
     assert flawed["110"]["question"].count("<image") > 2 and "<image" in str(flawed["2673"]["options"])
     assert "\f" in flawed["2830"]["answer"] and flawed["2503"]["question"].startswith("\ufeff")
-    summary, found = solved(rows, tmp_path)
+    summary, rows_by_id = solved(rows, tmp_path)
     assert summary["outcomes"]["not_shown"] == 0, summary["errors"]
-    assert found["3"]["question"] == flawed["3"]["question"]
-    assert found["2682"]["question"].endswith("(E) $1510$"), "a choice problem shows its options"
-    assert found["434"]["answer"] == "C" and "(A)" not in found["434"]["question"]
+    assert rows_by_id["3"]["question"] == flawed["3"]["question"]
+    assert rows_by_id["2682"]["question"].endswith("(E) $1510$"), "a choice problem shows its options"
+    assert rows_by_id["434"]["answer"] == "C" and "(A)" not in rows_by_id["434"]["question"]
 
 
 def test_gaokao(tmp_path):
     rows = rows_of("gaokao_mm_math", GAOKAO)
     assert sorted(len(row["images"]) for row in rows) == [1, 1, 2, 5, 5, 5]
-    summary, found = solved(rows, tmp_path)
+    summary, rows_by_id = solved(rows, tmp_path)
     assert summary["outcomes"]["not_shown"] == 0, summary["errors"]
-    assert all(any("\u4e00" <= character <= "\u9fff" for character in row["question"]) for row in found.values())
-    assert all(row["figures"] == shown["images"] for row, shown in zip(found.values(), rows, strict=True))
+    assert all(any("\u4e00" <= character <= "\u9fff" for character in row["question"]) for row in rows_by_id.values())
+    assert all(row["figures"] == shown["images"] for row, shown in zip(rows_by_id.values(), rows, strict=True))

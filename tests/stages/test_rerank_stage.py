@@ -241,8 +241,8 @@ def test_a_policy_brings_its_own_prm_and_options(nano, tmp_path, monkeypatch):
     saved = open_pipeline(None, None)
     saved.options = {"num_candidates": 3}
     saved.save_pretrained(tmp_path / "saved")
-    found = rerank_one([], CLOCK.question, policy=str(tmp_path / "saved"), prm=None, options={"max_new_tokens": 4})
-    assert len(found["candidates"]) == 3
+    result = rerank_one([], CLOCK.question, policy=str(tmp_path / "saved"), prm=None, options={"max_new_tokens": 4})
+    assert len(result["candidates"]) == 3
     with pytest.raises(ValueError, match="needs prm="):
         open_pipeline(str(POLICY_PATH), None)
 

@@ -32,13 +32,13 @@ def completions_of(problems, num_generations):
     """As many completions per problem: the right one, then noisy ones."""
     rng = random.Random(0)
     noise = [Noise(), *[Noise(misread=0.4, slip=0.4)] * (num_generations - 1)]
-    found = []
+    completions = []
     for nano in problems:
         for kind in noise:
             steps = nano.solve(rng, kind)
             text = render_solution(steps, steps[-1].split("=")[-1])
-            found.append([{"role": "assistant", "content": text}])
-    return found
+            completions.append([{"role": "assistant", "content": text}])
+    return completions
 
 
 def answer_of(completion):
@@ -56,7 +56,7 @@ class _ScriptedScorer(PRMScorer):
 
 def scripted(scorer, table):
     """A scorer that knows scores by heart, with the processor of a real one."""
-    found = copy.copy(scorer)
-    found.__class__ = _ScriptedScorer
-    found.table = table
-    return found
+    scripted_scorer = copy.copy(scorer)
+    scripted_scorer.__class__ = _ScriptedScorer
+    scripted_scorer.table = table
+    return scripted_scorer
