@@ -41,16 +41,16 @@ class StubServer:
         faults: Per request, in order of arrival, the name of a fault or None; beyond its end all is well. Or a function
             of the request's number and body. Besides `FAULTS`: any other status ("400", "401", ...), "no_usage",
             "redirect" (to itself), "slow", and "trickle" (a good answer, spread evenly over `slow_seconds`).
-        continues: What becomes of an assistant's turn at the end. "asked" continues it if asked to, and else has it
-            closed and answers anew; "never" closes it in silence; "always" continues it unasked; "refused" answers a
-            request to continue with HTTP 422.
+        continues: How an assistant's turn at the end is treated. "asked" continues it if the request asks for it, and
+            otherwise closes it and starts a new one; "never" closes it in silence; "always" continues it unasked;
+            "refused" answers a request to continue with HTTP 422.
         probe_policy: Answers the engine's questions about the server, which are recorded in `probes` and not in
-            `bodies`. By default a step is gone on with, or a fresh one opened.
+            `bodies`. By default it continues an open step, or opens a new one.
         probe_faults: Fault of such a question by its body.
-        models: What /v1/models lists.
-        slow_seconds: How long "slow" waits before it answers.
-        seconds: How long every answer takes.
-        retry_after: The header of a 429.
+        models: Names that /v1/models lists.
+        slow_seconds: Time that "slow" waits before it answers.
+        seconds: Time that every answer takes.
+        retry_after: Value of the header `Retry-After` of a 429.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server_stub.num_open -= 1
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Write nothing to the terminal."""
 
     def do_GET(self) -> None:
         stub = self.server_stub
