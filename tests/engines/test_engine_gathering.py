@@ -13,6 +13,7 @@ import torch
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.engines.batch_decoding import PendingRollout
 from mmprm_hf.engines.gathering import Gatherer
 from mmprm_hf.engines.prompts import PromptWriter, StopStrings
 from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
@@ -145,6 +146,23 @@ def test_a_cancelled_caller_leaves_the_others_alone(tiny_policy, tiny_processor)
     assert sum(map(len, seen)) <= 6
 
 
+def test_a_rollout_that_nobody_waits_for_leaves_the_batch(tiny_policy, tiny_processor):
+    model = copy.deepcopy(tiny_policy)
+    model.generation_config.eos_token_id = [2]
+    engine = TransformersEngine(model, tiny_processor, sampling=SAMPLING)
+    prompt = engine.prompts.write(problem("p"), ())
+    kept, dropped = PendingRollout(prompt, "kept"), PendingRollout(prompt, "dropped")
+
+    async def cancelled():
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        return future
+
+    dropped.future = asyncio.run(cancelled())
+    engine.decoder.decode([kept, dropped], lambda: False)
+    assert len(dropped.token_ids) == 1 < len(kept.token_ids)
+
+
 class Task:
     """A piece of work with a number."""
 
@@ -179,6 +197,26 @@ def test_the_loop_stays_alive_and_ctrl_c_does_not_wait_for_the_batch():
         time.sleep(0.01)
     assert stopped == [True]
     assert time.monotonic() - started < 10
+
+
+def test_after_an_error_the_rest_of_the_callers_work_is_not_run():
+    ran = []
+
+    def run(batch, is_stopped):
+        ran.extend(work.number for work in batch)
+        if ran == [1]:
+            raise ValueError("broken")
+        return []
+
+    async def main():
+        gatherer = Gatherer(lambda waiting: list(waiting)[:1], run)
+        with pytest.raises(ValueError, match="broken"):
+            await gatherer.do([Task(1), Task(2), Task(3)])
+        await gatherer.do([Task(4)])
+
+    asyncio.run(main())
+    # Perhaps one more piece was begun before the caller had the error.
+    assert ran in ([1, 4], [1, 2, 4])
 
 
 def test_nobody_waits_for_a_batch_that_cannot_be_cut():

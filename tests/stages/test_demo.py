@@ -6,8 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from mmprm_hf.cli import app
+from mmprm_hf.engines import SamplingConfig
+from mmprm_hf.files import read_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import nano_problems
+from mmprm_hf.rerank import generate_candidates
 from mmprm_hf.stages import demo_stage as demo
 from mmprm_hf.stages import format_rerank
 
@@ -47,6 +50,21 @@ def test_every_candidate_is_in_the_file_with_scores_and_verdict(run):
             assert candidate["verdict"] in ("correct", "incorrect")
             if candidate["complete"]:
                 assert len(candidate["step_scores"]) == len(candidate["steps"])
+
+
+def test_candidates_follow_from_seed_and_temperature_and_the_best_scored_one_is_chosen(run, models):
+    rows = read_jsonl(run[0] / "candidates.jsonl")
+    targets = [problem.to_problem() for problem in nano_problems("test", 6)]
+    for temperature, num_candidates, texts in (
+        (1.0, 4, [[candidate["text"] for candidate in row["candidates"]] for row in rows]),
+        (0.0, 1, [[row["greedy"]["text"]] for row in rows]),
+    ):
+        engine = models.engine(SamplingConfig(temperature=temperature, max_new_tokens=128))
+        drawn = generate_candidates(engine, targets, num_candidates, seed=0)
+        assert [[candidate.text for candidate in candidates] for candidates in drawn] == texts
+    for row in rows:
+        scores = [-1.0 if candidate["score"] is None else candidate["score"] for candidate in row["candidates"]]
+        assert row["chosen"] is None or scores[row["chosen"]] == max(scores)
 
 
 def test_the_page_stands_alone(run):
