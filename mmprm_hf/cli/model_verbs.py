@@ -45,7 +45,7 @@ def train(
 def convert(
     source: Annotated[Path, typer.Argument(help="Folder of an original InternVL checkpoint, such as MM-PRM-8B.")],
     output: OutputOption,
-    dialect: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
+    prompt_format: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,6 +57,6 @@ def convert(
     from ..families import convert_internvl
 
     with quiet(as_json):
-        facts = convert_internvl(source, output, dialect=dialect)
+        facts = convert_internvl(source, output, prompt_format=prompt_format)
     lines = "\n".join(f"{name}: {value}" for name, value in facts.items())
     show({**facts, "output": str(output)}, as_json, lambda _: f"{lines}\nwrote {output}")

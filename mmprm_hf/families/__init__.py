@@ -1,10 +1,10 @@
-"""Published PRMs in our form: converters of their checkpoints."""
+"""Published PRMs as PRMs of this package: converters of their checkpoints."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "internvl": ["convert_internvl"],
+        "internvl": ["convert_internvl", "convert_internvl_model", "convert_internvl_processor"],
     },
 )

@@ -1,8 +1,7 @@
 """Tokenizer of an original InternVL folder, without running its remote code.
 
-`tokenizer.json` and Qwen2's `vocab.json` are read by transformers. InternLM2's folder may hold a sentencepiece model
-only; its BPE is rebuilt here and compared with sentencepiece itself before it is used.
-Siblings of `models/` only; sentencepiece is imported where it is needed.
+transformers reads `tokenizer.json` and Qwen2's `vocab.json`. InternLM2's folder may contain only a sentencepiece model,
+whose BPE is rebuilt here and compared with sentencepiece before it is used. sentencepiece is imported only then.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _SAMPLES = (
 
 
 def load_original_tokenizer(source: str | os.PathLike) -> PreTrainedTokenizerBase:
-    """The tokenizer of an original folder, with all its added tokens.
+    """Return the tokenizer of an original folder, with all its added tokens.
 
     Raises:
-        ValueError: if no known tokenizer file is there, or it cannot be rebuilt exactly.
-        ImportError: if the folder holds a sentencepiece model and sentencepiece is missing.
+        ValueError: if the folder has no known tokenizer file, or the tokenizer cannot be rebuilt exactly.
+        ImportError: if the folder has only a sentencepiece model and sentencepiece is not installed.
     """
     folder = Path(source)
     if (folder / "tokenizer.json").is_file():
@@ -42,29 +41,29 @@ def load_original_tokenizer(source: str | os.PathLike) -> PreTrainedTokenizerBas
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = Qwen2Tokenizer.from_pretrained(folder)
     elif (folder / "tokenizer.model").is_file():
-        tokenizer = build_from_sentencepiece(folder)
+        tokenizer = _build_from_sentencepiece(folder)
     else:
-        raise ValueError(f"{str(source)!r} holds no tokenizer. {_REMEDY}")
-    for name in ("auto_map", "name_or_path"):  # neither remote code nor a machine's path belongs in our checkpoint
+        raise ValueError(f"{str(source)!r} has no tokenizer. {_REMEDY}")
+    for name in ("auto_map", "name_or_path"):  # neither remote code nor a machine's path belongs in a checkpoint
         tokenizer.init_kwargs.pop(name, None)
     return tokenizer
 
 
-def build_from_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
-    """InternLM2's tokenizer from `tokenizer.model`, `tokenizer_config.json` and `added_tokens.json`.
+def _build_from_sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
+    """Return InternLM2's tokenizer from `tokenizer.model`, `tokenizer_config.json` and `added_tokens.json`.
 
-    As InternLM2's own fast tokenizer: BPE with byte fallback, spaces as "▁", a leading "▁" only if the model was
-    trained with one, "<s>" first unless `add_bos_token` is false.
+    It is that of InternLM2's own fast tokenizer: BPE with byte fallback, spaces as "▁", a leading "▁" only if the model
+    was trained with one, and "<s>" first unless `add_bos_token` is false.
 
     Raises:
-        ValueError: if ids of added tokens leave gaps, or sample texts get other ids than sentencepiece gives.
-        ImportError: if sentencepiece is missing.
+        ValueError: if ids of added tokens have gaps, or sample texts get other ids than from sentencepiece.
+        ImportError: if sentencepiece is not installed.
     """
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
         raise ImportError(
-            f"{folder} holds a sentencepiece model only. Install sentencepiece (`pip install sentencepiece`), or pass "
+            f"{folder} has only a sentencepiece model. Install sentencepiece (`pip install sentencepiece`), or pass "
             "`tokenizer=`."
         ) from error
     pieces = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
@@ -98,15 +97,15 @@ def _content(token: Any) -> str | None:
     return token["content"] if isinstance(token, dict) else token
 
 
-def _added_tokens(settings: dict[str, Any], more: dict[str, int]) -> dict[int, AddedToken]:
-    """Added tokens by id, all special: steps and questions may not hold them."""
-    contents = {index: content for content, index in more.items()}
+def _added_tokens(settings: dict[str, Any], in_own_file: dict[str, int]) -> dict[int, AddedToken]:
+    """Added tokens by id, all special: steps and questions must not contain them."""
+    contents = {index: content for content, index in in_own_file.items()}
     contents |= {int(index): token["content"] for index, token in settings.get("added_tokens_decoder", {}).items()}
     return {index: AddedToken(contents[index], special=True, normalized=False) for index in sorted(contents)}
 
 
 def _backend(pieces: Any, added: dict[int, AddedToken]) -> Tokenizer:
-    """The BPE of a sentencepiece model; an added token takes the place of the piece with its id."""
+    """The BPE of a sentencepiece model; an added token replaces the piece with its id."""
     names = [pieces.id_to_piece(index) for index in range(len(pieces))]
     unk = names[pieces.unk_id()]
     scores = {
@@ -116,8 +115,8 @@ def _backend(pieces: Any, added: dict[int, AddedToken]) -> Tokenizer:
     }
     names = [added[index].content if index in added else name for index, name in enumerate(names)]
     vocab = {name: index for index, name in enumerate(names)}
-    is_normal = {name: vocab[name] for name in scores}
-    model = models.BPE(vocab, generate_merges(is_normal, scores), unk_token=unk, fuse_unk=True, byte_fallback=True)
+    merged = {name: vocab[name] for name in scores}
+    model = models.BPE(vocab, generate_merges(merged, scores), unk_token=unk, fuse_unk=True, byte_fallback=True)
     backend = Tokenizer(model)
     has_prefix = pieces.encode("x", out_type=str)[0].startswith("▁")
     spaces = normalizers.Replace(" ", "▁")
@@ -131,6 +130,3 @@ def _backend(pieces: Any, added: dict[int, AddedToken]) -> Tokenizer:
             f"Added tokens {moved} would get other ids: there must be no gap after the {len(names)} pieces. {_REMEDY}"
         )
     return backend
-
-
-__all__ = ["build_from_sentencepiece", "load_original_tokenizer"]

@@ -1,6 +1,6 @@
 """Weights of original InternVL chat checkpoints: names, fused matrices, and the check that every key is known.
 
-Tensors are renamed and split, never computed. Siblings of `models/` only.
+Tensors are renamed and split, never computed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EMBEDDING_KEYS = {
     "InternLM2ForCausalLM": "language_model.model.tok_embeddings.weight",
     "Qwen2ForCausalLM": "language_model.model.embed_tokens.weight",
 }
-_MAX_LISTED = 20  # keys an error names of each kind
+_MAX_LISTED = 20  # keys of each kind that an error names
 
 # (piece of our key, piece of the original's), applied in order
 _VISION_NAMES = (
@@ -68,46 +68,37 @@ _TEXT_NAMES = {
 
 
 class Checkpoint:
-    """Read access to one or several safetensors files, by key; tensors stay mapped on disk until they are used."""
+    """One or several safetensors files, read by key; tensors stay on disk until they are used.
+
+    Attributes:
+        shapes: Shape of each tensor by key.
+    """
 
     def __init__(self, source: str | os.PathLike):
         index = Path(source, "model.safetensors.index.json")
-        names = ["model.safetensors"]
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
+        names = sorted(set(shards)) or ["model.safetensors"]
         missing = [name for name in names if not Path(source, name).is_file()]
         if missing:
             raise ValueError(
                 f"{str(source)!r} lacks {missing}. Download every weight file; weights must be safetensors (save .bin "
                 "files again with safe_serialization=True)."
             )
-        self._files = [safe_open(str(Path(source, name)), framework="pt") for name in names]
-        self._file_of = {key: file for file in self._files for key in file.keys()}  # noqa: SIM118
-
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for file in self._files:
-            file.__exit__(*exc_info)
-
-    def keys(self) -> set[str]:
-        return set(self._file_of)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._file_of[key].get_slice(key).get_shape())
+        files = [safe_open(str(Path(source, name)), framework="pt") for name in names]
+        self._file_of = {key: file for file in files for key in file.keys()}  # noqa: SIM118
+        self.shapes = {key: tuple(file.get_slice(key).get_shape()) for key, file in self._file_of.items()}
 
     def tensor(self, key: str) -> torch.Tensor:
         return self._file_of[key].get_tensor(key)
 
     def rows(self, key: str, indices: list[int]) -> torch.Tensor:
-        """(len(indices), hidden): single rows, without reading the matrix."""
+        """Return single rows, (len(indices), hidden), without reading the whole matrix."""
         matrix = self._file_of[key].get_slice(key)
         return torch.cat([matrix[index : index + 1] for index in indices])
 
 
 def original_key(name: str, architecture: str) -> str:
-    """Key in the original file that holds (maybe together with others) our parameter `name` of the backbone.
+    """Return the original file's key of our backbone parameter `name`; several may share one fused tensor.
 
     Example:
         >>> original_key("vlm.language_model.layers.3.self_attn.k_proj.weight", "InternLM2ForCausalLM")
@@ -119,7 +110,7 @@ def original_key(name: str, architecture: str) -> str:
             for ours, theirs in names:
                 name = name.replace(ours, theirs)
             return name
-    raise AssertionError(f"no part of the original holds {name}")
+    raise AssertionError(f"no part of the original contains {name}")
 
 
 def convert_weights(
@@ -129,7 +120,7 @@ def convert_weights(
     targets: Mapping[str, torch.Size],
     token_ids: Mapping[str, int],
 ) -> tuple[dict[str, torch.Tensor], torch.dtype]:
-    """Our state dict and its dtype, after every key and shape has been checked."""
+    """Return our state dict and its dtype, after every key and shape has been checked."""
     architecture = original["llm_config"]["architectures"][0]
     parts: dict[str, list[str]] = {}  # original key -> our keys, in the order of the rows
     for name in targets:
@@ -139,15 +130,15 @@ def convert_weights(
     text = config.get_text_config()
     head_key = HEAD_KEYS[architecture]
     is_tied = bool(original["llm_config"].get("tie_word_embeddings"))
-    if is_tied and head_key not in checkpoint.keys():  # noqa: SIM118
+    if is_tied and head_key not in checkpoint.shapes:
         head_key = EMBEDDING_KEYS[architecture]
     expected[head_key] = (text.vocab_size, text.hidden_size)
     _check_keys(checkpoint, expected)
-    too_high = {role: index for role, index in token_ids.items() if not 0 <= index < text.vocab_size}
-    if too_high:
+    out_of_range = {role: index for role, index in token_ids.items() if not 0 <= index < text.vocab_size}
+    if out_of_range:
         raise ValueError(
-            f"Token ids {too_high} do not fit the {text.vocab_size} rows of the embedding. Use the tokenizer that was "
-            "saved with these weights."
+            f"Token ids {out_of_range} do not fit the {text.vocab_size} rows of the embedding. Use the tokenizer that "
+            "was saved with these weights."
         )
     state = {}
     for key, names in parts.items():
@@ -166,9 +157,9 @@ def convert_weights(
 
 
 def split_wqkv(wqkv: torch.Tensor, num_heads: int, num_kv_heads: int) -> list[torch.Tensor]:
-    """Query, key and value rows of InternLM2's fused weight or bias.
+    """Return query, key and value rows of InternLM2's fused weight or bias.
 
-    Rows lie as (kv_heads, groups + 2, head_dim): the queries of a key head, then its key, then its value.
+    Its rows are (kv_heads, groups + 2, head_dim): the queries of a key head, then its key, then its value.
 
     Args:
         wqkv: ((heads + 2 * kv_heads) * head_dim, hidden), or a bias without the last axis.
@@ -185,26 +176,21 @@ def split_wqkv(wqkv: torch.Tensor, num_heads: int, num_kv_heads: int) -> list[to
 
 
 def _check_keys(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuses a file whose keys and shapes are not exactly the expected ones, with the lists."""
-    found = checkpoint.keys()
-    shapes = {key: checkpoint.shape(key) for key in found & expected.keys()}
-    problems = {
-        "missing": sorted(expected.keys() - found),
-        "extra": sorted(found - expected.keys()),
-        "of another shape": [
-            f"{key} {shapes[key]} instead of {expected[key]}" for key in sorted(shapes) if shapes[key] != expected[key]
-        ],
+    """Refuse a file whose keys and shapes are not exactly the expected ones, listing the differences."""
+    shapes = checkpoint.shapes
+    misshapen = sorted(key for key in shapes.keys() & expected.keys() if shapes[key] != expected[key])
+    differences = {
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "extra": sorted(shapes.keys() - expected.keys()),
+        "of another shape": [f"{key} {shapes[key]} instead of {expected[key]}" for key in misshapen],
     }
-    told = []
-    for kind, keys in problems.items():
-        if keys:
-            more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
-            told.append(f"{len(keys)} {kind}: {', '.join(keys[:_MAX_LISTED])}{more}")
-    if told:
+    lists = []
+    for kind, names in differences.items():
+        if names:
+            more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+            lists.append(f"{len(names)} {kind}: {', '.join(names[:_MAX_LISTED])}{more}")
+    if lists:
         raise ValueError(
-            f"The weights do not fit config.json. {'; '.join(told)}. Every weight must be known: check that config and "
-            "weights belong together, and merge adapters first."
+            f"The weights do not fit config.json. {'; '.join(lists)}. Check that config and weights belong together, "
+            "and merge adapters first."
         )
-
-
-__all__ = ["HEAD_KEYS", "Checkpoint", "convert_weights", "original_key", "split_wqkv"]

@@ -1,6 +1,6 @@
 """The portable island: configuration, model and processor of the PRM.
 
-The files named ``*_mm_prm.py`` are copied into checkpoints and import only each other.
+Files named ``*_mm_prm.py`` are copied into checkpoints and import only each other.
 """
 
 from .._lazy import attach
@@ -8,13 +8,16 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "checks_mm_prm": ["check_causal", "text_inputs"],
         "configuration_mm_prm": ["MMPRMConfig"],
         "encoding_mm_prm": ["pad_rows"],
         "fingerprints": ["model_fingerprint", "processor_fingerprint"],
+        "heads_mm_prm": ["IGNORE_LABEL", "marker_loss", "marker_losses"],
         "images_mm_prm": ["load_image", "upright"],
         "modeling_mm_prm": ["MMPRMModel", "MMPRMOutput"],
         "policy_mm_prm": ["backbone_of", "prepare_marker_row"],
         "processing_mm_prm": ["MMPRMProcessor"],
+        "prompts_mm_prm": ["PROMPT_FORMATS", "PromptFormat"],
         "stock_mm_prm": ["cache_argument"],
         "tiled_processing_mm_prm": ["MMPRMTiledProcessor", "tiling_image_processor"],
     },
@@ -23,7 +26,7 @@ __all__ += ["register"]
 
 
 def register() -> None:
-    """Makes AutoConfig, AutoModel and AutoProcessor know the PRM; calling it again changes nothing."""
+    """Register the PRM with AutoConfig, AutoModel and AutoProcessor; calling it again changes nothing."""
     from transformers import AutoConfig, AutoModel, AutoProcessor
 
     from .configuration_mm_prm import MMPRMConfig

@@ -1,6 +1,6 @@
-"""Configuration of the process reward model: a backbone's config plus what its step scores depend on.
+"""Configuration of the process reward model: the backbone's config and what its step scores depend on.
 
-This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ HEAD_TYPES = ("two_token", "mlp", "sigmoid")
 
 @strict
 class MMPRMConfig(PreTrainedConfig):
-    """Configuration of `MMPRMModel`: any backbone, a step marker, a head read at the marker's position.
+    """Configuration of `MMPRMModel`: any backbone, a step marker, and a head that reads the marker's position.
 
     Args:
-        vlm_config: The backbone's own config (vision-language or text decoder), an object or a dict with `model_type`.
-        head_type: "two_token": one linear map from the hidden state to the logits [positive, negative].
-            "mlp": linear, ReLU, linear to the same two logits. "sigmoid": one linear map to one logit, whose sigmoid
-            is the score.
-        head_bias: Whether the linear head has a bias (as the policy's language-model head); the MLP always has.
-        logit_softcap: The logits become ``cap * tanh(logits / cap)``, as in policies that bound theirs (Gemma 2);
-            None leaves them.
+        vlm_config: The backbone's own config (vision-language model or text decoder): an object, or a dict with
+            `model_type`.
+        head_type: "two_token" is one linear map from the hidden state to the logits [positive, negative]. "mlp" is
+            linear, ReLU, linear to the same two logits. "sigmoid" is one linear map to one logit, whose sigmoid is the
+            score.
+        head_bias: Whether the linear head has a bias, as some language-model heads have. The MLP always has one.
+        logit_softcap: The logits become ``cap * tanh(logits / cap)``, as in policies that bound their logits
+            (Gemma 2). None leaves them as they are.
         marker_token: Text of the step marker.
-        marker_token_id: Its token id; every position that holds this id is scored.
-        positive_token: Token whose language-model row starts the head's first row.
-        negative_token: Token whose language-model row starts the head's second row.
-        initializer_range: Standard deviation of a head that is not started from a policy.
+        marker_token_id: Token id of the step marker; every position with this id is scored.
+        positive_token: Token whose language-model row initialises the head's first row.
+        negative_token: Token whose language-model row initialises the head's second row.
+        initializer_range: Standard deviation of a head that is not initialised from a policy.
 
     Raises:
         ValueError: if `head_type` is unknown.
@@ -56,11 +57,8 @@ class MMPRMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.head_type not in HEAD_TYPES:
-            raise ValueError(f"Found head_type {self.head_type!r}, expected one of {HEAD_TYPES}.")
+            raise ValueError(f"Unknown head_type {self.head_type!r}. Choose one of {', '.join(HEAD_TYPES)}.")
 
     def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
-        """The backbone's text config."""
+        """Return the config of the backbone's text decoder."""
         return self.vlm_config.get_text_config(*args, **kwargs)
-
-
-__all__ = ["HEAD_TYPES", "MMPRMConfig"]

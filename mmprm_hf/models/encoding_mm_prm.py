@@ -1,13 +1,13 @@
-"""Texts and images to token ids: batches, texts read as text, padding, rows that are too long.
+"""Texts and images to token ids: batches, text that is read as text, padding, rows that are too long.
 
-This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,20 +22,10 @@ logger = logging.getLogger(__name__)
 def encode_texts(
     base: Any, texts: list[str], images: Sequence[Sequence[Any]], add_special_tokens: bool
 ) -> tuple[list[list[int]], dict[str, Any]]:
-    """Unpadded ids of texts with image placeholders, and the stock processor's other tensors.
+    """Return the unpadded ids of texts with image placeholders, and the stock processor's other tensors.
 
-    Args:
-        base: A stock processor, or a tokenizer for texts without images.
-        texts: One text per row.
-        images: Images per row, in the forms that `load_image` takes.
-        add_special_tokens: Whether the tokenizer may add its BOS.
-
-    Returns:
-        ``(ids, extra)``: tensors shaped (batch, seq) stand in `extra` as lists of per-row lists.
-
-    Raises:
-        ValueError: on an image that cannot be read, several texts with images and no pad token, or images that a
-            backbone reads by cross-attention.
+    `base` is a stock processor, or a tokenizer for texts without images. Token types, which it returns as (batch, seq),
+    become lists of per-row lists. What cannot be read or is read by cross-attention is refused (ValueError).
     """
     has_pad = tokenizer_of(base).pad_token_id is not None
     if not has_pad and len(texts) > 1:
@@ -75,10 +65,10 @@ def _encode_one_by_one(
     return [row for rows, _ in encoded for row in rows], extra
 
 
-def encode_as_text(tokenizer: PreTrainedTokenizerBase, text: str, control_tokens: Sequence[str]) -> list[int]:
-    """Ids of a text whose control tokens are read as text.
+def encode_as_text(tokenizer: PreTrainedTokenizerBase, text: str, control_tokens: Iterable[str]) -> list[int]:
+    """Return the ids of a text whose control tokens are read as text.
 
-    `split_special_tokens` leaves added tokens whole that are not special (image placeholders of some families): a text
+    `split_special_tokens` keeps added tokens whole that are not special (image placeholders of some families). A text
     that would still write one is cut behind the first character of each control token.
     """
 
@@ -94,36 +84,17 @@ def encode_as_text(tokenizer: PreTrainedTokenizerBase, text: str, control_tokens
     return [i for start, end in itertools.pairwise(bounds) for i in encode(text[start:end])]
 
 
-def check_step_ids(
-    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], refused: Sequence[str], step: str, step_index: int
-) -> None:
-    """Refuses ids that no step may hold (marker, image placeholder), however its text came to write them.
-
-    Raises:
-        ValueError: naming `step_index` and the token.
-    """
-    for token in refused:
-        token_id = tokenizer.convert_tokens_to_ids(token)
-        if token_id in ids and token_id != tokenizer.unk_token_id:
-            why = "an ordinary word of the vocabulary" if is_word(tokenizer, token) else "a control token"
-            raise ValueError(
-                f"The step with step_index {step_index} writes {token!r}, {why}, as text: {step[:80]!r}. Markers and "
-                "image placeholders stand for themselves only; rewrite the step, or choose a marker that no text can "
-                "write."
-            )
-
-
 def is_word(tokenizer: PreTrainedTokenizerBase, token: str) -> bool:
-    """Whether plain text can write a token's id: it is no added token, or an ordinary word of the vocabulary too."""
+    """Whether plain text can write a token's id: it is not an added token, or is a word of the vocabulary as well."""
     added = {entry.content: entry for entry in tokenizer.added_tokens_decoder.values()}.get(token)
-    if added is None or not added.special:  # `split_special_tokens` says nothing about tokens that are not special
+    if added is None or not added.special:  # `split_special_tokens` does not concern tokens that are not special
         return added is None
     ids = tokenizer.encode(token, add_special_tokens=False, split_special_tokens=True)
     return tokenizer.convert_tokens_to_ids(token) in ids
 
 
 def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = "right") -> torch.Tensor:
-    """Stacks rows of unequal length into a (batch, seq) tensor padded with `value`; float if `value` or a row is."""
+    """Return rows as a (batch, seq) tensor padded with `value`, of floats if `value` or a row has floats."""
     width = max((len(row) for row in rows), default=0)
     if padding_side == "right":
         return torch.tensor([list(row) + [value] * (width - len(row)) for row in rows])
@@ -131,9 +102,9 @@ def pad_rows(rows: Sequence[Sequence[float]], value: float, padding_side: str = 
 
 
 def pad_batch(
-    rows: list[list[int]], extra: dict[str, Any], pad_token_id: int, step_type_id: int, padding_side: str
+    rows: Sequence[Sequence[int]], extra: dict[str, Any], pad_token_id: int, step_type_id: int, padding_side: str
 ) -> dict[str, Any]:
-    """Id rows as padded (batch, seq) tensors with their mask, and `extra` with the token types of steps added."""
+    """Return id rows as padded (batch, seq) tensors with their mask and `extra`, its token types extended by steps'."""
     features = {
         "input_ids": pad_rows(rows, pad_token_id, padding_side),
         "attention_mask": pad_rows([[1] * len(row) for row in rows], 0, padding_side),
@@ -147,15 +118,11 @@ def pad_batch(
 
 
 def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[Any]], list[Any]]:
-    """``(questions, images per question, steps per question)`` of one problem (`text` is a string) or a batch.
-
-    Raises:
-        ValueError: if there is no question, or another number of image entries or lists of steps.
-    """
+    """Return ``(questions, images per question, steps per question)`` of one problem (`text` is a str) or a batch."""
     if text is None:
         raise ValueError("Found no question (text=None). A PRM needs the question's text.")
     if isinstance(text, str):
-        return [text], [images_as_list(images)], [steps]
+        return [text], [_as_list(images)], [steps]
     questions = list(text)
     if not questions:
         raise ValueError("Found no questions (text=[]). A batch needs one problem or more.")
@@ -166,28 +133,22 @@ def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[A
             f"Found {len(questions)} questions, {len(image_rows)} image entries and {len(step_rows)} lists of "
             "steps. A batch needs one of each per problem."
         )
-    return questions, [images_as_list(row) for row in image_rows], step_rows
+    return questions, [_as_list(row) for row in image_rows], step_rows
 
 
-def images_as_list(images: Any) -> list[Any]:
-    """Images given as one, several or None, as a list."""
+def _as_list(images: Any) -> list[Any]:
     if images is None:
         return []
     return list(images) if isinstance(images, (list, tuple)) else [images]
 
 
 def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: bool, index: int) -> list[list[int]]:
-    """``[prompt ids, step ids, ...]`` of row `index` within `max_length`, without its last steps where asked for.
-
-    Raises:
-        ValueError: if it is longer (under `drop_last_steps`: if even the first step does not fit).
-    """
+    """Return ``[prompt ids, step ids, ...]`` of row `index`, refused (ValueError) or shortened beyond `max_length`."""
     if max_length is None:
         return pieces
     num_kept = len(pieces)
-    if drop_last_steps:
-        while num_kept > 2 and sum(map(len, pieces[:num_kept])) > max_length:
-            num_kept -= 1
+    while drop_last_steps and num_kept > 2 and sum(map(len, pieces[:num_kept])) > max_length:
+        num_kept -= 1
     num_tokens = sum(map(len, pieces[:num_kept]))
     if num_tokens > max_length:
         raise ValueError(
@@ -196,24 +157,7 @@ def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: 
             "last ones; the prompt and one step must fit)."
         )
     if num_kept < len(pieces):
-        logger.warning(
-            "Row %d: the last %d of %d steps do not fit into max_length %d and are left out.",
-            index,
-            len(pieces) - num_kept,
-            len(pieces) - 1,
-            max_length,
-        )
+        num_dropped, num_steps = len(pieces) - num_kept, len(pieces) - 1
+        message = "Row %d: the last %d of %d steps do not fit into max_length %d and are left out."
+        logger.warning(message, index, num_dropped, num_steps, max_length)
     return pieces[:num_kept]
-
-
-__all__ = [
-    "as_batch",
-    "check_step_ids",
-    "encode_as_text",
-    "encode_texts",
-    "fit_steps",
-    "images_as_list",
-    "is_word",
-    "pad_batch",
-    "pad_rows",
-]

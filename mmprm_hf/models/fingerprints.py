@@ -1,4 +1,7 @@
-"""Short hashes of what a result depends on: a model's weights, a processor's settings, a problem's text and pixels."""
+"""Short hashes of what a score depends on: a model's weights and a processor's settings.
+
+Not part of the island: checkpoints do not contain this file.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ import torch
 from ..data import content_hash
 
 _WEIGHTS_PER_TENSOR = 64
-# No score depends on these: each tensor's own dtype is hashed, and the others name classes and versions.
+# No score depends on these: the dtype of each tensor is hashed anyway, and the others name classes and versions.
 _SAVING_SETTINGS = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"}
 
 
 def model_fingerprint(model: torch.nn.Module) -> str:
-    """Hash of the model's configuration and of up to 64 evenly spaced weights of each tensor.
+    """Return a hash of the model's configuration and of up to 64 evenly spaced weights of each tensor.
 
-    Cheap enough to take anew before each use, so that a model that was trained on in between is another model. A
-    change that misses every sampled weight of every tensor is not seen.
+    It is cheap enough to be computed before each use, so that a model that is trained further gets another fingerprint.
+    A change that misses every sampled weight of every tensor is not noticed.
     """
     digest = hashlib.sha256(json.dumps(_settings(model.config.to_dict()), sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -34,24 +37,27 @@ def model_fingerprint(model: torch.nn.Module) -> str:
 
 
 def processor_fingerprint(processor: Any) -> str:
-    """Hash of a PRM processor's settings, chat template, vocabulary and way of cutting text into tokens."""
-    settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
-    return content_hash(settings, processor.chat_template, _tokenizer_settings(processor.tokenizer))
+    """Return a hash of a processor's settings, chat template, vocabulary and way of cutting text into tokens."""
+    settings = processor.to_dict()
+    if "prompt_format" in settings.get("mm_prm", {}):  # hashed under its old name, so that stored scores stay valid
+        settings["mm_prm"]["dialect"] = settings["mm_prm"].pop("prompt_format")
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return content_hash(text, processor.chat_template, _tokenizer_settings(processor.tokenizer))
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:
-    """What decides a text's token ids: the backend with its added tokens; of others, both vocabularies."""
+    """What decides a text's token ids: the backend with its added tokens; without a backend, both vocabularies."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         added = {str(i): repr(token) for i, token in tokenizer.added_tokens_decoder.items()}
         return [sorted(tokenizer.get_vocab().items()), added]
     settings = json.loads(backend.to_str())
-    # Left there by the last call; every call of ours sets them anew.
+    # These two are left over from the last call, and every call of ours sets them again.
     return {name: value for name, value in settings.items() if name not in ("padding", "truncation")}
 
 
 def _plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The ordinary tensors inside: a quantised weight is a tensor of several (values, scales), which cannot be cut."""
+    """The ordinary tensors inside: a quantised weight consists of several (values, scales) and cannot be sliced."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
     names, _ = tensor.__tensor_flatten__()
@@ -59,11 +65,8 @@ def _plain_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _settings(value: Any) -> Any:
-    """A configuration without private entries and what saving writes into it (paths, versions, names of classes)."""
+    """A configuration without private entries and without what saving adds (paths, versions, names of classes)."""
     if isinstance(value, dict):
         kept = {str(k): v for k, v in value.items() if k not in _SAVING_SETTINGS and not str(k).startswith("_")}
         return {k: _settings(v) for k, v in kept.items()}
     return value
-
-
-__all__ = ["model_fingerprint", "processor_fingerprint"]

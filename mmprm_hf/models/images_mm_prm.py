@@ -1,6 +1,6 @@
-"""Images as users give them (PIL, path, bytes of `datasets`) to RGB images.
+"""Images as users have them (PIL, paths, bytes of `datasets`) to upright RGB images.
 
-This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-_ORIENTATION = 0x0112  # the tag of Exif
+_ORIENTATION = 0x0112  # Exif tag
 
 
 def load_image(image: Any, decode: bool = True) -> Image.Image:
-    """An RGB image, upright, from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
+    """Return an upright RGB image from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
 
     Args:
         image: The source.
-        decode: False only opens it (enough for its size).
+        decode: False only opens the image, which is enough for its size.
 
     Raises:
-        ValueError: if it does not exist, is no image, or is cut.
+        ValueError: if the file does not exist, is not an image, or is cut off.
     """
     if isinstance(image, dict):
         image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
@@ -36,20 +36,22 @@ def load_image(image: Any, decode: bool = True) -> Image.Image:
         return _opaque(_eight_bits(opened)).convert("RGB") if decode else opened
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
-        # Pillow names the object in memory, by another number each time.
-        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"Image {name!r} cannot be read ({why}). Give a whole image file or a PIL image.") from error
+        # Pillow names the object in memory, with a number that differs each time.
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(
+            f"Image {name!r} cannot be read ({reason}). Give a whole image file or a PIL image."
+        ) from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey: `convert` would cut it off at 255, which leaves a white page."""
+    """Turn 16-bit grey into 8-bit grey: `convert` would clip it at 255, which leaves a white page."""
     if not image.mode.startswith("I;16"):
         return image
     return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Transparent parts on white paper, as they are drawn for: `convert` would make them black under black lines."""
+    """Put transparent parts on white paper: `convert` would make them black under black lines."""
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")
@@ -59,15 +61,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as it is to be seen: the pixels of a photograph may lie on their side, as its Exif tells."""
+    """Return the image as it is meant to be seen: a photograph's pixels may be rotated, and its Exif data says how."""
     try:
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return image
         return ImageOps.exif_transpose(image)
-    except OSError:  # the pixels themselves are cut
+    except OSError:  # the pixels themselves are cut off
         raise
-    except Exception:  # noqa: BLE001 (whatever Pillow makes of broken metadata: the pixels are whole)
+    except Exception:  # noqa: BLE001 (broken metadata raises anything; the pixels are whole)
         return image
-
-
-__all__ = ["load_image", "upright"]

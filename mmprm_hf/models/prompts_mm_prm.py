@@ -1,12 +1,13 @@
-"""The PRM's prompt as text: its shape, the named dialects of published MM-PRM, and what text may not contain.
+"""How a PRM is shown a solution, as text: prompt formats, those of published MM-PRM, and what text may not contain.
 
-Everything here is a string; token ids belong to the processor.
-This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+Strings only; token ids are the business of `solutions_mm_prm`.
+Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 PLAIN_PROMPT = "{images}{question}\n"
 
@@ -19,20 +20,24 @@ _MM_PRM_TAIL = "<|im_start|>assistant\n{images}Question: {question}\nProcess: "
 
 
 @dataclasses.dataclass(frozen=True)
-class PromptShape:
+class PromptFormat:
     """How question, images and steps become one text.
 
     Args:
-        prompt_template: Text with "{question}" and (optional) "{images}"; None uses the policy's chat template.
+        prompt_template: Text with "{question}" and, optionally, "{images}"; None uses the policy's chat template.
         step_separator: Text between a marker and the next step.
         image_separator: Text after each image that "{images}" writes.
         question_image_token: Text that marks an image's place inside a question ("{images}" is then empty); None
             refuses image placeholders in questions.
-        join_before_tokenizing: Text between two markers, the prompt's end included, is tokenised as one string, as
-            published MM-PRM does. False tokenises prompt, separator and steps each by itself.
+        join_before_tokenizing: Tokenize the text between two markers, the prompt's end included, as one string, as
+            published MM-PRM does. False tokenizes prompt, separator and steps separately.
 
     Raises:
         ValueError: if `prompt_template` has no "{question}".
+
+    Example:
+        >>> PromptFormat("{images}Q: {question}", image_separator="|").render("What is x?", "<image>", 2)
+        '<image>|<image>|Q: What is x?'
     """
 
     prompt_template: str | None = None
@@ -46,22 +51,22 @@ class PromptShape:
             raise ValueError(f'prompt_template {self.prompt_template!r} does not contain "{{question}}".')
 
     def render(self, question: str, image_token: str, num_images: int) -> str:
-        """`prompt_template` filled in, with one `image_token` per image.
+        """Return `prompt_template` filled in, with one `image_token` per image.
 
         Raises:
-            ValueError: if the question marks another number of places than there are images.
+            ValueError: if the question marks another number of images than there are.
         """
         images = (image_token + self.image_separator) * num_images
-        place = self.question_image_token
-        num_places = question.count(place) if place else 0
-        if num_places:
-            if num_places != num_images:
+        marked = self.question_image_token
+        num_marked = question.count(marked) if marked else 0
+        if num_marked:
+            if num_marked != num_images:
                 raise ValueError(
-                    f"Found {num_places} times {place!r} in the question but {num_images} images. Mark the place of "
+                    f"Found {num_marked} times {marked!r} in the question but {num_images} images. Mark the place of "
                     "every image, or of none (they then stand before the question)."
                 )
-            question, images = question.replace(place, image_token), ""
-        # Filled from the template's pieces: a question that spells "{images}" stays as it is.
+            question, images = question.replace(marked, image_token), ""
+        # The template is filled piece by piece: a question that contains "{images}" stays as it is.
         before, after = self.prompt_template.split("{question}", 1)
         return before.replace("{images}", images) + question + after.replace("{images}", images)
 
@@ -69,53 +74,37 @@ class PromptShape:
 # Published MM-PRM trains and evaluates with different prompts. The empty user turn is closed in training only
 # (internvl2_5 template against Conversation.get_prompt), and steps are joined by a blank line in training only.
 # Differs from MM-PRM: the closing "<|im_end|>\n" after the last marker is not written; no score can depend on it.
-DIALECTS: dict[str, PromptShape] = {
-    "train": PromptShape(
-        prompt_template=_MM_PRM_HEAD + "<|im_end|>\n" + _MM_PRM_TAIL,
-        step_separator="\n\n",
-        image_separator="\n",
-        question_image_token="<image>",
-        join_before_tokenizing=True,
-    ),
-    "reference_eval": PromptShape(
-        prompt_template=_MM_PRM_HEAD + _MM_PRM_TAIL,
-        step_separator="",
-        image_separator="\n",
-        question_image_token="<image>",
-        join_before_tokenizing=True,
-    ),
+_TRAIN = PromptFormat(
+    prompt_template=_MM_PRM_HEAD + "<|im_end|>\n" + _MM_PRM_TAIL,
+    step_separator="\n\n",
+    image_separator="\n",
+    question_image_token="<image>",
+    join_before_tokenizing=True,
+)
+PROMPT_FORMATS: dict[str, PromptFormat] = {
+    "train": _TRAIN,
+    "reference_eval": dataclasses.replace(_TRAIN, prompt_template=_MM_PRM_HEAD + _MM_PRM_TAIL, step_separator=""),
 }
 
 
-def find_dialect(name: str) -> PromptShape:
-    """The prompt shape of a dialect.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    if name not in DIALECTS:
-        raise ValueError(f"Unknown dialect {name!r}; choose one of {', '.join(DIALECTS)}.")
-    return DIALECTS[name]
+def find_prompt_format(name: str) -> PromptFormat:
+    """Return the prompt format of published MM-PRM with this name (ValueError for an unknown name)."""
+    if name not in PROMPT_FORMATS:
+        raise ValueError(f"Unknown prompt_format {name!r}. Choose one of {', '.join(PROMPT_FORMATS)}.")
+    return PROMPT_FORMATS[name]
 
 
-def check_text(text: str, what: str, control_tokens: tuple[str, ...]) -> None:
-    """Refuses text that holds a control token (marker, image placeholder, any special token).
-
-    Raises:
-        ValueError: naming the token.
-    """
+def check_text(text: str, what: str, control_tokens: Iterable[str]) -> None:
+    """Refuse text (ValueError) that contains a control token: a marker, an image placeholder or any special token."""
     for token in control_tokens:
         if token in text:
             raise ValueError(
-                f"Found the control token {token!r} inside the {what}: {text[:80]!r}. Text may not write markers, "
+                f"Found the control token {token!r} inside the {what}: {text[:80]!r}. Text must not contain markers, "
                 "image placeholders or special tokens; remove or rewrite it."
             )
 
 
-def split_tail(prompt: str, control_tokens: tuple[str, ...]) -> tuple[str, str]:
-    """A prompt cut after its last control token: tokenisers never merge text across one."""
+def split_tail(prompt: str, control_tokens: Iterable[str]) -> tuple[str, str]:
+    """Return a prompt cut behind its last control token: tokenizers never merge text across one."""
     cut = max((prompt.rfind(token) + len(token) for token in control_tokens if token in prompt), default=0)
     return prompt[:cut], prompt[cut:]
-
-
-__all__ = ["DIALECTS", "PLAIN_PROMPT", "PromptShape", "check_text", "find_dialect", "split_tail"]

@@ -1,6 +1,6 @@
-"""What is asked of stock processors, tokenizers and models of transformers: loading, single tokens, names.
+"""Questions to stock processors, tokenizers and models of transformers: loading, single tokens, names.
 
-This file is part of the portable island: sibling imports only, so that a saved checkpoint carries it.
+Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
@@ -18,28 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 def load_policy_processor(policy: str | os.PathLike, **kwargs: Any) -> Any:
-    """The stock processor (or tokenizer) behind a policy's path.
-
-    Raises:
-        ImportError: if it needs torchvision and that is missing.
-    """
+    """Return the stock processor or tokenizer behind a policy's path (ImportError if it lacks torchvision)."""
     return _load(AutoProcessor, policy, str(policy), kwargs)
 
 
 def load_base_processor(
     class_name: str | None, folder: str | os.PathLike, image_backend: str | None = None, **kwargs: Any
 ) -> Any:
-    """The stock processor of class `class_name` (None: a tokenizer) saved in a PRM's folder.
+    """Return the stock processor of class `class_name` (None: a tokenizer) in a PRM's folder, or on the Hub.
 
-    Args:
-        class_name: Name in transformers.
-        folder: Folder or hub id.
-        image_backend: What `image_backend_of` said when it was saved: both backends save themselves under one name,
-            resize differently (up to one grey level in 128), and the Auto classes take whichever is installed.
-        **kwargs: Those of any `from_pretrained`.
-
-    Raises:
-        ImportError: if it needs torchvision and that is missing.
+    `image_backend` is the result of `image_backend_of` when it was saved: both backends save themselves under one name
+    and resize differently (by up to one grey level in 128), and the Auto classes take whichever is installed.
     """
     loader = AutoTokenizer if class_name is None else getattr(transformers, class_name)
     if image_backend == "pil":
@@ -50,7 +39,7 @@ def load_base_processor(
 
 
 def image_backend_of(base: Any) -> str | None:
-    """What a stock processor resizes images with, "pil" or "torchvision"; None if it takes no images.
+    """Return what a stock processor resizes images with, "pil" or "torchvision"; None if it takes no images.
 
     A processor with a video processor loads with torchvision only, whatever its images were made with.
     """
@@ -65,7 +54,7 @@ def _load(loader: Any, folder: str | os.PathLike, name: str | None, kwargs: dict
     try:
         return loader.from_pretrained(folder, **kwargs)
     except (AttributeError, ImportError, ValueError) as error:
-        # What transformers raises here depends on where torchvision is first missed: it speaks of the video processor.
+        # What transformers raises depends on where it first misses torchvision; some errors name the video processor.
         if is_torchvision_available() or not any(word in str(error).lower() for word in ("video", "torchvision")):
             raise
         raise ImportError(
@@ -76,17 +65,17 @@ def _load(loader: Any, folder: str | os.PathLike, name: str | None, kwargs: dict
 
 
 def cache_argument(model: Any) -> str:
-    """What a model of transformers calls its key-value cache: "cache" since 5.24, "past_key_values" before."""
+    """Return the name of a model's key-value cache: "cache" since transformers 5.24, "past_key_values" before."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def tokenizer_of(base: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer of a stock processor, or the tokenizer itself."""
+    """Return the tokenizer of a stock processor, or the tokenizer itself."""
     return base if isinstance(base, PreTrainedTokenizerBase) else base.tokenizer
 
 
 def single_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    """Id of a token that must be exactly one entry of the vocabulary."""
+    """Return the id of a token (ValueError unless it is exactly one entry of the vocabulary)."""
     vocab = tokenizer.get_vocab()
     if token in vocab:
         return vocab[token]
@@ -100,18 +89,7 @@ def single_token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
 
 
 def control_tokens_of(base: Any, tokenizer: PreTrainedTokenizerBase, marker_token: str) -> tuple[str, ...]:
-    """Texts that questions and steps may not contain."""
+    """Return the texts that questions and steps must not contain."""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= {marker_token, getattr(base, "image_token", None) or marker_token}
     return tuple(sorted(token for token in special if token.strip()))
-
-
-__all__ = [
-    "cache_argument",
-    "control_tokens_of",
-    "image_backend_of",
-    "load_base_processor",
-    "load_policy_processor",
-    "single_token_id",
-    "tokenizer_of",
-]

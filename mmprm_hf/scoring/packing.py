@@ -1,10 +1,10 @@
-"""Prefix trees of token sequences as one packed row, in which every shared token stands once.
+"""Prefix trees of token sequences as one packed row, which contains every shared token once.
 
-The invariant: at every token, a model that is given the row's positions and attention mask computes what it
-would compute on the token's own sequence alone. Rows are laid out in depth-first order, so that a token's descendants
-are the interval that follows it, and "attends to its own root path" is ``k <= q < ends[k]`` for every backend.
+Invariant: with the row's positions and attention mask, a model computes at every token what it would compute on the
+token's own sequence alone. Rows are laid out in depth-first order, so that a token's descendants are the interval that
+follows it, and "attends to its own root path" is ``k <= q < ends[k]`` for every backend.
 
-Pure bookkeeping on token ids; torch only, no model.
+Pure bookkeeping on token ids: torch only, no model.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class PackedTree:
         return self.input_ids.shape[0]
 
     def attention_mask(self, window: int | None = None) -> torch.Tensor:
-        """Boolean mask, shape (seq, seq): row attends to column, True on the token's own root path and itself.
+        """Return a boolean mask (seq, seq): row attends to column, True on the token's own root path and itself.
 
         Args:
-            window: Most tokens back, counted along the path and itself included (sliding-window layers); None: all.
+            window: Most tokens that a token attends to, itself included, along its path (sliding window); None: all.
         """
         index = torch.arange(len(self))
         mask = (index[None, :] <= index[:, None]) & (index[:, None] < self.ends[None, :])
@@ -50,7 +50,7 @@ class PackedTree:
         return mask
 
     def tree_rows(self) -> dict[str, torch.Tensor]:
-        """The same tree as TRL's packed rows describe it, for its fused attention (`attn_implementation="tree_fa3"`).
+        """Return the tree in the form of TRL's packed rows, for its fused attention (`attn_implementation="tree_fa3"`).
 
         Unary chains are *segments*; each attends to the keys of its root-to-segment *path*.
 
@@ -87,10 +87,10 @@ def pack_prefix_tree(sequences: Sequence[Sequence[int]]) -> PackedTree:
         sequences: Token ids; all begin with the same token. Equal sequences share all their tokens.
 
     Returns:
-        The packed row; ``token_index[i][t]`` tells where token t of sequence i stands.
+        The packed row.
 
     Raises:
-        ValueError: if there is no sequence, or one is empty, or they do not start with the same token.
+        ValueError: if there is no sequence, one is empty, or they do not start with the same token.
 
     Example:
         >>> tree = pack_prefix_tree([[5, 6, 7], [5, 6, 8, 9]])
@@ -98,25 +98,23 @@ def pack_prefix_tree(sequences: Sequence[Sequence[int]]) -> PackedTree:
         ([5, 6, 7, 8, 9], [0, 1, 2, 2, 3], [5, 5, 3, 5, 5])
     """
     if not sequences or not all(len(sequence) for sequence in sequences):
-        raise ValueError(f"Found {len(sequences)} sequences to pack, one of them empty, or none. Each needs a token.")
+        raise ValueError(f"Found {len(sequences)} sequences to pack, none or one of them empty. Each needs a token.")
     if len({sequence[0] for sequence in sequences}) > 1:
         raise ValueError(
             "The sequences to pack start with different tokens. Pack one problem at a time: all need the same prompt."
         )
-    tokens: list[int] = []  # node -> token; nodes are numbered as they are met
-    children: list[dict[int, int]] = []  # node -> {token: child node}
-    roots: dict[int, int] = {}
+    tokens = [sequences[0][0]]  # node -> token; nodes are numbered in the order of their first appearance
+    children: list[dict[int, int]] = [{}]  # node -> {token: child node}
     node_rows = []
     for sequence in sequences:
-        siblings, nodes = roots, []
-        for token in sequence:
-            node = siblings.get(token)
-            if node is None:
-                node = siblings[token] = len(tokens)
+        nodes = [0]
+        for token in sequence[1:]:
+            siblings = children[nodes[-1]]
+            if token not in siblings:
+                siblings[token] = len(tokens)
                 tokens.append(token)
                 children.append({})
-            nodes.append(node)
-            siblings = children[node]
+            nodes.append(siblings[token])
         node_rows.append(nodes)
     order, position_ids, parents, ends = _depth_first(children)
     row_of_node = torch.empty(len(tokens), dtype=torch.long)
@@ -131,7 +129,7 @@ def pack_prefix_tree(sequences: Sequence[Sequence[int]]) -> PackedTree:
 
 
 def _depth_first(children: list[dict[int, int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Nodes in depth-first order, and of each row its depth, its parent's row and the row after its last descendant."""
+    """Nodes in depth-first order; of each row its depth, its parent's row, and the row after its last descendant."""
     order, depths, parents = [], [], []
     stack = [(0, 0, -1)]
     while stack:
@@ -147,51 +145,21 @@ def _depth_first(children: list[dict[int, int]]) -> tuple[torch.Tensor, torch.Te
     return torch.tensor(order), torch.tensor(depths), torch.tensor(parents), torch.tensor(ends)
 
 
-def stack_packed(trees: Sequence[PackedTree], pad_token_id: int, length: int | None = None) -> dict[str, torch.Tensor]:
-    """Right-pad packed rows into one batch of model inputs.
-
-    Args:
-        trees: The rows.
-        pad_token_id: Fills `input_ids` after a row's end.
-        length: Pad to this many tokens; None pads to the longest row.
-
-    Returns:
-        ``input_ids`` and ``position_ids`` of shape (batch, seq), and ``attention_mask`` of shape (batch, 1, seq, seq),
-        boolean, True = attend: right for sdpa; eager attention needs `additive_mask` of it. Padding tokens attend
-        only to themselves.
-
-    Raises:
-        ValueError: if a row is longer than `length`.
-    """
-    return {**stack_ids(trees, pad_token_id, length), "attention_mask": stack_masks(trees, length)}
-
-
-def stack_ids(trees: Sequence[PackedTree], pad_token_id: int, length: int | None = None) -> dict[str, torch.Tensor]:
-    """``input_ids`` and ``position_ids`` of `stack_packed`."""
-    length = _padded_length(trees, length)
-    input_ids = torch.full((len(trees), length), pad_token_id)
-    position_ids = torch.zeros((len(trees), length), dtype=torch.long)
-    for row, tree in enumerate(trees):
-        input_ids[row, : len(tree)] = tree.input_ids
-        position_ids[row, : len(tree)] = tree.position_ids
-    return {"input_ids": input_ids, "position_ids": position_ids}
-
-
 def stack_masks(trees: Sequence[PackedTree], length: int | None = None, window: int | None = None) -> torch.Tensor:
-    """``attention_mask`` of `stack_packed`, under a sliding window where one is given."""
-    length = _padded_length(trees, length)
-    mask = torch.eye(length, dtype=torch.bool).repeat(len(trees), 1, 1, 1)  # (batch, 1, seq, seq)
+    """Return the rows' boolean attention masks (batch, 1, seq, seq), True = attend, padded on the right.
+
+    Rows are padded to `length` (None: to the longest) with tokens that attend only to themselves; `window` as in
+    `PackedTree.attention_mask`.
+    """
+    length = max(map(len, trees)) if length is None else length
+    mask = torch.eye(length, dtype=torch.bool).repeat(len(trees), 1, 1, 1)
     for row, tree in enumerate(trees):
         mask[row, 0, : len(tree), : len(tree)] = tree.attention_mask(window)
     return mask
 
 
 def block_mask(mask: torch.Tensor) -> Any:
-    """The same mask as a FlexAttention `BlockMask`, whose empty blocks are never computed.
-
-    Args:
-        mask: Boolean, (batch, 1, query, key), True = attend.
-    """
+    """Return a boolean mask (batch, 1, query, key) as a FlexAttention `BlockMask`: empty blocks are never computed."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     def attends(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -202,14 +170,5 @@ def block_mask(mask: torch.Tensor) -> Any:
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The same mask as 0 or the most negative number, to be added by eager attention (which misreads a boolean)."""
+    """Return a mask as 0 or the most negative number, to be added: eager attention would add a boolean as it is."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-
-
-def _padded_length(trees: Sequence[PackedTree], length: int | None) -> int:
-    longest = max(len(tree) for tree in trees)
-    if length is not None and length < longest:
-        raise ValueError(
-            f"Found a packed row of {longest} tokens, longer than length={length}. Raise it, or pack less."
-        )
-    return length or longest

@@ -1,6 +1,6 @@
-"""How the solutions of several problems are laid out as common prefixes and rows behind them, at least cost.
+"""How the solutions of several problems are laid out as common prefixes and rows behind them, at the least cost.
 
-Pure bookkeeping on token ids; costs are counted in tokens: a token's projections are 1, a pair of query and key
+Pure bookkeeping on token ids. Costs are counted in tokens: the projections of a token cost 1, a pair of query and key
 `pair_cost`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from .packing import PackedTree, pack_prefix_tree
 
-# One more forward costs about as much as this many more tokens in it (the nano PRM on two CPU cores).
+# Another forward costs about as much as this many more tokens (the nano PRM on two CPU cores).
 FORWARD_TOKENS = 256
 
 Row = Sequence[int]
@@ -23,7 +23,7 @@ class RowPlan:
 
     Args:
         lengths: Prefix length of each problem.
-        subtrees: ``(problem, its solutions' indices, their tree behind the prefix)``, small trees first.
+        subtrees: ``(problem, indices of its solutions, their tree behind the prefix)``, small trees first.
         chunks: Ranges of `subtrees` that share a forward.
     """
 
@@ -32,19 +32,18 @@ class RowPlan:
     chunks: list[tuple[int, int]]
 
     def packed_width(self) -> int:
-        """Most tokens of a problem as one packed row."""
+        """Return the tokens of the problem that makes the longest packed row."""
         widths = list(self.lengths)
         for problem, _, tree in self.subtrees:
             widths[problem] += len(tree)
         return max(widths)
 
     def packed_cost(self, pair_cost: float) -> float:
-        """Cost of one packed row per problem, padded to the longest."""
-        width = self.packed_width()
-        return len(self.lengths) * row_cost(width, 0, pair_cost)
+        """Return the cost of one packed row per problem, padded to the longest."""
+        return len(self.lengths) * row_cost(self.packed_width(), 0, pair_cost)
 
     def shared_cost(self, pair_cost: float) -> float:
-        """Cost of the prefixes and of the rows behind them, padded within their forwards."""
+        """Return the cost of the prefixes and of the rows behind them, padded within their forwards."""
         width = max(self.lengths)
         cost = len(self.lengths) * row_cost(width, 0, pair_cost)
         for start, stop in self.chunks:
@@ -54,37 +53,37 @@ class RowPlan:
 
 
 def row_cost(num_tokens: int, num_before: int, pair_cost: float) -> float:
-    """Cost of a row of tokens behind a prefix; masked pairs are computed too."""
+    """Return the cost of a row of tokens behind a prefix; masked pairs are computed too."""
     return num_tokens * (1 + (num_before + num_tokens) * pair_cost)
 
 
 def shared_length(rows: Sequence[Row]) -> int:
-    """Tokens that open all rows: a single row whole; else what all begin with, but for the shortest one's last."""
+    """Return how many tokens all rows begin with: all of a single row, else without the last one of the shortest."""
     if len(rows) == 1:
         return len(rows[0])
     return min(num_common(min(rows), max(rows)), min(map(len, rows)) - 1)
 
 
 def num_common(first: Row, last: Row) -> int:
-    """Length of the common beginning of two rows; of sorted rows, the first and last tell for all."""
+    """Return how many tokens two rows begin with; the first and last of sorted rows share what all share."""
     shortest = min(len(first), len(last))
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), shortest)
 
 
 def num_distinct(rows: Sequence[Row]) -> int:
-    """Tokens of the prefix tree of sorted rows."""
+    """Return the number of tokens in the prefix tree of sorted rows."""
     shared = sum(num_common(a, b) for a, b in zip(rows[:-1], rows[1:], strict=True))
     return sum(map(len, rows)) - shared
 
 
 def plan_rows(problems: Sequence[Sequence[Row]], pair_cost: float, max_tokens: int, branches: bool) -> RowPlan:
-    """Prefixes, and behind them rows that share what is worth sharing.
+    """Return prefixes, and behind them rows that share what is worth sharing.
 
     Args:
         problems: Per problem its solutions' token ids (tuples), each distinct.
         pair_cost: Cost of a pair of query and key.
-        max_tokens: Most tokens of a forward, prefix included for every row; a single solution may be longer.
-        branches: False gives every solution a row of its own.
+        max_tokens: Most tokens of a forward, each row's prefix included; a single solution may be longer.
+        branches: Whether a row may contain several solutions; False gives each its own row.
     """
     lengths = [shared_length(rows) for rows in problems]
     subtrees = []
@@ -100,15 +99,10 @@ def plan_rows(problems: Sequence[Sequence[Row]], pair_cost: float, max_tokens: i
 
 
 def share_rows(rows: Sequence[Row], num_before: int, pair_cost: float, max_tokens: int) -> list[list[int]]:
-    """Indices of rows that become one row of the batch, where that costs less than each part of them alone.
+    """Return groups of row indices: rows become one row of the batch if that costs less than its parts alone.
 
-    In one row every token is computed once, but masked attention grows with the square of its length.
-
-    Args:
-        rows: Token ids behind the prefix, each with at least one.
-        num_before: Tokens of the prefix.
-        pair_cost: Cost of a pair of query and key.
-        max_tokens: Most tokens of a shared row, prefix included.
+    In one row every token is computed once, but masked attention grows with the square of its length. `rows` are token
+    ids behind a prefix of `num_before` tokens, at least one each; the other arguments are those of `plan_rows`.
     """
 
     def best(members: list[int], depth: int) -> tuple[list[list[int]], float]:
@@ -120,18 +114,18 @@ def share_rows(rows: Sequence[Row], num_before: int, pair_cost: float, max_token
         parts: dict[int, list[int]] = {}
         for k in members:
             parts.setdefault(rows[k][depth] if depth < len(rows[k]) else -1, []).append(k)
-        found = [best(part, depth) for part in parts.values()]
-        apart = sum(cost for _, cost in found)
+        best_parts = [best(part, depth) for part in parts.values()]
+        apart = sum(cost for _, cost in best_parts)
         # Without a common token there is nothing to share, and no tree.
         if depth > 0 and whole <= apart and num_before + num_tokens <= max_tokens:
             return [members], whole
-        return [group for groups, _ in found for group in groups], apart
+        return [group for groups, _ in best_parts for group in groups], apart
 
     return best(sorted(range(len(rows)), key=lambda k: rows[k]), 0)[0]
 
 
 def _chunks(sizes: Sequence[int], width: int, max_tokens: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows (sizes ascending) within the token budget, prefix included, that pad little."""
+    """Ranges of rows (sizes ascending) that fit into the token budget with their prefixes and need little padding."""
     start = waste = 0
     for index, size in enumerate(sizes):
         waste += (index - start) * (size - sizes[max(index - 1, 0)])
@@ -141,6 +135,3 @@ def _chunks(sizes: Sequence[int], width: int, max_tokens: int) -> Iterator[tuple
             start, waste = index, 0
     if sizes:
         yield start, len(sizes)
-
-
-__all__ = ["FORWARD_TOKENS", "RowPlan", "num_common", "num_distinct", "plan_rows", "shared_length", "share_rows"]

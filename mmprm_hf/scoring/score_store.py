@@ -1,7 +1,7 @@
-"""Step scores that are kept, so that no solution is scored twice by the same model.
+"""Stores of step scores, so that no solution is scored twice by the same model.
 
-A key names all that a score depends on (`fingerprints.py`). A store lives in memory, or in an append-only JSON Lines
-file that survives a crash in the middle of a line. Standard library only.
+A key is a hash of everything that a score depends on. A store is in memory, or an append-only JSON-lines file that
+survives a crash in the middle of a line. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class ScoreStore:
     """Step scores by key.
 
     Args:
-        path: JSON Lines file to read and append to; None keeps scores in memory only.
+        path: JSON-lines file to read and append to; None keeps scores in memory only.
 
     Raises:
-        ValueError: if a line other than the last is not whole.
+        ValueError: if a line is not a score; a last line that was cut off is dropped.
 
     Example:
         >>> store = ScoreStore()
@@ -36,39 +36,36 @@ class ScoreStore:
     def __init__(self, path: str | os.PathLike | None = None):
         self.path = None if path is None else Path(path)
         self._scores: dict[str, tuple[float, ...]] = {}
-        if self.path is not None and self.path.exists():
-            self._read()
+        if self.path is None or not self.path.exists():
+            return
+        if drop_torn_line(self.path):  # the process died while it wrote; the score is computed again
+            logger.warning("The last line of %s was cut off; it is dropped.", self.path)
+        for _, _, row in read_lines(self.path):
+            if not (isinstance(row, list) and len(row) == 2 and isinstance(row[1], list)):
+                raise ValueError(
+                    f"{self.path} contains {str(row)[:60]!r}, which is not a score. Every line must be "
+                    "[key, [scores]]; choose another file."
+                )
+            self._scores[row[0]] = tuple(row[1])
 
     def __len__(self) -> int:
         return len(self._scores)
 
     def get(self, key: str) -> tuple[float, ...] | None:
-        """Step scores under a key, None if there are none."""
+        """Return the step scores under a key, None if there are none."""
         return self._scores.get(key)
 
     def put(self, key: str, scores: Sequence[float]) -> None:
-        """Keeps step scores under a key; a key that is there already stays as it is."""
+        """Store step scores under a key; a key that exists already keeps its scores."""
         if key in self._scores:
             return
         self._scores[key] = tuple(scores)
         if self.path is not None:
             append_line(self.path, [key, list(scores)])
 
-    def _read(self) -> None:
-        if drop_torn_line(self.path):  # of a process that died while it wrote: the score is computed again
-            logger.warning("The last line of %s was cut off; it is dropped.", self.path)
-        for _, _, row in read_lines(self.path):
-            is_score = isinstance(row, list) and len(row) == 2 and isinstance(row[1], list)
-            if not is_score:
-                raise ValueError(
-                    f"{self.path} holds {str(row)[:60]!r}, which is not a score. Every line is [key, [scores]]; give "
-                    "another file."
-                )
-            self._scores[row[0]] = tuple(row[1])
-
 
 class RecentScores(ScoreStore):
-    """A `ScoreStore` in memory that forgets the scores not asked for the longest."""
+    """A `ScoreStore` in memory that keeps the `max_solutions` most recently used scores."""
 
     def __init__(self, max_solutions: int):
         super().__init__()
@@ -84,6 +81,3 @@ class RecentScores(ScoreStore):
         super().put(key, scores)
         while len(self._scores) > self.max_solutions:
             self._scores.popitem(last=False)
-
-
-__all__ = ["RecentScores", "ScoreStore"]

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from ..models import MMPRMModel, MMPRMProcessor
-from ..scoring import why_not_packed
+from ..scoring import packed_obstacle
 from .prm_config import PRMConfig
 from .rows import CheckedRows, TokenCounter, check_rows
 from .tree_groups import GroupedRows, group_rows
@@ -109,7 +109,7 @@ def _packing_obstacle(row: dict[str, Any], model: MMPRMModel, args: PRMConfig, m
         return "a data_collator of your own takes single rows"
     if row.get("problem_id") is None and row.get("tree_id") is None:
         return "rows name no problem (problem_id or tree_id)"
-    return why_not_packed(model)
+    return packed_obstacle(model)
 
 
 __all__ = ["TrainingData", "prepare_data"]

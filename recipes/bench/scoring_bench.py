@@ -87,7 +87,7 @@ class Bench:
         self.torch, size = torch, SHAPES[shape]
         torch.manual_seed(0)
         base = MMPRMTiledProcessor(tiling_image_processor(448), _tokenizer(size.vocab_size), image_seq_length=256)
-        self.processor = MMPRMProcessor(base, dialect="reference_eval")
+        self.processor = MMPRMProcessor(base, prompt_format="reference_eval")
         config = InternVLConfig(
             vision_config=InternVLVisionConfig(
                 hidden_size=size.vision_hidden_size,

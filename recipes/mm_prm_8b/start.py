@@ -36,9 +36,9 @@ def limit_tiles(processor: Any, max_tiles: int) -> None:
     image_processor.max_patches = max_tiles
 
 
-def make_processor(policy: str, max_tiles: int | None, separator: str, dialect: str | None) -> MMPRMProcessor:
+def make_processor(policy: str, max_tiles: int | None, separator: str, prompt_format: str | None) -> MMPRMProcessor:
     """Return the PRM's processor, with the policy's own prompt or, for InternVL, the one of published MM-PRM."""
-    if dialect is None:
+    if prompt_format is None:
         processor = MMPRMProcessor.from_policy(policy, marker_token=MARKER, step_separator=separator)
         if max_tiles is not None:
             limit_tiles(processor.base_processor, max_tiles)
@@ -46,7 +46,7 @@ def make_processor(policy: str, max_tiles: int | None, separator: str, dialect: 
     config = AutoConfig.from_pretrained(policy)
     if config.model_type != "internvl":
         raise ValueError(
-            f"Found --dialect with model_type {config.model_type!r}. That prompt is InternVL's; leave it out."
+            f"Found --prompt-format with model_type {config.model_type!r}. That prompt is InternVL's; leave it out."
         )
     tokenizer = AutoTokenizer.from_pretrained(policy)
     is_new = MARKER not in tokenizer.get_vocab()
@@ -54,7 +54,7 @@ def make_processor(policy: str, max_tiles: int | None, separator: str, dialect: 
     size = config.vision_config.image_size
     images = tiling_image_processor(size if isinstance(size, int) else size[0], max_tiles=max_tiles or 6)
     base = MMPRMTiledProcessor(images, tokenizer, image_seq_length=config.image_seq_length)
-    return MMPRMProcessor(base, marker_token=MARKER, dialect=dialect, marker_added=is_new)
+    return MMPRMProcessor(base, marker_token=MARKER, prompt_format=prompt_format, marker_added=is_new)
 
 
 def main() -> None:
@@ -65,10 +65,10 @@ def main() -> None:
     # Published MM-PRM trains on "<prm>\n\n" between steps (traverse.py:41).
     parser.add_argument("--step-separator", default="\n\n", help="text between a marker and the next step")
     parser.add_argument(
-        "--dialect", choices=["train"], help="published MM-PRM's training prompt, and tiles without torchvision"
+        "--prompt-format", choices=["train"], help="published MM-PRM's training prompt, and tiles without torchvision"
     )
     args = parser.parse_args()
-    processor = make_processor(args.policy, args.max_tiles, args.step_separator, args.dialect)
+    processor = make_processor(args.policy, args.max_tiles, args.step_separator, args.prompt_format)
     MMPRMModel.from_policy(args.policy, processor).save_pretrained(args.output)
     processor.save_pretrained(args.output)
     print(f"wrote {args.output}")

@@ -33,7 +33,7 @@ from mmprm_hf.nano.architecture import ASSISTANT, IMAGE, MARKER, USER, build_mod
 from mmprm_hf.nano.drawing import GRID
 from mmprm_hf.nano.families import FAMILIES
 from mmprm_hf.nano.solver import Number, step_text
-from mmprm_hf.scoring.packing import pack_prefix_tree, stack_packed
+from mmprm_hf.scoring.packing import pack_prefix_tree, stack_masks
 from mmprm_hf.steps.tagged import render_solution
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
@@ -99,7 +99,10 @@ class PretrainingBatches(Dataset):
         found: dict[str, list] = {name: [] for name in names}
         for sample in samples(step, self.batch_size, self.seed, self.families):
             self._add(sample, trees, pixels, patches, found)
-        batch = stack_packed(trees, self.pad, length=ROW_LENGTH)
+        batch = {"attention_mask": stack_masks(trees, ROW_LENGTH)}
+        for name, fill in (("input_ids", self.pad), ("position_ids", 0)):
+            rows = [getattr(tree, name).tolist() for tree in trees]
+            batch[name] = torch.tensor([row + [fill] * (ROW_LENGTH - len(row)) for row in rows])
         for name, values in found.items():
             if name.endswith("_at") and name != "fact_at":  # (row, index in row) -> index in the flattened batch
                 values = [row * ROW_LENGTH + index for row, index in values]

@@ -229,13 +229,13 @@ def test_what_cannot_be_represented_is_refused(tmp_path, changes, message):
 
 def test_other_refusals(original, tmp_path):
     folder = original[0]
-    with pytest.raises(ValueError, match="holds no config.json"):
+    with pytest.raises(ValueError, match="has no config.json"):
         read_original_config(tmp_path)
     with pytest.raises(ValueError, match="are the same folder"):
         convert_internvl(folder, folder)
-    with pytest.raises(ValueError, match="Unknown dialect 'eval'; choose one of train, reference_eval"):
-        convert_internvl(folder, tmp_path / "out", dialect="eval")
-    with pytest.raises(ValueError, match="lacks the step marker '<prm>': this is no PRM"):
+    with pytest.raises(ValueError, match="Unknown prompt_format 'eval'. Choose one of train, reference_eval"):
+        convert_internvl(folder, tmp_path / "out", prompt_format="eval")
+    with pytest.raises(ValueError, match="lacks the step marker '<prm>': this is not a PRM"):
         convert_internvl(folder, tmp_path / "out", tokenizer=make_tokenizer())
     with pytest.raises(ValueError, match=r"lacks \['<img>', '<IMG_CONTEXT>', '</img>'\]"):
         convert_internvl(folder, tmp_path / "out", tokenizer=make_tokenizer(with_marker=True))
@@ -251,11 +251,11 @@ def test_other_refusals(original, tmp_path):
 
 def test_command_line(original, converted, tmp_path):
     result = CliRunner().invoke(
-        app, ["convert", str(original[0]), "--output", str(tmp_path / "out"), "--dialect", "reference_eval"]
+        app, ["convert", str(original[0]), "--output", str(tmp_path / "out"), "--prompt-format", "reference_eval"]
     )
     assert result.exit_code == 0, result.output
-    assert "backbone: internvl with llama" in result.output and "dialect: reference_eval" in result.output
+    assert "backbone: internvl with llama" in result.output and "prompt_format: reference_eval" in result.output
     processor = MMPRMProcessor.from_pretrained(tmp_path / "out")
-    assert processor.dialect == "reference_eval"
-    assert MMPRMProcessor.from_pretrained(converted).dialect == "train"
+    assert processor.prompt_format == "reference_eval"
+    assert MMPRMProcessor.from_pretrained(converted).prompt_format == "train"
     assert str(original[0]) not in "".join(path.read_text() for path in (tmp_path / "out").glob("*.json"))

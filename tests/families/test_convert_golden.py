@@ -19,7 +19,7 @@ from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.families.internvl import convert_internvl, convert_internvl_model, convert_internvl_processor
 from mmprm_hf.families.internvl_weights import original_key
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.models.prompts_mm_prm import DIALECTS
+from mmprm_hf.models.prompts_mm_prm import PROMPT_FORMATS
 from mmprm_hf.scoring.scorer import LAYOUTS, PRMScorer
 from mmprm_hf.training.prm_config import PRMConfig
 from mmprm_hf.training.prm_trainer import PRMTrainer
@@ -186,12 +186,12 @@ def with_tiles(processor, *queue):
 
 
 @pytest.mark.parametrize("case_id", CASES[:-1])  # an empty list of steps has no marker here
-def test_evaluation_dialect_writes_the_published_ids(golden, case_id):
+def test_evaluation_format_writes_the_published_ids(golden, case_id):
     case = golden.cases[case_id]
     processor = convert_internvl_processor(golden.folder, "reference_eval")
     if case_id == "c07_train_separator":
-        shape = dataclasses.replace(DIALECTS["reference_eval"], step_separator="\n\n")
-        processor = MMPRMProcessor(processor.base_processor, **dataclasses.asdict(shape))
+        prompt = dataclasses.replace(PROMPT_FORMATS["reference_eval"], step_separator="\n\n")
+        processor = MMPRMProcessor(processor.base_processor, **dataclasses.asdict(prompt))
     images = tiles(golden, case["pixel_values"]).split(case["num_patches_list"])
     batch = with_tiles(processor, *images)(
         images=[Image.new("RGB", (8, 8))] * len(images), text=case["question"], steps=case["steps"]
@@ -203,7 +203,7 @@ def test_evaluation_dialect_writes_the_published_ids(golden, case_id):
 
 
 @pytest.mark.parametrize("tag", ["main", "one_problem", "qwen2_bang_token_masked"])
-def test_training_dialect_writes_the_published_ids_and_masks_no_text(golden, tag):
+def test_training_format_writes_the_published_ids_and_masks_no_text(golden, tag):
     if tag not in golden.training:
         pytest.skip(f"{golden.name} has no batch with id 0 in its text")
     expected = training_batch(golden, tag)
@@ -253,7 +253,7 @@ def split_conversation(row):
 def folder(golden, tmp_path_factory):
     """Our checkpoint folder of the golden one."""
     folder = tmp_path_factory.mktemp(golden.name)
-    facts = convert_internvl(golden.folder, folder, dialect="reference_eval")
+    facts = convert_internvl(golden.folder, folder, prompt_format="reference_eval")
     assert facts["marker_token_id"] == golden.ids["<prm>"]
     return folder
 

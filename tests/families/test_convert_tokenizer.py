@@ -78,7 +78,7 @@ def test_bos_can_be_left_out_and_added_tokens_may_lie_in_their_own_file(tmp_path
 
 
 def test_a_tokenizer_that_cannot_be_rebuilt_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="holds no tokenizer. Give a folder with tokenizer.json"):
+    with pytest.raises(ValueError, match="has no tokenizer. Give a folder with tokenizer.json"):
         load_original_tokenizer(tmp_path)
     pieces = train_sentencepiece(tmp_path)
     write_settings(tmp_path, pieces, added_tokens_decoder={})

@@ -81,5 +81,5 @@ def test_an_adapter_of_a_policy_is_refused(tmp_path):
     prm = tiny_prm("llama")
     settings = {"peft_type": "LORA", "base_model_name_or_path": prm.policy_dir}
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llama'"):
+    with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llama'"):
         MMPRMModel.from_pretrained(tmp_path)

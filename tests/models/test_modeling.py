@@ -204,13 +204,13 @@ def test_a_saved_checkpoint_holds_no_path_of_this_machine(tiny_prm_dir, tiny_pol
 
 
 def test_a_checkpoint_that_is_no_prm_is_refused(tiny_policy_dir, tiny_prm_dir, tiny_policy):
-    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llava'"):
+    with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llava'"):
         MMPRMModel.from_pretrained(tiny_policy_dir)
     with pytest.raises(ValueError, match="is a PRM already"):
         MMPRMModel.from_policy(tiny_prm_dir, MMPRMProcessor.from_pretrained(tiny_prm_dir))
     with pytest.raises(ValueError, match="needs the processor"):
         MMPRMModel.from_policy(tiny_policy)
-    with pytest.raises(ValueError, match="head_type 'rnn'"):
+    with pytest.raises(ValueError, match="Unknown head_type 'rnn'"):
         MMPRMConfig(head_type="rnn")
 
 

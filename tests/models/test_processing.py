@@ -151,8 +151,8 @@ def test_images_at_their_places_in_the_question(tiny_policy_dir, figures):
     assert ids == [*"Q: a ", *["<image>"] * 16, *"?\n"]
     with pytest.raises(ValueError, match="1 times '<image>' in the question but 2 images"):
         placed(images=figures[:2], text="a <image>?")
-    with pytest.raises(ValueError, match="Unknown dialect 'eval'; choose one of train, reference_eval"):
-        MMPRMProcessor(base, dialect="eval")
+    with pytest.raises(ValueError, match="Unknown prompt_format 'eval'. Choose one of train, reference_eval"):
+        MMPRMProcessor(base, prompt_format="eval")
 
 
 def test_joined_text_is_tokenised_as_one_string():
@@ -212,7 +212,7 @@ def test_paths_bytes_and_pil_images_are_the_same(processor, figures, tmp_path):
 def test_unusable_tokens_and_folders_are_refused(tiny_policy_dir, processor):
     with pytest.raises(ValueError, match=r"Token 'Right' is 5 ids"):
         MMPRMProcessor.from_policy(tiny_policy_dir, positive_token="Right")
-    with pytest.raises(ValueError, match="holds no PRM processor"):
+    with pytest.raises(ValueError, match="does not contain a PRM's processor"):
         MMPRMProcessor.from_pretrained(tiny_policy_dir)
     with pytest.raises(ValueError, match="a PRM's processor already"):
         MMPRMProcessor.from_policy(processor)

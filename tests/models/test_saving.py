@@ -150,7 +150,7 @@ def test_a_missing_head_is_random_and_said(tmp_path):
 
 def test_a_policy_is_refused_with_and_without_a_prms_config():
     prm = tiny_prm("llama")
-    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llama'"):
+    with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llama'"):
         MMPRMModel.from_pretrained(prm.policy_dir)
     with pytest.raises(ValueError, match=r"weights of the backbone are missing .*vlm\."):
         MMPRMModel.from_pretrained(prm.policy_dir, config=prm.model().config)

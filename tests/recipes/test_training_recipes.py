@@ -148,10 +148,10 @@ def test_the_start_keeps_tiles_and_the_published_prompt(tmp_path, run):
     )
     InternVLForConditionalGeneration(config).save_pretrained(tmp_path / "policy")
     tokenizer.save_pretrained(tmp_path / "policy")
-    run("start.py", "--policy", tmp_path / "policy", "--output", tmp_path / "start", "--dialect", "train")
+    run("start.py", "--policy", tmp_path / "policy", "--output", tmp_path / "start", "--prompt-format", "train")
     processor = MMPRMProcessor.from_pretrained(tmp_path / "start")
     assert processor.base_processor.image_processor.max_patches == 6
-    assert processor.dialect == "train" and processor.shape.step_separator == "\n\n"
+    assert processor.prompt_format == "train" and processor.step_separator == "\n\n"
     figure = make_figure(0).resize((96, 64))  # 3 x 2 tiles
     inputs = processor(images=figure, text=QUESTION, steps=STEPS)
     assert inputs["pixel_values"].shape[0] == 7
@@ -179,7 +179,7 @@ def test_the_prm_trains_and_loads(name, tmp_path, start, rows, run):
     resolved = json.loads((output / "train_config.json").read_text())
     assert (resolved["model"], resolved["packing"]) == (str(start), name == "prm_packed.yaml")
     processor = MMPRMProcessor.from_pretrained(output)
-    assert processor.shape.step_separator == "\n\n"
+    assert processor.step_separator == "\n\n"
     before, after = (scores_of(MMPRMModel.from_pretrained(folder), processor) for folder in (start, output))
     assert (before - after).abs().max() > 1e-4
 

@@ -208,7 +208,7 @@ def test_what_is_no_adapter_of_a_prm_is_refused(trained, tmp_path):
     )
     one.processor.save_pretrained(tmp_path)
     assert share_base(one.policy(), tmp_path, one.processor) is None
-    with pytest.raises(ValueError, match="is no PRM: its model_type is 'llava'"):
+    with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llava'"):
         pipeline(TASK, model=one.policy_dir, prm=str(tmp_path))
 
 

@@ -90,7 +90,7 @@ def test_shipped_prm_verifies(models):
 
 
 def test_a_policy_is_no_prm():
-    with pytest.raises(ValueError, match="is no PRM"):
+    with pytest.raises(ValueError, match="is not a PRM"):
         demo.load_models(prm=POLICY_PATH)
 
 

@@ -1,0 +1,130 @@
+"""How the solutions of a problem share tokens in a forward, and which ways of sharing are right for a backbone.
+
+"rows" is always right. Another layout is right if the backbone's configuration allows it and a numerical probe confirms
+it: what no rule of `backbones.py` knows about a backbone shows in the numbers. Knows models, no problems and no text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from transformers import PreTrainedModel
+
+from ..errors import UnknownNameError
+from ..models import cache_argument, check_causal, text_inputs
+from .backbones import (
+    TREE_KERNEL,
+    cache_obstacle,
+    packed_obstacle,
+    prompt_positions,
+    stack_positions,
+    tree_obstacle,
+    uses_tree_kernel,
+)
+from .packing import pack_prefix_tree
+from .prefix_cache import CachedPrefixes, new_prefix_cache, suffix_inputs, to_device
+
+logger = logging.getLogger(__name__)
+
+Layout = Literal["auto", "packed", "tree", "chain", "rows"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+def choose_layout(model: PreTrainedModel, layout: Layout = "auto") -> Layout:
+    """Return the layout that a PRM is scored with: `layout` if it is right, or the best right one for "auto".
+
+    Returns:
+        "packed", "tree", "chain" or "rows"; or "auto" if packed and tree are both right, so that each batch can take
+        the cheaper of the two.
+
+    Raises:
+        ValueError: if there is no such layout, the backbone is not causal, or its scores would not be those of "rows".
+    """
+    if layout not in LAYOUTS:
+        raise UnknownNameError("layout", layout, LAYOUTS)
+    if uses_tree_kernel(model):
+        obstacle = f"{TREE_KERNEL} takes packed rows only"
+        if layout in ("auto", "packed"):
+            obstacle, chosen = packed_obstacle(model), "packed"
+    else:
+        check_causal(model)
+        if layout == "auto":
+            return _best_layout(model)
+        obstacle, chosen = layout_obstacle(model, layout), layout
+    if obstacle:
+        raise ValueError(f"layout {layout!r} would be wrong: {obstacle}. Leave it at 'auto'.")
+    return chosen
+
+
+def _best_layout(model: PreTrainedModel) -> Layout:
+    """The best right layout, "auto" for tree and packed; a warning says why it is not a better one."""
+    obstacles = []
+    for best in ("tree", "chain", "rows"):
+        obstacle = layout_obstacle(model, best)
+        if obstacle is None:
+            break
+        obstacles.append(obstacle)
+    if obstacles:
+        logger.warning("Scoring with layout %r: %s.", best, "; ".join(dict.fromkeys(obstacles)))
+    return "auto" if best == "tree" else best
+
+
+def layout_obstacle(model: PreTrainedModel, layout: Layout) -> str | None:
+    """Return why a layout would give other scores than "rows" with a PRM's backbone; None if it gives the same."""
+    if layout == "rows":
+        return None
+    if layout == "chain":
+        return cache_obstacle(model) or _probe_obstacle(model, "chain")
+    return (packed_obstacle if layout == "packed" else tree_obstacle)(model) or _probe_obstacle(model, "tree")
+
+
+@torch.no_grad()
+def _probe_obstacle(model: PreTrainedModel, layout: Layout) -> str | None:
+    """How a backbone fails to reproduce, under "tree" or "chain", its states of single rows; None if it does not."""
+    vocab_size = model.get_input_embeddings().weight.shape[0]
+    ids = [(7 * i + 3) % vocab_size for i in range(12)]
+    prefix, suffixes = ids[:5], [ids[5:9], [*ids[5:7], *ids[9:12]]]  # the suffixes share two tokens
+    name = type(model.vlm).__name__
+    alone = [_states_alone(model, prefix, suffix) for suffix in suffixes]
+    try:
+        shared = _states_shared(model, prefix, suffixes, branches=layout == "tree")
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        return f"{name} does not take {layout} inputs ({type(error).__name__}: {str(error)[:120]})"
+    spread = torch.cat(alone).float().std().item()
+    error = max((a.float() - b.float()).abs().max().item() for a, b in zip(shared, alone, strict=True))
+    if not error <= _tolerance(model) * spread:  # NaN is an obstacle too
+        return f"{name} gives other numbers under {layout} (relative error {error / spread:.1e})"
+    logger.debug("%s: layout %s confirmed, relative error %.1e", name, layout, error / spread)
+    return None
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    """The largest rounding error, in units of the states' spread."""
+    return 1e-3 if model.dtype == torch.float32 else 0.1
+
+
+def _states_alone(model: PreTrainedModel, prefix: list[int], suffix: list[int]) -> torch.Tensor:
+    """States (suffix, hidden) of a suffix behind its prefix in a row of its own."""
+    states = model.vlm(**text_inputs(model, prefix + suffix), use_cache=False).last_hidden_state
+    return states[0, len(prefix) :]
+
+
+def _states_shared(
+    model: PreTrainedModel, prefix: list[int], suffixes: Sequence[list[int]], branches: bool
+) -> list[torch.Tensor]:
+    """States (suffix, hidden) of each suffix behind one cached prefix, laid out as in `score_behind_prefixes`."""
+    name = cache_argument(model.vlm)
+    cache = new_prefix_cache(model, branches)
+    (table,) = prompt_positions(model, [prefix], {})
+    positions = stack_positions([table], len(prefix)).to(model.device)
+    model.vlm(**text_inputs(model, prefix), position_ids=positions, use_cache=True, **{name: cache})
+    prefixes = CachedPrefixes(cache, torch.ones(1, len(prefix), dtype=torch.long), [len(prefix)], [table], branches)
+    groups = [suffixes] if branches else [[suffix] for suffix in suffixes]
+    trees = [pack_prefix_tree(group) for group in groups]
+    inputs = suffix_inputs(model, prefixes, trees, [0] * len(trees), pad_token_id=prefix[0])
+    inputs[name] = inputs.pop("cache")
+    states = model.vlm(**to_device(inputs, model.device), use_cache=True).last_hidden_state  # (rows, width, hidden)
+    return [states[row, index] for row, tree in enumerate(trees) for index in tree.token_index]
