@@ -27,31 +27,33 @@ from transformers import (
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-# Family -> way of scoring -> (largest, mean) difference to every solution by itself; filled by test_backbones.
-EQUIVALENCE: dict[str, dict[str, tuple[float, float] | None]] = collections.defaultdict(dict)
+# Family -> way of scoring -> largest difference from every solution by itself, None if refused: the table at the end.
+EQUIVALENCE: dict[str, dict[str, float | None]] = collections.defaultdict(dict)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Prints the table of differences, if test_backbones ran."""
+    """Print the table of differences, if conformance tests ran."""
     if not EQUIVALENCE:
         return
     ways = list(dict.fromkeys(way for row in EQUIVALENCE.values() for way in row))
-    terminalreporter.write_line("\nlargest difference of a step score to that of the solution by itself (-: refused)")
-    terminalreporter.write_line(" " * 16 + "".join(f"{way.split(',')[0][:8]:>9}" for way in ways))
+    widths = [max(7, len(way) + 2) for way in ways]
+    terminalreporter.write_line("\nlargest difference of a step score from that of the solution by itself (-: refused)")
+    terminalreporter.write_line(" " * 14 + "".join(f"{way:>{width}}" for way, width in zip(ways, widths, strict=True)))
     for name, row in EQUIVALENCE.items():
-        cells = ["" if way not in row else "-" if row[way] is None else f"{row[way][0]:.0e}" for way in ways]
-        terminalreporter.write_line(f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells))
+        cells = ["" if way not in row else "-" if row[way] is None else f"{row[way]:.0e}" for way in ways]
+        line = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        terminalreporter.write_line(f"{name:<14}{line}")
 
 
 def pytest_sessionfinish(session) -> None:
-    """A worker of pytest-xdist hands its part of the table over."""
+    """Hand over the part of the table that a worker of pytest-xdist has filled."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["equivalence"] = {name: dict(row) for name, row in EQUIVALENCE.items()}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error) -> None:
-    """Joins the parts."""
+    """Join the parts of the table."""
     for name, row in getattr(node, "workeroutput", {}).get("equivalence", {}).items():
         EQUIVALENCE[name] |= row
 
@@ -242,6 +244,6 @@ def figures() -> list[Image.Image]:
 def tiny_scorer(tiny_prm_dir):
     """Scorer of the tiny PRM. Do not change it; it has no store."""
     from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-    from mmprm_hf.scoring.scorer import PRMScorer
+    from mmprm_hf.scoring import PRMScorer
 
     return PRMScorer(MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir))

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 import torch
 from conftest import make_figure
-from support.backbones import BACKBONES, why_unavailable
+from support.backbones import BACKBONES, missing_packages
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
@@ -24,9 +24,9 @@ NUM_TOKENS = 10
 
 @pytest.fixture(scope="module", params=WITH_IMAGES)
 def policy(request):
-    reason = why_unavailable(request.param)
-    if reason:
-        pytest.skip(reason)
+    missing = missing_packages(request.param)
+    if missing:
+        pytest.skip(f"the stock processor of {request.param} needs {' and '.join(missing)}")
     model, processor = BACKBONES[request.param].build()
     if getattr(processor, "chat_template", None) is None:
         pytest.skip(f"{request.param} has no chat template")

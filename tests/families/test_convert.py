@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from conftest import make_figure, make_tokenizer
 from safetensors.torch import load_file, save_file
 from support.original_internvl import HEAD, reference_image_features, write_original
-from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
 from mmprm_hf.cli import app
@@ -100,35 +96,6 @@ def test_image_order_and_number_matter(original):
     first, second = make_figure(0), make_figure(1)
     results = [logits(model, processor, images) for images in ([first, second], [second, first], [first])]
     assert min((a - b).abs().max() for a, b in zip(results, results[1:], strict=False)) > 1e-3
-
-
-def test_auto_classes_and_remote_code_without_the_package(converted, tmp_path):
-    processor = AutoProcessor.from_pretrained(converted)
-    figure = make_figure(2)
-    expected = logits(AutoModel.from_pretrained(converted), processor, figure)
-    figure.save(tmp_path / "figure.png")
-    script = f"""
-import sys, torch
-sys.modules["mmprm_hf"] = None  # any import of the package fails
-from transformers import AutoModel, AutoProcessor
-for path in ({str(converted)!r}, {str(tmp_path / "again")!r}):
-    model = AutoModel.from_pretrained(path, trust_remote_code=True)
-    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
-    batch = processor(images={str(tmp_path / "figure.png")!r}, text="What is x?", steps={STEPS!r})
-    with torch.no_grad():
-        print("LOGITS", model(**batch).logits.tolist())
-    model.save_pretrained({str(tmp_path / "again")!r})
-    processor.save_pretrained({str(tmp_path / "again")!r})
-"""
-    env = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.removeprefix("LOGITS ") for line in done.stdout.splitlines() if line.startswith("LOGITS ")]
-    assert len(lines) == 2
-    for line in lines:
-        torch.testing.assert_close(torch.tensor(json.loads(line)), expected, atol=1e-6, rtol=0)
 
 
 def test_shards_give_the_same_model(original, tmp_path):

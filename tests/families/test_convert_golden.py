@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from support.original_internvl import GOLDEN, reference_image_features
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.families.internvl import convert_internvl, convert_internvl_model, convert_internvl_processor
+from mmprm_hf.families import convert_internvl, convert_internvl_model, convert_internvl_processor
 from mmprm_hf.families.internvl_weights import original_key
-from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.models.prompts_mm_prm import PROMPT_FORMATS
-from mmprm_hf.scoring.scorer import LAYOUTS, PRMScorer
+from mmprm_hf.models import PROMPT_FORMATS, MMPRMModel, MMPRMProcessor
+from mmprm_hf.scoring import LAYOUTS, PRMScorer
 from mmprm_hf.training.prm_config import PRMConfig
 from mmprm_hf.training.prm_trainer import PRMTrainer
 

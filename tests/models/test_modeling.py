@@ -1,14 +1,9 @@
-"""MMPRMModel: equal to the policy before training, exact loss, round trips, remote code, refusals."""
+"""MMPRMModel: equal to the policy before training, exact loss, round trips, refusals."""
 
 from __future__ import annotations
 
-import ast
 import copy
-import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +11,7 @@ import torch
 from conftest import make_policy, make_processor
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-import mmprm_hf.models as island
-from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor, register
-from mmprm_hf.models.modeling_mm_prm import marker_loss
+from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor, marker_loss, register
 
 STEPS = [["x = 2 + 3", "so x = 5"], ["it is 7", "then 8", "9"], ["end"]]
 QUESTIONS = ["What is x?", "And y, if 3+4 is one less than y?", "z?"]
@@ -170,40 +163,12 @@ def test_auto_classes_give_the_same_model_back(prm, batch, tiny_prm_dir):
     assert torch.equal(model(**batch).logits, prm[0](**batch).logits)
 
 
-def test_remote_code_gives_the_same_scores_without_the_package(prm, figures, tiny_prm_dir, tmp_path):
-    figures[0].save(tmp_path / "figure.png")
-    script = f"""
-import sys, torch
-sys.modules["mmprm_hf"] = None  # any import of the package fails
-from transformers import AutoModel, AutoProcessor
-for path in ({tiny_prm_dir!r}, {str(tmp_path / "again")!r}):
-    model = AutoModel.from_pretrained(path, trust_remote_code=True)
-    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
-    batch = processor(images={str(tmp_path / "figure.png")!r}, text="What is x?", steps=["x = 2", "x = 5"])
-    with torch.no_grad():
-        print("LOGITS", model(**batch).logits.tolist())
-    model.save_pretrained({str(tmp_path / "again")!r})
-    processor.save_pretrained({str(tmp_path / "again")!r})
-"""
-    env = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    with torch.no_grad():
-        expected = prm[0](**prm[1](images=figures[0], text="What is x?", steps=["x = 2", "x = 5"])).logits
-    lines = [line.removeprefix("LOGITS ") for line in done.stdout.splitlines() if line.startswith("LOGITS ")]
-    assert len(lines) == 2
-    for line in lines:
-        torch.testing.assert_close(torch.tensor(json.loads(line)), expected, atol=1e-6, rtol=0)
-
-
-def test_a_saved_checkpoint_holds_no_path_of_this_machine(tiny_prm_dir, tiny_policy_dir):
+def test_a_saved_checkpoint_contains_no_path_of_this_machine(tiny_prm_dir, tiny_policy_dir):
     assert tiny_policy_dir not in Path(tiny_prm_dir, "config.json").read_text()
     assert tiny_policy_dir not in Path(tiny_prm_dir, "tokenizer_config.json").read_text()
 
 
-def test_a_checkpoint_that_is_no_prm_is_refused(tiny_policy_dir, tiny_prm_dir, tiny_policy):
+def test_a_checkpoint_that_is_not_a_prm_is_refused(tiny_policy_dir, tiny_prm_dir, tiny_policy):
     with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llava'"):
         MMPRMModel.from_pretrained(tiny_policy_dir)
     with pytest.raises(ValueError, match="is a PRM already"):
@@ -219,13 +184,3 @@ def test_missing_backbone_weights_are_refused(prm, tmp_path):
     prm[0].save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(ValueError, match=r"weights of the backbone are missing .*layers\.1\."):
         MMPRMModel.from_pretrained(tmp_path)
-
-
-def test_the_island_imports_siblings_only():
-    for path in Path(island.__file__).parent.glob("*_mm_prm.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, f"{path.name} imports from above the island"
-                assert not (node.module or "").startswith("mmprm_hf"), f"{path.name} imports the package"
-            if isinstance(node, ast.Import):
-                assert not any(alias.name.startswith("mmprm_hf") for alias in node.names)

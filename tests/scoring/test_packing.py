@@ -9,7 +9,9 @@ from conftest import PlainTreeKernel
 from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmprm_hf.scoring.packing import additive_mask, block_mask, pack_prefix_tree, stack_masks, stack_packed
+from mmprm_hf.models import pad_rows
+from mmprm_hf.scoring import pack_prefix_tree
+from mmprm_hf.scoring.packing import additive_mask, block_mask, stack_masks
 
 TREES = [
     [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7, 1, 2], [5, 3], [5, 6, 8, 4]],
@@ -34,9 +36,7 @@ def test_two_sequences_and_the_exact_tensors():
     ]
 
 
-@pytest.mark.parametrize("sequences", TREES)
-@pytest.mark.parametrize("window", [None, 2])
-def test_every_token_sees_its_own_sequence_and_nothing_else(sequences, window):
+def check_contract(sequences, window):
     """The whole contract, spelled without the layout: token by token, sequence by sequence."""
     tree = pack_prefix_tree(sequences)
     mask = tree.attention_mask(window)
@@ -50,38 +50,39 @@ def test_every_token_sees_its_own_sequence_and_nothing_else(sequences, window):
             assert tree.parents[row] == (index[position - 1] if position else -1)
 
 
-def test_a_random_forest_of_prefixes_keeps_the_contract():
+def test_every_token_sees_its_own_sequence_and_nothing_else():
+    for sequences in TREES:
+        for window in (None, 2):
+            check_contract(sequences, window)
     rng = random.Random(0)
     for _ in range(50):
         sequences = [[0, *rng.choices([1, 2], k=rng.randint(0, 6))] for _ in range(rng.randint(1, 8))]
-        test_every_token_sees_its_own_sequence_and_nothing_else(sequences, rng.choice([None, 1, 3]))
+        check_contract(sequences, rng.choice([None, 1, 3]))
 
 
-@pytest.mark.parametrize("sequences", TREES)
-def test_tree_rows_feed_trls_tree_attention(sequences, monkeypatch):
+def test_tree_rows_feed_trls_tree_attention(monkeypatch):
     """TRL's own gather, with a plain stand-in for the fused kernel, equals attention under our mask."""
     trl_packing = pytest.importorskip("trl.experimental.async_grpo.packing", reason="this trl has no tree attention")
-
     monkeypatch.setattr(trl_packing, "_flash_attn", lambda: PlainTreeKernel)
-    tree = pack_prefix_tree(sequences)
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 1, 2, len(tree), 8)
-    rows, module = tree.tree_rows(), torch.nn.Linear(1, 1)
-    module.config = SimpleNamespace(dtype=torch.float32)
-    found, _ = trl_packing.tree_attention(
-        module,
-        query,
-        key,
-        value,
-        None,
-        tree_kv_index=rows["tree_kv_index"],
-        tree_cu_seqlens_q=rows["tree_cu_seqlens_q"],
-        tree_cu_seqlens_k=rows["tree_cu_seqlens_k"],
-        tree_max_seqlen_q=rows["tree_max_seqlens"][0],
-        tree_max_seqlen_k=rows["tree_max_seqlens"][1],
-    )
-    expected = scaled_dot_product_attention(query, key, value, attn_mask=tree.attention_mask()).transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    for tree in map(pack_prefix_tree, TREES):
+        query, key, value = torch.randn(3, 1, 2, len(tree), 8)
+        rows, module = tree.tree_rows(), torch.nn.Linear(1, 1)
+        module.config = SimpleNamespace(dtype=torch.float32)
+        output, _ = trl_packing.tree_attention(
+            module,
+            query,
+            key,
+            value,
+            None,
+            tree_kv_index=rows["tree_kv_index"],
+            tree_cu_seqlens_q=rows["tree_cu_seqlens_q"],
+            tree_cu_seqlens_k=rows["tree_cu_seqlens_k"],
+            tree_max_seqlen_q=rows["tree_max_seqlens"][0],
+            tree_max_seqlen_k=rows["tree_max_seqlens"][1],
+        )
+        expected = scaled_dot_product_attention(query, key, value, attn_mask=tree.attention_mask()).transpose(1, 2)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)  # float32, sums of at most 12 terms near 1
 
 
 def test_tree_rows_of_a_chain_are_those_that_trl_makes():
@@ -106,8 +107,8 @@ def test_block_masks_for_flex_attention_are_the_boolean_ones():
     assert blocks.shape == (len(trees), 1, width, width)
     index = torch.arange(width)
     for row in range(len(trees)):
-        found = blocks.mask_mod(torch.tensor(row), torch.tensor(0), index[:, None], index[None, :])
-        assert torch.equal(found, mask[row, 0])
+        attends = blocks.mask_mod(torch.tensor(row), torch.tensor(0), index[:, None], index[None, :])
+        assert torch.equal(attends, mask[row, 0])
     torch.manual_seed(0)
     query, key, value = torch.randn(3, len(trees), 2, width, 16)
     expected = scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -127,14 +128,12 @@ def test_bad_input_is_refused():
         pack_prefix_tree([[1], []])
     with pytest.raises(ValueError, match="start with different tokens"):
         pack_prefix_tree([[1, 2], [2, 1]])
-    with pytest.raises(ValueError, match="longer than length=2"):
-        stack_packed([pack_prefix_tree([[1, 2, 3]])], pad_token_id=0, length=2)
 
 
-def test_stacking_pads_on_the_right_and_padding_sees_only_itself():
-    batch = stack_packed([pack_prefix_tree([[1, 2, 3]]), pack_prefix_tree([[4]])], pad_token_id=0, length=4)
-    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [4, 0, 0, 0]]
-    assert batch["attention_mask"][1, 0].int().tolist() == torch.eye(4).int().tolist()
+def test_masks_are_padded_on_the_right_and_padding_sees_only_itself():
+    trees = [pack_prefix_tree([[1, 2, 3]]), pack_prefix_tree([[4]])]
+    assert torch.equal(stack_masks(trees)[:, 0], torch.stack([torch.ones(3, 3).tril(), torch.eye(3)]).bool())
+    assert torch.equal(stack_masks(trees, length=4)[1, 0], torch.eye(4).bool())
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -146,8 +145,8 @@ def test_a_model_computes_the_same_packed_and_unpacked(tiny_policy, attention):
     try:
         sequences = [[3, 4, 5, 6, 7], [3, 4, 5, 8], [3, 4, 5, 6, 9, 10]]
         tree = pack_prefix_tree(sequences)
-        batch = stack_packed([tree], pad_token_id=0, length=len(tree) + 2)
-        mask = batch["attention_mask"]
+        mask = stack_masks([tree], length=len(tree) + 2)
+        batch = {name: pad_rows([[*getattr(tree, name).tolist(), 0, 0]], 0) for name in ("input_ids", "position_ids")}
         batch["attention_mask"] = additive_mask(mask, torch.float32) if attention == "eager" else mask
         with torch.no_grad():
             packed = model(**batch).last_hidden_state[0]

@@ -9,12 +9,15 @@ import pytest
 import torch
 from conftest import make_tokenizer
 from tokenizers import normalizers
-from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
+from transformers import LlamaConfig
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring.score_store import ScoreStore
-from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.nano import PRM_PATH
+from mmprm_hf.nano.world import make_problem
+from mmprm_hf.scoring import PRMScorer, ScoreStore
+
+TOLERANCE = 1e-5  # float32, two layers of sums over at most 100 terms; scores differ by 2e-7 here
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +50,15 @@ def flat_scores(rows):
     return torch.tensor([score for row in rows for c in row for score in c.step_scores or ()])
 
 
-@pytest.mark.parametrize("max_batch_tokens", [32768, 100, 1])
-@pytest.mark.parametrize("max_batch_problems", [16, 1])
-def test_shared_prefix_equals_row_by_row(prm, problems, candidates, max_batch_tokens, max_batch_problems):
-    shared = PRMScorer(
-        *prm, max_batch_tokens=max_batch_tokens, max_batch_problems=max_batch_problems, layout="tree"
-    ).score_many(problems, candidates)
+def assert_close(rows, expected):
+    torch.testing.assert_close(flat_scores(rows), flat_scores(expected), atol=TOLERANCE, rtol=0)
+
+
+def test_shared_prefix_equals_row_by_row(prm, problems, candidates):
     alone = PRMScorer(*prm, layout="rows").score_many(problems, candidates)
-    torch.testing.assert_close(flat_scores(shared), flat_scores(alone), atol=1e-5, rtol=0)
     assert flat_scores(alone).std() > 0.01  # the scores differ enough for the comparison to mean something
+    for limits in ({}, {"max_batch_problems": 1}, {"max_batch_tokens": 100}, {"max_batch_tokens": 1}):
+        assert_close(PRMScorer(*prm, layout="tree", **limits).score_many(problems, candidates), alone)
 
 
 def test_order_is_kept_and_unscorable_candidates_get_none(prm, problems, candidates):
@@ -68,16 +71,14 @@ def test_order_is_kept_and_unscorable_candidates_get_none(prm, problems, candida
     assert [len(c.step_scores or ()) for c in scored[0]] == [3, 1, 0, 3, 0, 2]
     assert all(0 < score < 1 for c in scored[0] for score in c.step_scores or ())
     # a causal model: the first step's score does not depend on what follows
-    assert scored[0][0].step_scores[0] == pytest.approx(scored[0][1].step_scores[0], abs=1e-5)
+    assert scored[0][0].step_scores[0] == pytest.approx(scored[0][1].step_scores[0], abs=TOLERANCE)
     # the figure and the question matter
     assert abs(scored[0][1].step_scores[0] - scored[3][1].step_scores[0]) > 1e-4
 
 
 def test_score_is_score_many_of_one(prm, problems, candidates):
     scorer = PRMScorer(*prm)
-    one = scorer.score(problems[3], candidates[3])
-    many = scorer.score_many(problems, candidates)[3]
-    torch.testing.assert_close(flat_scores([one]), flat_scores([many]), atol=1e-5, rtol=0)
+    assert_close([scorer.score(problems[3], candidates[3])], [scorer.score_many(problems, candidates)[3]])
 
 
 def test_figure_and_question_are_encoded_once_and_candidates_are_not_repeated(prm, problems, candidates):
@@ -107,11 +108,11 @@ def tiny(prm):
 
 def count_tokens(model):
     """A list that collects how many tokens each forward of the backbone gets, and its hook."""
-    seen = []
+    num_tokens = []
     hook = model.vlm.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+        lambda _, args, kwargs: num_tokens.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    return seen, hook
+    return num_tokens, hook
 
 
 def test_forwards_stay_within_the_token_budget(prm, problems, candidates):
@@ -124,18 +125,16 @@ def test_forwards_stay_within_the_token_budget(prm, problems, candidates):
     assert flat_scores(longest.score_many(problems, candidates)).isfinite().all()
 
 
-@pytest.mark.parametrize(("num_steps", "is_packed"), [(1, True), (60, False)])
-def test_auto_packs_where_that_is_cheaper(prm, problems, num_steps, is_packed, monkeypatch):
+def test_auto_packs_where_that_is_cheaper(prm, problems):
     """Short solutions go into one row; long ones would see each other's masked tokens at quadratic cost."""
-    calls = []
     scorer = PRMScorer(*prm)
-    run = scorer._packed_scores
-    monkeypatch.setattr(scorer, "_packed_scores", lambda *arguments: calls.append(1) or run(*arguments))
-    candidates = [Candidate(steps=(f"{i} a", *["x = 2"] * num_steps)) for i in range(10)]
-    scored = scorer.score(problems[0], candidates)
-    assert bool(calls) == is_packed
-    alone = PRMScorer(*prm, layout="rows").score(problems[0], candidates)
-    torch.testing.assert_close(flat_scores([scored]), flat_scores([alone]), atol=1e-5, rtol=0)
+    for num_steps, is_packed in ((1, True), (60, False)):
+        candidates = [Candidate(steps=(f"{i} a", *["x = 2"] * num_steps)) for i in range(10)]
+        num_tokens, hook = count_tokens(prm[0])
+        scored = scorer.score(problems[0], candidates)
+        hook.remove()
+        assert (len(num_tokens) == 1) == is_packed
+        assert_close([scored], [PRMScorer(*prm, layout="rows").score(problems[0], candidates)])
 
 
 def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
@@ -146,10 +145,10 @@ def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
     num_forwards = len(seen)
     again = scorer.score_many(problems, candidates)
     reopened = PRMScorer(*prm, store=path)
-    probes = len(seen) - num_forwards  # building a scorer probes the backbone on a few tokens
+    num_probes = len(seen) - num_forwards  # making a scorer probes the backbone on a few tokens
     other_process = reopened.score_many(problems, candidates)
     hook.remove()
-    assert num_forwards > 0 and len(seen) == num_forwards + probes and max(seen[num_forwards:]) <= 20
+    assert num_forwards > 0 and len(seen) == num_forwards + num_probes and max(seen[num_forwards:]) <= 20
     assert first == again == other_process
     more = [*candidates[0], Candidate(steps=("new",))]
     assert len(reopened.store) == 9
@@ -157,37 +156,35 @@ def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
     assert len(reopened.store) == 10
 
 
-@pytest.mark.parametrize("change", ["weights", "question", "figure", "separator", "template", "normalizer"])
-def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates, change):
+def test_a_store_tells_apart_what_a_score_depends_on(prm, problems, candidates):
     model, processor = prm
-    store = ScoreStore()
-    PRMScorer(model, processor, store=store).score(problems[0], candidates[0])
-    problem = problems[0]
-    if change == "weights":
-        model = copy.deepcopy(model)
-        with torch.no_grad():
-            model.score.weight += 0.5
-    elif change in ("template", "normalizer"):
-        processor = copy.deepcopy(processor)
-        if change == "template":
-            processor.base_processor.chat_template += "{{ ' ' }}"
-        else:
-            processor.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "3")
-    elif change == "separator":
-        processor = MMPRMProcessor(processor.base_processor, step_separator=" ")
-    else:
-        new = {"question": "What is y?"} if change == "question" else {"images": problems[3].images}
-        problem = dataclasses.replace(problem, **new)
-    before = len(store)
-    PRMScorer(model, processor, store=store).score(problem, candidates[0])
-    assert len(store) == 2 * before
+    other_weights, other_template, other_normalizer = copy.deepcopy(model), *(copy.deepcopy(processor) for _ in "ab")
+    with torch.no_grad():
+        other_weights.score.weight[0] += 0.5
+    other_template.base_processor.chat_template += "{{ ' ' }}"
+    other_normalizer.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "3")
+    store, problem = ScoreStore(), problems[0]
+    scored = set()
+    for scorer, asked in (
+        ((model, processor), problem),
+        ((other_weights, processor), problem),
+        ((model, other_template), problem),
+        ((model, other_normalizer), problem),
+        ((model, MMPRMProcessor(processor.base_processor, step_separator=" ")), problem),
+        ((model, processor), dataclasses.replace(problem, question="What is y?")),
+        ((model, processor), dataclasses.replace(problem, images=problems[3].images)),
+    ):
+        before = len(store)
+        scored.add(PRMScorer(*scorer, store=store).score(asked, candidates[0])[0].step_scores)
+        assert len(store) == before + 3  # the three distinct candidates
+    assert len(scored) == 7
 
 
 def test_bad_input_is_refused(prm, problems):
     with pytest.raises(ValueError, match="Found 4 problems but 1 lists"):
         PRMScorer(*prm).score_many(problems, [[]])
-    with pytest.raises(ValueError, match="Unknown layout 'best'; choose one of auto, packed"):
-        PRMScorer(*prm, layout="best")
+    with pytest.raises(ValueError, match="Unknown layout 'trees'. Did you mean 'tree'"):
+        PRMScorer(*prm, layout="trees")
     with pytest.raises(ValueError, match="max_batch_tokens=0"):
         PRMScorer(*prm, max_batch_tokens=0)
     broken = Problem(id="b", question="q", images=("/no/such.png",))
@@ -211,85 +208,78 @@ def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, ca
     short = [Candidate(steps=("x = 2",)), Candidate(steps=("x = 3",))]
     candidates = [*short, Candidate(steps=("x = 2", "so x + 1 = 3 and more")), Candidate(steps=("a" * 80,))]
     scorer = PRMScorer(model, prm[1])
-    assert scorer.sharing == "tree" and scorer.max_shared_length == 24
+    assert scorer.layout == "auto" and scorer.max_shared_length == 24
     alone = [PRMScorer(model, prm[1], layout="rows").score(problem, [c])[0] for c in candidates]
     assert "row by row" not in caplog.text
     for order in (candidates, candidates[::-1]):
-        found = dict(zip((c.steps for c in order), scorer.score(problem, order), strict=True))
-        for one in alone:
-            assert found[one.steps].step_scores == pytest.approx(one.step_scores, abs=1e-6)
+        scored = {c.steps: c.step_scores for c in scorer.score(problem, order)}
+        for candidate in alone:
+            assert scored[candidate.steps] == pytest.approx(candidate.step_scores, abs=TOLERANCE)
     assert "a row has 85 tokens, and the position embedding depends on a row's own length beyond 24" in caplog.text
     session = scorer.session(problem)
     session.score([c.steps for c in short])
-    for one, scores in zip(alone, session.score([c.steps for c in candidates]), strict=True):
-        assert scores == pytest.approx(one.step_scores, abs=1e-6)
+    for candidate, scores in zip(alone, session.score([c.steps for c in candidates]), strict=True):
+        assert scores == pytest.approx(candidate.step_scores, abs=TOLERANCE)
     leaky = model(**prm[1](text=["x?"] * 2, steps=[list(candidates[2].steps), list(candidates[3].steps)]))
     assert leaky.step_scores()[0].tolist() != pytest.approx(alone[2].step_scores, abs=1e-3)
 
 
-@pytest.mark.parametrize("layout", ["auto", "tree"])
-def test_solutions_that_share_their_first_tokens_stay_within_the_budget(prm, problems, layout):
+def test_solutions_that_share_their_first_tokens_stay_within_the_budget(prm, problems):
     """One more solution apart from them keeps the common beginning out of the prefix."""
     candidates = [Candidate(steps=(f"The answer {chr(97 + i)} follows from {i}",)) for i in range(26)]
     candidates.append(Candidate(steps=("x",)))
-    scorer = PRMScorer(*prm, max_batch_tokens=150, layout=layout)
-    seen, hook = count_tokens(prm[0])
-    found = scorer.score(problems[1], candidates)
-    session = scorer.session(problems[1]).score([c.steps for c in candidates])
-    hook.remove()
-    assert max(seen) <= 150 and len(seen) > 6
     alone = PRMScorer(*prm, layout="rows").score(problems[1], candidates)
-    torch.testing.assert_close(flat_scores([found]), flat_scores([alone]), atol=1e-5, rtol=0)
-    assert [list(s) for s in session] == [pytest.approx(c.step_scores, abs=1e-5) for c in alone]
+    for layout in ("auto", "tree"):
+        scorer = PRMScorer(*prm, max_batch_tokens=150, layout=layout)
+        num_tokens, hook = count_tokens(prm[0])
+        scored = scorer.score(problems[1], candidates)
+        session = scorer.session(problems[1]).score([c.steps for c in candidates])
+        hook.remove()
+        assert max(num_tokens) <= 150 and len(num_tokens) > 6
+        assert_close([scored], [alone])
+        assert session == [pytest.approx(c.step_scores, abs=TOLERANCE) for c in alone]
+
+
+def test_a_session_of_another_layout_scores_whole_solutions(prm, problems):
+    solutions = [("a",), ("a", "b"), ()]
+    expected = PRMScorer(*prm).session(problems[0]).score(solutions)
+    for layout in ("rows", "chain", "packed"):
+        session = PRMScorer(*prm, layout=layout).session(problems[0])
+        assert session.score(solutions) == [pytest.approx(scores, abs=TOLERANCE) for scores in expected]
+        session.keep(solutions)
+        assert session.num_computed_tokens == 0
 
 
 def test_a_session_goes_on_after_a_forward_that_failed(prm, problems, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("out of memory")
+
     session = PRMScorer(*prm).session(problems[0])
     first = session.score([("a",)])
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
-        patch.setattr(
-            "mmprm_hf.scoring.prefix_cache.token_scores", lambda *_, **__: raise_(RuntimeError("out of memory"))
-        )
+        patch.setattr(prm[0], "forward", fail)
         session.score([("a", "b"), ("c",)])
     again = session.score([("a", "b"), ("c",)])
-    assert again[0][0] == pytest.approx(first[0][0], abs=1e-6) and len(again[0]) == 2
-
-
-def raise_(error):
-    raise error
+    assert again[0][0] == pytest.approx(first[0][0], abs=TOLERANCE) and len(again[0]) == 2
 
 
 def test_a_bad_problem_is_named(prm, problems):
     bad = Problem(id="the bad one", question="x <image>?")
     candidates = [[Candidate(steps=("a",))]] * 2
-    with pytest.raises(ValueError, match="Problem 'the bad one' cannot be scored: Found the control token '<image>'"):
-        PRMScorer(*prm).score_many([problems[1], bad], candidates)
+    for layout in ("auto", "rows"):
+        with pytest.raises(
+            ValueError, match="Problem 'the bad one' cannot be scored: Found the control token '<image>'"
+        ):
+            PRMScorer(*prm, layout=layout).score_many([problems[1], bad], candidates)
 
 
-def test_a_backbone_that_sees_what_follows_is_refused(prm):
-    config = Gemma3TextConfig(**tiny(prm), num_key_value_heads=2, head_dim=8, use_bidirectional_attention=True)
-    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
-    with pytest.raises(ValueError, match="Gemma3TextModel is not causal: .* use a causal backbone"):
-        PRMScorer(model, prm[1], layout="rows")
-
-
-def test_attention_with_an_unknown_limit_is_scored_row_by_row(prm, caplog):
-    """A short probe cannot see what GPT-Neo's local attention forgets in long texts."""
-    config = GPTNeoConfig(
-        vocab_size=prm[1].marker_token_id + 1,
-        hidden_size=32,
-        num_layers=2,
-        num_heads=4,
-        attention_types=[[["global", "local"], 1]],
-        window_size=16,
-    )
-    model = MMPRMModel(MMPRMConfig(vlm_config=config, marker_token_id=prm[1].marker_token_id))
-    scorer = PRMScorer(model, prm[1])
-    assert scorer.layout == "rows"
-    assert "GPTNeoModel limits its attention by attention_types, window_size" in caplog.text
-    for layout in ("tree", "chain", "packed"):
-        with pytest.raises(ValueError, match=f"layout '{layout}' would be wrong: GPTNeoModel limits its attention"):
-            PRMScorer(model, prm[1], layout=layout)
+def test_a_batch_that_fails_only_as_a_batch_is_scored_one_by_one(tiny_prm_dir, problems):
+    """Without a pad token no batch with images can be encoded."""
+    model, processor = MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir)
+    candidates = [[Candidate(steps=("a", "b"))] for _ in problems]
+    expected = PRMScorer(model, processor).score_many(problems, candidates)
+    processor.tokenizer.pad_token = None
+    assert_close(PRMScorer(model, processor).score_many(problems, candidates), expected)
 
 
 def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
@@ -298,6 +288,16 @@ def test_a_candidate_that_writes_a_word_as_marker_gets_no_score(prm, caplog):
     text_config = LlamaConfig(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
     model = MMPRMModel(MMPRMConfig(vlm_config=text_config, marker_token_id=processor.marker_token_id))
     candidates = [Candidate(steps=("a",)), Candidate(steps=("5% of b",)), Candidate(steps=("a",), complete=False)]
-    found = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
-    assert [c.step_scores is None for c in found] == [False, True, True]
+    scored = PRMScorer(model, processor).score(Problem(id="p", question="q"), candidates)
+    assert [c.step_scores is None for c in scored] == [False, True, True]
     assert "A candidate writes the step marker '%'" in caplog.text
+
+
+def test_the_shipped_prm_gives_the_scores_that_it_always_gave():
+    """Computed when it was shipped; float32 through six layers, so that every CPU agrees to 1e-5 of the unit interval
+    and, as these scores are small, to 1e-3 of themselves."""
+    problem = make_problem("rectangle", 1).to_problem()
+    solutions = [("A=3", "A+2=5"), ("A=3", "A+2=6", "so 6"), ("B=1",)]
+    expected = [(4.189400e-4, 2.295196e-4), (4.189400e-4, 1.511118e-4, 2.858611e-4), (8.355575e-4,)]
+    (scores,) = PRMScorer.from_pretrained(PRM_PATH).score_solutions([problem], [solutions])
+    assert scores == [pytest.approx(step_scores, rel=1e-3) for step_scores in expected]

@@ -87,12 +87,11 @@ class Backbone:
     has_images: bool
 
 
-def why_unavailable(name: str) -> str | None:
-    """What this environment lacks for a family, for a test's skip; None if nothing."""
+def missing_packages(name: str) -> list[str]:
+    """Packages that the stock processor of a family needs and that are not installed."""
     packages = ["torchvision"] if BACKBONES[name].needs_torchvision else []
     packages += ["num2words"] if name == "smolvlm" else []
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    return f"the stock processor of {name} needs {' and '.join(missing)}" if missing else None
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def save(name: str, folder: str | os.PathLike, with_marker: bool = False) -> str:

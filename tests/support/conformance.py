@@ -1,0 +1,96 @@
+"""The families' PRMs with a few problems, scored in any way; what the conformance tests compare with."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from typing import Any
+
+import torch
+from conftest import EQUIVALENCE, make_figure
+
+from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.scoring import PRMScorer
+from support.backbones import BACKBONES
+
+# Float32 on a CPU. A score comes out of some hundred dot products of 32 to 200 terms, each rounded to 6e-8 of its size,
+# and the tiny policies' weights are ten times larger than usual. They differ by up to 1e-6 on several kinds of CPU, so
+# this is ten times that. A recurrence keeps the rounding of each token in the state of all later ones: ten times more.
+TOLERANCE, RECURRENT_TOLERANCE = 1e-5, 1e-4
+RECURRENT = {"qwen3_5"}
+SOLUTIONS = [
+    ("x = 2", "so x + 1 = 3", "it is 7"),
+    ("x = 2",),
+    ("x = 2", "so x + 1 = 3"),
+    ("a longer first step, with the angle", "y = 5"),
+    ("x = 2", "no"),
+]
+QUESTIONS = ["What is x?", "And what is y, then, if the base is 6? Say it.", "z?"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A family's PRM, made from a saved tiny policy that knows the marker, and saved."""
+
+    name: str
+    policy: Any
+    prm_dir: str
+    model: MMPRMModel
+    processor: MMPRMProcessor
+    problems: list[Problem]
+
+
+@functools.cache
+def make_case(name: str) -> Case:
+    root = tempfile.mkdtemp()
+    policy, base = BACKBONES[name].build(with_marker=True)
+    for part in (policy, base):
+        part.save_pretrained(f"{root}/policy")
+    processor = MMPRMProcessor.from_policy(f"{root}/policy")
+    model = MMPRMModel.from_policy(f"{root}/policy", processor)
+    for part in (model, processor):
+        part.save_pretrained(f"{root}/prm")
+    images = [(), (), ()]
+    if BACKBONES[name].has_images:
+        wide = make_figure(3).resize((96, 32))
+        # PaliGemma is the one family that refuses a problem without a figure.
+        images = [(make_figure(0),), (make_figure(1),) if name == "paligemma" else (), (wide, make_figure(2))]
+    problems = [Problem(id=str(i), question=q, images=images[i]) for i, q in enumerate(QUESTIONS)]
+    return Case(name, policy, f"{root}/prm", model, processor, problems)
+
+
+def batch_of(case: Case, padding_side: str = "right", problems: list[Problem] | None = None):
+    """Every solution of every problem as one padded batch."""
+    pairs = [(p, s) for p in problems or case.problems for s in SOLUTIONS]
+    images, questions = [list(p.images) for p, _ in pairs], [p.question for p, _ in pairs]
+    return case.processor(images=images, text=questions, steps=[list(s) for _, s in pairs], padding_side=padding_side)
+
+
+@torch.no_grad()
+def batch_scores(model: MMPRMModel, batch) -> torch.Tensor:
+    """All step scores of a batch, one after the other."""
+    return torch.cat(model(**batch).step_scores())
+
+
+def scored(case: Case, model: MMPRMModel | None = None, **options) -> torch.Tensor:
+    """All step scores of all problems by a scorer with these options, one after the other."""
+    scorer = PRMScorer(model or case.model, case.processor, **options)
+    candidates = [[Candidate(steps=s) for s in SOLUTIONS] for _ in case.problems]
+    rows = scorer.score_many(case.problems, candidates)
+    return torch.tensor([score for row in rows for c in row for score in c.step_scores])
+
+
+@functools.cache
+def oracle(name: str) -> torch.Tensor:
+    """Scores of every solution by itself: a batch of one, no padding, no cache, no mask of our own."""
+    return scored(make_case(name), layout="rows")
+
+
+def assert_equivalent(name: str, way: str, scores: torch.Tensor, expected: torch.Tensor) -> None:
+    """Compare scores within the family's tolerance, and note the difference for the table."""
+    difference = (scores - expected).abs().max().item()
+    EQUIVALENCE[name][way] = difference
+    tolerance = RECURRENT_TOLERANCE if name in RECURRENT else TOLERANCE
+    assert difference <= tolerance, f"{name} differs by {difference:.1e} under {way!r}, allowed {tolerance:.0e}"
