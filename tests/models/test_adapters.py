@@ -9,8 +9,7 @@ import torch
 from support.tiny_prms import CASES, assert_same_scores, scores_of, tiny_prm
 from transformers import AutoModel
 
-from mmprm_hf.models import MMPRMModel
-from mmprm_hf.models.fingerprints import model_fingerprint
+from mmprm_hf.models import MMPRMModel, model_fingerprint
 
 peft = pytest.importorskip("peft")
 
@@ -51,10 +50,10 @@ def test_head_and_marker_row_train_and_every_way_of_loading_gives_the_same(famil
         MMPRMModel.from_pretrained(adapter),
         other,
     ):
-        torch.testing.assert_close(scores_of(loaded, prm), scores, atol=1e-6, rtol=0)
+        assert_same_scores(scores_of(loaded, prm), scores)
     merged = adapted.merge_and_unload()
     assert type(merged) is MMPRMModel
-    torch.testing.assert_close(scores_of(merged, prm), scores, atol=1e-5, rtol=0)
+    assert_same_scores(scores_of(merged, prm), scores)
     rows, old_rows = merged.get_input_embeddings().weight, start.get_input_embeddings().weight
     assert (rows != old_rows).any(-1).nonzero().flatten().tolist() == [prm.processor.marker_token_id]
     for name, parameter in merged.score.named_parameters():

@@ -8,8 +8,7 @@ import pytest
 from conftest import make_processor, make_tokenizer
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
-from mmprm_hf.models import MMPRMProcessor
-from mmprm_hf.models.fingerprints import processor_fingerprint
+from mmprm_hf.models import MMPRMProcessor, processor_fingerprint
 
 BASES = {"text": make_tokenizer, "vision": make_processor}
 

@@ -15,7 +15,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     get_optimal_tiled_canvas,
 )
 
-from mmprm_hf.models.tiled_processing_mm_prm import MMPRMTiledProcessor, tiling_image_processor
+from mmprm_hf.models import MMPRMTiledProcessor, tiling_image_processor
 
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the golden files are not at {GOLDEN}")
 
@@ -43,17 +43,17 @@ def test_grids_equal_the_published_ones():
 
 
 @needs_golden
-@pytest.mark.parametrize("index", range(0, 252, 28))
-def test_tiles_are_cut_from_the_published_grid(index):
+def test_tiles_are_cut_from_the_published_grid():
     """The grid itself, (columns, rows) and row by row: a horizontal ramp rises inside a row of tiles only."""
     golden = json.loads((GOLDEN / "tiles.json").read_text())
-    row, size = golden["rows"][index], golden["image_size"]
-    ramp = Image.linear_gradient("L").rotate(90).resize((row["width"], row["height"])).convert("RGB")
-    tiles = tiling_image_processor(size, 1, row["max_num"])(images=ramp, return_tensors="pt")["pixel_values"]
-    columns, rows = row["grid_cols_rows"]
-    means = tiles[: columns * rows].mean((1, 2, 3)).view(rows, columns)
-    assert (means.diff(dim=1) > 0.1).all()
-    assert (means.diff(dim=0).abs() < 0.05).all()
+    for row in golden["rows"][::28]:
+        ramp = Image.linear_gradient("L").rotate(90).resize((row["width"], row["height"])).convert("RGB")
+        processor = tiling_image_processor(golden["image_size"], 1, row["max_num"])
+        columns, rows = row["grid_cols_rows"]
+        tiles = processor(images=ramp, return_tensors="pt")["pixel_values"][: columns * rows]
+        means = tiles.mean((1, 2, 3)).view(rows, columns)
+        assert (means.diff(dim=1) > 0.1).all(), row
+        assert (means.diff(dim=0).abs() < 0.05).all(), row
 
 
 @needs_golden
@@ -65,7 +65,7 @@ def test_pixel_values_equal_the_published_ones(name, key, num_tiles):
     expected = load_file(GOLDEN / "internvl_internlm2" / "golden_inputs.safetensors")[f"pixel_values/{key}"]
     image = Image.open(GOLDEN / "images" / f"{name}.png")
     ours = tiling_image_processor(56)(images=image, return_tensors="pt")["pixel_values"][:num_tiles]
-    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)  # float32 of (grey level / 255 - mean) / std
 
 
 def test_tiles_row_by_row_then_the_thumbnail():
@@ -92,8 +92,8 @@ def test_placeholders_become_tokens_per_tile(processor):
         "".join(processor.tokenizer.convert_ids_to_tokens(row[mask.bool()].tolist()))
         for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
     ]
-    one, three = ("<img>" + "<IMG_CONTEXT>" * (4 * number) + "</img>" for number in (1, 3))
-    assert tokens == [f"a{three}b{one}", "c", one]
+    square_tokens, wide_tokens = ("<img>" + "<IMG_CONTEXT>" * (4 * num_tiles) + "</img>" for num_tiles in (1, 3))
+    assert tokens == [f"a{wide_tokens}b{square_tokens}", "c", square_tokens]
     assert batch["pixel_values"].shape == (5, 3, 28, 28)
     assert torch.equal(batch["pixel_values"][3], batch["pixel_values"][4])
     assert "pixel_values" not in processor(text=["c"], return_tensors="pt")

@@ -81,7 +81,7 @@ def test_text_only_policy(tiny_text_policy_dir, tmp_path):
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     again = MMPRMProcessor.from_pretrained(tmp_path)(text=QUESTIONS, steps=STEPS)
-    assert torch.equal(MMPRMModel.from_pretrained(tmp_path)(**again).logits, model(**batch).logits)
+    torch.testing.assert_close(MMPRMModel.from_pretrained(tmp_path)(**again).logits, model(**batch).logits)
 
 
 def test_only_marker_positions_reach_the_head(prm, batch):
@@ -112,11 +112,11 @@ def test_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0], [5.0, 1.0]])
     labels = torch.tensor([0.3, 0.9, -100.0])
     first, second = math.log(2), -(0.9 * math.log(0.75) + 0.1 * math.log(0.25))
-    assert marker_loss(logits, labels).item() == pytest.approx((first + second) / 2, rel=1e-6)
-    assert marker_loss(logits, labels, 8).item() == pytest.approx((first + second) / 8, rel=1e-6)
-    assert marker_loss(logits, labels, torch.tensor(8)).item() == pytest.approx((first + second) / 8, rel=1e-6)
+    assert marker_loss(logits, labels).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert marker_loss(logits, labels, 8).item() == pytest.approx((first + second) / 8, rel=1e-5)
+    assert marker_loss(logits, labels, torch.tensor(8)).item() == pytest.approx((first + second) / 8, rel=1e-5)
     rounded = marker_loss(logits, torch.tensor([0.3, 1.0, -100.0])).item()
-    assert rounded == pytest.approx((first - math.log(0.75)) / 2, rel=1e-6)  # what a 0.9 label must not become
+    assert rounded == pytest.approx((first - math.log(0.75)) / 2, rel=1e-5)  # what a 0.9 label must not become
     assert abs(rounded - (first + second) / 2) > 0.05
 
 
@@ -160,7 +160,7 @@ def test_auto_classes_give_the_same_model_back(prm, batch, tiny_prm_dir):
     model, processor = AutoModel.from_pretrained(tiny_prm_dir), AutoProcessor.from_pretrained(tiny_prm_dir)
     assert type(AutoConfig.from_pretrained(tiny_prm_dir)) is MMPRMConfig
     assert type(model) is MMPRMModel and type(processor) is MMPRMProcessor
-    assert torch.equal(model(**batch).logits, prm[0](**batch).logits)
+    torch.testing.assert_close(model(**batch).logits, prm[0](**batch).logits)
 
 
 def test_a_saved_checkpoint_contains_no_path_of_this_machine(tiny_prm_dir, tiny_policy_dir):

@@ -8,7 +8,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 from support.backbone_parts import chatml_template, chatml_tokenizer, make_policy, text_settings, vision_settings
 from support.backbones import BACKBONES
-from support.tiny_prms import policy_scores, scores_of, tiny_prm
+from support.tiny_prms import assert_same_scores, policy_scores, scores_of, tiny_prm
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 
@@ -72,9 +72,9 @@ def test_encoder_decoders_are_refused(model_class, tmp_path):
         heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
         config = hf.BartConfig(**size, **heads, encoder_layers=2, decoder_layers=2, max_position_embeddings=64)
     policy = model_class(config)
-    for given in (policy, llama_folder(tmp_path, policy)):
+    for source in (policy, llama_folder(tmp_path, policy)):
         with pytest.raises(ValueError, match="is an encoder-decoder .* choose a decoder-only policy"):
-            MMPRMModel.from_policy(given, tiny_prm("llama").processor)
+            MMPRMModel.from_policy(source, tiny_prm("llama").processor)
 
 
 def test_the_decoder_of_an_encoder_decoder_is_refused():
@@ -89,9 +89,9 @@ def test_llama4_text_and_what_has_no_headless_model(tmp_path):
     settings = {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size_mlp": 64}
     policy = small(hf.Llama4TextConfig, hf.Llama4ForCausalLM, **settings)
     model = MMPRMModel.from_policy(policy, prm.processor)
-    torch.testing.assert_close(scores_of(model, prm), policy_scores(policy, prm), atol=1e-5, rtol=0)
+    assert_same_scores(scores_of(model, prm), policy_scores(policy, prm))
     model.save_pretrained(tmp_path)
-    assert torch.equal(scores_of(MMPRMModel.from_pretrained(tmp_path), prm), scores_of(model, prm))
+    assert_same_scores(scores_of(MMPRMModel.from_pretrained(tmp_path), prm), scores_of(model, prm))
     text = text_settings(prm.processor.tokenizer) | settings
     vision = vision_settings(8) | {"vision_output_dim": 64, "projector_input_dim": 64, "projector_output_dim": 64}
     config = hf.Llama4Config(text_config=text, vision_config=vision)
@@ -131,7 +131,7 @@ def test_a_scale_that_the_policys_class_does_not_apply():
     config = hf.AyaVisionConfig(vision_config=vision, text_config=text, image_token_index=5, downsample_factor=2)
     policy = make_policy(hf.AyaVisionForConditionalGeneration, config)
     model = MMPRMModel.from_policy(policy, prm.processor)
-    torch.testing.assert_close(scores_of(model, prm), policy_scores(policy, prm), atol=1e-5, rtol=0)
+    assert_same_scores(scores_of(model, prm), policy_scores(policy, prm))
 
 
 def falcon_h1(**settings):
@@ -143,7 +143,7 @@ def test_falcon_h1_keeps_its_factors_after_loading(tmp_path):
     prm = tiny_prm("llama")
     policy = falcon_h1(lm_head_multiplier=0.5, ssm_multipliers=[0.5, 0.6, 0.7, 0.8, 0.9])
     model = MMPRMModel.from_policy(policy, prm.processor)
-    torch.testing.assert_close(scores_of(model, prm), policy_scores(policy, prm), atol=1e-5, rtol=0)
+    assert_same_scores(scores_of(model, prm), policy_scores(policy, prm))
     model.save_pretrained(tmp_path)
     for loaded in (
         MMPRMModel.from_pretrained(tmp_path),
@@ -152,7 +152,7 @@ def test_falcon_h1_keeps_its_factors_after_loading(tmp_path):
     ):
         buffers = dict(loaded.named_buffers())
         assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
-        assert torch.equal(scores_of(loaded, prm), scores_of(model, prm))
+        assert_same_scores(scores_of(loaded, prm), scores_of(model, prm))
 
 
 def test_recurrent_gemmas_cap_is_kept():
@@ -161,7 +161,7 @@ def test_recurrent_gemmas_cap_is_kept():
     policy = small(hf.RecurrentGemmaConfig, hf.RecurrentGemmaForCausalLM, **settings)
     model = MMPRMModel.from_policy(policy, prm.processor)
     assert model.config.logit_softcap == 1.0
-    torch.testing.assert_close(scores_of(model, prm), policy_scores(policy, prm), atol=1e-5, rtol=0)
+    assert_same_scores(scores_of(model, prm), policy_scores(policy, prm))
 
 
 def test_a_backbone_that_loading_would_not_make_is_refused():
@@ -189,7 +189,7 @@ def test_absolute_positions_do_not_count_padding():
 
 
 @pytest.mark.parametrize("label", [1.5, -0.1, float("nan")])
-def test_labels_that_are_no_probability_are_refused(label):
+def test_labels_that_are_not_probabilities_are_refused(label):
     prm = tiny_prm("llama")
     labels = prm.labels()
     labels[prm.batch["input_ids"] == prm.processor.marker_token_id] = torch.tensor([0.5, label, 1.0])
@@ -217,4 +217,5 @@ def test_tuples_and_the_backbones_states():
     plain = model(**prm.batch)
     assert plain.hidden_states is None and plain.attentions is None
     loss, logits, counts = model(**prm.batch, labels=prm.labels(), return_dict=False)
-    assert torch.equal(loss, output.loss) and torch.equal(logits, plain.logits) and counts.tolist() == [3]
+    torch.testing.assert_close((loss, logits), (output.loss, plain.logits))
+    assert counts.tolist() == [3]

@@ -12,7 +12,7 @@ from conftest import make_processor, make_tokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mmprm_hf.models import MMPRMProcessor
+from mmprm_hf.models import MMPRMProcessor, processor_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,31 @@ def test_everything_is_saved(tmp_path, tiny_policy_dir, figures):
     assert tokens(again, second)[16:] == list("Q: q?\nab") + ["<score>", "\n", "c", "<score>"]
     saved = json.loads(Path(tmp_path, "processor_config.json").read_text())
     assert saved["auto_map"] == {"AutoProcessor": "processing_mm_prm.MMPRMProcessor"}
+
+
+def rename_prompt_format(folder, new_name):
+    """The saved settings with the name of their prompt format under another key."""
+    path = Path(folder, "processor_config.json")
+    saved = json.loads(path.read_text())
+    saved["mm_prm"][new_name] = saved["mm_prm"].pop("prompt_format")
+    path.write_text(json.dumps(saved))
+
+
+def test_the_prompt_format_is_saved_and_may_be_replaced(tmp_path):
+    processor = MMPRMProcessor(make_processor(with_marker=True), prompt_format="train")
+    assert processor.step_separator == "\n\n" and "Question: {question}" in processor.prompt_template
+    processor.save_pretrained(tmp_path)
+    for key in ("prompt_format", "dialect"):  # files that were saved earlier have the second key
+        again = MMPRMProcessor.from_pretrained(tmp_path)
+        assert again.prompt_format == "train" and again.to_dict() == processor.to_dict()
+        assert processor_fingerprint(again) == processor_fingerprint(processor)
+        other = MMPRMProcessor.from_pretrained(tmp_path, prompt_format="reference_eval")
+        assert other.prompt_format == "reference_eval" and other.step_separator == ""
+        if key == "prompt_format":
+            rename_prompt_format(tmp_path, "dialect")
+    MMPRMProcessor.from_policy(make_processor()).save_pretrained(tmp_path)
+    rename_prompt_format(tmp_path, "dialect")
+    assert MMPRMProcessor.from_pretrained(tmp_path).prompt_format is None
 
 
 def test_bare_tokenizer(tmp_path):
@@ -181,13 +206,13 @@ def test_what_resized_the_images_is_remembered(processor, tmp_path, monkeypatch)
     processor.save_pretrained(tmp_path)
     settings = json.loads(Path(tmp_path, "processor_config.json").read_text())["mm_prm"]
     assert settings["image_backend"] == "pil"
-    given = []
+    options = []
     monkeypatch.setattr(
         "mmprm_hf.models.stock_mm_prm.transformers.LlavaProcessor.from_pretrained",
-        lambda folder, **kwargs: given.append(kwargs) or processor.base_processor,
+        lambda folder, **kwargs: options.append(kwargs) or processor.base_processor,
     )
     MMPRMProcessor.from_pretrained(tmp_path)
-    assert given[0]["backend"] == "pil"
+    assert options[0]["backend"] == "pil"
 
 
 def test_corrupt_images_are_refused(processor, figures, tmp_path):

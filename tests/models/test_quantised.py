@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from support.backbones import BACKBONES
-from support.tiny_prms import CASES, TinyPRM, policy_scores, scores_of, tiny_prm
+from support.tiny_prms import CASES, TinyPRM, assert_same_scores, policy_scores, scores_of, tiny_prm
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, TorchAoConfig
 
-from mmprm_hf.models import MMPRMModel
-from mmprm_hf.models.fingerprints import model_fingerprint
+from mmprm_hf.models import MMPRMModel, model_fingerprint
 
 pytest.importorskip("torchao", reason="torchao is not installed: quantised backbones are not tested")
 
@@ -52,7 +51,7 @@ def test_the_backbone_is_quantised_and_the_head_is_not(family, head_type, way, t
     if head_type == "two_token":
         auto_class = AutoModelForImageTextToText if BACKBONES[family].has_images else AutoModelForCausalLM
         policy = auto_class.from_pretrained(prm.policy_dir, quantization_config=int8())
-        torch.testing.assert_close(scores, policy_scores(policy, prm), atol=1e-5, rtol=0)
+        assert_same_scores(scores, policy_scores(policy, prm))
     fingerprint = model_fingerprint(model)
     assert fingerprint != model_fingerprint(full)
     model.save_pretrained(tmp_path / "first")
@@ -61,7 +60,7 @@ def test_the_backbone_is_quantised_and_the_head_is_not(family, head_type, way, t
     again = AutoModel.from_pretrained(tmp_path / "second")
     for other in (loaded, again):
         assert linear_kinds(other.vlm) == {"Int8Tensor"} and linear_kinds(other.score) == {"Tensor"}
-        assert torch.equal(scores_of(other, prm), scores)
+        assert_same_scores(scores_of(other, prm), scores)
         assert model_fingerprint(other) == fingerprint
 
 
@@ -94,7 +93,7 @@ def test_what_the_caller_leaves_out_stays_whole_and_so_does_the_head(tmp_path):
     for model in (from_policy, AutoModel.from_pretrained(tmp_path / "int8"), from_saved):
         assert linear_kinds(model.score) == linear_kinds(model.vlm.vision_tower) == {"Tensor"}
         assert linear_kinds(model.vlm.language_model) == {"Int8Tensor"}
-        assert torch.equal(scores_of(model, prm), scores_of(from_policy, prm))
+        assert_same_scores(scores_of(model, prm), scores_of(from_policy, prm))
 
 
 @pytest.mark.parametrize("family", ["llama", "llava"])
@@ -104,9 +103,9 @@ def test_a_policy_that_was_saved_quantised(family, tmp_path):
     policy = auto_class.from_pretrained(prm.policy_dir, quantization_config=int8())
     policy.save_pretrained(tmp_path / "policy")
     model = MMPRMModel.from_policy(tmp_path / "policy", prm.processor)
-    assert torch.equal(scores_of(model, prm), scores_of(prm.model(quantization_config=int8()), prm))
+    assert_same_scores(scores_of(model, prm), scores_of(prm.model(quantization_config=int8()), prm))
     model.save_pretrained(tmp_path / "prm")
-    assert torch.equal(scores_of(AutoModel.from_pretrained(tmp_path / "prm"), prm), scores_of(model, prm))
+    assert_same_scores(scores_of(AutoModel.from_pretrained(tmp_path / "prm"), prm), scores_of(model, prm))
 
 
 def test_a_quantised_language_model_head_is_refused():
@@ -131,5 +130,5 @@ def test_an_adapter_trains_on_quantised_weights(way, tmp_path):
     assert model_fingerprint(adapted) != fingerprint
     adapted.save_pretrained(tmp_path / "adapter")
     reloaded = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
-    torch.testing.assert_close(scores_of(reloaded, prm), scores_of(adapted, prm), atol=1e-6, rtol=0)
+    assert_same_scores(scores_of(reloaded, prm), scores_of(adapted, prm))
     assert (scores_of(adapted, prm) - scores_of(prm.model(), prm)).abs().max() > 0.05

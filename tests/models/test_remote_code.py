@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import make_figure
 from support.backbones import BACKBONES, missing_packages
-from support.conformance import QUESTIONS, SOLUTIONS, assert_equivalent, make_case, oracle
+from support.conformance import QUESTIONS, SOLUTIONS, TOLERANCE, assert_equivalent, make_case, oracle
 from support.hub_stub import serve_hub
 from support.layout import ROOT
 from support.original_internvl import write_original
@@ -53,12 +53,12 @@ def scores_without_the_package(jobs: list, folder: Path, hub_url: str) -> dict[s
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, env=env, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, list[list[float]]] = {}
+    scores_by_name: dict[str, list[list[float]]] = {}
     for line in done.stdout.splitlines():
         if line.startswith("SCORES "):
             name, scores = json.loads(line.removeprefix("SCORES "))
-            found.setdefault(name, []).append(scores)
-    return found
+            scores_by_name.setdefault(name, []).append(scores)
+    return scores_by_name
 
 
 def push_and_load(folder: str, cache: Path) -> list[torch.Tensor]:
@@ -105,14 +105,14 @@ def test_remote_code_gives_the_same_scores_without_the_package(tmp_path, tiny_pr
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
         expected["hub"] = expected["llava mlp"]
         for scores in push_and_load(jobs[len(AVAILABLE) + CASES.index(("llava", "mlp"))][1], tmp_path / "cache"):
-            assert scores.tolist() == pytest.approx(expected["hub"], abs=1e-6)
+            assert scores.tolist() == pytest.approx(expected["hub"], abs=TOLERANCE)
         jobs.append(("hub", "me/prm", ["figure.png"], QUESTION, STEPS, None))
-        found = scores_without_the_package(jobs, tmp_path, hub.url)
-    assert set(found) == {name for name, *_ in jobs}
+        remote = scores_without_the_package(jobs, tmp_path, hub.url)
+    assert set(remote) == {name for name, *_ in jobs}
     start = 2 * sum(map(len, SOLUTIONS))  # the oracle's scores of the third problem's first solution
     for name in AVAILABLE:
-        scores = torch.tensor(found[name][0])
+        scores = torch.tensor(remote[name][0])
         assert_equivalent(name, "remote", scores, oracle(name)[start : start + len(scores)])
-    assert [len(found[name]) for name in ("new marker", "tiles")] == [2, 2]
-    for name, scores in expected.items():  # the same code and weights; memory may be aligned otherwise
-        assert found[name] == [pytest.approx(scores, abs=1e-6)] * len(found[name]), name
+    assert [len(remote[name]) for name in ("new marker", "tiles")] == [2, 2]
+    for name, scores in expected.items():
+        assert remote[name] == [pytest.approx(scores, abs=TOLERANCE)] * len(remote[name]), name

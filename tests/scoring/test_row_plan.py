@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mmprm_hf.scoring.packing import pack_prefix_tree
+from mmprm_hf.scoring import pack_prefix_tree
 from mmprm_hf.scoring.row_plan import FORWARD_TOKENS, num_distinct, plan_rows, row_cost, share_rows, shared_length
 
 
@@ -53,12 +53,12 @@ def test_random_plans_hold_every_solution_once_and_cost_no_more_than_the_extreme
             if len(rows) == 1:
                 continue
             behind, before = [row[plan.lengths[p] :] for row in rows], plan.lengths[p]
-            found = sum(row_cost(len(tree), before, pair_cost) for q, _, tree in plan.subtrees if q == p)
+            planned = sum(row_cost(len(tree), before, pair_cost) for q, _, tree in plan.subtrees if q == p)
             apart = sum(row_cost(len(row), before, pair_cost) for row in behind)
-            assert found <= apart * (1 + 1e-9)
+            assert planned <= apart * (1 + 1e-9)
             whole = num_distinct(sorted(behind))
             if before + whole <= budget and len({row[0] for row in behind}) == 1:
-                assert found <= row_cost(whole, before, pair_cost) * (1 + 1e-9)
+                assert planned <= row_cost(whole, before, pair_cost) * (1 + 1e-9)
 
 
 def test_without_branches_every_solution_has_its_own_row():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmprm_hf.scoring.score_store import RecentScores, ScoreStore
+from mmprm_hf.scoring import RecentScores, ScoreStore
 
 
 def test_scores_come_back_exactly(tmp_path):
@@ -27,10 +27,13 @@ def test_a_torn_last_line_is_dropped_and_written_again(tmp_path, caplog):
     assert ScoreStore(path).get("b") == (0.25,)
 
 
-def test_a_broken_line_is_refused_by_number(tmp_path):
+def test_lines_that_are_not_scores_are_refused(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text('["a", [0.5]]\nnonsense\n["b", [0.5]]\n')
     with pytest.raises(ValueError, match=r"Line 2 of .* is not JSON"):
+        ScoreStore(path)
+    path.write_text('{"a": [0.5]}\n')
+    with pytest.raises(ValueError, match=r"contains \"\{'a': \[0.5\]\}\", which is not a score"):
         ScoreStore(path)
 
 

@@ -61,9 +61,9 @@ def tiny_prm(family: str) -> TinyPRM:
 
 
 def assert_same_scores(scores: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal but for float32's rounding: a product of the same numbers may round otherwise where they lie otherwise
-    aligned in memory, and weights read from a file do."""
-    torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
+    """Compare float32 scores that come of the same numbers, added in another order: weights that were read from a file
+    are aligned otherwise in memory, and an adapter adds its part separately. Sums have up to 100 terms."""
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
