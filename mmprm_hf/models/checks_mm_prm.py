@@ -1,4 +1,4 @@
-"""Checks of what shall become or be loaded as a PRM: a decoder, causal, complete, and loadable again.
+"""Checks of what becomes a PRM or is loaded as one: a decoder, causal, complete, and loadable again.
 
 Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
@@ -88,9 +88,8 @@ def check_complete(policy: PreTrainedModel, info: dict[str, Any], path: str | os
     if not incomplete:
         return
     head = policy.get_output_embeddings()
-    missing_head = sorted(
-        name for name, parameter in policy.named_parameters() if head and parameter is head.weight and name in missing
-    )
+    head_names = {name for name, value in policy.named_parameters() if head is not None and value is head.weight}
+    missing_head = sorted(head_names & missing)
     if missing_head:
         raise ValueError(
             f"{str(path)!r} has no language-model head ({', '.join(missing_head)} is missing). It would be random. "

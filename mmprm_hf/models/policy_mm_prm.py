@@ -144,10 +144,10 @@ def start_head(model: PreTrainedModel, policy: PreTrainedModel, processor: MMPRM
     text = text_inputs(model, processor.tokenizer.encode("Is 1 + 1 = 2?", add_special_tokens=False))
     was_training = policy.training
     expected = positive_scores(policy.eval()(**text, use_cache=False).logits[0, -1:, tokens])
+    states = model.vlm(**text, use_cache=False).last_hidden_state  # before a shared backbone is in train mode again
     policy.train(was_training)
-    states = model.vlm(**text, use_cache=False).last_hidden_state
     tolerance = 1e-5 if is_exact(model) else 0.03
-    # Aya Vision's config has a scale that its class does not apply: what counts is the numbers.
+    # Aya Vision's config has a scale that its class does not apply, so the numbers decide.
     for scale in dict.fromkeys((_logit_scale(policy.config.get_text_config()), 1.0)):
         _copy_head_rows(model.score, policy.get_output_embeddings(), tokens, scale)
         scores = positive_scores(model.marker_logits(states[0, -1:]))

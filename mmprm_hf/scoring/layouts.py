@@ -93,16 +93,20 @@ def _probe_obstacle(model: PreTrainedModel, layout: Layout) -> str | None:
         shared = _states_shared(model, prefix, suffixes, branches=layout == "tree")
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         return f"{name} does not take {layout} inputs ({type(error).__name__}: {str(error)[:120]})"
-    spread = torch.cat(alone).float().std().item()
+    spread = _spread(alone)
     error = max((a.float() - b.float()).abs().max().item() for a, b in zip(shared, alone, strict=True))
-    if not error <= _tolerance(model) * spread:  # NaN is an obstacle too
-        return f"{name} gives other numbers under {layout} (relative error {error / spread:.1e})"
-    logger.debug("%s: layout %s confirmed, relative error %.1e", name, layout, error / spread)
-    return None
+    if error <= _tolerance(model) * spread:
+        return None
+    return f"{name} gives other numbers under {layout} (relative error {error / spread:.1e})"  # NaN too
+
+
+def _spread(states: Sequence[torch.Tensor]) -> float:
+    """The standard deviation of states, which differences are compared with."""
+    return torch.cat(list(states)).float().std().item()
 
 
 def _tolerance(model: PreTrainedModel) -> float:
-    """The largest rounding error, in units of the states' spread."""
+    """The largest rounding error, in units of the spread."""
     return 1e-3 if model.dtype == torch.float32 else 0.1
 
 

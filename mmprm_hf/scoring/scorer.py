@@ -184,11 +184,7 @@ class PRMScorer:
 
     @torch.inference_mode()
     def score_jobs(self, jobs: Sequence[Job]) -> list[list[StepScores]]:
-        """Return the step scores of each job's solutions, computed together; the store is not used.
-
-        Raises:
-            ValueError: if a text or an image cannot be read.
-        """
+        """Return the step scores of each job's solutions, computed together; the store is not used."""
         if self.layout == "rows":
             return [forwards.score_alone(self.model, self.processor, job) for job in jobs]
         batch = forwards.encode_jobs(self.processor, jobs)

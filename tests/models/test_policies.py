@@ -123,6 +123,15 @@ def test_both_ways_among_image_tokens_alone_is_causal(family):
     assert tiny_prm(family).model("mlp").config.head_type == "mlp"
 
 
+def test_a_policy_in_training_may_share_its_backbone_and_stays_in_training():
+    """Its dropout takes no part in the comparison of the head."""
+    prm = tiny_prm("llama")
+    policy = small(hf.LlamaConfig, hf.LlamaForCausalLM, attention_dropout=0.5).train()
+    model = MMPRMModel.from_policy(policy, prm.processor, share_backbone=True)
+    assert policy.training and model.vlm is policy.model
+    assert_same_scores(scores_of(model, prm), policy_scores(policy, prm))
+
+
 def test_a_scale_that_the_policys_class_does_not_apply():
     """Aya Vision's text config has `logit_scale`, its class never reads it."""
     prm = tiny_prm("llama")

@@ -62,7 +62,7 @@ def scorer():
 
 @pytest.mark.parametrize("strategy", GUIDED_SEARCHES)
 def test_scores_are_exact_and_computed_step_by_step(engine, scorer, strategy):
-    assert scorer.sharing == "tree"
+    assert scorer.layout == "auto"
     searched, _, _ = guided_search(engine, scorer, PROBLEMS, search_plan(strategy, 4))
     num_seen, num_in_full = scorer.num_seen, sum(scorer.num_tokens(*pair) for pair in scorer.asked)
     distinct = {(problem.id, steps): problem for problem, steps in scorer.asked}

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from mmprm_hf.models.modeling_mm_prm import IGNORE_LABEL as MODEL_IGNORE_LABEL
+from mmprm_hf.models import IGNORE_LABEL as MODEL_IGNORE_LABEL
 from mmprm_hf.training import targets
 from mmprm_hf.training.targets import IGNORE_LABEL, BadRowError, StepTargets, TargetConfig, step_targets
 
