@@ -170,7 +170,7 @@ def test_whole_gradients_of_fused_matrices(golden):
 
 
 class QueuedTiles:
-    """Stands in for the image processor: hands out the golden tiles one image after the other."""
+    """In place of the image processor: returns the golden tiles, one image after the other."""
 
     def __init__(self, queue):
         self.queue = list(queue)
@@ -282,7 +282,7 @@ def test_scorer(golden, folder, layout):
 
 
 class TilesByWidth:
-    """Stands in for the image processor: golden tiles by an image's width, however often it is asked."""
+    """In place of the image processor: returns the golden tiles of an image of that width."""
 
     def __init__(self, tiles_of_width):
         self.tiles_of_width = tiles_of_width

@@ -18,7 +18,7 @@ TEXTS = (
 
 
 def train_sentencepiece(folder, add_dummy_prefix=False, remove_extra_whitespaces=False):
-    """Writes a model of 400 pieces, as InternLM2's: byte fallback, no normalisation, an unused piece for a token."""
+    """Write a model of 400 pieces, as InternLM2's: byte fallback, no normalisation, an unused piece for a token."""
     sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is a development dependency")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS * 20 + ("由图可知，角度 60°。",) * 3),
@@ -37,7 +37,7 @@ def train_sentencepiece(folder, add_dummy_prefix=False, remove_extra_whitespaces
 
 
 def write_settings(folder, pieces, **changes):
-    """`tokenizer_config.json` as InternLM2's: one token in the place of an unused piece, the others after the last."""
+    """Write settings as InternLM2's: one token replaces an unused piece, the others follow the last."""
     added = dict(enumerate(["<unk>", "<s>", "</s>"]))
     added[pieces.piece_to_id("[UNUSED_TOKEN_0]")] = INTERNVL_TOKENS[0]
     added |= {len(pieces) + index: token for index, token in enumerate([*INTERNVL_TOKENS[1:], "<prm>"])}

@@ -1,4 +1,4 @@
-"""PEFT adapters with head and marker row: what moves, and the same scores after every way of loading."""
+"""PEFT adapters with head and marker row: what trains, and the same scores after every way of loading."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_head_and_marker_row_train_and_every_way_of_loading_gives_the_same(famil
 
 @pytest.mark.parametrize("head_type", ["two_token", "sigmoid"])
 def test_an_adapter_trained_straight_from_a_policy_is_loaded_onto_it(head_type, tmp_path):
-    """Its folder names no base, as that was never saved; loading it alone says so."""
+    """Its folder does not name a base, which was never saved; loading it alone is an error that says so."""
     prm = tiny_prm("llava")
     adapted = train(prm.model(head_type), prm)
     adapted.save_pretrained(tmp_path)
@@ -76,7 +76,7 @@ def test_an_adapter_trained_straight_from_a_policy_is_loaded_onto_it(head_type, 
 
 
 def test_an_adapter_of_a_policy_is_refused(tmp_path):
-    """Read as a PRM's, the policy's config would make a random backbone of the default size: seven billion weights."""
+    """The policy's config, read as a PRM's, would make a random backbone of the default size: seven billion weights."""
     prm = tiny_prm("llama")
     settings = {"peft_type": "LORA", "base_model_name_or_path": prm.policy_dir}
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))

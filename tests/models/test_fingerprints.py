@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 from conftest import make_processor, make_tokenizer
@@ -53,3 +54,11 @@ def test_saving_and_calling_change_nothing(processor, tmp_path):
     again(text=["q", "qq"])
     again.save_pretrained(tmp_path / "again")
     assert processor_fingerprint(MMPRMProcessor.from_pretrained(tmp_path / "again")) == before
+
+
+def test_a_fingerprint_is_the_one_that_score_stores_have_had_from_the_start():
+    """The prompt format was called "dialect" then."""
+    settings = {"processor_class": "MMPRMProcessor", "mm_prm": {"marker_token": "<prm>", "prompt_format": "train"}}
+    tokenizer = SimpleNamespace(added_tokens_decoder={7: "<prm>"}, get_vocab=lambda: {"a": 0, "<prm>": 7})
+    processor = SimpleNamespace(to_dict=lambda: settings, chat_template="{{ x }}", tokenizer=tokenizer)
+    assert processor_fingerprint(processor) == "c9044b55c56c496d"

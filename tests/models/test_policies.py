@@ -1,4 +1,4 @@
-"""What becomes a PRM: policies with all their weights, a causal backbone and a head that can be reproduced."""
+"""Which policies become a PRM: those with all weights, a causal backbone and a head that can be reproduced."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_recurrent_gemmas_cap_is_kept():
 
 
 def test_a_backbone_that_loading_would_not_make_is_refused():
-    """BertLMHeadModel has no pooler, and AutoModel's BertModel has."""
+    """BertLMHeadModel has no pooler, but the BertModel that AutoModel makes has one."""
     policy = small(hf.BertConfig, hf.BertLMHeadModel, is_decoder=True)
     with pytest.raises(ValueError, match="could not be loaded again: AutoModel makes a BertModel with 2 weights"):
         MMPRMModel.from_policy(policy, tiny_prm("llama").processor)

@@ -95,7 +95,7 @@ def test_code_files_name_every_sibling_that_their_siblings_need(tmp_path):
                 assert siblings(tmp_path / folder / f"{sibling}.py") <= copied | {module}, (module, sibling)
 
 
-def test_a_missing_head_is_random_and_said(tmp_path):
+def test_a_missing_head_is_random_and_reported(tmp_path):
     prm = tiny_prm("llama")
     state = {name: value for name, value in prm.model().state_dict().items() if not name.startswith("score.")}
     prm.model().save_pretrained(tmp_path, state_dict=state)
@@ -107,7 +107,7 @@ def test_a_missing_head_is_random_and_said(tmp_path):
     assert model.score.weight.std().item() == pytest.approx(model.config.initializer_range, rel=0.3)
 
 
-def test_a_policy_is_refused_with_and_without_a_prms_config():
+def test_a_policy_is_not_loaded_as_a_prm():
     prm = tiny_prm("llama")
     with pytest.raises(ValueError, match="is not a PRM: its model_type is 'llama'"):
         MMPRMModel.from_pretrained(prm.policy_dir)

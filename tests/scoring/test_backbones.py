@@ -71,14 +71,14 @@ def test_every_way_of_scoring_gives_the_same(case):
 
 
 def test_a_growing_search_is_scored_step_by_step(case):
-    """The longest solutions first, then others behind a part that was kept; every token once."""
+    """First steps, of which the later one is kept, then solutions behind it and others; every token once."""
     problem, expected = case.problems[0], oracle(case.name)
     session = PRMScorer(case.model, case.processor).session(problem)
-    first = session.score([SOLUTIONS[0][:1], SOLUTIONS[3][:1]])
+    first = session.score([SOLUTIONS[3][:1], SOLUTIONS[0][:1]])
     session.keep([SOLUTIONS[0][:1]])
     scores = torch.tensor([score for row in session.score(SOLUTIONS) for score in row])
     assert_equivalent(case.name, "session", scores, expected[: len(scores)])
-    assert first[0][0] == pytest.approx(expected[0].item(), abs=TOLERANCE)
+    assert first[1][0] == pytest.approx(expected[0].item(), abs=TOLERANCE)
     if case.name not in CANNOT_BRANCH:
         (rows,), _ = case.processor.encode_solutions([problem.question], [problem.images], [SOLUTIONS])
         tree = pack_prefix_tree([sum(pieces, []) for pieces in rows])

@@ -240,6 +240,14 @@ def test_solutions_that_share_their_first_tokens_stay_within_the_budget(prm, pro
         assert session == [pytest.approx(c.step_scores, abs=TOLERANCE) for c in alone]
 
 
+def test_a_session_keeps_branches_apart(prm, problems):
+    session, grown = PRMScorer(*prm).session(problems[0]), [("b", "c"), ("d", "c"), ("d",)]
+    session.score([("a long step that is forgotten",), ("b",), ("d",)])
+    session.keep([("b",), ("d",), ("never scored",)])
+    alone = PRMScorer(*prm, layout="rows").score_solutions([problems[0]], [grown])[0]
+    assert session.score(grown) == [pytest.approx(scores, abs=TOLERANCE) for scores in alone]
+
+
 def test_a_session_of_another_layout_scores_whole_solutions(prm, problems):
     solutions = [("a",), ("a", "b"), ()]
     expected = PRMScorer(*prm).session(problems[0]).score(solutions)

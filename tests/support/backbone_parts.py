@@ -1,4 +1,4 @@
-"""Parts of the tiny policies in `backbones.py`: tokenizers, settings, weights that are loud enough to tell apart."""
+"""Parts of the tiny policies in `backbones.py`: tokenizers, settings, weights that are large enough to matter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WIDTH = 32  # hidden width of all text models and vision towers
 SLIDING_WINDOW = 24  # tokens; the tests' texts are longer
 NUM_PADDING_ROWS = 8  # embedding rows beyond the tokenizer, as the released Qwen checkpoints have
 SEED = 7  # chosen so that each policy's scores spread: standard deviation above 0.02 over texts and over figures
-LOUDNESS = 10.0  # factor on all matrices but the embeddings: what a marker hears counts more than its own row
+LOUDNESS = 10.0  # factor on all matrices but the embeddings: what a marker attends to counts more than its own row
 EMBEDDING_LOUDNESS = 2.0
 
 
@@ -70,7 +70,7 @@ def chatml_template(image: str = "") -> str:
 
 
 def chatml_tokenizer(template: str, with_marker: bool, special: tuple[str, ...] = (), **named: str) -> Any:
-    """Qwen's manner: no BOS, turns end in <|im_end|>."""
+    """As Qwen's: no BOS, turns end in <|im_end|>."""
     return make_tokenizer(
         "<|endoftext|>", "<|im_end|>", None, False, ("<|im_start|>", *special), named, template, with_marker
     )
@@ -83,7 +83,7 @@ def llama3_tokenizer(template: str, with_marker: bool, special: tuple[str, ...])
 
 
 def gemma_tokenizer(with_marker: bool, image: str = "", **named: str) -> Any:
-    """Gemma's manner: the tokenizer adds <bos>, and so does the chat template."""
+    """As Gemma's: the tokenizer adds <bos>, and so does the chat template."""
     template = make_template("<start_of_turn>user\n", "<end_of_turn>\n", "<start_of_turn>model\n", image, "<bos>")
     special = ("<start_of_turn>", "<end_of_turn>")
     return make_tokenizer("<pad>", "<eos>", "<bos>", True, special, named, template, with_marker)

@@ -1,8 +1,8 @@
 """Tiny random policies of many families with their stock processors, for the conformance tests: offline, seeded.
 
-Each builder follows its family's real manners: names of the special tokens, chat template, BOS, image tiling, layer
-types. Importing this module imports neither torch nor transformers, so that `enable_torchvision` can run before them:
-a torchvision wheel beside another build of torch breaks every import of transformers until it has run.
+Each builder follows its real family: names of the special tokens, chat template, BOS, image tiling, layer types.
+Importing this module imports neither torch nor transformers, so that `enable_torchvision` can run before them: a
+torchvision wheel beside another build of torch breaks every import of transformers until it has run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _torchvision_library: Any = None  # torch drops the operators when this object g
 
 
 def enable_torchvision(folder: str | os.PathLike | None = None) -> bool:
-    """Makes torchvision importable beside any build of torch; True if it then is. Call it before transformers.
+    """Make torchvision importable beside any build of torch and return whether it is. Call it before transformers.
 
     `folder` (made by ``pip install --no-deps --target``) joins this process's path only. A torchvision inside the
     environment itself breaks transformers in every process that does not call this, subprocesses of tests included.
@@ -95,7 +95,7 @@ def missing_packages(name: str) -> list[str]:
 
 
 def save(name: str, folder: str | os.PathLike, with_marker: bool = False) -> str:
-    """Writes policy and processor of a family into a folder that the Auto classes load; returns its path."""
+    """Write policy and processor of a family into a folder that the Auto classes load; return its path."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     policy, processor = BACKBONES[name].build(with_marker)
     policy.save_pretrained(folder)

@@ -112,7 +112,3 @@ def build_qwen3_5(with_marker: bool = False) -> tuple[Any, Any]:
         },
     )
     return make_policy(hf.Qwen3_5ForCausalLM, config), tokenizer
-
-
-# Vision-language families whose stock processor does without torchvision. Their image processors are the PIL ones,
-# but with torchvision at hand a saved folder loads the torchvision ones.

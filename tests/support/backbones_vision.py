@@ -1,4 +1,8 @@
-"""Tiny vision-language policies of many families with their stock processors; see `backbones.py`."""
+"""Tiny vision-language policies of many families with their stock processors; see `backbones.py`.
+
+Those that do without torchvision come first. Their image processors are the PIL ones; where torchvision is installed,
+a saved folder loads those of torchvision.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +108,7 @@ def _build_gemma3(with_marker: bool, layer_types: list[str]) -> tuple[Any, Any]:
 
 
 def build_gemma3(with_marker: bool = False) -> tuple[Any, Any]:
-    """Gemma 3: sliding and full layers, image tokens see each other both ways."""
+    """Gemma 3: sliding and full layers, image tokens attend to each other both ways."""
     return _build_gemma3(with_marker, ["sliding_attention", "full_attention"] * 2)
 
 
@@ -150,7 +154,7 @@ def build_idefics3(with_marker: bool = False) -> tuple[Any, Any]:
 
 
 def build_paligemma(with_marker: bool = False) -> tuple[Any, Any]:
-    """PaliGemma on Gemma 1: the whole prompt is seen both ways; the processor itself writes <bos> and the newline.
+    """PaliGemma on Gemma 1: the whole prompt attends both ways; the processor itself writes <bos> and the newline.
 
     Its released processors have no chat template; this one only puts the image first.
     """

@@ -115,7 +115,7 @@ def random_weights(config: dict, seed: int = 0) -> dict[str, torch.Tensor]:
 def write_original(
     folder: Path, architecture: str = "InternLM2ForCausalLM", is_6b: bool = False, changes: dict | None = None
 ) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Writes config, weights and tokenizer; returns config and weights. `changes` go into the config only."""
+    """Write config, weights and tokenizer; return config and weights. `changes` go into the config only."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(with_marker=True)
     tokenizer.add_special_tokens(
@@ -134,7 +134,7 @@ def write_original(
 
 
 def reference_image_features(weights: dict[str, torch.Tensor], config: dict, pixels: torch.Tensor) -> torch.Tensor:
-    """What the vision side hands to the text model, in plain torch: (tiles, tokens, text width).
+    """What the vision side passes to the text model, in plain torch: (tiles, tokens, text width).
 
     ViT of pre-norm blocks with layer scale, last layer without a final norm, CLS dropped, pixel shuffle v2, mlp1.
     """

@@ -34,13 +34,13 @@ class TinyPRM:
     batch: dict[str, Any]
 
     def model(self, head_type: str = "two_token", **kwargs: Any) -> MMPRMModel:
-        """A new PRM from the policy; seeded, for the MLP's sake."""
+        """A new PRM from the policy; seeded, because an MLP head starts at random."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return MMPRMModel.from_policy(self.policy_dir, self.processor, head_type, **kwargs)
 
     def saved(self, folder: Any, head_type: str = "two_token") -> str:
-        """Writes such a PRM with its processor; returns the folder's path."""
+        """Save such a PRM with its processor; return the folder's path."""
         self.model(head_type).save_pretrained(folder)
         self.processor.save_pretrained(folder)
         return str(folder)
