@@ -175,15 +175,15 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
             **kwargs: Those of any `from_pretrained`.
 
         Raises:
-            ValueError: if the folder does not contain a PRM's processor.
+            ValueError: if the folder is not a PRM.
         """
         path = pretrained_model_name_or_path
         kwargs.pop("_from_auto", None)
         processor_dict, _ = cls.get_processor_dict(path, **kwargs)
         if _SETTINGS_KEY not in processor_dict:
             raise ValueError(
-                f"{str(path)!r} does not contain a PRM's processor (processor_config.json has no {_SETTINGS_KEY!r} "
-                "entry). For a policy use MMPRMProcessor.from_policy."
+                f"{str(path)!r} is not a PRM: its processor_config.json has no {_SETTINGS_KEY!r} entry. For a policy "
+                "use MMPRMProcessor.from_policy."
             )
         settings = dict(processor_dict[_SETTINGS_KEY])
         base_class, backend = settings.pop("base_processor_class"), settings.pop("image_backend", None)

@@ -237,7 +237,7 @@ def test_paths_bytes_and_pil_images_are_the_same(processor, figures, tmp_path):
 def test_unusable_tokens_and_folders_are_refused(tiny_policy_dir, processor):
     with pytest.raises(ValueError, match=r"Token 'Right' is 5 ids"):
         MMPRMProcessor.from_policy(tiny_policy_dir, positive_token="Right")
-    with pytest.raises(ValueError, match="does not contain a PRM's processor"):
+    with pytest.raises(ValueError, match="is not a PRM: its processor_config.json has no 'mm_prm' entry"):
         MMPRMProcessor.from_pretrained(tiny_policy_dir)
     with pytest.raises(ValueError, match="a PRM's processor already"):
         MMPRMProcessor.from_policy(processor)

@@ -97,7 +97,7 @@ def test_a_processor_beside_a_prms_path_is_refused(tiny_policy_dir, tiny_prm_dir
 def test_no_prm_and_a_checkpoint_that_is_none(tiny_policy_dir):
     with pytest.raises(ValueError, match="needs prm="):
         pipeline(TASK, model=tiny_policy_dir)
-    with pytest.raises(ValueError, match="no PRM"):
+    with pytest.raises(ValueError, match="is not a PRM"):
         pipeline(TASK, model=tiny_policy_dir, prm=tiny_policy_dir)
 
 
