@@ -10,8 +10,8 @@ import asyncio
 
 import pytest
 import torch
-from conftest import make_figure
 from support.backbones import BACKBONES, missing_packages
+from support.tiny_models import make_figure
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine

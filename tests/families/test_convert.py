@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
-from conftest import make_figure, make_tokenizer
 from safetensors.torch import load_file, save_file
 from support.original_internvl import HEAD, reference_image_features, write_original
+from support.tiny_models import make_figure, make_tokenizer
 from typer.testing import CliRunner
 
 from mmprm_hf.cli import app

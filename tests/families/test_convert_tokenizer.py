@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
-from conftest import make_tokenizer
 from support.original_internvl import GOLDEN, INTERNVL_TOKENS
+from support.tiny_models import make_tokenizer
 
 from mmprm_hf.families.internvl_tokenizer import load_original_tokenizer
 

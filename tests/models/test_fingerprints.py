@@ -6,7 +6,7 @@ import copy
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_processor, make_tokenizer
+from support.tiny_models import make_processor, make_tokenizer
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
 from mmprm_hf.models import MMPRMProcessor, processor_fingerprint

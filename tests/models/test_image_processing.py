@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from conftest import make_figure, make_tokenizer
 from PIL import Image
 from safetensors.torch import load_file
 from support.original_internvl import GOLDEN, INTERNVL_TOKENS
+from support.tiny_models import make_figure, make_tokenizer
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
     get_optimal_tiled_canvas,

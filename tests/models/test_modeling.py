@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_policy, make_processor
+from support.tiny_models import make_policy, make_processor
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor, marker_loss, register

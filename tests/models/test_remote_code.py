@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_figure
 from support.backbones import BACKBONES, missing_packages
 from support.conformance import QUESTIONS, SOLUTIONS, TOLERANCE, assert_equivalent, make_case, oracle
 from support.hub_stub import serve_hub
 from support.layout import ROOT
 from support.original_internvl import write_original
+from support.tiny_models import make_figure
 from support.tiny_prms import CASES, QUESTION, STEPS, scores_of, tiny_prm
 
 from mmprm_hf.families import convert_internvl

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 import transformers as hf
-from conftest import make_figure, make_processor, make_tokenizer
 from support.backbone_parts import llama3_tokenizer, make_template
+from support.tiny_models import make_figure, make_processor, make_tokenizer
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from mmprm_hf.models import MMPRMProcessor

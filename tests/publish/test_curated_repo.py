@@ -13,7 +13,6 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard
 from PIL import Image, ImageDraw
-from support.hub_fixtures import hub, hub_environment  # noqa: F401
 from support.stub_server import StubServer
 from typer.testing import CliRunner
 

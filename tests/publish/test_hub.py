@@ -16,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from support.hub_fixtures import hub, hub_environment  # noqa: F401
 from support.layout import ROOT
 
 from mmprm_hf.models import MMPRMModel

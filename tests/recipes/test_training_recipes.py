@@ -12,9 +12,9 @@ import datasets
 import pytest
 import torch
 import yaml
-from conftest import make_figure, make_tokenizer
 from support.backbone_parts import chatml_template, chatml_tokenizer, text_settings, vision_settings
 from support.layout import ROOT
+from support.tiny_models import make_figure, make_tokenizer
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
 from transformers import Qwen2ForTokenClassification as TextClassifier
 

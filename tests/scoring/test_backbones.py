@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import EQUIVALENCE, PlainTreeKernel
 from support.backbones import BACKBONES, missing_packages
 from support.conformance import (
     SOLUTIONS,
@@ -20,6 +19,8 @@ from support.conformance import (
     oracle,
     scored,
 )
+from support.equivalence import EQUIVALENCE
+from support.tiny_models import PlainTreeKernel
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.scoring import PRMScorer, pack_prefix_tree, packed_inputs, packed_obstacle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_tokenizer
+from support.tiny_models import make_tokenizer
 from transformers import Gemma3TextConfig, GPTNeoConfig, LlamaConfig
 
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import make_tokenizer
+from support.tiny_models import make_tokenizer
 from tokenizers import normalizers
 from transformers import LlamaConfig
 

@@ -8,12 +8,13 @@ import tempfile
 from typing import Any
 
 import torch
-from conftest import EQUIVALENCE, make_figure
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.scoring import PRMScorer
 from support.backbones import BACKBONES
+from support.equivalence import EQUIVALENCE
+from support.tiny_models import make_figure
 
 # Float32 on a CPU. A score comes out of some hundred dot products of 32 to 200 terms, each rounded to 6e-8 of its size,
 # and the tiny policies' weights are ten times larger than usual. They differ by up to 1e-6 on several kinds of CPU, so

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from conftest import SPECIAL_TOKENS, make_tokenizer
 from safetensors.torch import save_file
 
 from support.layout import SHARED
+from support.tiny_models import SPECIAL_TOKENS, make_tokenizer
 
 GOLDEN = SHARED / "golden"
 INTERNVL_TOKENS = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"]

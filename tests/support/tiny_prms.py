@@ -8,10 +8,10 @@ import tempfile
 from typing import Any
 
 import torch
-from conftest import make_figure
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from support.backbones import BACKBONES, save
+from support.tiny_models import make_figure
 
 QUESTION, STEPS = "What is x?", ["x = 2 + 3", "so x = 5", "it is 5"]
 LABELS = [0.9, 0.1, -100.0]  # of the three steps

@@ -1,7 +1,4 @@
-"""A Hub on loopback for `huggingface_hub` in this process and in others; tests import the fixtures.
-
-Not a conftest.py: the tests of other rooms import the one at the top by that name.
-"""
+"""A Hub on loopback for `huggingface_hub` in this process and in others."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
 from support.hub_stub import HubStub, serve_hub
 from support.layout import ROOT
 
