@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 OUT ?= out
 VENV := .venv
 BIN := $(VENV)/bin
+OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
+.PHONY: demo test test-docs test-results test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,7 +19,13 @@ demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SM
 	$(BIN)/mmprm demo --output $(OUT)/demo $(SMOKE_FLAGS)
 
 test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
-	HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal
+
+test-docs: $(BIN)/mmprm  ## every command of README and docs, each page in a folder of its own
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m documents
+
+test-results: $(BIN)/mmprm  ## committed results are found again, where the public data lie in ../shared
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m results
 
 # These packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
 # breaks transformers wherever nothing declares two of its operators first (tests/support/backbones.py does); torchao prints
@@ -74,7 +81,8 @@ lint: $(BIN)/mmprm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(BIN)/mmprm  ## the performance table, also as $(OUT)/bench/results.json
+bench: $(BIN)/mmprm  ## the performance table, also as $(OUT)/bench/results.json; the scripts are checked first
+	$(OFFLINE) $(BIN)/pytest -m bench
 	$(BIN)/python recipes/bench/bench.py --output $(OUT)/bench/results.json
 
 evaluate: $(BIN)/mmprm  ## the shipped models on all 500 test problems, and step scores against exact truth

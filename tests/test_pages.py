@@ -72,7 +72,7 @@ def test_links_lead_somewhere():
                 assert (path.parent / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
 
 
-@pytest.mark.skipif("MMPRM_DOCUMENTS" not in os.environ, reason="minutes long: make test-docs")
+@pytest.mark.documents
 @names
 def test_every_block_runs_in_a_clone(path, tmp_path):
     """In a folder that holds what a clone holds, and nothing that an earlier page wrote."""

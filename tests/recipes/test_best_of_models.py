@@ -7,12 +7,12 @@ import json
 import sys
 
 import pytest
-from support.layout import ROOT
+from support.layout import ROOT, SHARED
 
 from mmprm_hf.data import Verdict
 
 FOLDER = ROOT / "recipes" / "answers"
-DATA = ROOT.parent / "shared" / "data"
+DATA = SHARED / "data"
 RESULTS = json.loads((FOLDER / "results" / "best_of_models.json").read_text(encoding="utf-8"))
 TOLERANCE = 0.5
 """Points of accuracy between the rules and the labels."""
@@ -38,6 +38,7 @@ def case(recipe, answer, label=None, *, model="a", gold="B", options=("10 cm", "
     return recipe.Case(model, gold, answer, "multi_choice", options, label)
 
 
+@pytest.mark.results
 def test_the_rules_give_each_models_accuracy(recipe, judged):
     for name, num_models, num_answers in (("mathvision", 6, 1000), ("gsm8k", 4, 300)):
         models = recipe.by_model(judged[name])
@@ -48,6 +49,7 @@ def test_the_rules_give_each_models_accuracy(recipe, judged):
             assert abs(row["difference"]) <= TOLERANCE, (model, row)
 
 
+@pytest.mark.results
 def test_committed_figures_are_those_of_the_data(recipe, judged):
     """Up to a few formulas that a slow machine leaves undecided."""
     for name, answers in judged.items():

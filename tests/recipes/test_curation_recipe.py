@@ -49,6 +49,7 @@ def test_the_readme_has_the_committed_counts():
     assert yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["num_test"] == 500
 
 
+@pytest.mark.results
 def test_the_committed_results_are_found_again():
     if not (DATA / "problems.jsonl").is_file():
         pytest.skip("mathvision is not there: shared/ is absent beside the repository")

@@ -9,6 +9,8 @@ import pytest
 import torch
 from support.layout import ROOT
 
+pytestmark = pytest.mark.bench
+
 
 @pytest.fixture(scope="module")
 def bench_module():

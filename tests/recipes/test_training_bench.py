@@ -11,6 +11,8 @@ from support.layout import ROOT
 
 FOLDER = ROOT / "recipes/bench"
 
+pytestmark = pytest.mark.bench
+
 
 @pytest.fixture(scope="module")
 def bench_module():
