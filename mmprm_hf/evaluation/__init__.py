@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "diagnosis": ["diagnose"],
         "evaluators": ["METRICS", "best_of_n_report"],
         "exact_truth": ["false_positive_report", "step_level_report"],
+        "metric_modules": ["METRIC_MODULES", "metric_path"],
         "results": ["answer_costs", "make_results"],
         "step_metrics": ["tuned_threshold"],
         "step_runner": ["STEP_BENCHMARKS", "evaluate_steps", "load_step_benchmark", "score_samples"],

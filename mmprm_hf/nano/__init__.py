@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "drawing": ["FIGURE_SIZE"],
         "families": ["FAMILIES"],
         "solver": ["Noise", "StepTruth"],
-        "world": ["NanoProblem", "NanoProblems", "load_nano", "nano_problems"],
+        "world": ["NanoProblem", "NanoProblems", "load_nano", "make_problem", "nano_problems", "problem_from_id"],
     },
 )
 __all__ += ["POLICY_PATH", "PRM_PATH"]

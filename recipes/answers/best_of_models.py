@@ -28,7 +28,7 @@ from agreement import Case, gsm8k, judge, mathvision
 
 from mmprm_hf.answers import RuleVerifier, group_answers
 from mmprm_hf.data import Verdict
-from mmprm_hf.evaluation.curves import best_of_n_curves
+from mmprm_hf.evaluation import best_of_n_curves
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.publish.words import metric_name

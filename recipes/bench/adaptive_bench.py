@@ -22,7 +22,7 @@ from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout
 from mmprm_hf.engines import RolloutEngine, RolloutRequest
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
-from mmprm_hf.nano.world import problem_from_id
+from mmprm_hf.nano import problem_from_id
 
 TRUTH = Path(__file__).parent / "rollout_truth.jsonl"
 FIXED = (4, 8, 16)

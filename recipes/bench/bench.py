@@ -57,9 +57,10 @@ def demo_rows() -> list[dict]:
     """Generation against transformers' own `generate`, scoring against the unpacked scorer (every row by itself)."""
     import torch
 
-    from mmprm_hf.nano.world import nano_problems
-    from mmprm_hf.scoring.scorer import PRMScorer
-    from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS, load_models, solve_nano
+    from mmprm_hf.nano import nano_problems
+    from mmprm_hf.scoring import PRMScorer
+    from mmprm_hf.stages import load_models
+    from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS, solve_nano
 
     models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up

@@ -18,14 +18,11 @@ LIMIT_SECONDS = 60.0
 def throughput_row() -> dict:
     """Seconds for scoring, verdicts, table, curves and diagnosis, against the limit for two cores."""
     from mmprm_hf.data import Candidate
-    from mmprm_hf.evaluation.curves import best_of_n_curves
-    from mmprm_hf.evaluation.diagnosis import diagnose
-    from mmprm_hf.evaluation.evaluators import best_of_n_report
-    from mmprm_hf.nano.solver import Noise
-    from mmprm_hf.nano.world import nano_problems
-    from mmprm_hf.rerank.candidates import scored_candidates
+    from mmprm_hf.evaluation import best_of_n_curves, best_of_n_report, diagnose
+    from mmprm_hf.nano import Noise, nano_problems
+    from mmprm_hf.rerank import scored_candidates
+    from mmprm_hf.stages import load_models
     from mmprm_hf.stages.candidate_rows import judged_row
-    from mmprm_hf.stages.demo_stage import load_models
 
     models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     noise = Noise(misread=0.1, slip=0.05, wrong_plan=0.1)

@@ -23,7 +23,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutEngine
 from mmprm_hf.labelling import LabelRun, label_problems, omegaprm
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
-from mmprm_hf.nano.world import nano_problems
+from mmprm_hf.nano import nano_problems
 
 NANO_CONFIG = OmegaPRMConfig(num_rollouts=8, max_rollouts=40, num_searches=4)  # recipes/nano/label.yaml
 SERVER_CONFIG = OmegaPRMConfig(num_rollouts=16, max_rollouts=200)

@@ -71,7 +71,7 @@ def added_mib(folder: Path, prm: str) -> dict[str, float]:
     from transformers.models.llava import modeling_llava  # noqa: F401 - what is imported anyhow is no part of a model
 
     import mmprm_hf.rerank.pipeline  # noqa: F401
-    from mmprm_hf.nano.world import make_problem
+    from mmprm_hf.nano import make_problem
 
     AutoProcessor.from_pretrained(folder / "policy")
     problem = make_problem("rectangle", 1)
@@ -106,8 +106,9 @@ def memory_row() -> dict:
 
 def share_row() -> dict:
     """Scoring against generating, on the shipped models; medians of rounds."""
-    from mmprm_hf.nano.world import nano_problems
-    from mmprm_hf.stages.demo_stage import load_models, solve_nano
+    from mmprm_hf.nano import nano_problems
+    from mmprm_hf.stages import load_models
+    from mmprm_hf.stages.demo_stage import solve_nano
 
     models, nano = load_models(), nano_problems("test", NUM_PROBLEMS)
     solve_nano(nano[:2], models, NUM_CANDIDATES, progress=False)  # warm up

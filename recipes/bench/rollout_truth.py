@@ -21,8 +21,7 @@ from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout, Verdict
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import read_jsonl
-from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import NanoProblem, nano_problems
+from mmprm_hf.nano import POLICY_PATH, NanoProblem, nano_problems
 from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 PROBLEM_SEED = 1

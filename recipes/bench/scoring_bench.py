@@ -80,9 +80,8 @@ class Bench:
         from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, LlamaConfig
 
         from mmprm_hf.data import Problem
-        from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
-        from mmprm_hf.models.tiled_processing_mm_prm import MMPRMTiledProcessor, tiling_image_processor
-        from mmprm_hf.scoring.scorer import PRMScorer
+        from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor, MMPRMTiledProcessor, tiling_image_processor
+        from mmprm_hf.scoring import PRMScorer
 
         self.torch, size = torch, SHAPES[shape]
         torch.manual_seed(0)
@@ -158,7 +157,7 @@ class Bench:
 
     def num_tokens(self) -> tuple[int, int]:
         """(plain, unique) tokens."""
-        from mmprm_hf.scoring.packing import pack_prefix_tree
+        from mmprm_hf.scoring import pack_prefix_tree
 
         (rows,), _ = self.processor.encode_solutions([self.problem.question], [self.problem.images], [self.solutions])
         whole = [[i for piece in pieces for i in piece] for pieces in rows]

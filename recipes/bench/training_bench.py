@@ -72,7 +72,7 @@ SETTINGS = {
 
 def nano_rows(path: Path = ROWS) -> list[dict[str, Any]]:
     """Label rows of the file, their figures drawn again from the problems' ids."""
-    from mmprm_hf.nano.world import problem_from_id
+    from mmprm_hf.nano import problem_from_id
 
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     problems = {name: problem_from_id(name).to_problem() for name in {row["problem_id"] for row in rows}}
@@ -178,7 +178,7 @@ class TrainingBench:
 
     @staticmethod
     def _load_nano(setting: str) -> tuple[Any, Any, Any, list]:
-        from mmprm_hf.stages.demo_stage import load_models
+        from mmprm_hf.stages import load_models
 
         models = load_models()
         return models.scorer.model, models.scorer.processor, models.policy.lm_head.weight, nano_rows()
@@ -192,7 +192,7 @@ class TrainingBench:
     def _load_golden(setting: str) -> tuple[Any, Any, Any, list]:
         from safetensors import safe_open
 
-        from mmprm_hf.families.internvl import convert_internvl_model, convert_internvl_processor
+        from mmprm_hf.families import convert_internvl_model, convert_internvl_processor
 
         ids = json.loads((GOLDEN / "token_ids.json").read_text(encoding="utf-8"))
         roles = {"marker": "<prm>", "positive": "Yes", "negative": "No", "image": "<IMG_CONTEXT>"}

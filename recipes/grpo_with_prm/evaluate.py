@@ -23,10 +23,9 @@ from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import NanoProblem, nano_problems
-from mmprm_hf.rerank.candidates import generate_candidates, scored_candidates, winner_index
-from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH, NanoProblem, nano_problems
+from mmprm_hf.rerank import generate_candidates, scored_candidates, winner_index
+from mmprm_hf.scoring import PRMScorer
 
 RESULTS = Path(__file__).parent / "results.json"
 NUM_SAMPLES = 8

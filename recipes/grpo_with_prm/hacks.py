@@ -21,13 +21,11 @@ from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.engines import SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.rerank.candidates import generate_candidates
-from mmprm_hf.rewards.process_reward import ProcessReward
-from mmprm_hf.scoring.score_store import ScoreStore
-from mmprm_hf.scoring.scorer import PRMScorer
-from mmprm_hf.steps.tagged import render_solution
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH, nano_problems
+from mmprm_hf.rerank import generate_candidates
+from mmprm_hf.rewards import ProcessReward
+from mmprm_hf.scoring import PRMScorer, ScoreStore
+from mmprm_hf.steps import render_solution
 
 RESULTS = Path(__file__).parent / "hacks.json"
 Steps = tuple[str, ...]

@@ -20,8 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 
 from mmprm_hf.files import write_json
-from mmprm_hf.nano import POLICY_PATH, PRM_PATH
-from mmprm_hf.nano.world import NanoProblem, nano_problems
+from mmprm_hf.nano import POLICY_PATH, PRM_PATH, NanoProblem, nano_problems
 from mmprm_hf.rewards import AnswerReward, ProcessReward
 from mmprm_hf.stages import read_config
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.models.tiled_processing_mm_prm import MMPRMTiledProcessor, tiling_image_processor
+from mmprm_hf.models import MMPRMModel, MMPRMProcessor, MMPRMTiledProcessor, tiling_image_processor
 
 MARKER = "<prm>"
 

@@ -9,9 +9,8 @@ import dataclasses
 import random
 from collections.abc import Iterator, Sequence
 
-from mmprm_hf.nano.families import FAMILIES
-from mmprm_hf.nano.solver import Noise, write_solution
-from mmprm_hf.nano.world import NanoProblem, make_problem
+from mmprm_hf.nano import FAMILIES, NanoProblem, Noise, make_problem
+from mmprm_hf.nano.solver import write_solution
 
 NUM_STEPS, NUM_JUDGE_STEPS = 4_800, 650  # of run.sh: the base, and what makes the judge of it
 FAVOURED = ("clock", "pictogram", "number_line", "bar_chart", "grid_path")  # drawn three times as often for the judge

@@ -18,8 +18,8 @@ from typing import Any
 from mmprm_hf.evaluation import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import bootstrap_ci
+from mmprm_hf.nano import problem_from_id
 from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS
-from mmprm_hf.nano.world import problem_from_id
 from mmprm_hf.rows import read_candidate_rows
 
 METRICS = ("mean_pass_at_1", "greedy", "majority_vote", "best_of_n", "weighted_vote", "oracle")

@@ -18,14 +18,12 @@ import yaml
 from transformers import AutoModel, AutoModelForImageTextToText
 
 from mmprm_hf.files import write_json
-from mmprm_hf.nano import POLICY_PATH, PRM_PATH
+from mmprm_hf.nano import FAMILIES, POLICY_PATH, PRM_PATH, nano_problems
 from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIPS
-from mmprm_hf.nano.families import FAMILIES
-from mmprm_hf.nano.world import nano_problems, stream
-from mmprm_hf.publish.cards import write_card
-from mmprm_hf.publish.columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
+from mmprm_hf.nano.world import stream
+from mmprm_hf.publish import PROBLEM_COLUMNS, nano_dataset_facts, write_card
+from mmprm_hf.publish.columns import PATH_COLUMNS, TREE_COLUMNS
 from mmprm_hf.publish.label_card import statistics_in_words
-from mmprm_hf.publish.nano_card import nano_dataset_facts
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = Path(__file__).parent / "results"

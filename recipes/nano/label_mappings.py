@@ -28,10 +28,10 @@ from study import report
 from mmprm_hf import stages
 from mmprm_hf.files import write_json
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.scoring.scorer import PRMScorer
-from mmprm_hf.stages.demo_stage import load_models, solve_nano
+from mmprm_hf.nano import POLICY_PATH, nano_problems
+from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.stages import load_models
+from mmprm_hf.stages.demo_stage import solve_nano
 
 # Differences from `TRAINING` and PRMConfig.
 WAYS: dict[str, dict[str, Any]] = {

@@ -32,15 +32,21 @@ from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import LabelledPath, SearchTree, Verdict, content_hash
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.files import write_json
-from mmprm_hf.labelling import ConsensusSearch, LabelRowsConfig, PRMStepJudge, flat_mc, omegaprm, omegaprm_reference
+from mmprm_hf.labelling import (
+    ConsensusSearch,
+    LabelRowsConfig,
+    PRMStepJudge,
+    flat_mc,
+    omegaprm,
+    omegaprm_reference,
+    tree_to_paths,
+)
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
-from mmprm_hf.labelling.labels import tree_to_paths
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.nano.world import NanoProblem, nano_problems
-from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.nano import POLICY_PATH, NanoProblem, nano_problems
+from mmprm_hf.scoring import PRMScorer
 from mmprm_hf.stages.demo_stage import MAX_NEW_TOKENS
 
 PROBLEM_SEED = 2

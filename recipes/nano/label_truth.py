@@ -22,7 +22,7 @@ import datasets
 from mmprm_hf.files import write_json
 from mmprm_hf.labelling.labels import IGNORE_LABEL
 from mmprm_hf.metrics import auroc, first_error_accuracy, predict_first_error
-from mmprm_hf.nano.world import problem_from_id
+from mmprm_hf.nano import problem_from_id
 
 RESULTS = Path(__file__).parent / "results"
 SHOWN = (

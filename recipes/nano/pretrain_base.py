@@ -29,12 +29,13 @@ from base_stream import Sample, families, samples
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoProcessor
 
+from mmprm_hf.nano import FAMILIES
 from mmprm_hf.nano.architecture import ASSISTANT, IMAGE, MARKER, USER, build_model, build_processor
 from mmprm_hf.nano.drawing import GRID
-from mmprm_hf.nano.families import FAMILIES
 from mmprm_hf.nano.solver import Number, step_text
-from mmprm_hf.scoring.packing import pack_prefix_tree, stack_masks
-from mmprm_hf.steps.tagged import render_solution
+from mmprm_hf.scoring import pack_prefix_tree
+from mmprm_hf.scoring.packing import stack_masks
+from mmprm_hf.steps import render_solution
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
 # (family, reading) -> the (column, row) of a patch that shows no text, where its value is predicted.

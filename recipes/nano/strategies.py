@@ -26,10 +26,12 @@ from mmprm_hf.data import Candidate, Problem, Verdict
 from mmprm_hf.engines import SamplingConfig
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
-from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, SELECTIONS, winner_index
-from mmprm_hf.rerank.solving import RerankConfig, SolvedProblem, solve
-from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE, load_models
+from mmprm_hf.nano import nano_problems
+from mmprm_hf.rerank import GUIDED_SEARCHES, RerankConfig, solve, winner_index
+from mmprm_hf.rerank.candidates import SELECTIONS
+from mmprm_hf.rerank.solving import SolvedProblem
+from mmprm_hf.stages import load_models
+from mmprm_hf.stages.demo_stage import AGGREGATION, MAX_NEW_TOKENS, TEMPERATURE
 
 SIZES = (2, 4, 8, 16)
 POOL = 32

@@ -16,12 +16,12 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmprm_hf.evaluation.evaluators import best_of_n_report
+from mmprm_hf.evaluation import best_of_n_report
 from mmprm_hf.files import write_json
 from mmprm_hf.metrics import auroc
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.scoring.scorer import PRMScorer
+from mmprm_hf.nano import nano_problems
+from mmprm_hf.scoring import PRMScorer
 from mmprm_hf.stages.demo_stage import AGGREGATION, Models, NanoRun, solve_nano
 from mmprm_hf.stages.nano_truth import label_steps
 

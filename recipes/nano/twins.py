@@ -19,7 +19,7 @@ from base_stream import shipped_problems
 
 from mmprm_hf.evaluation import best_of_n_report
 from mmprm_hf.files import write_json
-from mmprm_hf.nano.world import NanoProblem, nano_problems, problem_from_id
+from mmprm_hf.nano import NanoProblem, nano_problems, problem_from_id
 from mmprm_hf.publish import format_best_of_n
 from mmprm_hf.rows import read_candidate_rows
 

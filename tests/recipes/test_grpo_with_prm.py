@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.layout import ROOT
 
-from mmprm_hf.nano import world
+from mmprm_hf import nano
 
 RECIPE = ROOT / "recipes" / "grpo_with_prm"
 
@@ -56,8 +56,8 @@ def test_a_run_is_trained_resumed_and_evaluated(run, tmp_path, monkeypatch):
     for row in log["log"]:
         expected = 0.5 * row["rewards/process_reward/mean"] + row["rewards/answer_reward/mean"]
         assert row["reward"] == pytest.approx(expected, abs=1e-5)
-    few = world.nano_problems("test", 3)
-    monkeypatch.setattr(world, "nano_problems", lambda *_: few)
+    few = nano.nano_problems("test", 3)
+    monkeypatch.setattr(nano, "nano_problems", lambda *_: few)
     results = tmp_path / "results.json"
     run("evaluate.py", "--policy", tmp_path / "run", "--name", "prm_and_answer/1", "--results", results)
     (row,) = json.loads(results.read_text(encoding="utf-8")).values()
