@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "metric_modules": ["METRIC_MODULES", "metric_path"],
         "results": ["answer_costs", "make_results"],
         "step_metrics": ["tuned_threshold"],
+        "subjects": ["best_of_n_by_subject"],
         "step_runner": ["STEP_BENCHMARKS", "evaluate_steps", "load_step_benchmark", "score_samples"],
     },
 )

@@ -80,12 +80,8 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
             aggregation, or step scores that do not match the steps.
     """
     problems = judged_problems(rows)
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
-    for problem in problems:
-        if not problem.is_undecided:
-            for name, value in _metric_values(problem, aggregation).items():
-                if value is not None:
-                    values[name].append(value)
+    by_problem = [_metric_values(problem, aggregation) for problem in problems if not problem.is_undecided]
+    values = {name: [found[name] for found in by_problem if found[name] is not None] for name in METRICS}
     if are_unscored(problems):
         values |= {name: [] for name in PRM_METRICS}
     return {
@@ -94,6 +90,11 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         "metrics": {name: mean_with_interval(values[name]) for name in METRICS},
         "num_decided": {name: len(values[name]) for name in METRICS},
     }
+
+
+def metric_values(rows: Sequence[Mapping[str, Any]], aggregation: str) -> list[dict[str, float | None]]:
+    """The value of every metric on each problem that counts; None where it is undecided."""
+    return [_metric_values(problem, aggregation) for problem in judged_problems(rows) if not problem.is_undecided]
 
 
 def judged_problems(rows: Sequence[Mapping[str, Any]]) -> list[JudgedProblem]:

@@ -21,6 +21,7 @@ def make_results(
     rows: Mapping[str, Any] | None = None,
     cost: Mapping[str, Any] | None = None,
     best_of_n: Mapping[str, Any] | None = None,
+    subjects: Mapping[str, Any] | None = None,
     curves: Mapping[str, Any] | None = None,
     diagnosis: Mapping[str, Any] | None = None,
     exact_truth: Mapping[str, Any] | None = None,
@@ -35,7 +36,8 @@ def make_results(
         rows: ``num_rows``, ``num_used`` and ``problems``: rows per reason, of rows with a fault; perhaps
             ``num_not_asked``, usable ones beyond the number asked for.
         cost: As `answer_costs` gives it.
-        best_of_n, curves, diagnosis: As `best_of_n_report`, `best_of_n_curves` and `diagnose` give them.
+        best_of_n, subjects, curves, diagnosis: As `best_of_n_report`, `best_of_n_by_subject`, `best_of_n_curves` and
+            `diagnose` give them.
         exact_truth: Step scores and chosen solutions against a world's exact checker.
         steps: As `evaluate_steps` gives it. A section that is None is left out.
 
@@ -44,6 +46,7 @@ def make_results(
     """
     sections = {
         "best_of_n": best_of_n,
+        "subjects": subjects,
         "curves": curves,
         "diagnosis": diagnosis,
         "exact_truth": exact_truth,

@@ -115,6 +115,28 @@ def _step_table(steps: Mapping[str, Any]) -> Table:
     return Table([capital(word), *(_STEP_COLUMNS[key] for key in columns)], rows)
 
 
+def subject_blocks(section: Mapping[str, Any]) -> list[Block]:
+    """The best-of-N table by subject: where a gain comes from."""
+    columns = {
+        "mean_pass_at_1": "pass@1",
+        "majority_vote": "majority",
+        "best_of_n": "best-of-N",
+        "weighted_vote": "weighted",
+        "oracle": "oracle",
+    }
+    rows = [
+        [
+            name,
+            count(figures["num_problems"]),
+            *(share(figures["metrics"][column]) for column in columns),
+            difference(figures["against_majority_vote"]["best_of_n"]),
+        ]
+        for name, figures in section["subjects"].items()
+    ]
+    header = ["Subject", "problems", *columns.values(), "best-of-N minus majority"]
+    return [Table(header, rows, "Each difference has its 95 % interval and the p value of a paired sign-flip test.")]
+
+
 def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
     """Every metric at each N, and the metrics of the PRM against the majority vote."""
     sizes = [size["n"] for size in curves["sizes"]]
@@ -221,6 +243,7 @@ def truth_blocks(truth: Mapping[str, Any]) -> list[Block]:
 
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Block]]]] = {
     "steps": ("Step-level results", step_blocks),
+    "subjects": ("By subject", subject_blocks),
     "curves": ("Every smaller N", curve_blocks),
     "diagnosis": ("Why", diagnosis_blocks),
     "exact_truth": ("Against exact truth", truth_blocks),

@@ -31,7 +31,7 @@ def format_results(document: Mapping[str, Any]) -> str:
             parts.append(f"{name}: {_rows(rows)}")
     for key, (title, blocks_of) in SECTIONS.items():
         if key in document:
-            parts += [f"{title}\n{'=' * len(title)}", *map(_block, blocks_of(document[key]))]
+            parts += [f"{title}\n{'=' * len(title)}", *map(format_block, blocks_of(document[key]))]
     return "\n\n".join(parts)
 
 
@@ -61,7 +61,7 @@ def format_best_of_n(report: Mapping[str, Any], cost: Mapping[str, Any] | None =
     if cost and cost["seconds"]:
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in cost["seconds"].items())
         notes += f" In all: {stages}."
-    table = _block(Table(header, rows, notes))
+    table = format_block(Table(header, rows, notes))
     return f"{head}, step scores aggregated by {report['aggregation']}\n\n{table}"
 
 
@@ -74,7 +74,7 @@ def _rows(rows: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _block(block: Block) -> str:
+def format_block(block: Block) -> str:
     """A block as text; of a table the names at the left, figures at the right, the note below."""
     if isinstance(block, str):
         return textwrap.fill(block, _WIDTH)

@@ -109,7 +109,7 @@ def interval(low: float | None, high: float | None, sign: str = "") -> str:
 
 
 def difference(point: Mapping[str, Any]) -> Cell:
-    """A point of ``against_majority_vote``: the difference, its interval and the p value of the paired test."""
+    """A difference from the majority vote: the difference, its interval and the p value of the paired test."""
     if point["difference"] is None:
         return Cell(NOT_MEASURED)
     p_value = point["p_value"]

@@ -2,8 +2,8 @@
 
 `mmprm rerank`, `evaluate` and `demo` write it; `evaluate`, `report` and `train` read it. A row has
 
-- ``problem_id``, ``question`` (as the models read it), ``answer`` (the gold answer or None), ``figures`` (paths;
-  figures that the run drew are relative to the file);
+- ``problem_id``, ``question`` (as the models read it), ``answer`` (the gold answer or None), ``subject`` (or None),
+  ``figures`` (paths; figures that the run drew are relative to the file);
 - ``candidates``: `Candidate.to_dict` of each with its ``verdict``; empty where the problem could not be shown to the
   models, with the reason in ``error``;
 - ``chosen``: index of the selected candidate or None; ``greedy``: a judged candidate or None; optional are ``outcome``,

@@ -193,7 +193,7 @@ def _content(problem: Problem, folder: Path) -> dict[str, Any]:
         for index, image in enumerate(problem.images)
         if isinstance(image, str) or key is not None
     ]
-    return {"figures": figures, "problem_key": key}
+    return {"subject": problem.meta.get("subject"), "figures": figures, "problem_key": key}
 
 
 def _write_figure(image: Any, folder: Path, stem: str) -> str:

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ..data import Candidate
 from ..engines import SamplingConfig, TransformersEngine
-from ..evaluation import answer_costs, best_of_n_curves, best_of_n_report, diagnose, make_results
+from ..evaluation import answer_costs, best_of_n_by_subject, best_of_n_curves, best_of_n_report, diagnose, make_results
 from ..files import write_json, write_jsonl
 from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, nano_problems
 from ..publish import write_report
@@ -92,13 +92,14 @@ def solve_nano(
         {
             "problem_id": target.id,
             "question": target.question,
+            "subject": problem.family,
             "answer": target.answer,
             "figures": [f"figures/{target.id}.png"],
             "chosen": result.chosen,
             "greedy": judged_row(greedy_candidate, target),
             "candidates": [judged_row(candidate, target) for candidate in result.candidates],
         }
-        for target, result, (greedy_candidate,) in zip(targets, solved, greedy, strict=True)
+        for problem, target, result, (greedy_candidate,) in zip(problems, targets, solved, greedy, strict=True)
     ]
     rounded = {stage: round(value, 3) for stage, value in seconds.items()}
     return NanoRun(problems, rows, [result.candidates for result in solved], rounded)
@@ -199,5 +200,6 @@ def _results(run: NanoRun, models: Models, seed: int, **sections: Any) -> dict[s
         rows={"num_rows": len(run.rows), "num_used": len(run.rows), "problems": {}},
         cost=answer_costs(run.rows, run.seconds),
         best_of_n=best_of_n_report(run.rows, aggregation=AGGREGATION),
+        subjects=best_of_n_by_subject(run.rows, aggregation=AGGREGATION),
         **sections,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..evaluation import (
     answer_costs,
+    best_of_n_by_subject,
     best_of_n_curves,
     best_of_n_report,
     diagnose,
@@ -112,6 +113,7 @@ def table_of_rows(
         rows={"num_rows": len(rows), "num_used": len(used), "problems": dict(problems.most_common())},
         cost=answer_costs(used),
         best_of_n=best_of_n_report(used, aggregation=aggregation),
+        subjects=best_of_n_by_subject(used, aggregation=aggregation),
         curves=best_of_n_curves(used, aggregation=aggregation) if with_curves else None,
         diagnosis=diagnose(used, aggregation=aggregation) if with_diagnosis else None,
     )

@@ -120,13 +120,13 @@ def family_results() -> list[dict[str, Any]]:
 def gain_by_family() -> str:
     """Where the gain over the majority vote comes from, in words."""
     others = read(RESULTS / "by_family.json")["sets"]["others"]
-    gain = others["minus_majority_vote"]["best_of_n"]
+    gain = others["against_majority_vote"]["best_of_n"]
     low, high = (f"{100 * gain[key]:.1f}".replace("-0.0", "0.0") for key in ("ci_low", "ci_high"))
     return (
         f"All of its gain over the majority vote comes from {len(COMMON_MISCONCEPTIONS)} of {len(FAMILIES)} families "
         f"({', '.join(COMMON_MISCONCEPTIONS)}), whose corpus holds a misconception in most solutions, which the base "
         f"was taught, with exact truth, to reject. On the other {others['num_problems']} test problems best-of-16 lies "
-        f"{100 * gain['value']:.1f} points from the majority vote ({low} to {high})."
+        f"{100 * gain['difference']:.1f} points from the majority vote ({low} to {high})."
     )
 
 
