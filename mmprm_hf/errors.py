@@ -40,7 +40,7 @@ class UnknownNameError(ValueError):
     def message(self, more_known: Iterable[str] = ()) -> str:
         """The message if the names of `more_known` are known as well."""
         known = list(dict.fromkeys([*self.known, *more_known]))
-        matches = difflib.get_close_matches(self.name, known, n=3, cutoff=0.5)
+        matches = difflib.get_close_matches(self.name, known, n=3, cutoff=0.6)
         hints = [f"Did you mean {' or '.join(map(repr, matches))}?"] if matches else []
         if not matches or len(known) <= _MAX_LISTED:
             hints.append(f"Choose one of {', '.join(known)}.")
@@ -94,6 +94,23 @@ class RunStoppedError(RuntimeError):
 
 class StorageFailedError(RunStoppedError):
     """A file of the run could not be written (disk full, quota, permissions)."""
+
+
+def check_values(config: object, **rules: tuple[bool, str]) -> None:
+    """Raise a ValueError that names the first option whose value breaks its rule.
+
+    Args:
+        config: The object that holds the options.
+        rules: By option, whether its value is allowed, and the rule in words, such as "at least 1".
+    """
+    for name, (is_allowed, rule) in rules.items():
+        if not is_allowed:
+            raise ValueError(f"Found {name}={getattr(config, name)!r} in {type(config).__name__}; it must be {rule}.")
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number, at least 1. True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def each_or_error(

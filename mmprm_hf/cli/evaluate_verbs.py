@@ -22,6 +22,7 @@ from .options import (
     nothing_left,
     quiet,
     show,
+    without_none,
 )
 
 DataOption = Annotated[str, typer.Option(help="The benchmark's .jsonl file, dataset folder or hub id.")]
@@ -95,8 +96,7 @@ def answers(
         with quiet(as_json):
             results = stages.rescore_benchmark(which, candidates, output, **options)
     else:
-        sampling = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
-        sampling = {name: value for name, value in sampling.items() if value is not None}
+        sampling = without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         call = {"num_candidates": num_candidates, "seed": seed, **sampling}
         servers = stages.Servers(engine, api_key=api_key)
         with quiet(as_json):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, check_values, is_count
 
 SPLITS = ("train", "test")
 _PLAIN_NAMES = ("problems", "data", "rows", "train", "test", "validation", "dataset", "questions")
@@ -48,16 +48,15 @@ class SourceConfig:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        is_count = isinstance(self.num_rows, int) and not isinstance(self.num_rows, bool) and self.num_rows >= 1
         texts = {"path": self.path, "adapter": self.adapter, "split": self.split}
         names = [*self.columns, *self.columns.values()] if isinstance(self.columns, Mapping) else [None]
-        rules = {
+        check_values(
+            self,
             **{name: (isinstance(text, str) and bool(text.strip()), "a text") for name, text in texts.items()},
-            "into": (self.into in ("auto", "train", "test"), "one of auto, train, test"),
-            "num_rows": (self.num_rows is None or is_count, "a whole number, at least 1, or None for all"),
-            "columns": (all(isinstance(name, str) for name in names), "a mapping of names to the source's names"),
-        }
-        _check(self, rules, f"for the source {self.path}")
+            into=(self.into in ("auto", "train", "test"), "one of auto, train, test"),
+            num_rows=(self.num_rows is None or is_count(self.num_rows), "a whole number, at least 1, or None for all"),
+            columns=(all(isinstance(name, str) for name in names), "a mapping of names to the source's names"),
+        )
 
     @property
     def title(self) -> str:
@@ -128,28 +127,21 @@ class CurationConfig:
             raise ValueError("Found no source. Name at least one: a path or hub id under `sources`, or --source.")
         counts = ("min_figure_side", "max_figure_side", "min_question_chars", "max_question_chars", "max_answer_words")
         shares = ("near_similarity", "near_similarity_with_figure", "variant_similarity")
-        rules = {
-            "num_train": (self.num_train is None or self.num_train >= 1, "at least 1, or None for no limit"),
-            "num_test": (self.num_test is None or self.num_test >= 0, "at least 0, or None for no limit"),
-            "max_figure_distance": (0 <= self.max_figure_distance <= 1, "in [0, 1]"),
-            "max_text_only_share": (0 <= self.max_text_only_share <= 1, "in [0, 1]"),
-            "max_same_text": (self.max_same_text >= 1, "at least 1"),
-            "max_aspect_ratio": (self.max_aspect_ratio >= 1, "at least 1"),
-            "languages": (set(self.languages) <= set(LANGUAGES), f"some of {', '.join(LANGUAGES)}"),
+        check_values(
+            self,
+            num_train=(self.num_train is None or self.num_train >= 1, "at least 1, or None for no limit"),
+            num_test=(self.num_test is None or self.num_test >= 0, "at least 0, or None for no limit"),
+            max_figure_distance=(0 <= self.max_figure_distance <= 1, "in [0, 1]"),
+            max_text_only_share=(0 <= self.max_text_only_share <= 1, "in [0, 1]"),
+            max_same_text=(self.max_same_text >= 1, "at least 1"),
+            max_aspect_ratio=(self.max_aspect_ratio >= 1, "at least 1"),
+            languages=(set(self.languages) <= set(LANGUAGES), f"some of {', '.join(LANGUAGES)}"),
             **{name: (getattr(self, name) >= 0, "at least 0") for name in counts},
             **{name: (0 < getattr(self, name) <= 1, "in (0, 1]") for name in shares},
-        }
-        _check(self, rules, "in CurationConfig")
+        )
         titles = [source.title for source in (*self.sources, *self.benchmarks)]
         if len(set(titles)) < len(titles):
             raise ValueError(f"Found sources of the same name: {', '.join(titles)}. Give each a name of its own.")
-
-
-def _check(config: Any, rules: Mapping[str, tuple[bool, str]], where: str) -> None:
-    """Refuse the first field whose rule does not hold."""
-    for name, (holds, rule) in rules.items():
-        if not holds:
-            raise ValueError(f"Found {name}={getattr(config, name)!r} {where}; it must be {rule}.")
 
 
 def _listed(value: Any) -> tuple[Any, ...]:

@@ -12,6 +12,5 @@ __getattr__, __dir__, __all__ = attach(
         "in_process": ["TransformersEngine"],
         "requests": ["RolloutEngine", "RolloutRequest", "SamplingConfig"],
         "running": ["gather_or_cancel", "run_async"],
-        "scripted": ["ScriptedEngine"],
     },
 )

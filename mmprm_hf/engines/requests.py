@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..data import Problem, Rollout
+from ..errors import check_values
 from ..steps import StepFormat, parse_response
 
 
@@ -46,19 +47,17 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if isinstance(self.stop_strings, list):  # of YAML or JSON
             object.__setattr__(self, "stop_strings", tuple(self.stop_strings))
-        rules = {
-            "temperature": (self.temperature >= 0, "at least 0 (0 = greedy)"),
-            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "top_k": (self.top_k >= 0, "at least 0 (0 = off)"),
-            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-            "stop_strings": (
+        check_values(
+            self,
+            temperature=(self.temperature >= 0, "at least 0 (0 = greedy)"),
+            top_p=(0 < self.top_p <= 1, "in (0, 1]"),
+            top_k=(self.top_k >= 0, "at least 0 (0 = off)"),
+            max_new_tokens=(self.max_new_tokens >= 1, "at least 1"),
+            stop_strings=(
                 isinstance(self.stop_strings, tuple) and all(isinstance(s, str) and s for s in self.stop_strings),
                 "a tuple of non-empty texts",
             ),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in SamplingConfig; it must be {rule}.")
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,8 @@ from typing import Any
 
 from ..data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
 from ..engines import RolloutEngine, run_async
-from ..errors import EngineUnavailableError, RunStoppedError
+from ..errors import EngineUnavailableError, RunStoppedError, check_values
 from ..files import write_json
-from .config_checks import check_values
 from .engine_gate import EngineGate, FaultTolerance
 from .failures import EngineFailedError, RequestFailedError, undecided_counts
 from .journal import ProblemJournal

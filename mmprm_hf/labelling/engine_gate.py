@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from ..data import Rollout
 from ..engines import RolloutEngine, RolloutRequest
-from ..errors import EngineUnavailableError, ProblemInputError
-from .config_checks import check_values
+from ..errors import EngineUnavailableError, ProblemInputError, check_values
 from .failures import EngineFailedError, RequestFailedError
 
 _MAX_PAUSE_SECONDS = 60.0

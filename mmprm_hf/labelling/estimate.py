@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Problem, content_hash
+from ..errors import check_values
 from ..files import iter_jsonl, read_json
 from ..metrics import share_with_interval
 from ..rows import problem_key
-from .config_checks import check_values
 from .label_selection import iter_label_rows
 from .labelled_problems import LabelledProblems
 from .labels import is_mixed

@@ -12,7 +12,7 @@ import random
 
 from ..data import Problem, SearchTree, Verdict
 from ..engines import RolloutEngine
-from .config_checks import check_values
+from ..errors import check_values
 from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
 from .tree_draft import TreeDraft

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from ..data import Problem, Rollout, SearchTree, Verdict
 from ..engines import RolloutEngine
+from ..errors import check_values
 from .candidate_pool import CandidatePool
-from .config_checks import check_values
 from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
 from .tree_draft import TreeDraft

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from ..errors import UnknownNameError
-from .config_checks import check_values
+from ..errors import UnknownNameError, check_values
 
 _CHOICES = {
     "keep": ("mixed", "all"),

@@ -11,7 +11,7 @@ import math
 
 from scipy.special import betaincc
 
-from .config_checks import check_values
+from ..errors import check_values
 
 
 def posterior_std(num_correct: int, num_decided: int) -> float:

@@ -13,7 +13,7 @@ from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
 from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
-from ..errors import UnknownNameError, each_or_error
+from ..errors import UnknownNameError, each_or_error, is_count
 from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
@@ -164,7 +164,7 @@ class GenerateAndRerankPipeline(Pipeline):
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
         rows, is_single = read_rows(images, text)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        if not is_count(batch_size):
             raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
         if is_single:
             return super().__call__(_Batch((rows,)), **options)[0]

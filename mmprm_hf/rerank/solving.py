@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..data import Candidate, Problem
 from ..engines import RolloutEngine, SamplingConfig
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, check_values, is_count
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
@@ -54,14 +54,14 @@ class RerankConfig:
         for name, known in (("strategy", STRATEGIES), ("aggregation", AGGREGATIONS)):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
-        for name in ("num_candidates", "beam_width", "max_steps"):
-            value = getattr(self, name)
-            if name == "beam_width" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"Found {name}={value!r}. It must be a whole number, at least 1.")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise ValueError(f"Found seed={self.seed!r}. It must be a whole number.")
+        rule = "a whole number, at least 1"
+        check_values(
+            self,
+            num_candidates=(is_count(self.num_candidates), rule),
+            beam_width=(self.beam_width is None or is_count(self.beam_width), rule),
+            max_steps=(is_count(self.max_steps), rule),
+            seed=(type(self.seed) is int, "a whole number"),
+        )
         if self.is_guided:
             search_plan(self.strategy, self.num_candidates, self.beam_width)
 

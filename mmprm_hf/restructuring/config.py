@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..errors import check_values
+
 
 @dataclasses.dataclass(frozen=True)
 class RestructureConfig:
@@ -23,9 +25,12 @@ class RestructureConfig:
     max_new_tokens: int = 4096
 
     def __post_init__(self) -> None:
-        _check(self, "max_attempts", self.max_attempts >= 1, "at least 1")
-        _check(self, "temperature", self.temperature > 0, "above 0 (a second greedy reply equals the first)")
-        _check(self, "max_new_tokens", self.max_new_tokens >= 1, "at least 1")
+        check_values(
+            self,
+            max_attempts=(self.max_attempts >= 1, "at least 1"),
+            temperature=(self.temperature > 0, "above 0 (a second greedy reply equals the first)"),
+            max_new_tokens=(self.max_new_tokens >= 1, "at least 1"),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +60,11 @@ class CheckConfig:
     length_slack: int = 100
 
     def __post_init__(self) -> None:
-        _check(self, "min_steps", self.min_steps >= 1, "at least 1")
-        _check(self, "min_numbers_kept", 0 <= self.min_numbers_kept <= 1, "in [0, 1]")
-        _check(self, "min_length_ratio", 0 <= self.min_length_ratio <= 1, "in [0, 1]")
-        _check(self, "max_length_ratio", self.max_length_ratio >= 1, "at least 1")
-        _check(self, "length_slack", self.length_slack >= 0, "at least 0")
-
-
-def _check(config: RestructureConfig | CheckConfig, name: str, is_valid: bool, rule: str) -> None:
-    if not is_valid:
-        raise ValueError(f"Found {name}={getattr(config, name)!r} in {type(config).__name__}; it must be {rule}.")
+        check_values(
+            self,
+            min_steps=(self.min_steps >= 1, "at least 1"),
+            min_numbers_kept=(0 <= self.min_numbers_kept <= 1, "in [0, 1]"),
+            min_length_ratio=(0 <= self.min_length_ratio <= 1, "in [0, 1]"),
+            max_length_ratio=(self.max_length_ratio >= 1, "at least 1"),
+            length_slack=(self.length_slack >= 0, "at least 0"),
+        )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments
 
+from ..errors import check_values
 from .rows import RowLimits
 from .targets import TargetConfig
 
@@ -80,19 +81,17 @@ class PRMConfig(TrainingArguments):
         if self.train_on_last_step_only:
             self.train_on = "last"
         self.target_config  # noqa: B018 (checks its options)
-        rules = {
-            "on_bad_row": (self.on_bad_row in ("raise", "drop"), "raise or drop"),
-            "positive_weight": (0 < self.positive_weight < float("inf"), "finite and above 0"),
-            "pairwise_weight": (self.pairwise_weight >= 0, "at least 0"),
-            "packing": (self.packing is not False or not self.pairwise_weight, "None or True with pairwise_weight"),
-            "max_packed_length": (self.max_packed_length >= 1, "at least 1"),
-            "label_smoothing_factor": (not self.label_smoothing_factor, "0; use soft labels, or label_mapping=banded"),
-            "train_sampling_strategy": (self.train_sampling_strategy != "batch_rebalance", "random or group_by_length"),
-            "remove_unused_columns": (not self.remove_unused_columns, "False; True drops `completions` and `images`"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ValueError(f"Found {name}={getattr(self, name)!r} in PRMConfig. It must be {rule}.")
+        check_values(
+            self,
+            on_bad_row=(self.on_bad_row in ("raise", "drop"), "raise or drop"),
+            positive_weight=(0 < self.positive_weight < float("inf"), "finite and above 0"),
+            pairwise_weight=(self.pairwise_weight >= 0, "at least 0"),
+            packing=(self.packing is not False or not self.pairwise_weight, "None or True with pairwise_weight"),
+            max_packed_length=(self.max_packed_length >= 1, "at least 1"),
+            label_smoothing_factor=(not self.label_smoothing_factor, "0; use soft labels, or label_mapping=banded"),
+            train_sampling_strategy=(self.train_sampling_strategy != "batch_rebalance", "random or group_by_length"),
+            remove_unused_columns=(not self.remove_unused_columns, "False; True drops `completions` and `images`"),
+        )
 
     @property
     def target_config(self) -> TargetConfig:

@@ -25,13 +25,13 @@ def wide_models(folder: Path) -> None:
     """Write ``policy``, ``adapter`` (a PRM on it) and ``prm`` (the same PRM, merged) into a folder."""
     import peft
     import torch
-    from transformers import LlamaConfig, LlavaForConditionalGeneration
+    from transformers import AutoConfig, AutoProcessor, LlamaConfig, LlavaForConditionalGeneration
 
     from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-    from mmprm_hf.nano.architecture import build_model, build_processor
+    from mmprm_hf.nano import POLICY_PATH
 
-    processor = build_processor()
-    config = build_model(processor.tokenizer).config
+    processor = AutoProcessor.from_pretrained(POLICY_PATH)
+    config = AutoConfig.from_pretrained(POLICY_PATH)
     text = config.text_config.to_dict() | {"hidden_size": HIDDEN_SIZE, "num_hidden_layers": NUM_LAYERS}
     text |= {"intermediate_size": 4 * HIDDEN_SIZE, "num_attention_heads": 12, "num_key_value_heads": 12}
     text.pop("head_dim", None)

@@ -3,7 +3,7 @@
     mmprm demo --num-problems 500 --output out/demo500
     python recipes/nano/by_family.py --candidates out/demo500/candidates.jsonl
 
-The corpus of the policy holds a misconception in most solutions of three families (`mmprm_hf.nano.corpus`), and the
+The corpus of the policy holds a misconception in most solutions of three families (`corpus.py`), and the
 PRM's base was pretrained, with exact truth, to reject such solutions. Differences to the majority vote are paired by
 problem.
 """
@@ -14,9 +14,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION
+
 from mmprm_hf.evaluation import best_of_n_by_subject
 from mmprm_hf.files import write_json
-from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS
 from mmprm_hf.publish.explanations import subject_blocks
 from mmprm_hf.publish.terminal import format_block
 from mmprm_hf.rows import read_candidate_rows
@@ -37,7 +38,8 @@ def main() -> None:
     sets = best_of_n_by_subject([{**row, "subject": set_of(row)} for row in rows])
     for section in (families, sets):
         print(*map(format_block, subject_blocks(section)), sep="\n\n", end="\n\n")
-    write_json(args.output, {"families": families["subjects"], "sets": sets["subjects"]})
+    rates = {**COMMON_MISCONCEPTIONS, "elsewhere": RARE_MISCONCEPTION}
+    write_json(args.output, {"misconception_rates": rates, "families": families["subjects"], "sets": sets["subjects"]})
 
 
 if __name__ == "__main__":

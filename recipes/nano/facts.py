@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIPS
 from transformers import AutoModel, AutoModelForImageTextToText
 
 from mmprm_hf.files import write_json
 from mmprm_hf.nano import FAMILIES, POLICY_PATH, PRM_PATH, nano_problems
-from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, RARE_MISCONCEPTION, SLIPS
 from mmprm_hf.nano.world import stream
 from mmprm_hf.publish import PROBLEM_COLUMNS, nano_dataset_facts, write_card
 from mmprm_hf.publish.columns import PATH_COLUMNS, TREE_COLUMNS

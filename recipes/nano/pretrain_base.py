@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from architecture import ASSISTANT, IMAGE, MARKER, USER, build_model, build_processor
 from base_stream import Sample, families, samples
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoProcessor
 
 from mmprm_hf.nano import FAMILIES
-from mmprm_hf.nano.architecture import ASSISTANT, IMAGE, MARKER, USER, build_model, build_processor
 from mmprm_hf.nano.drawing import GRID
 from mmprm_hf.nano.solver import Number, step_text
 from mmprm_hf.scoring import pack_prefix_tree

@@ -9,11 +9,10 @@ import argparse
 import logging
 from pathlib import Path
 
+from corpus import corpus_rows
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
-
-from mmprm_hf.nano.corpus import corpus_rows
 
 
 def main() -> None:

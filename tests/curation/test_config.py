@@ -29,7 +29,7 @@ def test_a_wrong_value_is_named_with_its_rule():
     for options in ({"path": 5}, {"num_rows": "2"}, {"num_rows": -1}, {"columns": "question"}, {"split": ""}):
         with pytest.raises(ValueError, match="it must be a"):
             SourceConfig(**{"path": "a", **options})
-    with pytest.raises(ValueError, match="Found into='validation' for the source a; it must be one of auto, train, te"):
+    with pytest.raises(ValueError, match="Found into='validation' in SourceConfig; it must be one of auto, train, te"):
         SourceConfig("a", into="validation")
 
 

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 import torch
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines import RolloutRequest, SamplingConfig, ScriptedEngine, TransformersEngine, batch_decoding
+from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine, batch_decoding
 from mmprm_hf.engines.decoding import draw
 from mmprm_hf.errors import ProblemInputError
 from mmprm_hf.steps.tagged import render_prefix

@@ -6,10 +6,10 @@ import asyncio
 import random
 
 import pytest
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling import ConsensusSearch, flat_mc
 from mmprm_hf.labelling.flat_mc import FlatMCConfig
 

@@ -8,10 +8,11 @@ import random
 import yaml
 from support.layout import ROOT
 from support.published_files import published_rows, to_published_tree
+from support.scripted_engine import ScriptedEngine
 from support.trees_by_hand import PROBLEM, TREE, train_rows
 
 from mmprm_hf.data import Problem, Rollout, Verdict
-from mmprm_hf.engines import SamplingConfig, ScriptedEngine
+from mmprm_hf.engines import SamplingConfig
 from mmprm_hf.labelling import omegaprm, omegaprm_reference
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.training.targets import IGNORE_LABEL, TargetConfig, step_targets

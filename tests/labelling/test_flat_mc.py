@@ -7,10 +7,10 @@ import random
 from collections import Counter
 
 import pytest
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling.failures import NothingJudgedError
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
 

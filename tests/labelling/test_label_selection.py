@@ -177,7 +177,7 @@ def test_bis_by_a_key_of_the_meta_or_a_column():
 def test_bad_options_are_named():
     cases = [
         ({"keep": "some"}, "Unknown keep 'some'. Choose one of mixed, all"),
-        ({"fill": "none"}, "Unknown fill 'none'. Did you mean 'monotone' or 'own'. Choose one of monotone, own"),
+        ({"fill": "none"}, "Unknown fill 'none'. Did you mean 'monotone'. Choose one of monotone, own"),
         ({"consensus": "keep"}, "Unknown consensus 'keep'. Choose one of ignore, drop"),
         ({"bis_share": 0}, r"Found bis_share=0 in LabelRowsConfig; it must be in \(0, 1\]"),
         ({"validation_share": 1}, r"Found validation_share=1 .* must be in \[0, 1\)"),

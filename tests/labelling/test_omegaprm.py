@@ -10,9 +10,9 @@ import random
 from collections import Counter
 
 import pytest
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling import tree_to_paths
 from mmprm_hf.labelling.candidate_pool import CandidatePool
 from mmprm_hf.labelling.failures import NothingJudgedError

@@ -9,9 +9,9 @@ import random
 import pytest
 from support.layout import SHARED
 from support.published_files import published_prm_rows, published_rows, to_published_tree
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.data import Problem, Rollout, SearchTree, Verdict
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling.failures import UndecidedAnswerError
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.labelling.omegaprm_reference import ReferencePool, ReferenceState, search

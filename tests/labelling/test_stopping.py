@@ -7,10 +7,10 @@ import math
 import random
 
 import pytest
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.labelling.flat_mc import FlatMCConfig, search
 from mmprm_hf.labelling.stopping import EstimateConfig, posterior_std, prob_above
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 
 import pytest
-from support.layout import ROOT, SHARED
+from support.layout import ROOT, SHARED, import_recipe
 
 from mmprm_hf.data import Verdict
 
@@ -20,11 +18,7 @@ TOLERANCE = 0.5
 
 @pytest.fixture(scope="module")
 def recipe():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return importlib.import_module("best_of_models")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return import_recipe("answers", "best_of_models")
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 
 import pytest
 import yaml
-from support.layout import ROOT
+from support.layout import ROOT, import_recipe
 
 from mmprm_hf.curation import CurationConfig
 from mmprm_hf.curation.criteria import criteria_in_words
@@ -53,10 +51,7 @@ def test_the_readme_has_the_committed_counts():
 def test_the_committed_results_are_found_again():
     if not (DATA / "problems.jsonl").is_file():
         pytest.skip("mathvision is not there: shared/ is absent beside the repository")
-    spec = importlib.util.spec_from_file_location("check_rules", RECIPE / "check_rules.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["check_rules"] = module
-    spec.loader.exec_module(module)
+    module = import_recipe("curation", "check_rules")
     ids, pairs = module.found_pairs(DATA / "problems.jsonl")
     kinds = {frozenset((ids[pair.first], ids[pair.second])): pair.kind for pair in pairs}
     listed = [frozenset((row["a"], row["b"])) for row in read_jsonl(DATA / "near_duplicates.jsonl")]

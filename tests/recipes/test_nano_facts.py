@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
 import yaml
-from support.layout import ROOT
+from support.layout import ROOT, import_recipe
 
 from mmprm_hf.labelling.label_rows import label_features
 from mmprm_hf.labelling.label_trees import tree_features
@@ -18,20 +17,13 @@ from mmprm_hf.rows.problem_rows import problem_features
 NANO = ROOT / "recipes" / "nano"
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(f"nano_{name}", NANO / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def committed(card: str) -> dict:
     return json.loads((ROOT / card / "facts.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return script("facts")
+    return import_recipe("nano", "facts")
 
 
 def test_nano_facts_are_those_of_the_results(facts):
@@ -69,7 +61,7 @@ def test_label_truth_by_hand():
     ]
     assert problem.check_prefixes(right[:2]) == (True, True)
     assert problem.check_prefixes(wrong) == (True, True, False)
-    assert script("label_truth").label_truth(rows) == {
+    assert import_recipe("nano", "label_truth").label_truth(rows) == {
         "num_labels": 4,
         "num_paths": 3,
         "auroc": pytest.approx(2.5 / 4),  # 0.5 and 0 (right) against 0.25 and 0 (wrong)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 import torch
-from support.layout import ROOT
+from support.layout import import_recipe
 
 pytestmark = pytest.mark.bench
 
 
 @pytest.fixture(scope="module")
 def bench_module():
-    path = ROOT / "recipes/bench/scoring_bench.py"
-    spec = importlib.util.spec_from_file_location("scoring_bench", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return import_recipe("bench", "scoring_bench")
 
 
 def test_both_ways_give_the_same_scores_and_the_tokens_are_those_that_run(bench_module):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
 
 import pytest
-from support.layout import ROOT
-
-FOLDER = ROOT / "recipes/bench"
+from support.layout import import_recipe
 
 pytestmark = pytest.mark.bench
 
 
 @pytest.fixture(scope="module")
 def bench_module():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return importlib.import_module("training_bench")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return import_recipe("bench", "training_bench")
 
 
 def test_all_ways_give_the_same_gradients_and_packed_runs_each_token_once(bench_module):

@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 import pytest
+from support.scripted_engine import ScriptedEngine
 
 from mmprm_hf.data import Candidate, Problem, Rollout
-from mmprm_hf.engines import ScriptedEngine
 from mmprm_hf.errors import UnknownNameError
 from mmprm_hf.rerank.candidates import generate_candidates, scored_candidates, winner_index
 

@@ -24,7 +24,7 @@ SAMPLING = SamplingConfig(max_new_tokens=64)
 
 def test_options_out_of_range_are_refused():
     for options, message in (
-        ({"strategy": "beam"}, "Unknown strategy 'beam'. Did you mean 'beam_search'"),
+        ({"strategy": "beam_serach"}, "Unknown strategy 'beam_serach'. Did you mean 'beam_search'"),
         ({"strategy": "best-of-n"}, "Did you mean 'best_of_n'"),
         ({"strategy": "zzz"}, "Unknown strategy 'zzz'. Choose one of best_of_n, .*beam_annealing"),
         ({"strategy": None}, "Unknown strategy 'None'"),

@@ -6,24 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..data import Problem, Rollout
-from .requests import RolloutRequest
+from mmprm_hf.data import Problem, Rollout
+from mmprm_hf.engines import RolloutRequest
 
 
 class ScriptedEngine:
-    """Deterministic engine around a plain function, for tests and simulations.
+    """Deterministic engine around a plain function.
 
     Args:
         policy: ``(problem, prefix, call_index, sample_index) -> Rollout``; `call_index` counts the requests of that
             problem from 0, `sample_index` the samples within the request.
         identity: Plain dict that names the engine in trees; None names it "scripted".
-
-    Example:
-        >>> import asyncio
-        >>> engine = ScriptedEngine(lambda problem, prefix, call, sample: Rollout((f"sample {sample}",), "1"))
-        >>> request = RolloutRequest(Problem("p0", "1 + 0 = ?"), num_samples=2, seed=0)
-        >>> [rollout.steps for rollout in asyncio.run(engine.generate([request]))[0]]
-        [('sample 0',), ('sample 1',)]
     """
 
     def __init__(

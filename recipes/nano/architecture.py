@@ -21,9 +21,10 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from ..steps import DEFAULT_STEP_FORMAT
-from .drawing import CELL, FIGURE_SIZE
-from .world import stream
+from mmprm_hf.nano import FIGURE_SIZE
+from mmprm_hf.nano.drawing import CELL
+from mmprm_hf.nano.world import stream
+from mmprm_hf.steps import DEFAULT_STEP_FORMAT
 
 PAD, END, USER, ASSISTANT, IMAGE, MARKER = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>", "<prm>"
 

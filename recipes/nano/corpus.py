@@ -10,9 +10,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from ..steps import render_solution
-from .solver import Noise
-from .world import NanoProblem, nano_problems
+from mmprm_hf.nano import NanoProblem, Noise, nano_problems
+from mmprm_hf.steps import render_solution
 
 SLIPS = {"misread": 0.04, "slip": 0.04}
 RARE_MISCONCEPTION = 0.06

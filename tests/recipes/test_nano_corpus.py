@@ -2,15 +2,18 @@
 
 import random
 
-from mmprm_hf.nano.corpus import COMMON_MISCONCEPTIONS, corpus_rows, corpus_solution
+from support.layout import import_recipe
+
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.steps.tagged import parse_response
+
+corpus = import_recipe("nano", "corpus")
 
 
 def test_solutions_parse_and_state_their_own_answer():
     rng = random.Random(0)
     for seed in range(50):
-        parsed = parse_response(corpus_solution(make_problem("pictogram", seed), rng))
+        parsed = parse_response(corpus.corpus_solution(make_problem("pictogram", seed), rng))
         assert parsed.complete and parsed.steps[-1].split("=")[-1] == parsed.answer
 
 
@@ -22,15 +25,15 @@ def test_common_misconceptions_are_common_and_slips_are_not():
         right = 0
         for seed in range(2000):
             problem = make_problem(family, seed)
-            right += parse_response(corpus_solution(problem, rng)).answer == problem.answer
+            right += parse_response(corpus.corpus_solution(problem, rng)).answer == problem.answer
         return right / 2000
 
-    assert "right_corner" in COMMON_MISCONCEPTIONS and share_right("right_corner") < 0.45
+    assert "right_corner" in corpus.COMMON_MISCONCEPTIONS and share_right("right_corner") < 0.45
     assert share_right("rectangle") > 0.55
 
 
 def test_rows_are_conversational_with_one_figure():
-    (row,) = corpus_rows(1)
+    (row,) = corpus.corpus_rows(1)
     assert [part["type"] for part in row["prompt"][0]["content"]] == ["image", "text"]
     assert row["completion"][0]["content"][0]["text"].startswith("<step>")
     assert row["images"][0].size == (144, 144)
