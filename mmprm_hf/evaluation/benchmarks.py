@@ -215,6 +215,3 @@ def _choices_in(query: str) -> list[str]:
             break
         choices.append(match.group(2).strip())
     return choices if len(choices) > 1 else []
-
-
-__all__ = ["READERS", "Benchmark", "load_benchmark"]

@@ -160,6 +160,3 @@ def _check_sizes(sizes: Sequence[int] | None, num_candidates: int) -> list[int]:
             f"1..{num_candidates}; generate more candidates for a larger N."
         )
     return sorted(set(sizes))
-
-
-__all__ = ["CURVE_METRICS", "best_of_n_curves", "compare"]

@@ -185,6 +185,3 @@ def _by_step(problems: Sequence[_Problem]) -> list[dict[str, Any]]:
 def _by_num_steps(problems: Sequence[_Problem]) -> list[dict[str, Any]]:
     candidates = [candidate for problem in problems for candidate in problem.scored]
     return score_profile("num_steps", [(len(c.step_scores), c.score, c.is_right) for c in candidates])
-
-
-__all__ = ["diagnose"]

@@ -170,6 +170,3 @@ def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
         return {"value": None, "ci_low": None, "ci_high": None}
     low, high = metrics.bootstrap_ci(values)
     return {"value": math.fsum(values) / len(values), "ci_low": low, "ci_high": high}
-
-
-__all__ = ["METRICS", "PRM_METRICS", "JudgedProblem", "best_of_n_report"]

@@ -123,6 +123,3 @@ def _flagged(solutions: Sequence[tuple[Sequence[int], Sequence[float]]], thresho
             if step_index >= 0
         ),
     }
-
-
-__all__ = ["false_positive_report", "step_level_report"]

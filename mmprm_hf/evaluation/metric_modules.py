@@ -25,6 +25,3 @@ def metric_path(name: str) -> str:
     if name not in METRIC_MODULES:
         raise UnknownNameError("metric", name, METRIC_MODULES)
     return str(Path(__file__).parent / "modules" / name)
-
-
-__all__ = ["METRIC_MODULES", "metric_path"]

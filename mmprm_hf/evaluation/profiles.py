@@ -37,6 +37,3 @@ def score_profile(name: str, entries: Iterable[tuple[int, float, bool]]) -> list
         }
         for number in sorted(scores)
     ]
-
-
-__all__ = ["score_profile"]

@@ -128,6 +128,3 @@ def _cost(tokens: int | None, seconds: float | None, num_answers: int) -> dict[s
         "tokens": None if tokens is None else round(tokens / num_answers, 2),
         "seconds": None if seconds is None else round(seconds / num_answers, 5),
     }
-
-
-__all__ = ["answer_costs", "make_results"]

@@ -229,6 +229,3 @@ def _check_lengths(groups: Sequence[Any], truths: Sequence[Any], scores: Scores)
                 f"Solution {index} has {len(truth)} labels and {len(row)} scores. Give one score per step, or None "
                 "for a solution that was not scored."
             )
-
-
-__all__ = ["prm_bench_report", "process_bench_report", "tuned_threshold", "visual_process_bench_report"]

@@ -175,6 +175,3 @@ def _first_error(sample: StepSample) -> int:
     if sample.first_error is None:
         raise ValueError(f"Sample {sample.id!r} has no first_error. Load ProcessBench with `load_process_bench`.")
     return sample.first_error
-
-
-__all__ = ["STEP_BENCHMARKS", "SolutionScorer", "evaluate_steps", "load_step_benchmark", "score_samples"]

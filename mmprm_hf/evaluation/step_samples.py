@@ -252,6 +252,3 @@ def _image_fault(image: Any) -> str | None:
     except ValueError:
         return "unreadable_image"
     return None
-
-
-__all__ = ["KEPT_REASONS", "StepSample", "load_prm_bench", "load_process_bench", "load_visual_process_bench"]

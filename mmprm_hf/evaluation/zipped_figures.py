@@ -86,6 +86,3 @@ def _as_paths(figures: Any, folders: Sequence[Path]) -> Any:
             if path.is_file():
                 return str(path)
     return str(folders[0].joinpath(*parts))
-
-
-__all__ = ["rows_with_figures"]

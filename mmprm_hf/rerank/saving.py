@@ -26,8 +26,6 @@ _CODE = '''"""Names the pipeline's class for `pipeline(model=..., trust_remote_c
 """
 
 from mmprm_hf.rerank.pipeline import GenerateAndRerankPipeline
-
-__all__ = ["GenerateAndRerankPipeline"]
 '''
 
 

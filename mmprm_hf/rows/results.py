@@ -82,6 +82,3 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 def _is_finite_number(_: Any, value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-__all__ = ["RESULTS_VERSION", "check_results", "read_results"]

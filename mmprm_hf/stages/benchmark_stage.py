@@ -270,6 +270,3 @@ class RescoredSource:
             "candidates": [judged_row(candidate, problem) for candidate in ranked],
             "seconds": {**(row.get("seconds") or {}), "score": seconds},
         }
-
-
-__all__ = ["BenchmarkData", "evaluate_benchmark", "rescore_benchmark"]

@@ -204,6 +204,3 @@ def _check_threshold(data: str, threshold: float | None, train_data: str | None)
 def _is_same(first: str, second: str) -> bool:
     paths = Path(first), Path(second)
     return first == second or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
-
-
-__all__ = ["evaluate_candidates", "evaluate_step_benchmark", "short_reason", "table_of_rows"]

@@ -169,6 +169,3 @@ def mean_outcomes(
         for name, outcome in outcomes.items():
             values.setdefault(name, []).extend([] if outcome is None else [outcome])
     return {name: fmean(outcomes) if outcomes else float("nan") for name, outcomes in values.items()}
-
-
-__all__ = ["BestOfNCallback", "CandidateSet", "mean_outcomes", "read_candidate_sets"]

@@ -210,6 +210,3 @@ def _evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         elif names:
             evaluations.append(log)
     return evaluations
-
-
-__all__ = ["TAGS", "write_card"]

@@ -160,6 +160,3 @@ def _sibling_numbers(markers: Sequence[Sequence[int]], length: int, first: int) 
 
 def _stacked(rows: Sequence[torch.Tensor], value: float) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
-
-
-__all__ = ["PRMCollator", "PackedBatch"]

@@ -185,6 +185,3 @@ def _notes(trainer: PRMTrainer, measured: dict[str, Any]) -> list[str]:
     if any(isinstance(callback, BestOfNCallback) for callback in trainer.callback_handler.callbacks):
         notes.append("The hours do not include scoring the candidates at each evaluation.")
     return notes
-
-
-__all__ = ["memory_of_parameters", "num_evaluations", "report_dry_run"]

@@ -104,6 +104,3 @@ def _train_on(trainer: PRMTrainer, batch: dict[str, Any]) -> None:
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-__all__ = ["measure_evaluation", "measure_training"]

@@ -62,6 +62,3 @@ def _bytes(size: float) -> str:
             return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB"
-
-
-__all__ = ["format_dry_run"]

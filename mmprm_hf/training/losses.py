@@ -125,6 +125,3 @@ def _check_shapes(logits: torch.Tensor, **per_marker: torch.Tensor) -> None:
 def _two_columns(logits: torch.Tensor) -> torch.Tensor:
     """(num_markers, 2) logits; log-odds are the positive logit beside a negative one of 0."""
     return functional.pad(logits, (0, 2 - logits.shape[1]))
-
-
-__all__ = ["pairwise_loss", "step_losses", "weighted_mean_loss"]

@@ -102,6 +102,3 @@ class PRMConfig(TrainingArguments):
     def row_limits(self) -> RowLimits:
         """The most tokens of a row."""
         return RowLimits(self.max_length, self.max_prompt_length, self.max_completion_length)
-
-
-__all__ = ["PRMConfig"]

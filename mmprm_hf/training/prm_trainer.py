@@ -292,6 +292,3 @@ def _load_weights(model: MMPRMModel, folder: str) -> None:
     """Load all weights of a checkpoint into a model."""
     saved = MMPRMModel.from_pretrained(folder, dtype=model.dtype)
     model.load_state_dict(saved.state_dict(), strict=True)
-
-
-__all__ = ["PRMTrainer"]

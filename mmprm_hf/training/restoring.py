@@ -52,6 +52,3 @@ def kept_random_state(device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
-
-
-__all__ = ["kept_gradients_and_buffers", "kept_modes", "kept_random_state"]

@@ -251,6 +251,3 @@ class TokenCounter:
             raise BadRowError("text", str(error)) from error
         num_head = len(self.processor.tokenizer(head, add_special_tokens=False)["input_ids"])
         return num_head + self.num_special + sum(map(self._num_image, images)), steps
-
-
-__all__ = ["RowLimits", "TokenCounter", "check_rows", "raw_rows", "row_prompt", "row_steps", "select_rows"]

@@ -178,6 +178,3 @@ def set_dropout_to_zero(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-
-
-__all__ = ["inner_prm", "set_dropout_to_zero", "trainable_prm", "with_adapter"]

@@ -83,6 +83,3 @@ def _first_error_metrics(scores: np.ndarray, is_right: np.ndarray, is_labelled: 
     metrics = {"first_error_accuracy": float(np.mean(np.equal(predicted, truth)))}
     f1 = first_error_accuracy(truth, predicted)["f1"]
     return metrics if f1 is None else {**metrics, "first_error_f1": f1}
-
-
-__all__ = ["step_metrics"]

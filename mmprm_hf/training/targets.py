@@ -237,6 +237,3 @@ def _is_error(target: float, config: TargetConfig) -> bool:
 
 def _as_float32(number: float) -> float:
     return struct.unpack("f", struct.pack("f", number))[0]
-
-
-__all__ = ["IGNORE_LABEL", "BadRowError", "StepTargets", "TargetConfig", "step_targets"]

@@ -110,6 +110,3 @@ def _packing_obstacle(row: dict[str, Any], model: MMPRMModel, args: PRMConfig, m
     if row.get("problem_id") is None and row.get("tree_id") is None:
         return "rows name no problem (problem_id or tree_id)"
     return packed_obstacle(model)
-
-
-__all__ = ["TrainingData", "prepare_data"]

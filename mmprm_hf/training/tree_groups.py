@@ -105,6 +105,3 @@ class GroupedRows(Dataset):
     def num_split_problems(self) -> int:
         """Number of problems whose rows are in more than one group."""
         return sum(count > 1 for count in Counter(group.key for group in self.groups).values())
-
-
-__all__ = ["GroupedRows", "RowGroup", "group_key", "group_rows"]

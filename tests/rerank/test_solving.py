@@ -30,7 +30,7 @@ def test_options_out_of_range_are_refused():
         ({"strategy": None}, "Unknown strategy 'None'"),
         ({"aggregation": "mean_odd"}, "Unknown aggregation 'mean_odd'. Did you mean 'mean_odds'"),
         ({"num_candidates": 0}, "Found num_candidates=0"),
-        ({"num_candidates": 2.0}, "Found num_candidates=2.0. It must be a whole number"),
+        ({"num_candidates": 2.0}, "Found num_candidates=2.0 in RerankConfig; it must be a whole number"),
         ({"max_steps": 0}, "Found max_steps=0"),
         ({"max_steps": None}, "Found max_steps=None"),
         ({"beam_width": 0}, "Found beam_width=0"),
