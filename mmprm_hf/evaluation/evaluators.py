@@ -81,7 +81,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
     """
     problems = judged_problems(rows)
     by_problem = [_metric_values(problem, aggregation) for problem in problems if not problem.is_undecided]
-    values = {name: [found[name] for found in by_problem if found[name] is not None] for name in METRICS}
+    values = {name: [outcomes[name] for outcomes in by_problem if outcomes[name] is not None] for name in METRICS}
     if are_unscored(problems):
         values |= {name: [] for name in PRM_METRICS}
     return {

@@ -204,11 +204,11 @@ def test_rows_of_a_dataset_in_torch_format_are_trained_on(tmp_path, tiny_prm_dir
 def test_unknown_and_meaningless_options_are_refused(tmp_path):
     for options, message in (
         ({"label_mapping": "softly"}, "Unknown label_mapping 'softly'. Did you mean 'soft'"),
-        ({"positive_weight": 0.0}, r"positive_weight=0\.0 in PRMConfig. It must be finite and above 0"),
+        ({"positive_weight": 0.0}, r"positive_weight=0\.0 in PRMConfig; it must be finite and above 0"),
         ({"positive_weight": float("inf")}, "positive_weight=inf"),
         ({"pairwise_weight": -1}, "pairwise_weight=-1"),
         ({"hard_threshold": 1.0}, r"hard_threshold=1\.0"),
-        ({"on_bad_row": "skip"}, "on_bad_row='skip' in PRMConfig. It must be raise or drop"),
+        ({"on_bad_row": "skip"}, "on_bad_row='skip' in PRMConfig; it must be raise or drop"),
         ({"label_smoothing_factor": 0.1}, r"label_smoothing_factor=0\.1"),
         ({"train_sampling_strategy": "batch_rebalance"}, "train_sampling_strategy"),
         ({"remove_unused_columns": True}, "remove_unused_columns=True"),

@@ -96,7 +96,7 @@ def test_what_packing_needs(tmp_path, tiny_prm_dir, rows):
         make_trainer(tiny_prm_dir, make_args(tmp_path, packing=True), nameless)
     with pytest.raises(ValueError, match="pairwise_weight compares sibling steps in packed rows, but rows name no"):
         make_trainer(tiny_prm_dir, make_args(tmp_path, pairwise_weight=1.0), nameless)
-    with pytest.raises(ValueError, match="packing=False in PRMConfig. It must be None or True with pairwise_weight"):
+    with pytest.raises(ValueError, match="packing=False in PRMConfig; it must be None or True with pairwise_weight"):
         make_args(tmp_path, pairwise_weight=1.0, packing=False)
     with pytest.raises(ValueError, match="packing=True is not possible: a data_collator of your own"):
         make_trainer(tiny_prm_dir, make_args(tmp_path, packing=True), rows, data_collator=lambda batch: batch)
