@@ -1,11 +1,11 @@
-"""Every way in which a run can fail, each with who is at fault and what becomes of the work so far.
+"""Every way in which a run can fail, each with who is at fault and what becomes of the work done so far.
 
 | error | at fault | what follows |
 | --- | --- | --- |
 | `UnknownNameError` | a name the user gave | nothing was done |
 | `SettingsDifferError`, `FolderInUseError` | the choice of output folder | nothing was done |
-| `ProblemInputError` | one problem | the others go on |
-| `RequestRefusedError` | one request to a server | the others go on |
+| `ProblemInputError` | one problem | the others continue |
+| `RequestRefusedError` | one request to a server | the others continue |
 | `EngineUnavailableError`, `RunStoppedError` | server, disk, too many failures | the run stops, resumable |
 
 A batch in which one item may be at fault goes through `each_or_error`. Standard library only.
@@ -89,7 +89,7 @@ class EngineUnavailableError(RuntimeError):
 
 
 class RunStoppedError(RuntimeError):
-    """The run cannot go on; what it has paid for is kept, and starting the same run again resumes it."""
+    """The run cannot continue; what it has paid for is kept, and starting the same run again resumes it."""
 
 
 class StorageFailedError(RunStoppedError):
@@ -108,8 +108,13 @@ def check_values(config: object, **rules: tuple[bool, str]) -> None:
             raise ValueError(f"Found {name}={getattr(config, name)!r} in {type(config).__name__}; it must be {rule}.")
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a number; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def is_count(value: object) -> bool:
-    """Whether a value is a whole number, at least 1. True and False are none."""
+    """Whether a value is a whole number, at least 1; True is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 

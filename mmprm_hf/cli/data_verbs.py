@@ -82,7 +82,7 @@ def curate(
 
 
 def restructure(
-    data: Annotated[Path, typer.Option(help="Dataset folder or file with question, solution, answer.")],
+    data: Annotated[str, typer.Option(help="File, dataset folder or hub id with question, solution, answer.")],
     engine: Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible server of the model.")],
     output: OutputOption = Path("out/restructured"),
     model: Annotated[str | None, typer.Option(help="The model's name at --engine. Default: its only one.")] = None,

@@ -16,7 +16,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, is_number
 from ..rows import FIGURE_COLUMNS, problem_from_row, row_images
 from .config import SourceConfig
 from .records import RawProblem, RowError
@@ -126,7 +126,7 @@ def _id(row: Row, index: int) -> str:
 def _text(row: Row, columns: Sequence[str], what: str) -> str:
     """The first of these columns that is not empty; a number becomes a text."""
     value = next((row[name] for name in columns if row.get(name) not in (None, "")), None)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         value = repr(value) if value == value else None  # NaN is an empty cell
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowError("no_answer" if what == "answer" else "unreadable_row", f"the {what} is empty")

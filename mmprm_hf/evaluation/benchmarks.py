@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, is_number
 from ..rows import FIGURE_COLUMNS, RawRows
 
 Row = Mapping[str, Any]
@@ -171,7 +171,7 @@ def _id(row: Row, index: int) -> str:
 def _text(row: Row, name: str) -> str:
     """A column's text; numbers as text."""
     value = row.get(name)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         return str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{name} is empty")

@@ -115,8 +115,8 @@ def label_problems(problems: Iterable[Problem], run: LabelRun) -> LabelSummary:
 
     Raises:
         ValueError: if ids repeat, the folder was made with other settings, or another process holds it.
-        RunStoppedError: if the run cannot go on: `EngineFailedError`, `TooManyUndecidedError`, `NothingLabelledError`
-            or `StorageFailedError`. Start it again to resume from what is kept.
+        RunStoppedError: if the run cannot continue: `EngineFailedError`, `TooManyUndecidedError`,
+            `NothingLabelledError` or `StorageFailedError`. Start it again to resume from what is kept.
     """
     return run_async(label_problems_async(problems, run))
 

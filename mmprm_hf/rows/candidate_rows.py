@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Verdict
+from ..errors import is_number
 from ..files import iter_jsonl
 
 
@@ -103,7 +104,7 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
         "answer": answer,
         "complete": candidate.get("complete", True),
         "step_scores": scores,
-        "score": score if isinstance(score, (int, float)) and math.isfinite(score) else None,
+        "score": score if is_number(score) and math.isfinite(score) else None,
         "verdict": Verdict(verdict) if has_gold else Verdict.UNDECIDED,
     }
 
@@ -116,5 +117,5 @@ def _check_scores(scores: Any, num_steps: int, name: str) -> None:
             "candidates again."
         )
     for score in scores:
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1:
+        if not is_number(score) or not 0 <= score <= 1:
             raise ValueError(f"{name} has the step score {score!r}. It must be a number in [0, 1], not a percentage.")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
+from ..errors import is_number
 
 if TYPE_CHECKING:
     import datasets
@@ -119,7 +120,7 @@ def _text(row: Mapping[str, Any], name: str) -> str | None:
     value = row.get(name)
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. Write a text or a number.")
     return str(value)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jsonschema
 
+from ..errors import is_number
 from ..files import read_json
 
 RESULTS_VERSION = 2
@@ -81,4 +82,4 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def _is_finite_number(_: Any, value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)

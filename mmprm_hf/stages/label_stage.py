@@ -97,7 +97,7 @@ def label(options: LabelOptions) -> dict[str, Any]:
     Raises:
         ValueError: if the search or an option is unknown or out of range, a judge is missing, or the folder was made
             with other settings.
-        RunStoppedError: if the run cannot go on; start it again to resume.
+        RunStoppedError: if the run cannot continue; start it again to resume.
     """
     problems = open_problems(options.data, options.num_problems)
     configs = _Configs.read(options)

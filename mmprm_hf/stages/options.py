@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ..engines import ChatClient
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, is_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,5 +98,4 @@ def read_config(config: Path | Mapping[str, Any] | None, *classes: type) -> list
 
 def _is_like(value: Any, default: bool | int | float) -> bool:
     """Whether a value is a switch like the default, or a number like it."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, bool) if isinstance(default, bool) else is_number
+    return isinstance(value, bool) if isinstance(default, bool) else is_number(value)
