@@ -318,7 +318,8 @@ def label_noise_facts(truth: dict[str, Any]) -> list[dict[str, Any]]:
     quality = read(RESULTS / "label_quality.json")
     row = quality["budgets"]["64"]["OmegaPRM, bounds"]
     on = (
-        f"{row['num_error_prefixes']} prefixes of other train problems that all compared searches estimate, same search with up to 64 rollouts a problem, "
+        f"{row['num_error_prefixes']} prefixes of other train problems that all compared searches estimate, "
+        "same search with up to 64 rollouts a problem, "
         "against 128 fresh rollouts"
     )
     command = "python recipes/nano/label_quality.py"
