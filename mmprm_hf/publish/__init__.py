@@ -6,10 +6,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "cards": ["write_card"],
-        "columns": ["PROBLEM_COLUMNS"],
+        "dataset_facts": ["PROBLEM_COLUMNS", "hub_license", "nano_dataset_facts", "write_label_card"],
         "hub": ["format_push", "push"],
-        "label_card": ["hub_license", "write_label_card"],
-        "nano_card": ["nano_dataset_facts"],
         "report_rows": ["group_candidates"],
         "reports": ["write_report"],
         "results_table": ["write_results_table"],

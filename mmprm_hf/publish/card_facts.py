@@ -66,6 +66,22 @@ class DropFact:
     num_kept: int
     num_dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, count in {"num_read": self.num_read, "num_kept": self.num_kept, **self.num_dropped}.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise ValueError(f"{self.source!r} has {count!r} as {name}. It must be a number of rows, 0 or more.")
+        num_dropped = sum(self.num_dropped.values())
+        if self.num_read != self.num_kept + num_dropped:
+            raise ValueError(
+                f"{self.source!r} has {self.num_read} rows read, {self.num_kept} kept and {num_dropped} dropped. Every "
+                "row read is either kept or dropped for one reason; correct num_read, num_kept or num_dropped."
+            )
+
+
+def _facts_of(schema: type) -> Any:
+    """A field whose dicts `read_facts` reads as the dataclass `schema`."""
+    return dataclasses.field(default=(), metadata={"schema": schema})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CardFacts:
@@ -76,7 +92,7 @@ class CardFacts:
         status: What a reader must know first, such as "recipe only: not trained here"; left out if missing.
         summary: A paragraph of Markdown.
         seed: Seed of the recipe or command.
-        results: Dicts with the fields of `ResultFact`; a dataset's are what else was measured.
+        results: Measured figures; a dataset's are what else was measured.
         how_to_use: Python code.
         uses, misuses: What it is for and what it is not for, one sentence each.
         limits: One sentence each.
@@ -89,7 +105,7 @@ class CardFacts:
     status: str | None = None
     summary: str | None = None
     seed: int | None = None
-    results: Sequence[Mapping[str, Any]] = ()
+    results: Sequence[ResultFact] = _facts_of(ResultFact)
     how_to_use: str | None = None
     uses: Sequence[str] = ()
     misuses: Sequence[str] = ()
@@ -139,12 +155,12 @@ class DatasetFacts(CardFacts):
             ``{"answer type": {"number": 6000, "choice": 4000}}``.
         families: Kind of problem to its description, or a list of names; left out if empty.
         collection: Where the raw data is from, a paragraph.
-        sources: Dicts with the fields of `SourceFact`.
+        sources: Where its rows are from.
         command: What makes the dataset again.
         criteria: Reason for dropping a row to its rule in words, in the order in which they are applied.
-        drops: Dicts with the fields of `DropFact`, one per source.
+        drops: What was dropped, one per source.
         repairs: What was corrected, in words, to the number of rows.
-        label_noise: Labels against exact truth: dicts with the fields of `ResultFact`. Without this and a `ledger` the
+        label_noise: Labels against exact truth. Without this and a `ledger` the
             section is left out: such a dataset has no labels.
         statistics: A figure's name in words to a number or text.
         ledger: What labelling cost: the `summary.json` of a run folder; left out if empty.
@@ -161,17 +177,65 @@ class DatasetFacts(CardFacts):
     composition: Mapping[str, Mapping[str, int | None]] = dataclasses.field(default_factory=dict)
     families: Mapping[str, str] | Sequence[str] = ()
     collection: str | None = None
-    sources: Sequence[Mapping[str, Any]] = ()
+    sources: Sequence[SourceFact] = _facts_of(SourceFact)
     command: str | None = None
     criteria: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    drops: Sequence[Mapping[str, Any]] = ()
+    drops: Sequence[DropFact] = _facts_of(DropFact)
     repairs: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
-    label_noise: Sequence[Mapping[str, Any]] = ()
+    label_noise: Sequence[ResultFact] = _facts_of(ResultFact)
     statistics: Mapping[str, float | str | None] = dataclasses.field(default_factory=dict)
     ledger: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     license_name: str | None = None
     configs: Sequence[Mapping[str, Any]] = ()
     task_categories: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.license == "other" and not self.license_name:
+            raise ValueError("The license is 'other', without a name. The Hub asks for one; give license_name.")
+        for facts in (self.splits, self.features):
+            _check_configs(facts)
+        sources = [drop.source for drop in self.drops]
+        for drop in self.drops:
+            _check_drop(drop, sources, self.criteria)
+
+    def drop_table(self) -> tuple[list[str], list[tuple[str, str, list[int | None]]]]:
+        """Return the columns of the drop table and its rows: name, rule, and a number of each column.
+
+        A column is a source; several have their total beside them. Without any, numbers are None.
+        """
+        if not self.drops:
+            return ["rows"], [(reason, rule, [None]) for reason, rule in self.criteria.items()]
+        rows = [("read", "", [drop.num_read for drop in self.drops])]
+        for reason, rule in self.criteria.items():
+            rows.append((reason, rule, [drop.num_dropped.get(reason, 0) for drop in self.drops]))
+        rows.append(("kept", "", [drop.num_kept for drop in self.drops]))
+        sources = [drop.source for drop in self.drops]
+        if len(sources) == 1:
+            return sources, rows
+        return [*sources, "total"], [(name, rule, [*counts, sum(counts)]) for name, rule, counts in rows]
+
+
+def _check_drop(drop: DropFact, sources: Sequence[str], criteria: Mapping[str, str]) -> None:
+    """Raise unless the source comes once and every reason has its rule."""
+    if sources.count(drop.source) > 1:
+        raise ValueError(f"The source {drop.source!r} comes twice among drops. Each is one column; add them up.")
+    for reason in drop.num_dropped:
+        if reason not in criteria:
+            raise ValueError(
+                f"{drop.source!r} drops rows for {reason!r}, which criteria does not name (it has "
+                f"{', '.join(criteria) or 'none'}). Every reason needs its rule in words; add it to criteria."
+            )
+
+
+def _check_configs(facts: Mapping[str, Any]) -> None:
+    """Raise if some names stand for configs and others do not."""
+    nested = [name for name, value in facts.items() if isinstance(value, Mapping)]
+    others = [name for name in facts if name not in nested]
+    if nested and others:
+        raise ValueError(
+            f"Found {', '.join(nested)} as configs beside {', '.join(others)}. Splits and features are either all of "
+            "one config or all grouped by config; group the rest too."
+        )
 
 
 Facts = TypeVar("Facts", ModelFacts, DatasetFacts, ResultFact, SourceFact, DropFact)
@@ -185,7 +249,8 @@ def read_facts(schema: type[Facts], facts: Mapping[str, Any]) -> Facts:
         facts: Plain dict (parsed JSON).
 
     Raises:
-        ValueError: for an unknown or missing key, or a text, a list or an object where another of them belongs.
+        ValueError: for an unknown or missing key, a text, a list or an object where another of them belongs, or facts
+            that contradict each other.
     """
     if not isinstance(facts, Mapping):
         raise ValueError(f"Found {facts!r:.80} where {schema.__name__} belongs. Write an object with its fields.")
@@ -201,11 +266,10 @@ def read_facts(schema: type[Facts], facts: Mapping[str, Any]) -> Facts:
             )
         if fields[key].default_factory is dict and not isinstance(value, Mapping):
             raise ValueError(f"{key!r} in {schema.__name__} is {value!r:.80}. Expected an object of names and values.")
-    required = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-    if missing := [name for name in required if name not in known]:
-        raise ValueError(f"{schema.__name__} lacks {', '.join(missing)}. Only the other facts may be missing.")
+        if "schema" in fields[key].metadata:
+            known[key] = [read_facts(fields[key].metadata["schema"], entry) for entry in value]
+    missing = dataclasses.MISSING
+    required = {name for name, field in fields.items() if field.default is field.default_factory is missing}
+    if lacking := [name for name in fields if name in required - known.keys()]:
+        raise ValueError(f"{schema.__name__} lacks {', '.join(lacking)}. Only the other facts may be missing.")
     return schema(**known)

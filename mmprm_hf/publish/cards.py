@@ -2,9 +2,7 @@
 
 The facts are the one place to edit; a card is always regenerated, byte for byte the same. A fact that is missing or
 null reads "not measured", never blank or guessed; an unknown key is an error. The fields of a facts file are in
-`card_facts.py`, the sections of a card in `card_sections.py`.
-
-Standard library and PyYAML only; must not import torch, a model or another room.
+`card_facts.py`, the sections of a card in ``templates/``. Must not import torch, a model or another room.
 """
 
 from __future__ import annotations
@@ -18,11 +16,8 @@ import yaml
 
 from ..errors import UnknownNameError
 from ..files import read_json, write_atomically
-from . import card_sections as sections
 from .card_facts import CardFacts, DatasetFacts, ModelFacts, read_facts
-from .card_markdown import bullets, code, section, table
-from .template_files import fill
-from .words import text
+from .rendering import render
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name; the Hub links nothing else
 _SIZE_MARKS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # the Hub's, in tens from 1,000
@@ -60,24 +55,7 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         "base_model": model.base_model if is_hub_id else None,
         "datasets": [name for name in model.datasets if _HUB_ID.fullmatch(name)],
     }
-    overview = {
-        "kind": words,
-        "parameters": None if model.num_parameters is None else f"{model.num_parameters:,}",
-        "starts from": model.base_model,
-        "trained on": model.trained_on,
-        "seed": model.seed,
-        "compute": model.compute,
-        "license": model.license,
-    }
-    return _card(
-        "model_card.md",
-        model,
-        front_matter,
-        overview=table(("", ""), [(key, text(value)) for key, value in overview.items()]),
-        results=sections.results_markdown(model.results),
-        recipe=code("\n".join(model.recipe), "bash"),
-        hyper_parameters=table(("option", "value"), [(f"`{k}`", text(v)) for k, v in model.hyper_parameters.items()]),
-    )
+    return _card("model_card.md", model, front_matter, kind=words)
 
 
 def render_dataset_card(facts: Mapping[str, Any]) -> str:
@@ -87,14 +65,12 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         facts: Plain dict (parsed JSON) with the fields of `DatasetFacts`.
 
     Raises:
-        ValueError: for an unknown or missing key, a kind other than "dataset", a license "other" without its name,
-            and as `drop_table` does.
+        ValueError: for an unknown or missing key, a kind other than "dataset", or facts that contradict each other,
+            such as dropped rows that do not add up.
     """
     dataset = read_facts(DatasetFacts, facts)
     if dataset.kind != "dataset":
         raise ValueError(f"A dataset's kind is {dataset.kind!r}. Write 'dataset', or use render_model_card.")
-    if dataset.license == "other" and not dataset.license_name:
-        raise ValueError("The license is 'other', without a name. The Hub asks for one; give license_name.")
     front_matter = {
         "license": dataset.license or "unknown",
         "license_name": dataset.license_name,
@@ -105,34 +81,7 @@ def render_dataset_card(facts: Mapping[str, Any]) -> str:
         "size_categories": _size_categories(dataset.splits),
         "configs": [dict(config) for config in dataset.configs],
     }
-    families = dataset.families
-    if isinstance(families, Mapping):
-        families = [f"**{name}**: {text(words)}" for name, words in families.items()]
-    return _card(
-        "dataset_card.md",
-        dataset,
-        front_matter,
-        motivation=text(dataset.motivation),
-        splits=sections.by_config(dataset.splits, sections.splits_table),
-        features=sections.by_config(dataset.features, sections.features_table),
-        composition=sections.composition_markdown(dataset.composition),
-        families=section("Families of problems", bullets(families), is_shown=bool(families)),
-        collection=text(dataset.collection),
-        sources=sections.sources_table(dataset.sources),
-        command=code(dataset.command, "bash"),
-        seed=text(dataset.seed),
-        drops=sections.drop_table(dataset.criteria, dataset.drops),
-        repairs=sections.rows_table("what was corrected", dataset.repairs),
-        label_noise=section(
-            "Noise of the labels",
-            sections.results_markdown(dataset.label_noise),
-            is_shown=bool(dataset.label_noise or dataset.ledger),
-        ),
-        statistics=sections.statistics_table(dataset.statistics),
-        results=section("Measured", sections.results_markdown(dataset.results), is_shown=bool(dataset.results)),
-        cost=section("What it cost", sections.ledger_markdown(dataset.ledger), is_shown=bool(dataset.ledger)),
-        license=dataset.license_name or text(dataset.license),
-    )
+    return _card("dataset_card.md", dataset, front_matter)
 
 
 def _size_categories(splits: Mapping[str, Any]) -> list[str] | None:
@@ -168,28 +117,11 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
     return Path(output_path)
 
 
-def _card(template: str, facts: CardFacts, front_matter: Mapping[str, Any], **values: str) -> str:
-    """A template filled with what every card has, and with more values; ends in one line break."""
-    card = fill(
-        template,
-        front_matter=_front_matter(front_matter),
-        name=facts.name,
-        status=f"> **Status:** {facts.status}\n\n" if facts.status else "",
-        summary=text(facts.summary),
-        how_to_use=code(facts.how_to_use, "python"),
-        uses=bullets(facts.uses),
-        misuses=bullets(facts.misuses),
-        limits=bullets(facts.limits),
-        citation=code(facts.citation, "bibtex"),
-        **values,
-    )
-    return card + "\n"
-
-
-def _front_matter(metadata: Mapping[str, Any]) -> str:
-    """YAML in the order given; what is unknown or empty is left out, as the Hub's validation asks."""
+def _card(template: str, card: CardFacts, metadata: Mapping[str, Any], **values: Any) -> str:
+    """A card; of its metadata what is unknown or empty is left out, as the Hub's validation asks."""
     known = {key: value for key, value in metadata.items() if value not in (None, [])}
-    return yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
+    front_matter = yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
+    return render(template, card=card, front_matter=front_matter, **values) + "\n"
 
 
 __all__ = ["render_dataset_card", "render_model_card", "write_card"]

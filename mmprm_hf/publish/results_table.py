@@ -5,15 +5,14 @@ Takes what `mmprm_hf.rows.check_results` has checked. Imports level 0 and this r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..rows import read_results
-from . import card_markdown
 from .documents import document_names, get, main_figure, metric
 from .explanations import metric_rows
+from .rendering import render
 from .words import NOT_MEASURED, Cell, Table, capital, count, decimal, difference, metric_name, share, text
 
 _COLUMNS = ("mean_pass_at_1", "majority_vote", "weighted_vote", "best_of_n", "oracle")
@@ -62,19 +61,13 @@ def results_table(documents: Sequence[Mapping[str, Any]]) -> str:
     """
     if not documents:
         raise ValueError("Found 0 results documents. A table needs at least one.")
-    tables = result_tables(documents)
-    parts = []
-    for title, table in tables:
-        rows = [[escape(str(entry)) for entry in row] for row in table.rows]
-        markdown = card_markdown.table(table.header, rows)
-        parts.append(f"**{title}**\n\n{markdown}" if len(tables) > 1 else markdown)
-    if names := without_row(documents):
-        parts.append(f"No best-of-N and no step-level figures: {', '.join(map(escape, names))}.")
-    if any("best_of_n" in document for document in documents):
-        parts.append("In brackets: 95 % intervals over problems.")
-    lines = [" ".join(escape(line).split()).replace("|", "\\|") for line in settings_lines(documents)]
-    parts.append("\n".join(lines) if len(lines) == 1 else card_markdown.bullets(lines))
-    return "\n\n".join(parts) + "\n"
+    values = {
+        "tables": result_tables(documents),
+        "unlisted": without_row(documents),
+        "has_intervals": any("best_of_n" in document for document in documents),
+        "settings": settings_lines(documents),
+    }
+    return render("results_table.md", **values)
 
 
 def write_results_table(results_paths: Sequence[str | Path], output_path: str | Path | None = None) -> str:
@@ -90,16 +83,6 @@ def write_results_table(results_paths: Sequence[str | Path], output_path: str | 
         # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.
         Path(output_path).write_bytes(markdown.encode("utf-8", "backslashreplace"))
     return markdown
-
-
-def escape(plain: str) -> str:
-    """Text as Markdown shows it; pipes are left to the table, which escapes all of them.
-
-    Example:
-        >>> print(escape("a<b>*c*"))
-        a&lt;b>\\*c\\*
-    """
-    return re.sub(r"([\\`*\[\]])", r"\\\1", plain).replace("<", "&lt;")
 
 
 def _selection_row(name: str, document: Mapping[str, Any]) -> list[str | Cell]:

@@ -22,8 +22,7 @@ from mmprm_hf.files import write_json
 from mmprm_hf.nano import FAMILIES, POLICY_PATH, PRM_PATH, nano_problems
 from mmprm_hf.nano.world import stream
 from mmprm_hf.publish import PROBLEM_COLUMNS, nano_dataset_facts, write_card
-from mmprm_hf.publish.columns import PATH_COLUMNS, TREE_COLUMNS
-from mmprm_hf.publish.label_card import statistics_in_words
+from mmprm_hf.publish.dataset_facts import PATH_COLUMNS, TREE_COLUMNS, statistics_in_words
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = Path(__file__).parent / "results"

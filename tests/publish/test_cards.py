@@ -10,7 +10,6 @@ import pytest
 import yaml
 from support.layout import ROOT
 
-from mmprm_hf.publish.card_sections import ledger_markdown
 from mmprm_hf.publish.cards import render_dataset_card, render_model_card, write_card
 
 COMMITTED = sorted(path for room in ("model_cards", "dataset_cards") for path in ROOT.glob(f"{room}/*/facts.json"))
@@ -108,7 +107,7 @@ def test_dataset_card_prints_the_ledger_of_its_labels():
     assert "## Noise of the labels\n\nnot measured\n\n## Statistics" in card
     assert "Noise of the labels" not in render_dataset_card(DATASET)
     assert "What it cost" not in render_dataset_card(DATASET)
-    assert "| hours | not measured | not measured |" in ledger_markdown({})
+    assert "| hours | not measured | not measured |" in render_dataset_card({**DATASET, "ledger": {"num_mixed": 3}})
 
 
 def test_model_card_holds_every_fact():

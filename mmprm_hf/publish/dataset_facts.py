@@ -1,6 +1,6 @@
-"""The card of a label folder: facts from what the labelling run wrote, and words that people added.
+"""Facts of the cards of our own datasets: the columns that all share, the nano problems, and a label folder.
 
-Words that all such cards share lie in ``templates/step_labels.json``.
+Words that all cards of a kind share lie in ``templates/``; a label folder adds what its run wrote and people's words.
 """
 
 from __future__ import annotations
@@ -11,15 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_json, write_json
+from ..nano import FAMILIES
 from .cards import write_card
-from .columns import PATH_COLUMNS, PROBLEM_COLUMNS, TREE_COLUMNS
-from .template_files import template_facts
+from .rendering import template_data
+
+PROBLEM_COLUMNS, PATH_COLUMNS, TREE_COLUMNS = (
+    template_data("columns.json")[config] for config in ("problems", "paths", "trees")
+)
 
 _WORDS = (
     "name", "status", "summary", "motivation", "collection", "label_noise", "results", "uses", "misuses", "limits",
     "license_name", "citation", "task_categories", "language", "tags",
 )  # fmt: skip
 """Facts that people may edit: a run keeps theirs."""
+
+
+def nano_dataset_facts(splits: Mapping[str, int]) -> dict[str, Any]:
+    """Return facts of a card of nano problems.
+
+    Args:
+        splits: Split to number of problems.
+    """
+    facts = template_data("nano_dataset.json")
+    files = [{"split": split, "path": f"{split}.parquet"} for split in splits]
+    facts["sources"][0]["num_rows"] = sum(splits.values())
+    return facts | {
+        "splits": dict(splits),
+        "families": {name: (maker.__doc__ or "").strip() for name, maker in FAMILIES.items()},
+        "configs": [{"config_name": "default", "data_files": files, "default": True}],
+    }
 
 
 def statistics_in_words(statistics: Mapping[str, Any]) -> dict[str, float | None]:
@@ -79,7 +99,7 @@ def label_facts(
     trees = {column: words for column, words in TREE_COLUMNS.items() if has_rollouts or column != "rollouts"}
     note = "Rows are problems. Solutions by the policy."
     loading = [f'{config} = load_dataset("{name}", "{config}")' for config in ("paths", "trees", "problems")]
-    return template_facts("step_labels.json") | {
+    return template_data("step_labels.json") | {
         "name": f"Step labels: {name}",
         "splits": {
             config: statistics[key]

@@ -10,8 +10,8 @@ from huggingface_hub import DatasetCard
 from mmprm_hf.labelling import LabelRowsConfig, check_label_dataset
 from mmprm_hf.nano import POLICY_PATH
 from mmprm_hf.publish.cards import write_card
+from mmprm_hf.publish.dataset_facts import label_facts
 from mmprm_hf.publish.hub import push
-from mmprm_hf.publish.label_card import label_facts
 from mmprm_hf.stages import LabelOptions, label, open_problems, write_label_rows
 
 SEARCH = {"num_rollouts": 4, "max_rollouts": 12, "num_searches": 1, "validation_share": 0.3, "max_new_tokens": 96}
