@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .documents import get, metric, parts_of
+from .documents import metric, parts_of
+from .rendering import render_sentence, template_data
 from .words import (
     METRICS,
     NOT_MEASURED,
+    Metric,
     Table,
-    amount,
     capital,
     count,
     decimal,
@@ -23,6 +24,8 @@ from .words import (
     metric_name,
     share,
 )
+
+_SENTENCES = template_data("explanations.yaml")
 
 _STEP_COLUMNS: dict[str, str] = {
     "macro_f1": "macro-F1",
@@ -67,6 +70,10 @@ class MetricRow(NamedTuple):
     def interval(self) -> str:
         return interval(self.low, self.high)
 
+    @property
+    def metric(self) -> Metric:
+        return METRICS[self.key]
+
 
 def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
     """The rows of the best-of-N table."""
@@ -83,17 +90,9 @@ def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
 
 def step_blocks(steps: Mapping[str, Any]) -> list[Block]:
     """A step-level benchmark: its threshold and where it is from, figures overall and per part, what they are of."""
-    origins = {"none": "fixed beforehand", "not reported": "chosen elsewhere; where is not reported"}
-    origin = origins.get(steps["tuned_on"], f"tuned on {steps['tuned_on']}")
-    threshold = decimal(steps["threshold"])
-    samples = (
-        f"{count(steps['num_samples'])} solutions, of which {count(steps['num_unscored_samples'])} could not be shown "
-        "to the PRM and have no scores."
-    )
-    if "control_accuracy" in steps:
-        samples += f" Of the steps of right controls, {share(steps['control_accuracy'])} are called right."
-    words = f"A step is called wrong where its score is below {threshold}; the threshold was {origin}."
-    return [words, _step_table(steps), samples]
+    sentences = _SENTENCES["steps"]
+    threshold, samples = (render_sentence(sentences[name], steps) for name in ("threshold", "samples"))
+    return [threshold, _step_table(steps), samples]
 
 
 def _step_table(steps: Mapping[str, Any]) -> Table:
@@ -134,7 +133,7 @@ def subject_blocks(section: Mapping[str, Any]) -> list[Block]:
         for name, figures in section["subjects"].items()
     ]
     header = ["Subject", "problems", *columns.values(), "best-of-N minus majority"]
-    return [Table(header, rows, "Each difference has its 95 % interval and the p value of a paired sign-flip test.")]
+    return [Table(header, rows, _SENTENCES["subjects"]["note"])]
 
 
 def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
@@ -149,71 +148,26 @@ def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
         for name, points in curves["against_majority_vote"].items()
     }
     differences = [[str(n), *(cells.get(n, NOT_MEASURED) for cells in compared.values())] for n in sizes]
-    drawn = [str(size["n"]) for size in curves["sizes"] if not size["is_exact"]]
-    return [
-        "What fewer candidates would have given: the mean over all subsets of N of the generated candidates.",
+    header = ["N", *(f"{metric_name(name)} minus majority vote" for name in compared)]
+    sentences = _SENTENCES["curves"]
+    blocks = [
+        sentences["intro"],
         Table(["Share of problems solved", *(f"N = {n}" for n in sizes)], values),
-        Table(
-            ["N", *(f"{metric_name(name)} minus majority vote" for name in compared)],
-            differences,
-            "Each difference has its 95 % interval and the p value of a paired sign-flip test over problems.",
-        ),
-        *([f"At N = {', '.join(drawn)} votes are means over drawn subsets, not over all of them."] if drawn else []),
+        Table(header, differences, sentences["note"]),
     ]
+    if drawn := [size["n"] for size in curves["sizes"] if not size["is_exact"]]:
+        blocks.append(render_sentence(sentences["drawn"], {"sizes": drawn}))
+    return blocks
 
 
 def diagnosis_blocks(diagnosis: Mapping[str, Any]) -> list[Block]:
     """What limits choosing among candidates."""
-    headroom, ranking, saturation, length, diversity = (
-        diagnosis[name] for name in ("headroom", "ranking", "saturation", "length", "diversity")
-    )
-    intro = (
-        f"What limits choosing among candidates, over {diagnosis['num_problems']} problems; step scores are aggregated "
-        f"by {diagnosis['aggregation']}."
-    )
+    sentences = _SENTENCES["diagnosis"]
     entries = [
-        Entry(
-            "Headroom",
-            f"On {share(headroom['no_right_candidate'])} of the problems no candidate is right, on "
-            f"{share(headroom['all_right'])} all are; the choice matters on {share(headroom['mixed'])} "
-            f"({headroom['num_mixed']} problems). There the PRM is right on {share(headroom['best_of_n_on_mixed'])}, "
-            f"the majority vote on {share(headroom['majority_vote_on_mixed'])}; only the PRM on "
-            f"{share(headroom['only_best_of_n'])}, only the vote on {share(headroom['only_majority_vote'])}.",
-            "Where no candidate is right nobody can win, where all are nobody can lose.",
-        ),
-        Entry(
-            "Ranking",
-            f"AUROC of a candidate's score for being right: {decimal(ranking['within'])} within problems, "
-            f"{decimal(ranking['pooled'])} pooled over all.",
-            "Choosing needs the first. A low first beside a high second says that the PRM knows hard problems from "
-            "easy ones, not right solutions from wrong ones.",
-        ),
-        Entry(
-            "Saturation",
-            f"{share(saturation['near_0'])} of the step scores are within 0.01 of 0, {share(saturation['near_1'])} "
-            f"within 0.01 of 1; the two best scores are equal on {share(saturation['ties_at_the_top'])} of the "
-            "problems where the choice matters.",
-            "Scores at the ends rank nothing.",
-        ),
-        Entry(
-            "Length",
-            f"Rank correlation of the number of steps with the score {decimal(length['score'])}, with being right "
-            f"{decimal(length['truth'])}.",
-            "A PRM whose first number is far from the second likes long or short solutions more than truth does.",
-        ),
-        Entry(
-            "Diversity",
-            f"{amount(diversity['distinct_answers'])} distinct answers per problem; the commonest has "
-            f"{share(diversity['share_of_the_commonest'])} of the candidates.",
-            "With one answer only there is nothing to choose from.",
-        ),
-        Entry(
-            "Calibration",
-            f"Expected calibration error of the score: {decimal(get(diagnosis, 'calibration', 'ece'))}.",
-            "How far scores are from the share that is right; 0 is best. Scores outside [0, 1] have none.",
-        ),
+        Entry(entry["title"], render_sentence(entry["figures"], diagnosis), entry["meaning"])
+        for entry in sentences["entries"]
     ]
-    return [intro, entries]
+    return [render_sentence(sentences["intro"], diagnosis), entries]
 
 
 def truth_blocks(truth: Mapping[str, Any]) -> list[Block]:
@@ -223,22 +177,10 @@ def truth_blocks(truth: Mapping[str, Any]) -> list[Block]:
         level = truth[key]
         figures = [decimal(level[figure]) for figure in ("auroc", "macro_f1", "accuracy", "threshold")]
         rows.append([name, *figures, count(level["num_steps"]), count(level.get("num_unparsable"))])
-    lucky = truth["false_positives"]
-    return [
-        "An exact checker decides here whether a step is right. Thresholds were chosen on other problems; steps that "
-        "the checker cannot read are counted and left out.",
-        Table(["A step is right", "AUROC", "macro-F1", "Accuracy", "Threshold", "Steps", "Unreadable"], rows),
-        f"Right answer, wrong step: {lucky['num_false_positives']} of {lucky['num_right_answers']} distinct solutions "
-        f"with a right answer have a wrong step ({share(lucky.get('share_false_positives'))}). Of the "
-        f"{lucky['num_chosen']} right answers that the PRM chose {share(lucky.get('share_false_positives_chosen'))} "
-        "have one; of right answers drawn at random on the same problems "
-        f"{share(lucky.get('share_false_positives_random'))}. Of the distinct solutions with a wrong step the PRM "
-        f"flags {share(lucky.get('flagged_false_positives'))} (lowest step score below {decimal(lucky['threshold'])}), "
-        f"of the sound ones {share(lucky.get('flagged_sound'))}; on {share(lucky.get('first_error_found'))} of the "
-        f"flagged the first step below it is the first wrong one. AUROC of the lowest score: "
-        f"{decimal(lucky.get('auroc'))}. Left out because the checker cannot read a step: "
-        f"{count(lucky.get('num_unjudged'))}.",
-    ]
+    sentences = _SENTENCES["truth"]
+    header = ["A step is right", "AUROC", "macro-F1", "Accuracy", "Threshold", "Steps", "Unreadable"]
+    lucky = render_sentence(sentences["lucky"], {"lucky": truth["false_positives"]})
+    return [sentences["intro"], Table(header, rows), lucky]
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Block]]]] = {
