@@ -14,7 +14,6 @@ from .rendering import render_sentence, template_data
 from .words import (
     METRICS,
     NOT_MEASURED,
-    Metric,
     Table,
     capital,
     count,
@@ -69,10 +68,6 @@ class MetricRow(NamedTuple):
     @property
     def interval(self) -> str:
         return interval(self.low, self.high)
-
-    @property
-    def metric(self) -> Metric:
-        return METRICS[self.key]
 
 
 def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:

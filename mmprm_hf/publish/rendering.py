@@ -19,6 +19,14 @@ import yaml
 from . import words
 from .documents import get, main_figure, metric
 
+SCORE_SCALE: tuple[tuple[float, tuple[int, int, int]], ...] = (
+    (0.0, (236, 120, 80)),
+    (0.5, (250, 240, 205)),
+    (1.0, (72, 186, 170)),
+)
+"""Step score to sRGB: vermilion, cream, teal, linear in between. All carry black text, and both ends stay apart for
+eyes without red or green cones."""
+
 
 def render(template: str, **values: Any) -> str:
     """Return a template of ``templates/`` with its values, without a final line break."""
@@ -51,8 +59,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     plain = (words.amount, words.capital, words.count, words.decimal, words.metric_name, words.share, words.text)
-    environment.filters |= {function.__name__: function for function in (*plain, block, cell, code, markdown, number)}
-    environment.globals |= {function.__name__: function for function in (get, main_figure, metric)}
+    filters = (*plain, block, cell, code, markdown, number, score_color)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals |= {"get": get, "main_figure": main_figure, "metric": metric, "METRICS": words.METRICS}
     return environment
 
 
@@ -94,3 +103,16 @@ def markdown(plain: Any) -> str:
         a&lt;b>\\*c\\*
     """
     return re.sub(r"([\\`*\[\]])", r"\\\1", str(plain)).replace("<", "&lt;")
+
+
+def score_color(score: float) -> str:
+    """Return the colour, ``#rrggbb``, of a step score in [0, 1]; see `SCORE_SCALE`.
+
+    Example:
+        >>> score_color(0.0)
+        '#ec7850'
+    """
+    (low, low_color), (high, high_color) = SCORE_SCALE[:2] if score <= SCORE_SCALE[1][0] else SCORE_SCALE[1:]
+    share = (score - low) / (high - low)
+    color = [round(a + share * (b - a)) for a, b in zip(low_color, high_color, strict=True)]
+    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -1,36 +1,27 @@
 """One self-contained HTML page from result files: tables, plots, and problems with coloured steps.
 
-Reads result files only. All text from data is HTML-escaped, figures and plots are embedded, the page has no script and
-loads nothing. Same files, same bytes. Its markup lies in ``templates/``.
-
-Imports level 0 and this room only; must not import torch or a model.
+Reads result files only. The page has no script and loads nothing: its markup lies in ``templates/``, which escape all
+text from data; figures and plots are embedded. Same files, same bytes. Must not import torch or a model.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..rows import read_results
-from .documents import document_names
-from .explanations import SECTIONS
-from .report_html import render_block, table, text
-from .report_problems import problems_section, score_color
-from .report_sections import (
-    best_of_n_section,
-    calibration_section,
-    explained_section,
-    facts_section,
-    headline,
-    profile_section,
-)
+from .documents import calibrations, document_names, get
+from .explanations import SECTIONS, metric_rows, rows_words
+from .plots import write_calibration_plot, write_curves_plot, write_profile_plot
+from .rendering import render, score_color
+from .report_problems import report_problems
 from .results_table import result_tables, settings_lines, without_row
-from .template_files import fill
+from .words import capital, decimal, metric_name, share, text
 
-Section = tuple[str, str]
-"""Heading and ready HTML."""
+Plot = dict[str, str | None]
+"""Title, text for those who do not see it, and the SVG in Base64; None without matplotlib."""
 
 
 def write_report(
@@ -64,23 +55,26 @@ def write_report(
         raise ValueError(f"num_problems is {num_problems}. A report shows at least 1 problem.")
     documents = [read_results(path) for path in paths]
     output_path = Path(output_path)
-    stem = output_path.with_suffix("")
-    if len(documents) == 1:
-        sections = _sections(documents[0], stem)
-        if {"best_of_n", "curves", "diagnosis"} & documents[0].keys():
-            problems = problems_section(paths[0].with_name("candidates.jsonl"), documents[0], num_problems)
-            sections.append(("Problems, candidate by candidate", problems))
-        title, lead, body = _title(documents[0]), headline(documents[0]), _blocks(sections, "h2")
-    else:
-        title, lead = "Results side by side", f"{len(documents)} evaluations; each has a section of its own below."
-        body = _blocks([("All results", _comparison(documents))], "h2")
-        for number, (name, document) in enumerate(zip(document_names(documents), documents, strict=True), start=1):
-            blocks = _blocks(_sections(document, stem.with_name(f"{stem.name}_{number}")), "h3")
-            heading = f"<h2>{html.escape(name)}</h2>\n<p>{headline(document)}</p>"
-            body += f'\n<section class="document">\n{heading}\n{blocks}\n</section>'
-    ramp = ", ".join(f"{score_color(i / 8)} {100 * i / 8:g}%" for i in range(9))
-    page = fill("report.html", title=title, headline=lead, body=body, ramp=ramp)
     output_path.parent.mkdir(parents=True, exist_ok=True)
+    stem, values = output_path.with_suffix(""), {}
+    if len(documents) == 1:
+        title, reports = _title(documents[0]), [_report(documents[0], stem)]
+        if {"best_of_n", "curves", "diagnosis"} & documents[0].keys():
+            problems = report_problems(paths[0].with_name("candidates.jsonl"), documents[0], num_problems)
+            values["problems"] = problems
+    else:
+        title, names = "Results side by side", document_names(documents)
+        reports = [
+            {"name": name, **_report(document, stem.with_name(f"{stem.name}_{number}"))}
+            for number, (name, document) in enumerate(zip(names, documents, strict=True), start=1)
+        ]
+        values = {
+            "tables": result_tables(documents),
+            "unlisted": without_row(documents),
+            "settings": settings_lines(documents),
+        }
+    ramp = ", ".join(f"{score_color(i / 8)} {100 * i / 8:g}%" for i in range(9))
+    page = render("report.html", title=title, ramp=ramp, reports=reports, **{"problems": None, **values})
     # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.
     output_path.write_bytes(page.encode("utf-8", "backslashreplace"))
     return output_path
@@ -93,28 +87,98 @@ def _title(document: Mapping[str, Any]) -> str:
     return f"{'Step scores' if 'steps' in document else 'Results'} on {text(document['benchmark'])}"
 
 
-def _sections(document: Mapping[str, Any], stem: Path) -> list[Section]:
-    """All sections of a document but the problems, in page order."""
-    explained = {key: (title, explained_section(document, key, stem)) for key, (title, _) in SECTIONS.items()}
-    sections = [
-        ("Results", best_of_n_section(document) if "best_of_n" in document else ""),
-        explained.pop("steps"),
-        ("About this run", facts_section(document)),
-        *explained.values(),
-        ("Calibration", calibration_section(document, stem)),
-        ("Scores by position and length", profile_section(document, stem)),
-    ]
-    return [(title, content) for title, content in sections if content]
+def _report(document: Mapping[str, Any], stem: Path) -> dict[str, Any]:
+    """What ``report_document.html`` shows of a document: its rows, facts, explanations and plots.
+
+    Args:
+        document: A results document.
+        stem: Path of the SVG files up to ``_curves.svg`` and the like.
+    """
+    return {
+        "document": document,
+        "metrics": metric_rows(document) if "best_of_n" in document else [],
+        "facts": _facts(document),
+        "explained": {
+            key: (title, blocks_of(document[key])) for key, (title, blocks_of) in SECTIONS.items() if key in document
+        },
+        "curves": _curves_plot(document, stem),
+        "calibration": _calibration_plots(document, stem),
+        "profile": _profile_plots(document, stem),
+    }
 
 
-def _blocks(sections: Sequence[Section], heading: str) -> str:
-    return "\n\n".join(f"<{heading}>{title}</{heading}>\n{content}" for title, content in sections)
+def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's circumstances by their names."""
+    settings, report, rows = dict(document["settings"]), document.get("best_of_n"), document["rows"]
+    facts: dict[str, Any] = {"Benchmark": document["benchmark"]}
+    if report:
+        facts |= {"Problems": report["num_problems"], "Candidates per problem": report["num_candidates"]}
+    if "steps" not in document or document["policy"]:
+        facts["Policy"] = document["policy"]
+    facts["PRM"] = document["prm"]
+    settings.pop("aggregation", None)
+    if report:
+        seconds = get(document, "cost", "seconds") or {}
+        seconds = {name: f"{value:.1f} s" for name, value in seconds.items() if value is not None}
+        facts |= {
+            "Aggregation of step scores": report["aggregation"],
+            "Seconds generating": seconds.get("generate"),
+            "Seconds scoring": seconds.get("score"),
+            "Candidates left out as undecided": report["num_undecided"],
+            "Incomplete candidates, counted as wrong": report["num_incomplete"],
+            "Problems left out as undecided": report["num_problems_undecided"],
+            "Seed": settings.pop("seed", None),
+        }
+    if rows:
+        facts["Rows of the data"] = rows_words(rows)
+    return facts | {capital(str(key).replace("_", " ")): value for key, value in settings.items()}
 
 
-def _comparison(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The tables of all documents, and the settings."""
-    parts = [table(content, title=title) for title, content in result_tables(documents)]
-    if names := without_row(documents):
-        parts.append(render_block(f"No best-of-N and no step-level figures: {', '.join(names)}."))
-    notes = ["Small figures: 95 % intervals over problems.", *settings_lines(documents)]
-    return "\n".join([*parts, *(f"<p><small>{html.escape(note)}</small></p>" for note in notes)])
+def _curves_plot(document: Mapping[str, Any], stem: Path) -> Plot | None:
+    """The plot of every smaller N; None where no point is measured."""
+    curves = get(document, "curves", "curves") or {}
+    if not any(point["value"] is not None for points in curves.values() for point in points):
+        return None
+    last = ", ".join(f"{metric_name(name)} {share(points[-1]['value'])}" for name, points in curves.items() if points)
+    alt = f"Line plot: share of problems solved by number of candidates N. At the largest N: {last}."
+    return _plot(write_curves_plot, document, stem, "curves", alt)
+
+
+def _calibration_plots(document: Mapping[str, Any], stem: Path) -> list[Plot]:
+    """Reliability diagrams of solutions' and of steps' scores."""
+    plots = []
+    for diagram in calibrations(document):
+        points = "; ".join(
+            f"mean score {entry['mean_score']:.2f}, {share(entry['share_right'])} right of {entry['num']}"
+            for entry in diagram.bins
+        )
+        alt = f"Reliability diagram. {diagram.title}: expected calibration error {decimal(diagram.ece)}. {points}."
+        plot = _plot(write_calibration_plot, document, stem, diagram.suffix, alt, of=diagram.section)
+        plots.append({"title": diagram.title, **plot})
+    return plots
+
+
+def _profile_plots(document: Mapping[str, Any], stem: Path) -> list[Plot]:
+    """Mean scores by position and by number of steps."""
+    plots = []
+    for section, owner, suffix in (("diagnosis", "solutions", "profile"), ("steps", "steps", "step_profile")):
+        points = []
+        for key, number, name in (("by_step", "step_index", "step"), ("by_num_steps", "num_steps", "number of steps")):
+            for row in get(document, section, key) or ():
+                position = row[number] + (key == "by_step")  # positions count from 1 for people
+                points.append(f"{name} {position}: right {decimal(row['right'])}, wrong {decimal(row['wrong'])}")
+        if points:
+            alt = f"Line plot: mean scores of right and of wrong {owner}. {'; '.join(points)}."
+            plots.append(_plot(write_profile_plot, document, stem, suffix, alt, of=section))
+    return plots
+
+
+def _plot(
+    draw: Callable[..., Path], document: Mapping[str, Any], stem: Path, suffix: str, alt: str, **options: Any
+) -> Plot:
+    """A plot that `draw` writes beside the page."""
+    try:
+        drawn = draw(document, stem.with_name(f"{stem.name}_{suffix}.svg"), **options).read_bytes()
+    except ImportError:
+        return {"alt": alt, "svg": None}
+    return {"alt": alt, "svg": base64.b64encode(drawn).decode("ascii")}

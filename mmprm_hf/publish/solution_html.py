@@ -10,7 +10,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .report_problems import score_color
+from .rendering import score_color
 from .report_rows import group_candidates
 
 _RAW_LIMIT = 400  # characters shown of a response that could not be parsed

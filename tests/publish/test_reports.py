@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.result_documents import Outline, best_of_n_document
 
-from mmprm_hf.publish.report_problems import score_color
+from mmprm_hf.publish.rendering import score_color
 from mmprm_hf.publish.report_rows import GROUPS, classify, group_candidates, pick_problems
 from mmprm_hf.publish.reports import write_report
 from mmprm_hf.publish.words import METRICS
