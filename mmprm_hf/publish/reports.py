@@ -15,7 +15,7 @@ from ..rows import read_results
 from .documents import calibrations, document_names, get
 from .explanations import SECTIONS, metric_rows, rows_words
 from .plots import write_calibration_plot, write_curves_plot, write_profile_plot
-from .rendering import render, score_color
+from .rendering import render
 from .report_problems import report_problems
 from .results_table import result_tables, settings_lines, without_row
 from .words import capital, decimal, metric_name, share, text
@@ -73,8 +73,7 @@ def write_report(
             "unlisted": without_row(documents),
             "settings": settings_lines(documents),
         }
-    ramp = ", ".join(f"{score_color(i / 8)} {100 * i / 8:g}%" for i in range(9))
-    page = render("report.html", title=title, ramp=ramp, reports=reports, **{"problems": None, **values})
+    page = render("report.html", title=title, reports=reports, **{"problems": None, **values})
     # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.
     output_path.write_bytes(page.encode("utf-8", "backslashreplace"))
     return output_path

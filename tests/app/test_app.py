@@ -15,7 +15,7 @@ from mmprm_hf.app import page as app
 from mmprm_hf.data import Candidate
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import nano_problems
-from mmprm_hf.publish.solution_html import render_reranked, render_steps
+from mmprm_hf.publish.solution_html import render_reranked, render_scored
 from mmprm_hf.selection import AGGREGATIONS, aggregate
 
 
@@ -120,12 +120,13 @@ def test_nano_models_warn_of_other_worlds(callbacks, nano, figures):
 
 def test_text_is_escaped():
     nasty = "<script>alert(1)</script> & \"'"
-    assert "<script>" not in render_steps([nasty], [0.5]) and "&lt;script&gt;alert(1)" in render_steps([nasty], None)
     row = {"steps": [nasty], "answer": nasty, "complete": True, "step_scores": [0.5], "score": 0.5, "text": nasty}
     cut = {"steps": [], "answer": None, "complete": False, "step_scores": None, "score": None, "text": nasty * 100}
     result = {"candidates": [row, row, cut], "chosen": 0, "answer": nasty, "strategy": nasty, "aggregation": nasty}
     page = render_reranked({**result, "note": nasty})
     assert "<script>" not in page and page.count("&lt;script&gt;") > 5
+    scored = render_scored({**row, "aggregation": nasty})
+    assert "<script>" not in scored and scored.count("&lt;script&gt;alert(1)") == 2
     assert page.index("written 2 times") < page.index("no score") and len(page) < 6000
     assert "No candidate is complete" in render_reranked({**result, "chosen": None, "candidates": [cut]})
 
