@@ -1,20 +1,20 @@
-"""Plots of results as SVG; matplotlib is an optional extra, imported when a plot is drawn."""
+"""Plots of results as SVG: equal results give equal bytes. matplotlib is an optional extra, imported by a drawing."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json
 from .documents import calibrations, get
 from .words import decimal, metric_name
 
 _RIGHT, _WRONG, _COUNT = "#1b7f79", "#d9542b", "#8a93a3"
 _SETTINGS = {"svg.hashsalt": "mmprm_hf", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-_STYLES: dict[str, tuple[str, str, str]] = {
+STYLES: dict[str, tuple[str, str, str]] = {
     "random_distinct": ("#b0b7c3", "x", "-"),
     "mean_pass_at_1": ("#5f6878", "", "-"),
     "best_of_n": ("#1b7f79", "o", "-"),
@@ -28,44 +28,68 @@ _STYLES: dict[str, tuple[str, str, str]] = {
 """Colour, marker and line of a strategy; baselines are grey, searches that the PRM guides are dashed."""
 
 
-def write_strategy_plot(results: Path, output: Path) -> Path:
-    """Draw a table of strategies (``recipes/nano/strategies.py``): accuracy and gain over best-of-n, by tokens.
+@contextlib.contextmanager
+def drawing(output: Path, *shape: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes, which are written as SVG at the end; equal drawings are equal bytes.
 
     Args:
-        results: JSON with ``num_problems`` and ``rows``: ``strategy``, ``num_tokens``, ``accuracy``, ``ci_low``,
-            ``ci_high``, of searches also ``difference``, ``difference_ci_low`` and ``difference_ci_high``.
-        output: SVG file to write; equal results give equal bytes.
+        output: SVG file to write.
+        shape, options: As `matplotlib.pyplot.subplots` takes them.
 
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    pyplot = _pyplot()
-    table = read_json(results)
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for row in table["rows"]:
-        curves.setdefault(row["strategy"], []).append(row)
+    try:
+        importlib.import_module("matplotlib").use("agg")
+        pyplot = importlib.import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise ImportError('Plots need matplotlib, which is not installed: pip install "mmprm_hf[plots]".') from error
     with pyplot.rc_context(_SETTINGS):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-        for shift, (strategy, rows) in enumerate(curves.items()):
-            tokens = [row["num_tokens"] for row in rows]
-            name = metric_name(strategy) if strategy == "oracle" else strategy
-            _curve(left, strategy, name, tokens, rows, ("accuracy", "ci_low", "ci_high"))
-            if "difference" in rows[0] and strategy != "majority_vote":  # far below: it would flatten the others
-                moved = [count * (1 + shift * 0.012) for count in tokens]
-                _curve(right, strategy, name, moved, rows, ("difference", "difference_ci_low", "difference_ci_high"))
-        left.set_ylabel(f"right answers, % of {table['num_problems']} problems")
-        right.set_ylabel("points above best-of-n at equal tokens")
-        right.axhline(0, color=_STYLES["best_of_n"][0], linewidth=1)
-        ticks = [row["num_tokens"] for row in curves["best_of_n"]]
-        labels = [f"{row['num_tokens']:.0f}\nN = {row['n']}" for row in curves["best_of_n"]]
-        for axes in (left, right):
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(ticks, labels)
-            axes.set_xlabel("generated tokens per problem")
-            axes.grid(axis="y", color="#00000018")
-        left.legend(frameon=False, loc="lower right")
-        right.set_title("intervals: 95 %, bootstrap over problems", fontsize=8, color="#555555")
-        return _save(pyplot, figure, output)
+        figure, axes = pyplot.subplots(*shape, layout="constrained", **options)
+        yield figure, axes
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output, format="svg", metadata={"Date": None})  # without a date
+        pyplot.close(figure)
+
+
+def draw_curve(
+    axes: Any,
+    strategy: str,
+    label: str,
+    numbers: Sequence[float],
+    rows: Sequence[Mapping[str, Any]],
+    keys: tuple[str, str, str],
+) -> None:
+    """Draw one strategy in percent, with its intervals; the unreachable oracle without.
+
+    Args:
+        axes: Of matplotlib.
+        strategy: Key of `STYLES`.
+        label: Its name in the legend.
+        numbers: Place of each point on the axis below, such as its N.
+        rows: One a point, with shares in [0, 1].
+        keys: Keys of a row's value and of the two ends of its interval, which may be None.
+    """
+    color, marker, line = STYLES[strategy]
+    key, low, high = keys
+    has_interval = strategy != "oracle" and all(row.get(end) is not None for row in rows for end in (low, high))
+    errors = None
+    if has_interval:  # an end may differ from the value by rounding
+        below = [max(0.0, 100 * (row[key] - row[low])) for row in rows]
+        errors = [below, [max(0.0, 100 * (row[high] - row[key])) for row in rows]]
+    axes.errorbar(
+        numbers,
+        [100 * row[key] for row in rows],
+        yerr=errors,
+        color=color,
+        marker=marker,
+        linestyle=line,
+        label=label,
+        markersize=5,
+        linewidth=1.4,
+        elinewidth=0.7,
+        capsize=2,
+    )
 
 
 def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
@@ -87,14 +111,12 @@ def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
     sizes = sorted({point["n"] for points in curves.values() for point in points})
     if not sizes:
         raise ValueError("Found no points of best-of-N curves. Evaluate with curves and draw again.")
-    pyplot = _pyplot()
-    with pyplot.rc_context(_SETTINGS):
-        figure, axes = pyplot.subplots(figsize=(7.6, 4.2), layout="constrained")
+    with drawing(output, figsize=(7.6, 4.2)) as (_, axes):
         for order, (name, points) in enumerate(curves.items()):
             if points:
                 # Intervals side by side, not on top of each other.
                 shifted = [point["n"] * (1 + (order - 2.5) * 0.012) for point in points]
-                _curve(axes, name, metric_name(name), shifted, points, ("value", "ci_low", "ci_high"))
+                draw_curve(axes, name, metric_name(name), shifted, points, ("value", "ci_low", "ci_high"))
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.set_xticks([], minor=True)
@@ -103,7 +125,7 @@ def write_curves_plot(results: Mapping[str, Any], output: Path) -> Path:
         axes.grid(axis="y", color="#00000018")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title("expected over all subsets of N; intervals: 95 % over problems", fontsize=8, color="#555555")
-        return _save(pyplot, figure, output)
+    return output
 
 
 def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str = "diagnosis") -> Path:
@@ -122,11 +144,8 @@ def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str 
     if diagram is None:
         raise ValueError(f"Found no calibration in {of}. Scores outside [0, 1] have none.")
     bins, unit = diagram.bins, diagram.unit
-    pyplot = _pyplot()
-    with pyplot.rc_context(_SETTINGS):
-        figure, (upper, lower) = pyplot.subplots(
-            2, 1, figsize=(4.6, 4.9), height_ratios=(4, 1), sharex=True, layout="constrained"
-        )
+    size = {"figsize": (4.6, 4.9), "height_ratios": (4, 1)}
+    with drawing(output, 2, 1, sharex=True, **size) as (figure, (upper, lower)):
         upper.plot([0, 1], [0, 1], color=_COUNT, linestyle=":", linewidth=1.2, label="a calibrated score")
         scores, shares = [entry["mean_score"] for entry in bins], [entry["share_right"] for entry in bins]
         upper.plot(scores, shares, color=_RIGHT, marker="o", markersize=5, linewidth=1.4, label="measured")
@@ -140,7 +159,7 @@ def write_calibration_plot(results: Mapping[str, Any], output: Path, *, of: str 
         lower.set(xlabel=f"mean score of the {unit}", ylabel=unit)
         lower.yaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()
-        return _save(pyplot, figure, output)
+    return output
 
 
 def write_profile_plot(results: Mapping[str, Any], output: Path, *, of: str = "diagnosis") -> Path:
@@ -165,11 +184,8 @@ def write_profile_plot(results: Mapping[str, Any], output: Path, *, of: str = "d
     panels = [panel for panel in panels if panel[0]]
     if not panels:
         raise ValueError(f"Found no profile of scores in {of}. Evaluate scored candidates or steps and draw again.")
-    pyplot = _pyplot()
-    with pyplot.rc_context(_SETTINGS):
-        figure, drawn = pyplot.subplots(
-            1, len(panels), figsize=(4.9 * len(panels), 3.7), layout="constrained", squeeze=False
-        )
+    size = {"figsize": (4.9 * len(panels), 3.7), "squeeze": False}
+    with drawing(output, 1, len(panels), **size) as (figure, drawn):
         for axes, (rows, key, label, score_label, unit) in zip(drawn[0], panels, strict=True):
             # Positions are 0-based in results; people count from 1.
             numbers = [row[key] + (key == "step_index") for row in rows]
@@ -186,7 +202,7 @@ def write_profile_plot(results: Mapping[str, Any], output: Path, *, of: str = "d
         figure.get_layout_engine().set(wspace=0.08)
         handles, names = drawn[0][0].get_legend_handles_labels()
         figure.legend(handles, names, frameon=False, loc="outside upper center", ncols=2)
-        return _save(pyplot, figure, output)
+    return output
 
 
 def _counts(axes: Any, numbers: Sequence[int], counts: Sequence[int], unit: str) -> None:
@@ -200,50 +216,3 @@ def _counts(axes: Any, numbers: Sequence[int], counts: Sequence[int], unit: str)
     beside.set_ylabel(f"{unit} (bars)", color="#6b7484", loc="bottom", fontsize=8)
     axes.set_zorder(beside.get_zorder() + 1)
     axes.patch.set_visible(False)  # else it would cover the bars
-
-
-def _save(pyplot: Any, figure: Any, output: Path) -> Path:
-    """Write the figure without a date: equal drawings are equal bytes."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    return output
-
-
-def _curve(
-    axes: Any,
-    strategy: str,
-    label: str,
-    numbers: Sequence[float],
-    rows: Sequence[Mapping[str, Any]],
-    keys: tuple[str, str, str],
-) -> None:
-    """One strategy in percent, with its intervals; the unreachable oracle without."""
-    color, marker, line = _STYLES[strategy]
-    key, low, high = keys
-    has_interval = strategy != "oracle" and all(row.get(end) is not None for row in rows for end in (low, high))
-    errors = None
-    if has_interval:  # an end may differ from the value by rounding
-        below = [max(0.0, 100 * (row[key] - row[low])) for row in rows]
-        errors = [below, [max(0.0, 100 * (row[high] - row[key])) for row in rows]]
-    axes.errorbar(
-        numbers,
-        [100 * row[key] for row in rows],
-        yerr=errors,
-        color=color,
-        marker=marker,
-        linestyle=line,
-        label=label,
-        markersize=5,
-        linewidth=1.4,
-        elinewidth=0.7,
-        capsize=2,
-    )
-
-
-def _pyplot() -> Any:
-    try:
-        importlib.import_module("matplotlib").use("agg")
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError as error:
-        raise ImportError('Plots need matplotlib, which is not installed: pip install "mmprm_hf[plots]".') from error

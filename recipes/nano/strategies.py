@@ -24,9 +24,11 @@ from typing import Any
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Candidate, Problem, Verdict
 from mmprm_hf.engines import SamplingConfig
-from mmprm_hf.files import read_jsonl, write_json, write_jsonl
+from mmprm_hf.files import read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.metrics import bootstrap_ci
 from mmprm_hf.nano import nano_problems
+from mmprm_hf.publish.plots import STYLES, draw_curve, drawing
+from mmprm_hf.publish.words import metric_name
 from mmprm_hf.rerank import GUIDED_SEARCHES, RerankConfig, solve, winner_index
 from mmprm_hf.rerank.candidates import SELECTIONS
 from mmprm_hf.rerank.solving import SolvedProblem
@@ -159,6 +161,46 @@ def compare(targets: Sequence[Problem], run: Run, cache: Path) -> dict[str, Any]
     }
 
 
+def write_strategy_plot(results: Path, output: Path) -> Path:
+    """Draw the table of strategies: accuracy and gain over best-of-n, by tokens.
+
+    Args:
+        results: JSON with ``num_problems`` and ``rows``: ``strategy``, ``num_tokens``, ``accuracy``, ``ci_low``,
+            ``ci_high``, of searches also ``difference``, ``difference_ci_low`` and ``difference_ci_high``.
+        output: SVG file to write; equal results give equal bytes.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    table = read_json(results)
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for row in table["rows"]:
+        curves.setdefault(row["strategy"], []).append(row)
+    with drawing(output, 1, 2, figsize=(10, 4.2)) as (_, (left, right)):
+        for shift, (strategy, rows) in enumerate(curves.items()):
+            tokens = [row["num_tokens"] for row in rows]
+            name = metric_name(strategy) if strategy == "oracle" else strategy
+            draw_curve(left, strategy, name, tokens, rows, ("accuracy", "ci_low", "ci_high"))
+            if "difference" in rows[0] and strategy != "majority_vote":  # far below: it would flatten the others
+                moved = [count * (1 + shift * 0.012) for count in tokens]
+                draw_curve(
+                    right, strategy, name, moved, rows, ("difference", "difference_ci_low", "difference_ci_high")
+                )
+        left.set_ylabel(f"right answers, % of {table['num_problems']} problems")
+        right.set_ylabel("points above best-of-n at equal tokens")
+        right.axhline(0, color=STYLES["best_of_n"][0], linewidth=1)
+        ticks = [row["num_tokens"] for row in curves["best_of_n"]]
+        labels = [f"{row['num_tokens']:.0f}\nN = {row['n']}" for row in curves["best_of_n"]]
+        for axes in (left, right):
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(ticks, labels)
+            axes.set_xlabel("generated tokens per problem")
+            axes.grid(axis="y", color="#00000018")
+        left.legend(frameon=False, loc="lower right")
+        right.set_title("intervals: 95 %, bootstrap over problems", fontsize=8, color="#555555")
+    return output
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("recipes/nano/results/strategies.json"))
@@ -176,8 +218,6 @@ def main() -> None:
 
         write_json(args.output, compare(targets, run, args.cache))
     else:
-        from mmprm_hf.publish.plots import write_strategy_plot
-
         write_strategy_plot(args.output, args.plot)
 
 

@@ -1,14 +1,11 @@
-"""Plots: drawn from the committed results, the same bytes every time, and a clear word where matplotlib is missing."""
+"""Plots of results: the same bytes every time, and a clear word where matplotlib is missing."""
 
 import importlib
-import json
 
 import pytest
-from support.layout import ROOT
 from support.result_documents import curves_document, steps_document, truth_document
 
-from mmprm_hf.publish.plots import write_calibration_plot, write_curves_plot, write_profile_plot, write_strategy_plot
-from mmprm_hf.rerank.candidates import STRATEGIES
+from mmprm_hf.publish.plots import write_calibration_plot, write_curves_plot, write_profile_plot
 
 DRAWINGS = {
     "curves": (write_curves_plot, curves_document, {}),
@@ -18,29 +15,6 @@ DRAWINGS = {
     "profile": (write_profile_plot, curves_document, {}),
     "profile of steps": (write_profile_plot, steps_document, {"of": "steps"}),
 }
-
-RESULTS = ROOT / "recipes" / "nano" / "results" / "strategies.json"
-
-
-def test_the_plot_names_every_strategy_and_repeats_to_the_byte(tmp_path):
-    pytest.importorskip("matplotlib")
-    found = json.loads(RESULTS.read_text())
-    assert {(row["strategy"], row["n"]) for row in found["rows"]} == {
-        (strategy, n) for strategy in (*STRATEGIES, "oracle") for n in (2, 4, 8, 16)
-    }
-    first = write_strategy_plot(RESULTS, tmp_path / "a" / "first.svg").read_bytes()
-    assert first == write_strategy_plot(RESULTS, tmp_path / "second.svg").read_bytes()
-    for strategy in STRATEGIES:
-        assert f"<!-- {strategy} -->".encode() in first
-
-
-def test_another_table_gives_another_plot(tmp_path):
-    pytest.importorskip("matplotlib")
-    found = json.loads(RESULTS.read_text())
-    found["rows"][0]["ci_low"] -= 0.1
-    (tmp_path / "changed.json").write_text(json.dumps(found))
-    changed = write_strategy_plot(tmp_path / "changed.json", tmp_path / "changed.svg").read_bytes()
-    assert changed != write_strategy_plot(RESULTS, tmp_path / "plain.svg").read_bytes()
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -103,4 +77,4 @@ def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(ImportError, match=r'pip install "mmprm_hf\[plots\]"'):
-        write_strategy_plot(RESULTS, tmp_path / "plot.svg")
+        write_curves_plot(curves_document(), tmp_path / "plot.svg")
