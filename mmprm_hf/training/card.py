@@ -1,4 +1,7 @@
-"""The model card that a training writes beside every checkpoint: facts of the run, nothing guessed."""
+"""The model card that a training writes beside every checkpoint: facts of the run, nothing guessed.
+
+Its words lie in ``templates/model_card.md``, which huggingface_hub fills with Jinja.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import Trainer
 
 from .prm_config import PRMConfig
-from .training_data import TrainingData
 
 TAGS = ("mmprm", "process-reward-model")
 # Where a run is made, what it prints and where it writes are not facts about the model.
@@ -26,13 +28,7 @@ _NOT_HYPERPARAMETERS = {
     "load_best_model_at_end", "resume_from_checkpoint",
 }  # fmt: skip
 _NOT_METRICS = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_steps")
-_CITATION = """@article{du2025mmprm,
-  title = {MM-PRM: Enhancing Multimodal Mathematical Reasoning with Scalable Step-Level Supervision},
-  author = {Du, Lingxiao and Meng, Fanqing and Liu, Zongkai and Zhou, Zhixiang and Luo, Ping and Zhang, Qiaosheng and
-            Shao, Wenqi},
-  journal = {arXiv preprint arXiv:2505.13427},
-  year = {2025}
-}"""
+_TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 
 
 def write_card(
@@ -66,56 +62,43 @@ def write_card(
         language=language,
         license=license,
     )
-    title = model_name or Path(folder).resolve().name
-    text = "\n".join(["", f"# {title}", "", *_body(trainer, base, dataset or trainer.data.dataset_name)])
-    ModelCard(f"---\n{metadata.to_yaml()}\n---\n{text}").save(Path(folder) / "README.md")
+    card = ModelCard.from_template(
+        metadata,
+        template_path=str(_TEMPLATE),
+        title=model_name or Path(folder).resolve().name,
+        base=Path(base).name if base and Path(base).exists() else base,
+        dataset=dataset or trainer.data.dataset_name,
+        **_facts(trainer),
+    )
+    card.save(Path(folder) / "README.md")
 
 
-def _body(trainer: Trainer, base: str | None, dataset: str | None) -> list[str]:
-    args, data, processor = trainer.args, trainer.data, trainer.processing_class
-    base_name = Path(base).name if base and Path(base).exists() else base
-    return [
-        "Process reward model: scores each step of a solution. Trained with `PRMTrainer` of mmprm_hf.",
-        "",
-        "```python",
-        "from mmprm_hf.scoring import PRMScorer",
-        "",
-        'scorer = PRMScorer.from_pretrained("...")',
-        "```",
-        "",
-        "## Training",
-        "",
-        f"- Base model: {base_name or 'not recorded'}",
-        f"- Training data: {dataset or 'not recorded'}, {_rows(data)}",
-        f"- Rows: {_packing(data)}",
-        f"- Labels: {_labels(args)}",
-        f"- Batch: {_batch(trainer)}",
-        f"- Step marker `{processor.marker_token}`, score = P({processor.positive_token})",
-        f"- Cost: {_cost(trainer)}",
-        "",
-        "Hyper-parameters that differ from the defaults:",
-        "",
-        *(f"- `{name}`: {json.dumps(value, default=str)}" for name, value in _changed_arguments(args).items()),
-        "",
-        "## Evaluation",
-        "",
-        *_curves(trainer.state.log_history),
-        "",
-        "## Versions",
-        "",
-        ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch", "datasets")),
-        "",
-        "## Citation",
-        "",
-        "```bibtex",
-        _CITATION,
-        "```",
-        "",
-    ]
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    """What the template shows of a run."""
+    losses = [log for log in trainer.state.log_history if "loss" in log]
+    evaluations = _evaluations(trainer.state.log_history)
+    names = [key for key in (evaluations or [{}])[-1] if key.startswith("eval_") and key not in _NOT_METRICS]
+    return {
+        "args": trainer.args,
+        "data": trainer.data,
+        "state": trainer.state,
+        "processor": trainer.processing_class,
+        "seconds": trainer.train_seconds,
+        "dropped": [
+            f"{count} {split} rows ({reason})"
+            for split, reasons in trainer.data.dropped_rows.items()
+            for reason, count in reasons.items()
+        ],
+        "hyper_parameters": _changed_arguments(trainer.args),
+        "losses": losses[:: max(1, len(losses) // 8)],
+        "evaluations": _thinned(evaluations),
+        "metrics": [name.removeprefix("eval_") for name in names],
+        "versions": [f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch", "datasets")],
+    }
 
 
-def _changed_arguments(args: PRMConfig) -> dict[str, Any]:
-    """Options that differ from the defaults of `PRMConfig` and affect the model."""
+def _changed_arguments(args: PRMConfig) -> dict[str, str]:
+    """Options that differ from the defaults of `PRMConfig` and affect the model, as JSON."""
     changed = {}
     for field in dataclasses.fields(args):
         has_factory = field.default_factory is not dataclasses.MISSING
@@ -126,77 +109,15 @@ def _changed_arguments(args: PRMConfig) -> dict[str, Any]:
             changed[field.name] = getattr(value, "value", value)
     if changed.get("data_seed") == args.seed:
         del changed["data_seed"]
-    return changed
+    return {name: json.dumps(value, default=str) for name, value in changed.items()}
 
 
-def _rows(data: TrainingData) -> str:
-    dropped = ", ".join(
-        f"{count} {split} rows ({reason})"
-        for split, reasons in data.dropped_rows.items()
-        for reason, count in reasons.items()
-    )
-    return f"{data.num_rows.get('train', 0):,} rows; dropped: {dropped or 'none'}"
-
-
-def _packing(data: TrainingData) -> str:
-    raw, trained = data.num_tokens["raw"], data.num_tokens["trained"]
-    if not data.is_packed:
-        return f"one by one, {raw:,} tokens an epoch"
-    return f"packed by problem, {trained:,} tokens an epoch instead of {raw:,} ({raw / trained:.1f} times fewer)"
-
-
-def _labels(args: PRMConfig) -> str:
-    mapping = {
-        "soft": "soft (k / n)",
-        "hard": f"hard (1 if k / n > {args.hard_threshold:g})",
-        "banded": f"banded (0 up to {args.band_low:g}, 1 from {args.band_high:g}, ignored between)",
-        "counts": "counts (binomial likelihood of k of n)",
-    }[args.label_mapping]
-    steps = {"all": "all labelled steps", "first_error": "steps up to the first error", "last": "the last step"}
-    parts = [mapping, steps[args.train_on], "cross-entropy loss"]
-    if args.positive_weight != 1:
-        parts.append(f"right steps weighed {args.positive_weight:g}")
-    if args.pairwise_weight:
-        parts.append(f"ranking term {args.pairwise_weight:g}")
-    return ", ".join(parts)
-
-
-def _batch(trainer: Trainer) -> str:
-    args, state = trainer.args, trainer.state
-    unit = "packed rows" if trainer.data.is_packed else "rows"
-    return (
-        f"{args.per_device_train_batch_size} {unit} x {args.gradient_accumulation_steps} accumulated x "
-        f"{args.world_size} processes; optimizer steps {state.global_step:,}, epochs {state.epoch or 0:.2f}"
-    )
-
-
-def _cost(trainer: Trainer) -> str:
-    if trainer.train_seconds is None:
-        return "not measured"
-    devices = f"{trainer.args.world_size} x {trainer.args.device.type}"
-    return f"{trainer.train_seconds / 3600:.2f} hours on {devices} (since the run was last started)"
-
-
-def _curves(history: Sequence[dict[str, Any]]) -> list[str]:
-    """The training loss at a few steps, and a table with a row for each evaluation."""
-    losses = [log for log in history if "loss" in log]
-    points = ", ".join(f"{log['step']}: {log['loss']:.4f}" for log in losses[:: max(1, len(losses) // 8)])
-    lines = [f"Training loss by step: {points}.", ""] if losses else []
-    evaluations = _evaluations(history)
-    if not evaluations:
-        return [*lines, "Evaluation: not measured."]
-    names = [key for key in evaluations[-1] if key.startswith("eval_") and key not in _NOT_METRICS]
-    chosen = evaluations[:: max(1, len(evaluations) // 10)]
-    if chosen[-1] is not evaluations[-1]:
+def _thinned(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """About ten of the evaluations, among them the last."""
+    chosen = list(evaluations[:: max(1, len(evaluations) // 10)])
+    if chosen and chosen[-1] is not evaluations[-1]:
         chosen.append(evaluations[-1])
-    lines += [
-        "| step | " + " | ".join(name.removeprefix("eval_") for name in names) + " |",
-        "|" + " --- |" * (len(names) + 1),
-    ]
-    for log in chosen:
-        cells = [f"{log[name]:.4f}" if name in log else "" for name in names]
-        lines.append(f"| {log.get('step', '')} | " + " | ".join(cells) + " |")
-    return lines
+    return chosen
 
 
 def _evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
