@@ -160,8 +160,8 @@ class DatasetFacts(CardFacts):
         criteria: Reason for dropping a row to its rule in words, in the order in which they are applied.
         drops: What was dropped, one per source.
         repairs: What was corrected, in words, to the number of rows.
-        label_noise: Labels against exact truth. Without this and a `ledger` the
-            section is left out: such a dataset has no labels.
+        label_noise: Labels against exact truth. Without this and a `ledger` the section is left out: such a dataset has
+            no labels.
         statistics: A figure's name in words to a number or text.
         ledger: What labelling cost: the `summary.json` of a run folder; left out if empty.
         license_name: The name of a license that the Hub has no id for; `license` is then "other".

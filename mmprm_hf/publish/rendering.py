@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    plain = (words.amount, words.capital, words.count, words.decimal, words.metric_name, words.share, words.text)
+    plain = (words.amount, words.count, words.decimal, words.share, words.text)
     filters = (*plain, block, cell, code, markdown, number, score_color)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"get": get, "main_figure": main_figure, "metric": metric, "METRICS": words.METRICS}

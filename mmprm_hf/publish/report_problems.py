@@ -20,7 +20,7 @@ _WIDEST = 640  # px; the longest side of a figure that is embedded
 _MIME_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
 
 
-def report_problems(candidates_path: Path, document: Mapping[str, Any], num_problems: int) -> dict[str, Any]:
+def problems_section(candidates_path: Path, document: Mapping[str, Any], num_problems: int) -> dict[str, Any]:
     """Return what ``report_problems.html`` shows: problems picked by a fixed rule (`pick_problems`), by group.
 
     Args:

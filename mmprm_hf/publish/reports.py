@@ -9,19 +9,24 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..rows import read_results
 from .documents import calibrations, document_names, get
 from .explanations import SECTIONS, metric_rows, rows_words
 from .plots import write_calibration_plot, write_curves_plot, write_profile_plot
 from .rendering import render
-from .report_problems import report_problems
+from .report_problems import problems_section
 from .results_table import result_tables, settings_lines, without_row
 from .words import capital, decimal, metric_name, share, text
 
-Plot = dict[str, str | None]
-"""Title, text for those who do not see it, and the SVG in Base64; None without matplotlib."""
+
+class Plot(NamedTuple):
+    """A plot in words for those who do not see it, its SVG in Base64 (None without matplotlib), and its title."""
+
+    alt: str
+    svg: str | None
+    title: str = ""
 
 
 def write_report(
@@ -56,24 +61,24 @@ def write_report(
     documents = [read_results(path) for path in paths]
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
-    stem, values = output_path.with_suffix(""), {}
+    stem, values = output_path.with_suffix(""), {"problems": None}
     if len(documents) == 1:
         title, reports = _title(documents[0]), [_report(documents[0], stem)]
         if {"best_of_n", "curves", "diagnosis"} & documents[0].keys():
-            problems = report_problems(paths[0].with_name("candidates.jsonl"), documents[0], num_problems)
-            values["problems"] = problems
+            candidates = paths[0].with_name("candidates.jsonl")
+            values["problems"] = problems_section(candidates, documents[0], num_problems)
     else:
         title, names = "Results side by side", document_names(documents)
         reports = [
             {"name": name, **_report(document, stem.with_name(f"{stem.name}_{number}"))}
             for number, (name, document) in enumerate(zip(names, documents, strict=True), start=1)
         ]
-        values = {
+        values |= {
             "tables": result_tables(documents),
             "unlisted": without_row(documents),
             "settings": settings_lines(documents),
         }
-    page = render("report.html", title=title, reports=reports, **{"problems": None, **values})
+    page = render("report.html", title=title, reports=reports, **values)
     # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.
     output_path.write_bytes(page.encode("utf-8", "backslashreplace"))
     return output_path
@@ -153,7 +158,7 @@ def _calibration_plots(document: Mapping[str, Any], stem: Path) -> list[Plot]:
         )
         alt = f"Reliability diagram. {diagram.title}: expected calibration error {decimal(diagram.ece)}. {points}."
         plot = _plot(write_calibration_plot, document, stem, diagram.suffix, alt, of=diagram.section)
-        plots.append({"title": diagram.title, **plot})
+        plots.append(plot._replace(title=diagram.title))
     return plots
 
 
@@ -179,5 +184,5 @@ def _plot(
     try:
         drawn = draw(document, stem.with_name(f"{stem.name}_{suffix}.svg"), **options).read_bytes()
     except ImportError:
-        return {"alt": alt, "svg": None}
-    return {"alt": alt, "svg": base64.b64encode(drawn).decode("ascii")}
+        return Plot(alt, None)
+    return Plot(alt, base64.b64encode(drawn).decode("ascii"))

@@ -320,11 +320,11 @@ def test_path_as_base_model_stays_out_of_the_front_matter():
 
 
 def test_cells_and_fences_cannot_be_broken_out_of():
-    facts = {**MODEL, "trained_on": "a | b\nc", "how_to_use": "```x```", "summary": "costs $5 and $name"}
+    facts = {**MODEL, "trained_on": "a | b\nc", "how_to_use": "```x```", "summary": "costs $5 and {{ name }}"}
     card = render_model_card(facts)
     assert "| trained on | a \\| b c |" in card
     assert "````python\n```x```\n````" in card
-    assert "costs $5 and $name" in card
+    assert "costs $5 and {{ name }}" in card
 
 
 def test_front_matter_survives_yaml_syntax_in_facts():

@@ -10,7 +10,7 @@ from support.result_documents import Outline, best_of_n_document, curves_documen
 
 from mmprm_hf.publish.reports import write_report
 
-ATTACK = "<script>alert('1')</script>\"><b onclick=x>"
+ATTACK = "<script>alert('1')</script>\"><b onclick=x> {{ 7 * 7 }}"
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_large_figures_are_not_enlarged_but_made_smaller(render, tmp_path):
 
 
 def test_everything_from_data_is_escaped(render):
-    attack = "<script>alert('1')</script>\"><img src=x onerror=y> $name ${name} &amp;"
+    attack = "<script>alert('1')</script>\"><img src=x onerror=y> {{ 7 * 7 }} {% if %} {# c #} &amp;"
     bad = dict.fromkeys(("problem_id", "question", "answer"), attack)
     shown = {**candidate("7", "correct"), "steps": [attack, attack], "answer": attack}
     raw = {**candidate("7", "incorrect", (), complete=False), "answer": None, "text": attack}
