@@ -122,6 +122,3 @@ def _card(template: str, card: CardFacts, metadata: Mapping[str, Any], **values:
     known = {key: value for key, value in metadata.items() if value not in (None, [])}
     front_matter = yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n")
     return render(template, card=card, front_matter=front_matter, **values) + "\n"
-
-
-__all__ = ["render_dataset_card", "render_model_card", "write_card"]

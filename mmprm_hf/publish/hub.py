@@ -17,8 +17,6 @@ from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_f
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["PushRefusedError", "PushStoppedError", "format_push", "push"]
-
 
 class PushStoppedError(OSError):
     """The Hub did not take the folder; what has arrived stays, and the same push resumes from there."""
