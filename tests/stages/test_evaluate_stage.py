@@ -38,6 +38,32 @@ def test_the_table_is_that_of_the_run(demo, tmp_path):
     assert other["aggregation"] == "last" and other["metrics"]["oracle"] == results["best_of_n"]["metrics"]["oracle"]
 
 
+def test_every_section_chooses_by_the_aggregation_that_is_asked_for(tmp_path):
+    """By min and by last the wrong solution is best, by mean the right one."""
+    base = {"complete": True, "text": "", "score": None, "num_tokens": 1}
+    candidates = [
+        {**base, "steps": ["a", "b"], "answer": "1", "step_scores": [0.95, 0.3], "verdict": "correct"},
+        {**base, "steps": ["c", "d"], "answer": "2", "step_scores": [0.5, 0.5], "verdict": "incorrect"},
+    ]
+    rows = [
+        {"problem_id": f"p{i}", "question": "?", "subject": f"s{i % 2}", "answer": "1", "candidates": candidates}
+        for i in range(4)
+    ]
+    path = tmp_path / "candidates.jsonl"
+    write_jsonl(path, rows)
+    for aggregation, value in ((None, 0.0), ("last", 0.0), ("mean", 1.0)):
+        chosen = [] if aggregation is None else ["--aggregation", aggregation]  # without a flag: min
+        done = run("candidates", path, "--curves", "--diagnose", "-o", tmp_path / "r.json", *chosen)
+        assert done.exit_code == 0, done.output
+        results = read_results(tmp_path / "r.json")
+        assert results["settings"]["aggregation"] == results["best_of_n"]["aggregation"] == (aggregation or "min")
+        assert results["best_of_n"]["metrics"]["best_of_n"]["value"] == value
+        assert results["curves"]["curves"]["best_of_n"][-1]["value"] == value
+        subjects = results["subjects"]["subjects"]
+        assert [subjects[name]["metrics"]["best_of_n"] for name in ("s0", "s1")] == [value, value]
+        assert results["diagnosis"]["headroom"]["best_of_n_on_mixed"] == value
+
+
 def test_what_cannot_be_judged_is_counted(demo, tmp_path):
     rows = read_jsonl(demo[0] / "candidates.jsonl")
     write_jsonl(tmp_path / "c.jsonl", [*rows, {**rows[0], "answer": None}, {**rows[1], "candidates": []}])
@@ -164,6 +190,29 @@ def test_a_step_benchmark_by_the_program(process_bench):
     assert "tuned on train.jsonl" in chosen.stdout and "nano " in chosen.stdout, chosen.output
     assert "Train rows: 4 of 5 used\n  1 x no_steps" in chosen.stdout
     assert json.loads(output.read_text())["settings"]["train rows"]["problems"] == {"no_steps": 1}
+
+
+def test_the_threshold_is_chosen_on_the_train_data_alone(tmp_path):
+    class ShiftedScorer:
+        """Right above wrong everywhere; all scores of the evaluated samples lie below those of the train samples."""
+
+        def score_solutions(self, problems, solutions):
+            return [
+                [tuple({"right": 0.9, "wrong": 0.6}[step] - 0.5 * (problem.question == "evaluated") for step in steps)]
+                for problem, (steps,) in zip(problems, solutions, strict=True)
+            ]
+
+    for question in ("evaluated", "train"):
+        common = {"subset": "s", "problem": question, "final_answer_correct": True}
+        rows = [
+            {**common, "id": "right", "steps": ["right", "right"], "label": -1},
+            {**common, "id": "wrong", "steps": ["right", "wrong"], "label": 1},
+        ]
+        write_jsonl(tmp_path / f"{question}.jsonl", rows)
+    files = [str(tmp_path / name) for name in ("evaluated.jsonl", "train.jsonl")]
+    steps = evaluate_step_benchmark("processbench", files[0], prm=ShiftedScorer(), train_data=files[1])["steps"]
+    assert 0.6 < steps["threshold"] <= 0.9
+    assert steps["subsets"]["s"]["correct_accuracy"] == 0.0  # no evaluated step reaches the threshold
 
 
 def test_visual_process_bench_by_the_program(tmp_path):
