@@ -8,6 +8,8 @@ from support.layout import SHARED
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Verdict
 
+pytestmark = pytest.mark.results
+
 
 @pytest.mark.parametrize("name", ["answers_pairs.jsonl", "cc_by_sa/answers_pairs_mathvista.jsonl"])
 def test_rules_agree_with_people_and_call_nothing_wrong_right(name):

@@ -109,6 +109,18 @@ def test_ties_are_kept_by_the_higher_mean_and_then_by_the_order_of_draws():
     assert {candidate.answer for candidate in solutions.candidates} == {"1"}
 
 
+def test_prefixes_are_kept_by_the_aggregation_that_is_asked_for():
+    """By min and by last the even prefix is better, by mean the one that begins well."""
+    table = {(): ["well", "even"], ("well",): ["x", "y"], ("even",): ["v", "w"]}
+    table |= {("well", last): ["=1"] for last in "xy"} | {("even", last): ["=2"] for last in "vw"}
+    scores = {"well": 0.95, "x": 0.3, "y": 0.3, "even": 0.5, "v": 0.5, "w": 0.5}
+    for aggregation, answer in (("min", "2"), ("last", "2"), ("mean", "1")):
+        (solutions,), _, _ = run(
+            from_table(table), lambda steps: scores[steps[-1]], SearchPlan(4, 2), aggregation=aggregation
+        )
+        assert {candidate.answer for candidate in solutions.candidates} == {answer}, aggregation
+
+
 # --- What ends a search --------------------------------------------------------------------------------------------
 
 

@@ -74,10 +74,8 @@ def test_steps_and_epochs_under_max_steps(tmp_path, tiny_prm_dir, figures):
     "options",
     [
         {},
-        {"named": False, "train_sampling_strategy": "group_by_length", "freeze_vision": False},
-        {"activation_checkpointing": True, "gradient_accumulation_steps": 2},
-        {"disable_dropout": False, "pairwise_weight": 0.5},
-        {"adapter": True},
+        {"named": False, "train_sampling_strategy": "group_by_length", "freeze_vision": False, "disable_dropout": False},
+        {"activation_checkpointing": True, "gradient_accumulation_steps": 2, "pairwise_weight": 0.5, "adapter": True},
     ],
 )
 def test_a_training_after_a_dry_run_is_the_same_to_the_bit(tmp_path, tiny_prm_dir, prm_processor, figures, options):
