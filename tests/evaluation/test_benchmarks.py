@@ -88,6 +88,12 @@ def test_mathvision_without_options_and_with_mere_letters():
     assert READERS["mathvision"]({**row, "options": list("ABCD")}, "1").question.endswith("(C) C\n(D) D\n")
 
 
+def test_choices_of_a_mathverse_query_keep_their_letters():
+    query = "Question: How many?\nChoices:\nA:9\nB:10\nC:2\nD:no value\nThink step by step."
+    problem = READERS["mathverse"]({**ROWS["mathverse"], "query_cot": query}, "1")
+    assert problem.options == ("9", "10", "2", "no value")
+
+
 def test_precision_of_mathvista():
     row = {**ROWS["mathvista"], "choices": None, "precision": 1.0, "answer": "1.2"}
     problem = READERS["mathvista"](row, "1")
