@@ -67,7 +67,7 @@ def write_space(
     }
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    templates = importlib.resources.files("mmprm_hf.publish").joinpath("templates", "space")
+    templates = importlib.resources.files(__package__).joinpath("templates")
     for name in _FILES:
         text = string.Template(templates.joinpath(f"{name}.template").read_text(encoding="utf-8")).substitute(values)
         (output / name).write_text(text, encoding="utf-8")

@@ -74,7 +74,12 @@ def test_steps_and_epochs_under_max_steps(tmp_path, tiny_prm_dir, figures):
     "options",
     [
         {},
-        {"named": False, "train_sampling_strategy": "group_by_length", "freeze_vision": False, "disable_dropout": False},
+        {
+            "named": False,
+            "train_sampling_strategy": "group_by_length",
+            "freeze_vision": False,
+            "disable_dropout": False,
+        },
         {"activation_checkpointing": True, "gradient_accumulation_steps": 2, "pairwise_weight": 0.5, "adapter": True},
     ],
 )
