@@ -121,6 +121,11 @@ def test_a_checkpoint_has_a_card_and_facts_given_by_hand_win(tmp_path, tiny_prm_
     assert (card.data.license, card.data.language, card.data.datasets) == ("mit", "en", "org/labels")
     assert "math" in card.data.tags and "# my-prm" in card.text and "Training data: org/labels" in card.text
     assert "Evaluation: not measured." in card.text
+    # Of many evaluations about ten are shown, the last one always.
+    trainer.state.log_history = [{"eval_loss": 1 - step / 100, "step": step} for step in range(24)]
+    trainer.create_model_card("my-prm")
+    shown = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert 10 <= len(shown) <= 13 and (shown[0], shown[-1]) == ("| 0 | 1.0000 |", "| 23 | 0.7700 |")
 
 
 def test_push_to_hub_sends_model_processor_and_card(tmp_path, tiny_prm_dir, rows, monkeypatch):
