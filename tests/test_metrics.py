@@ -112,6 +112,12 @@ def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
     assert 172 <= num_hits < 200
 
 
+def test_the_interval_is_95_percent_wide_unless_another_level_is_asked_for():
+    """1,000 fair coins: the mean's standard error is 1.58 points; 2,000 resamples give its quantiles to 5 percent."""
+    low, high = bootstrap_ci([0.0, 1.0] * 500)
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 1000), rel=0.07)
+
+
 def test_bootstrap_works_in_chunks_and_on_one_value():
     assert bootstrap_ci([0.25]) == (0.25, 0.25)
     low, high = bootstrap_ci([0.0, 1.0] * 1500, num_resamples=2000)
