@@ -54,8 +54,8 @@ def _name_pipeline(module: ModuleType) -> None:
 
 
 def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """`transformers.pipeline`, but for our task the policy may be the address of a server, which the stock function
-    takes for a hub id, and a saved folder, which names its class for those without this package, needs no remote code.
+    """Wrap `transformers.pipeline`: for our task the policy may be a server's address, and a saved folder needs no
+    remote code.
     """
 
     @functools.wraps(stock)

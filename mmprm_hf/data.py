@@ -1,4 +1,4 @@
-"""The nouns every room speaks: problem, rollout, node, tree, labelled path, candidate, verdict.
+"""Data types that all rooms share: problem, rollout, node, tree, labelled path, candidate, verdict.
 
 All are frozen dataclasses that turn into plain dicts and back (``to_dict`` / ``from_dict``), so a stage
 can write what the next one reads. A solution is always a *tuple of step strings*; tagged text exists only
@@ -291,7 +291,7 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Candidate:
-        """A candidate from what `to_dict` gives; a key that is absent has its default, one of another kind is ignored.
+        """A candidate from what `to_dict` gives; a missing key takes its default, an unknown one is ignored.
 
         A score of None stays None: the ``-inf`` of an incomplete candidate is not told from "not scored".
         """

@@ -24,7 +24,7 @@ _MAX_LISTED = 16  # names that a message lists beside close matches
 
 
 class UnknownNameError(ValueError):
-    """A name that is not one of those there are; the message lists close matches, and all names if they are few.
+    """An unknown name; the message lists close matches, and all known names if there are few.
 
     Args:
         what: What the name names, such as "aggregation".
@@ -123,7 +123,7 @@ def each_or_error(
 ) -> list[Result | ValueError]:
     """Return the results of ``call(items)``; where that is a ValueError, of each item alone, or its own error.
 
-    One bad item of a batch so costs only itself. Any other exception passes.
+    So one bad item costs only itself. Any other exception passes.
 
     Args:
         call: Takes items and returns one result per item, in their order.

@@ -109,7 +109,7 @@ def restructure(
 def label(
     policy: ServedPolicyOption = None,
     output: OutputOption = Path("out/nano/labels"),
-    data: Annotated[Path | None, typer.Option(help="Dataset folder in MM-K12's schema. Default: nano.")] = None,
+    data: Annotated[str | None, typer.Option(help="Problems: file, dataset folder or hub id. Default: nano.")] = None,
     num_problems: Annotated[int, typer.Option(help="Number of train problems to label.")] = 1000,
     search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     seed: SeedOption = 0,
@@ -124,7 +124,7 @@ def label(
     max_undecided: Annotated[float, typer.Option(help="Share of undecided rollouts that stops the run.")] = 0.2,
     step_judge_max_tokens: Annotated[int, typer.Option(help="Most tokens of a step judge's reply.")] = 1024,
     estimate: Annotated[
-        int | None, typer.Option(help="Label this many (at least 30) and predict the whole run.")
+        int | None, typer.Option(help="Label this many, 30 or more, and predict the whole run.")
     ] = None,
     price_in: Annotated[float | None, typer.Option(help="Price per million prompt tokens, for --estimate.")] = None,
     price_out: Annotated[float | None, typer.Option(help="Price per million generated tokens.")] = None,

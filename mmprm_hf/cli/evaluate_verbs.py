@@ -42,7 +42,7 @@ class EvaluateGroup(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         flags = {argument.partition("=")[0] for argument in args}
-        if not args or (args[0].startswith("-") and not flags & set(ctx.help_option_names)):
+        if args and (args[0].startswith("-") and not flags & set(ctx.help_option_names)):
             new = "nano"
             if "--steps" in flags:
                 new = "steps --benchmark NAME"
@@ -56,7 +56,7 @@ class EvaluateGroup(TyperGroup):
 
 def answers(
     ctx: typer.Context,
-    benchmark: Annotated[AnswerBenchmark, typer.Option(help="Whose wording of the problems the models read.")],
+    benchmark: Annotated[AnswerBenchmark, typer.Option(help="Benchmark; it decides how problems are worded.")],
     data: DataOption,
     output: ResultsOption = OUTPUT,
     candidates: Annotated[
@@ -110,7 +110,7 @@ def steps(
     output: ResultsOption = OUTPUT,
     threshold: Annotated[float | None, typer.Option(help="A step with a lower score is called wrong.")] = None,
     tuned_on: Annotated[
-        str | None, typer.Option(help='Where --threshold was chosen, in words; "none" if fixed beforehand.')
+        str | None, typer.Option(help='Name of the data on which --threshold was chosen; "none" if fixed beforehand.')
     ] = None,
     train_data: Annotated[
         str | None, typer.Option(help="Instead of --threshold: rows of other problems to choose it on.")
@@ -199,6 +199,6 @@ _HELP = """Best-of-N tables, curves, step benchmarks, and why.
 
 Every result is one JSON form; `mmprm report` makes a page, plots or a Markdown table of it.
 """
-evaluate = typer.Typer(name="evaluate", cls=EvaluateGroup, help=_HELP, rich_markup_mode=None)
+evaluate = typer.Typer(name="evaluate", cls=EvaluateGroup, help=_HELP, no_args_is_help=True, rich_markup_mode=None)
 for _verb in (answers, steps, candidates, nano):
     evaluate.command()(_verb)

@@ -92,7 +92,8 @@ def rerank(
     """Solve problems: write candidates, score, choose.
 
     One problem (--question, --image) is printed. Many (--data) are written to a folder, which is resumed when the
-    command is repeated, and the counts of all outcomes are printed. A default "as saved" is saved with the policy.
+    command is repeated, and the counts of all outcomes are printed. Defaults marked "as saved" come from the saved
+    policy.
     """
     nothing_left(config)
     _check_problem(question, image, data, output, split, num_problems)

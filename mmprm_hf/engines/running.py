@@ -1,4 +1,4 @@
-"""Coroutines run to their end: from ordinary code, and several that stand or fall together."""
+"""Runs coroutines to completion: from synchronous code, or several together, where the first error cancels the rest."""
 
 from __future__ import annotations
 

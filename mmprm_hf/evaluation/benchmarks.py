@@ -1,6 +1,6 @@
 """Best-of-N benchmarks: rows as published to `Problem`s, in the wording of published MM-PRM's evaluation.
 
-A score depends on every character of what the PRM reads, so each benchmark names the text that it is. Answers are kept
+A score depends on every character of what the PRM reads, so each reader defines the exact text. Answers are kept
 for verifiers and never shown. A row that is not a problem is an error of its own, which callers count.
 """
 
@@ -199,7 +199,7 @@ def _figures(row: Row) -> tuple[Any, ...]:
 
 
 def _some_figures(row: Row) -> tuple[Any, ...]:
-    """The figures of a row whose benchmark has one with every problem: without it the problem would be another."""
+    """Figures of a row; an error if there are none, because every problem of the benchmark needs one."""
     figures = _figures(row)
     if not figures:
         raise ValueError("there is no figure")

@@ -113,7 +113,7 @@ def compare(values: Sequence[float | None], baseline: Sequence[float | None]) ->
 
 
 def _expected(pools: Sequence[Pool], size: int, seed: int, unmeasured: Sequence[str]) -> Expected:
-    """What every metric gets at one N; a problem's subsets depend on the seed, the size and its place alone."""
+    """What every metric gets at one N; a problem's subsets depend on the seed, the size and its index alone."""
     num_candidates = len(pools[0].outcomes)
     is_exact = _is_exact(size, num_candidates)
     every_subset = all_subsets(num_candidates, size) if is_exact else None

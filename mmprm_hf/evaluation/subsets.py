@@ -26,7 +26,7 @@ class Pool:
 
     Args:
         outcomes, groups, is_undecided: As in `JudgedProblem`.
-        order: Candidate indices from the one that wins over all to the one that wins over none.
+        order: Candidate indices from best to worst.
         weights: Weights of the weighted vote.
         content_numbers: Candidates of equal steps and answer share a number; None for incomplete ones.
     """

@@ -255,14 +255,17 @@ class _Driver:
         """Write the ledger's current total, and return it."""
         num_retries = self.gate.num_retries + self._engine_retries() - self._engine_retries_before
         sessions = (*self.folder.past_sessions, self.session.to_dict(num_retries))
+        # Of this run's problems alone: the folder may have trees of others, from a run of more problems.
+        keys = self.queue.distinct_keys
+        trees = [self.folder.trees[key] for key in keys if key in self.folder.trees]
         summary = LabelSummary(
             num_problems=len(self.queue.keys),
-            num_trees=self.queue.num_trees,
+            num_trees=len(trees),
             num_failed=len(self.folder.failures),
             num_duplicates=self.queue.num_duplicates,
             num_resumed=self.queue.num_resumed,
-            num_mixed=sum(facts.is_mixed for facts in self.folder.trees.values()),
-            **total_costs(self.folder.costs.values()),
+            num_mixed=sum(facts.is_mixed for facts in trees),
+            **total_costs(self.folder.costs[key] for key in keys if key in self.folder.costs),
             seconds=round(sum(session["seconds"] for session in sessions), 3),
             sessions=sessions,
         )

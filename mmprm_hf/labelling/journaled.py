@@ -66,14 +66,14 @@ class JournaledVerifier:
 
     def __init__(self, journal: ProblemJournal, verifier: Verifier) -> None:
         self._journal, self._verifier = journal, verifier
-        self._bill = _Bill(verifier)
+        self._meter = _UsageMeter(verifier)
 
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:
         """Return the verdict on an answer."""
         if answer not in self._journal.verdicts:
-            self._bill.open(problem.id)
+            self._meter.open(problem.id)
             verdict = Verdict(await self._verifier.judge(problem, answer))
-            self._journal.add_verdict(answer, verdict, self._bill.new_usage(problem.id))
+            self._journal.add_verdict(answer, verdict, self._meter.new_usage(problem.id))
             return verdict
         return self._journal.verdicts[answer]
 
@@ -90,7 +90,7 @@ class JournaledStepJudge:
     def __init__(self, journal: ProblemJournal, judge: StepJudge) -> None:
         self.identity = judge.identity
         self._journal, self._judge = journal, judge
-        self._bill = _Bill(judge)
+        self._meter = _UsageMeter(judge)
 
     async def judge_steps(self, problem: Problem, solutions: Sequence[Prefix]) -> list[tuple[Verdict, ...]]:
         """Return a verdict for every step of every solution.
@@ -98,7 +98,7 @@ class JournaledStepJudge:
         Raises:
             ValueError: if the judge does not give a verdict for every step.
         """
-        self._bill.open(problem.id)
+        self._meter.open(problem.id)
         missing = [s for s in dict.fromkeys(solutions) if s not in self._journal.step_verdicts]
         one_by_one = getattr(self._judge, "one_by_one", False)
         groups = [[solution] for solution in missing] if one_by_one else [missing] if missing else []
@@ -112,27 +112,27 @@ class JournaledStepJudge:
         check_verdicts(problem, solutions, judged)
         verdicts = {solution: tuple(row) for solution, row in zip(solutions, judged, strict=True)}
         for solution, row in verdicts.items():
-            self._journal.add_step_verdicts(solution, row, self._bill.new_usage(problem.id))
+            self._journal.add_step_verdicts(solution, row, self._meter.new_usage(problem.id))
         return verdicts
 
 
-class _Bill:
+class _UsageMeter:
     """What a verifier or a judge uses for a problem, as far as it counts that."""
 
     def __init__(self, judge: Any) -> None:
         self._judge = judge
-        self._billed: Counter[str] | None = None
+        self._metered: Counter[str] | None = None
 
     def open(self, problem_id: str) -> None:
         """Begin with what was used before, at the first question."""
-        if self._billed is None:
-            self._billed = self._usage(problem_id)
+        if self._metered is None:
+            self._metered = self._usage(problem_id)
 
     def new_usage(self, problem_id: str) -> Counter[str]:
         """What was used since the last call."""
-        usage, billed = self._usage(problem_id), self._billed
-        self._billed = usage
-        return usage - billed
+        usage, counted = self._usage(problem_id), self._metered
+        self._metered = usage
+        return usage - counted
 
     def _usage(self, problem_id: str) -> Counter[str]:
         return Counter(getattr(self._judge, "usage", {}).get(problem_id, {}))

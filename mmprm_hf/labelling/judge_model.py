@@ -1,4 +1,4 @@
-"""What the chat judges of answers and of steps have in common: one greedy question, one reply, a bill.
+"""What the chat judges of answers and of steps have in common: one greedy question, one reply, a count of its cost.
 
 This module must not know what the replies mean.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from ..data import Problem
 from ..errors import ProblemInputError
@@ -42,9 +42,9 @@ class ProblemQueue:
         self._taking = asyncio.Lock()
 
     @property
-    def num_trees(self) -> int:
-        """Trees of distinct problems that were handed out or passed over."""
-        return sum(key in self._folder.trees for key in self._first_ids)
+    def distinct_keys(self) -> Collection[str]:
+        """Keys of the distinct problems that were handed out or passed over, in order."""
+        return self._first_ids.keys()
 
     async def take(self) -> Problem | None:
         """Return the next problem that needs a search, None after the last one.

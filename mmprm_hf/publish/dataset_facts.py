@@ -1,6 +1,6 @@
 """Facts of the cards of our own datasets: the columns that all share, the nano problems, and a label folder.
 
-Words that all cards of a kind share lie in ``templates/``; a label folder adds what its run wrote and people's words.
+Words that all cards of a kind share lie in ``templates/``; a label folder adds what its run and its owner wrote.
 """
 
 from __future__ import annotations

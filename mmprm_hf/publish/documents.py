@@ -1,4 +1,4 @@
-"""What is asked of a results document: figures by their path, a step benchmark's main figure and parts, and names.
+"""Reads values from a results document: figures by their path, a step benchmark's main figure and parts, and names.
 
 Takes what `mmprm_hf.rows.check_results` has checked; what is null there is None here. Standard library only.
 """

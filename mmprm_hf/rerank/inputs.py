@@ -67,7 +67,7 @@ def read_rows(images: Any, text: Any) -> tuple[Any, bool]:
 
 
 def _is_single(value: Any) -> bool:
-    """Whether it is not a collection: a figure in any form, or nonsense."""
+    """Whether it is not a collection: a figure in any form, or something unreadable."""
     is_collection = hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
     return isinstance(value, (str, bytes, os.PathLike, Mapping)) or not is_collection
 

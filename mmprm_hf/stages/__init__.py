@@ -1,4 +1,4 @@
-"""One function per stage of the method, from folder to folder; the CLI calls these and nothing else.
+"""One function per stage of the method, from folder to folder; the CLI calls these.
 
 Stages meet through files: problems -> trees -> label rows -> checkpoint -> results, so that each restarts alone. This
 room may import every room below it.

@@ -192,8 +192,8 @@ def _check_threshold(data: str, threshold: float | None, train_data: str | None)
     """Raise unless there is a threshold in [0, 1], or train data other than the evaluated ones."""
     if (threshold is None) == (train_data is None):
         raise ValueError(
-            f"Found threshold={threshold} and train data {train_data!r}. Give one of them: a threshold that was fixed "
-            "elsewhere, or rows of other problems to choose it on."
+            f"Found threshold={threshold} and train data {train_data!r}. Give one of the two: --threshold (one that "
+            "was fixed elsewhere) or --train-data (rows of other problems to choose it on)."
         )
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise ValueError(f"Found threshold={threshold}. Step scores lie in [0, 1]; so does the threshold.")

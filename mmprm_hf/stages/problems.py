@@ -14,7 +14,7 @@ def open_problems(
     """Return the first problems of `data` as a lazy sequence with ``ids``.
 
     Args:
-        data: File, dataset folder or hub id, as in `ProblemSource`; None for the nano world.
+        data: File, dataset folder or hub id, as in `ProblemSource`; None or "nano" for the nano world.
         num_problems: The most problems; None takes all.
         split: Split of a dataset or of the nano world.
 
@@ -23,4 +23,6 @@ def open_problems(
         >>> len(problems), problems[0].id == problems.ids[0]
         (3, True)
     """
-    return NanoProblems(num_problems, split) if data is None else ProblemSource(data, num_problems, split)
+    if data is None or str(data) == "nano":
+        return NanoProblems(num_problems, split)
+    return ProblemSource(data, num_problems, split)

@@ -76,19 +76,19 @@ def measure(engine: RolloutEngine, rows: list[dict], options: dict, repeats: int
         errors = []
         for length in range(1, len(row["steps"])):
             num_correct, num_decided = row["counts"][length]
-            found = estimate[tuple(row["steps"][:length])]
-            if found is not None:
-                errors.append((found - num_correct / num_decided, (found > 0) != (num_correct > 0)))
+            value = estimate[tuple(row["steps"][:length])]
+            if value is not None:
+                errors.append((value - num_correct / num_decided, (value > 0) != (num_correct > 0)))
         return tree.num_rollouts - 1, errors
 
     async def label_all() -> list[tuple[int, list[tuple[float, bool]]]]:
         return await asyncio.gather(*(label(row, repeat) for repeat in range(repeats) for row in rows))
 
-    found = asyncio.run(label_all())
-    errors = [error for _, own in found for error in own]
+    labelled = asyncio.run(label_all())
+    errors = [error for _, own in labelled for error in own]
     num_prefixes = len(errors)
     return Point(
-        rollouts=sum(count for count, _ in found) / num_prefixes,
+        rollouts=sum(count for count, _ in labelled) / num_prefixes,
         error=sum(abs(error) for error, _ in errors) / num_prefixes,
         bias=sum(error for error, _ in errors) / num_prefixes,
         hard_error=sum(is_wrong for _, is_wrong in errors) / num_prefixes,

@@ -41,15 +41,15 @@ def throughput_row() -> dict:
         {
             "problem_id": problem.id,
             "greedy": None,
-            "candidates": [judged_row(candidate, problem) for candidate in scored_candidates(found, "min")],
+            "candidates": [judged_row(candidate, problem) for candidate in scored_candidates(solutions, "min")],
         }
-        for problem, found in zip(targets, scored, strict=True)
+        for problem, solutions in zip(targets, scored, strict=True)
     ]
     report = best_of_n_report(rows)
     best_of_n_curves(rows)
     diagnose(rows)
     seconds = time.perf_counter() - start
-    distinct = sum(len({candidate.steps for candidate in found}) for found in candidates) / len(candidates)
+    distinct = sum(len({candidate.steps for candidate in solutions}) for solutions in candidates) / len(candidates)
     return {
         "name": "evaluate_500x16",
         "ours": round(seconds, 2),

@@ -87,12 +87,12 @@ def memory_row() -> dict:
     """One base in two roles against two models."""
     with tempfile.TemporaryDirectory() as folder:
         wide_models(Path(folder))
-        found = {}
+        measured = {}
         for prm in ("adapter", "prm"):
             command = [sys.executable, __file__, "--memory", prm, "--folder", folder]
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[prm] = json.loads(printed.splitlines()[-1])
-    ours, baseline = found["adapter"], found["prm"]
+            measured[prm] = json.loads(printed.splitlines()[-1])
+    ours, baseline = measured["adapter"], measured["prm"]
     return {
         "name": "shared_base_memory",
         "ours": round(ours["resident"], 1),

@@ -166,8 +166,8 @@ class Bench:
 
 def measure_seconds(bench: Bench, rounds: int) -> tuple[dict[str, float], float, tuple[float, float]]:
     """``(median seconds by way, largest score difference, per-round ratios)``; the ways take turns in every round."""
-    found = {way: getattr(bench, way)() for way in WAYS}  # warm up
-    difference = (found["plain"] - found["ours"]).abs().max().item()
+    scores_by_way = {way: getattr(bench, way)() for way in WAYS}  # warm up
+    difference = (scores_by_way["plain"] - scores_by_way["ours"]).abs().max().item()
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:

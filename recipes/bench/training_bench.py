@@ -248,11 +248,11 @@ class TrainingBench:
         """(loss, gradient by the parameter's name) of one problem."""
         self.clear()
         loss = self.run(way, group)
-        found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        gradients = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
         if way in ("plain", "published"):
-            found["score.weight"] = self.head.grad[self.columns].clone()
+            gradients["score.weight"] = self.head.grad[self.columns].clone()
         self.clear()
-        return loss, found
+        return loss, gradients
 
     def largest_difference(self, group: list[dict]) -> float:
         """Largest relative distance of a parameter's gradients from those of "rows", over parameters and ways."""
@@ -260,12 +260,12 @@ class TrainingBench:
         whole = sum(float(value.pow(2).sum()) for value in expected.values()) ** 0.5
         differences = []
         for way in ("packed", "plain", "published"):
-            _, found = self.gradients(way, group)
-            assert found.keys() == expected.keys()
+            _, gradients = self.gradients(way, group)
+            assert gradients.keys() == expected.keys()
             for name, value in expected.items():
                 # A key's bias, say, has no gradient but rounding: nothing is held against less than 1e-4 of the whole.
                 scale = max(float(value.norm()), 1e-4 * whole)
-                differences.append(float((found[name] - value).norm()) / scale)
+                differences.append(float((gradients[name] - value).norm()) / scale)
         return max(differences)
 
     # Measurements
@@ -344,8 +344,8 @@ def measure_memory(setting: str, way: str, num_rows: int | None) -> dict[str, fl
     libraries. The vocabulary head's own gradient belongs to "plain".
     """
     command = [sys.executable, __file__, "--setting", setting, "--memory-of", way, "--memory-rows", str(num_rows or 0)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    return {name: value / 2**20 for name, value in json.loads(found).items()}
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    return {name: value / 2**20 for name, value in json.loads(printed).items()}
 
 
 def _print_memory(setting: str, way: str, num_rows: int | None) -> None:
@@ -392,7 +392,7 @@ def speed_rows(setting: str, name: str, num_groups: int | None = None) -> list[d
     sizes = [sum(map(len, groups)) for groups in bench.parts(num_groups)] * bench.setting.num_rounds
     speed = {way: statistics.median(size / turn[way] for size, turn in zip(sizes, turns, strict=True)) for way in WAYS}
     tokens = bench.num_tokens
-    found = []
+    rows = []
     for way, suffix in (("rows", ""), ("plain", "_plain"), ("published", "_published")):
         ratios = [turn[way] / turn["packed"] for turn in turns]
         what = {"rows": "unpacked", "plain": "the published way", "published": "the published way as published"}[way]
@@ -402,8 +402,8 @@ def speed_rows(setting: str, name: str, num_groups: int | None = None) -> list[d
             f"{_middle_half(ratios)} of {len(ratios)} turns; {tokens['raw']:,} tokens become {tokens['trained']:,}; "
             f"gradients equal to {difference:.0e}"
         )
-        found.append(_row(name + suffix, speed["packed"], speed[way], statistics.median(ratios), "/s", detail))
-    return found
+        rows.append(_row(name + suffix, speed["packed"], speed[way], statistics.median(ratios), "/s", detail))
+    return rows
 
 
 def memory_row(setting: str, name: str, cases: dict[str, tuple[str, int]]) -> dict[str, Any]:
@@ -411,7 +411,9 @@ def memory_row(setting: str, name: str, cases: dict[str, tuple[str, int]]) -> di
     ours = measure_memory(setting, "packed", None)
     equal = measure_memory(setting, "rows", NUM_PATHS)
     others = {case: measure_memory(setting, way, num_rows) for case, (way, num_rows) in cases.items()}
-    more = "; ".join(f"{case} {found['peak']:.0f} (saved {found['saved']:.0f})" for case, found in others.items())
+    more = "; ".join(
+        f"{case} {case_memory['peak']:.0f} (saved {case_memory['saved']:.0f})" for case, case_memory in others.items()
+    )
     detail = (
         f"{setting}; peak at {NUM_PATHS} solutions per batch above model and gradients, a process each; baseline: "
         f"unpacked; saved for backward: {ours['saved']:.0f} against {equal['saved']:.0f}; accumulating, {more}"
@@ -424,11 +426,11 @@ def training_rows(setting: str = "nano") -> list[dict[str, Any]]:
     cases = {"unpacked 8 at a time": ("rows", 8), "published 2 at a time": ("plain", 2)}
     if setting == "tiles":
         return [*speed_rows("tiles", "train_tree_tiles"), memory_row("tiles", "train_tiles_memory", cases)]
-    found = [*speed_rows("nano", "train_tree_32_paths"), memory_row("nano", "train_tree_memory", cases)]
+    rows = [*speed_rows("nano", "train_tree_32_paths"), memory_row("nano", "train_tree_memory", cases)]
     if GOLDEN.is_dir():
-        return [*found, *speed_rows("golden", "train_tree_golden")]
+        return [*rows, *speed_rows("golden", "train_tree_golden")]
     print(f"train_tree_golden is left out: no golden files at {GOLDEN}")
-    return found
+    return rows
 
 
 def sweep(setting: str) -> None:
@@ -445,8 +447,8 @@ def sweep(setting: str) -> None:
             start = time.perf_counter()
             bench.run(way, group, num_rows)
             seconds[way, num_rows].append(time.perf_counter() - start)
-    for (way, num_rows), found in seconds.items():
-        print(f"{way:<8}{num_rows:>4}{len(groups[0]) / statistics.median(found[1:]):>10.1f} /s")
+    for (way, num_rows), durations in seconds.items():
+        print(f"{way:<8}{num_rows:>4}{len(groups[0]) / statistics.median(durations[1:]):>10.1f} /s")
 
 
 def main() -> None:

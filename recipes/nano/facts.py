@@ -108,10 +108,10 @@ def family_results() -> list[dict[str, Any]]:
     """What the PRM chooses in the families with a planted misconception, and in the others."""
     facts = []
     command = "python recipes/nano/by_family.py"
-    for name, found in read(RESULTS / "by_family.json")["sets"].items():
-        split = f"{found['num_problems']} test problems, families: {name}"
+    for name, figures in read(RESULTS / "by_family.json")["sets"].items():
+        split = f"{figures['num_problems']} test problems, families: {name}"
         for metric in ("majority_vote", "best_of_n"):
-            value = round(found["metrics"][metric], 4)
+            value = round(figures["metrics"][metric], 4)
             facts.append({"metric": NAMES[metric], "value": value, "split": split, "command": command})
     return facts
 
@@ -313,7 +313,7 @@ def label_noise_facts(truth: dict[str, Any]) -> list[dict[str, Any]]:
             f"{first['num_correct']:,} paths without a wrong step",
         ),
     ]
-    found = [{"metric": name, "value": round(value, 4), "split": on, "command": command} for name, value, on in rows]
+    facts = [{"metric": name, "value": round(value, 4), "split": on, "command": command} for name, value, on in rows]
     quality = read(RESULTS / "label_quality.json")
     row = quality["budgets"]["64"]["OmegaPRM, bounds"]
     on = (
@@ -324,8 +324,8 @@ def label_noise_facts(truth: dict[str, Any]) -> list[dict[str, Any]]:
     command = "python recipes/nano/label_quality.py"
     for name, key in (("mean absolute error", "mean_absolute_error"), ("mean error", "mean_error")):
         metric = f"{name} of an estimate"
-        found.append({"metric": metric, "value": round(row[key], 4), "split": on, "command": command})
-    return found
+        facts.append({"metric": metric, "value": round(row[key], 4), "split": on, "command": command})
+    return facts
 
 
 def steps_facts() -> dict[str, Any]:
@@ -339,7 +339,7 @@ def steps_facts() -> dict[str, Any]:
         "status": "Not shipped: the command below makes it in minutes.",
         "summary": "Solutions of the nano policy with a Monte Carlo estimate for every step: how often the answer "
         "still comes out right from there. Beside them the search trees that the estimates come from.",
-        "motivation": "To train the nano PRM, and to show what Monte Carlo labels are worth where the truth of every "
+        "motivation": "To train a nano PRM, and to show what Monte Carlo labels are worth where the truth of every "
         "step is known.",
         "splits": {
             "paths": statistics["num_rows_by_split"],

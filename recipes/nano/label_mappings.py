@@ -69,9 +69,9 @@ def train(way: str, run: Path) -> dict[str, Any]:
     config = folder / "prm.yaml"
     config.write_text(yaml.safe_dump({**TRAINING, **WAYS[way]}, sort_keys=False), encoding="utf-8")
     metrics = stages.train(str(POLICY_PATH), run / "labels" / "paths", folder, config=config)
-    found = {"folder": folder.name, "options": WAYS[way], "eval_metrics": metrics}
-    write_json(facts, found)
-    return found
+    measured = {"folder": folder.name, "options": WAYS[way], "eval_metrics": metrics}
+    write_json(facts, measured)
+    return measured
 
 
 def label(run: Path, num_problems: int) -> None:

@@ -187,13 +187,13 @@ async def label_errors(
     return [k / n - rate for (_, _, (k, n)), rate in zip(drawn, rates, strict=True) if rate is not None]
 
 
-def first_error_shares(found: list[tuple[int, int]]) -> dict[str, float]:
+def first_error_shares(pairs: list[tuple[int, int]]) -> dict[str, float]:
     """Shares of paths whose first error is named, with a wrong step and without, and their harmonic mean."""
-    on_wrong = [predicted == real for real, predicted in found if real >= 0]
-    on_right = [predicted == real for real, predicted in found if real < 0]
+    on_wrong = [predicted == real for real, predicted in pairs if real >= 0]
+    on_right = [predicted == real for real, predicted in pairs if real < 0]
     wrong, right = sum(on_wrong) / len(on_wrong), sum(on_right) / len(on_right)
     f1 = 2 * wrong * right / (wrong + right) if wrong + right else 0.0
-    return {"first_error_wrong": wrong, "first_error_right": right, "first_error_f1": f1, "num_paths": len(found)}
+    return {"first_error_wrong": wrong, "first_error_right": right, "first_error_f1": f1, "num_paths": len(pairs)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +250,7 @@ async def quality(
 def common_prefixes(nano: list[NanoProblem], searched: list[Searched]) -> list[list[tuple[str, ...]]]:
     """Of each problem the prefixes that every search has estimated, at most three."""
     return [
-        draw_prefixes(problem, set.intersection(*(set(found.estimates[index]) for found in searched)), 3)
+        draw_prefixes(problem, set.intersection(*(set(search.estimates[index]) for search in searched)), 3)
         for index, problem in enumerate(nano)
     ]
 
@@ -291,8 +291,8 @@ def main() -> None:
         searched = {name: asyncio.run(run_search(way, nano, engine)) for name, way in searches.items()}
         common = common_prefixes(nano, list(searched.values()))
         rows = results["budgets"].setdefault(str(budget), {})
-        for name, found in searched.items():
-            figures = asyncio.run(quality(found, nano, common, truth))
+        for name, search in searched.items():
+            figures = asyncio.run(quality(search, nano, common, truth))
             rows[name] = {"settings": searches[name].settings, **figures}
             print_row(name, rows[name])
         write_json(args.output, results)

@@ -97,14 +97,14 @@ class PretrainingBatches(Dataset):
     def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
         trees, pixels, patches = [], [], []
         names = ("lm_at", "lm_target", "digit_at", "digit", "marker_at", "marker", "fact_at", "fact")
-        found: dict[str, list] = {name: [] for name in names}
+        targets: dict[str, list] = {name: [] for name in names}
         for sample in samples(step, self.batch_size, self.seed, self.families):
-            self._add(sample, trees, pixels, patches, found)
+            self._add(sample, trees, pixels, patches, targets)
         batch = {"attention_mask": stack_masks(trees, ROW_LENGTH)}
         for name, fill in (("input_ids", self.pad), ("position_ids", 0)):
             rows = [getattr(tree, name).tolist() for tree in trees]
             batch[name] = torch.tensor([row + [fill] * (ROW_LENGTH - len(row)) for row in rows])
-        for name, values in found.items():
+        for name, values in targets.items():
             if name.endswith("_at") and name != "fact_at":  # (row, index in row) -> index in the flattened batch
                 values = [row * ROW_LENGTH + index for row, index in values]
             batch[name] = torch.tensor(values)
@@ -112,7 +112,7 @@ class PretrainingBatches(Dataset):
         batch["patches"] = torch.tensor(patches)  # (batch, 36, 2) class of first and last character
         return batch
 
-    def _add(self, sample: Sample, trees, pixels, patches, found) -> None:
+    def _add(self, sample: Sample, trees, pixels, patches, targets) -> None:
         problem, right = sample.problem, sample.solutions[0]
         canvas = problem.blueprint.draw(random.Random(sample.style_seed))
         pixels.append(np.asarray(canvas.image))
@@ -120,8 +120,8 @@ class PretrainingBatches(Dataset):
         for (family, name), cell in WORDLESS.items():
             if family == problem.family:
                 texts[cell] = str(problem.blueprint.readings[name])
-                found["fact_at"].append(len(trees) * GRID**2 + cell[1] * GRID + cell[0])
-                found["fact"].append(character_classes(texts[cell]))
+                targets["fact_at"].append(len(trees) * GRID**2 + cell[1] * GRID + cell[0])
+                targets["fact"].append(character_classes(texts[cell]))
         cells = [(column, row) for row in range(GRID) for column in range(GRID)]
         patches.append([character_classes(texts.get(cell, "")) for cell in cells])
         prompt = self.encode(USER) + [self.image] * GRID**2 + self.encode(problem.question) + self.encode(ASSISTANT)
@@ -137,13 +137,13 @@ class PretrainingBatches(Dataset):
         for solution in (0, *range(len(branches), len(sequences))):  # the right ones
             index = tree.token_index[solution].tolist()
             for offset in range(len(prompt) - 1, len(index) - 1):
-                found["lm_at"].append((row, index[offset]))
-                found["lm_target"].append(sequences[solution][offset + 1])
+                targets["lm_at"].append((row, index[offset]))
+                targets["lm_target"].append(sequences[solution][offset + 1])
         for (_, digits, markers), index in zip(branches, tree.token_index, strict=False):
             for name, truths in (("digit", digits), ("marker", markers)):
                 for offset, truth in truths:
-                    found[f"{name}_at"].append((row, int(index[len(prompt) + offset])))
-                    found[name].append(float(truth))
+                    targets[f"{name}_at"].append((row, int(index[len(prompt) + offset])))
+                    targets[name].append(float(truth))
 
     def encode_solution(self, text: str) -> list[int]:
         """Token ids of a tagged solution (not remembered: too many)."""

@@ -17,7 +17,7 @@ done_once base "$PYTHON" recipes/nano/pretrain_base.py --output "$RUN/base" --st
 # 2. Policy: supervised fine-tuning on the imperfect corpus (TRL's SFTTrainer). 4 minutes; mean pass@1 54 % on test.
 done_once policy "$PYTHON" recipes/nano/train_policy.py --base "$RUN/base" --output "$RUN/policy"
 
-# 3. Step labels: OmegaPRM search over 1,000 train problems. 3 minutes, 200 rollouts a second; 3,641 rows.
+# 3. Step labels: OmegaPRM search over 1,000 train problems. 3 minutes, 200 rollouts a second; 3,641 rows when the shipped PRM was made, 3,542 today.
 done_once labels "$MMPRM" label --policy "$RUN/policy" --output "$RUN/labels" --num-problems 1000 \
     --config recipes/nano/label.yaml
 

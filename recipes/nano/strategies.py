@@ -54,8 +54,8 @@ def pool_rows(targets: Sequence[Problem], run: Run, cache: Path) -> list[dict[st
     if not path.exists():
         rows = []
         for problem, solved in zip(targets, run(RerankConfig(num_candidates=POOL)), strict=True):
-            found = [{**c.to_dict(), "text": "", "right": is_right(c, problem)} for c in solved.candidates]
-            rows.append({"problem_id": problem.id, "candidates": found})
+            candidates = [{**c.to_dict(), "text": "", "right": is_right(c, problem)} for c in solved.candidates]
+            rows.append({"problem_id": problem.id, "candidates": candidates})
         write_jsonl(path, rows)
     return read_jsonl(path)
 
@@ -65,8 +65,8 @@ def guided_rows(targets: Sequence[Problem], run: Run, cache: Path, strategy: str
     path = cache / f"{strategy}_{size}.jsonl"
     if not path.exists():
         rows = []
-        found = run(RerankConfig(strategy=strategy, num_candidates=size))
-        for problem, solved in zip(targets, found, strict=True):
+        solutions = run(RerankConfig(strategy=strategy, num_candidates=size))
+        for problem, solved in zip(targets, solutions, strict=True):
             winner = None if solved.chosen is None else solved.candidates[solved.chosen]
             rows.append(
                 {
@@ -139,9 +139,9 @@ def compare(targets: Sequence[Problem], run: Run, cache: Path) -> dict[str, Any]
             if strategy.endswith("_vote"):
                 rows[-1] |= difference(values, best_of(size), float(size))
         for strategy in GUIDED_SEARCHES:
-            found = guided_rows(targets, run, cache, strategy, size)
-            values = [float(row["right"]) for row in found]
-            num_tokens = sum(row["num_tokens"] for row in found) / len(found)
+            solved = guided_rows(targets, run, cache, strategy, size)
+            values = [float(row["right"]) for row in solved]
+            num_tokens = sum(row["num_tokens"] for row in solved) / len(solved)
             equal = min(max(num_tokens / tokens_each, 1.0), float(POOL))
             whole, part = int(equal), equal - int(equal)
             upper = best_of(min(whole + 1, POOL))

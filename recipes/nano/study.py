@@ -48,9 +48,11 @@ def report(run: NanoRun, scorer: PRMScorer) -> dict[str, Any]:
     rows = [
         {
             **row,
-            "candidates": [{**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], found, strict=True)],
+            "candidates": [
+                {**c, "step_scores": s.step_scores} for c, s in zip(row["candidates"], rescored, strict=True)
+            ],
         }
-        for row, found in zip(run.rows, scored, strict=True)
+        for row, rescored in zip(run.rows, scored, strict=True)
     ]
     table = best_of_n_report(rows, aggregation=AGGREGATION)
     for key, by_prefix in (("step_auroc", False), ("prefix_auroc", True)):

@@ -73,7 +73,6 @@ def test_the_help_of_evaluate_lists_its_four_verbs_in_whole_sentences():
 
 def test_old_spellings_of_evaluate_name_the_new_command():
     for arguments, command in (
-        ([], "nano"),
         (["--curves", "--diagnose", "-o", "r.json"], "nano"),
         (["--benchmark", "mm_k12", "--data", "x"], "answers"),
         (["--benchmark=mm_k12", "--candidates", "c.jsonl"], "answers"),
@@ -85,6 +84,7 @@ def test_old_spellings_of_evaluate_name_the_new_command():
         assert result.exit_code == 2 and result.stdout == ""
         words = f"this command is `mmprm evaluate {command}` now; see `mmprm evaluate --help`."
         assert words in " ".join(result.stderr.split()), arguments
+    assert "Commands:" in run("evaluate").output, "no argument asks for help"
 
 
 def test_help_and_the_version_import_no_torch():

@@ -256,7 +256,7 @@ def test_a_step_benchmark_needs_one_threshold_and_usable_rows(process_bench):
     data, output = process_bench / "rows.jsonl", process_bench / "r.json"
     write_jsonl(process_bench / "bad.jsonl", [{"id": "a", "problem": "", "steps": [], "label": 0}])
     for flags, words in (
-        ([], "Give one of them: a threshold that was fixed elsewhere, or rows"),
+        ([], "Give one of the two: --threshold (one that was fixed elsewhere) or --train-data"),
         (["--threshold", 7], "Step scores lie in [0, 1]"),
         (["--train-data", data], "is what is evaluated. Choose the threshold on rows of other problems"),
         (["--threshold", 0.5, "--data", process_bench / "bad.jsonl"], "Found no usable sample"),

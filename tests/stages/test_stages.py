@@ -1,5 +1,8 @@
 """The stages from folder to folder, small: data, labels by the shipped policy, a PRM trained on them."""
 
+import dataclasses
+import shutil
+
 import datasets
 import pytest
 import yaml
@@ -15,7 +18,7 @@ from mmprm_hf.files import read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.labelling import LabelRowsConfig, Prices, estimate_folder, tree_from_row
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.models import MMPRMModel
-from mmprm_hf.nano import POLICY_PATH
+from mmprm_hf.nano import POLICY_PATH, nano_problems
 from mmprm_hf.publish.hub import push
 from mmprm_hf.rows import ProblemSource
 from mmprm_hf.stages import LabelOptions, open_problems, read_config
@@ -64,6 +67,26 @@ def test_labels_hold_trees_rows_and_ledger(labels):
     assert [tree_from_row(row) for row in stored] == trees
     assert read_json(output / "rows.json")["max_rows_per_problem"] == 6
     assert report["labels"]["max_rows_per_problem"] <= 6
+
+
+def test_a_folder_labelled_again_with_fewer_problems_reports_those(labels, tmp_path):
+    """Trees of the other problems stay in the folder; counts, costs, rows and card are of the problems asked for."""
+    source, _ = labels
+    folder = tmp_path / "labels"
+    shutil.copytree(source, folder)
+    options = LabelOptions(POLICY_PATH, folder, num_problems=9, config=source.parent / "label.yaml")
+    report = stages.label(options)
+    ledger = report["ledger"]
+    assert (ledger["num_problems"], ledger["num_trees"]) == (9, 9) and 0 < ledger["num_mixed"] <= 9
+    trees = {row["problem_id"]: SearchTree.from_dict(row).num_rollouts for row in read_jsonl(source / "trees.jsonl")}
+    asked = nano_problems("train", 9)
+    assert ledger["num_rollouts"] == sum(trees[problem.id] for problem in asked)
+    rows = datasets.load_dataset(str(folder / "paths"), split="train")
+    assert {row["problem_id"] for row in rows} <= {problem.id for problem in asked}
+    (drops,) = read_json(folder / "facts.json")["drops"]
+    assert (drops["num_read"], drops["num_kept"]) == (9, ledger["num_mixed"])
+    again = stages.label(dataclasses.replace(options, num_problems=12))["ledger"]
+    assert (again["num_trees"], again["num_rollouts"]) == (12, sum(trees.values()))
 
 
 def test_validation_rows_are_evaluated_on_and_never_trained_on(labels, tmp_path):
