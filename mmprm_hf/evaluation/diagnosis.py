@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import metrics
+from ..rows import candidate_outcome
 from ..selection import aggregate, outcome_by_selection
-from .evaluators import JudgedProblem, are_unscored, judged_problem, outcome_of_response
+from .evaluators import JudgedProblem, are_unscored, judged_problem
 from .profiles import score_profile
 
 SATURATED = 0.01
@@ -88,7 +89,7 @@ def diagnose(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "min") -> 
 
 
 def _decided_problem(row: Mapping[str, Any], aggregation: str) -> _Problem:
-    decided = [candidate for candidate in row["candidates"] if outcome_of_response(candidate) is not None]
+    decided = [candidate for candidate in row["candidates"] if candidate_outcome(candidate) is not None]
     judged = judged_problem({"candidates": decided})
     columns = zip(judged.contents, judged.step_scores, judged.outcomes, strict=True)
     scored = [_Scored(content, s, aggregate(s, aggregation), outcome == 1.0) for content, s, outcome in columns if s]

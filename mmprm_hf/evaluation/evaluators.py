@@ -13,8 +13,7 @@ from typing import Any
 
 from .. import metrics
 from ..answers import group_answers
-from ..data import Verdict
-from ..rows import check_candidate_row
+from ..rows import candidate_outcome, check_candidate_row
 from ..selection import outcome_by_selection
 
 METRICS = ("greedy", "random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle")
@@ -115,23 +114,15 @@ def judged_problem(row: Mapping[str, Any]) -> JudgedProblem:
     """One row as the metrics read it."""
     candidates, greedy = row["candidates"], row.get("greedy")
     responses = [*candidates, *([greedy] if greedy else [])]
-    of_complete = [outcome_of_response(response) for response in responses if response["complete"]]
+    of_complete = [candidate_outcome(response) for response in responses if response["complete"]]
     return JudgedProblem(
-        outcomes=tuple(outcome_of_response(candidate) for candidate in candidates),
+        outcomes=tuple(candidate_outcome(candidate) for candidate in candidates),
         step_scores=tuple(tuple(c.get("step_scores") or ()) if c["complete"] else () for c in candidates),
         groups=tuple(group_answers([c["answer"] if c["complete"] else None for c in candidates])),
         contents=tuple((tuple(c["steps"]), c["answer"]) if c["complete"] else None for c in candidates),
-        greedy=outcome_of_response(greedy) if greedy else None,
+        greedy=candidate_outcome(greedy) if greedy else None,
         is_undecided=bool(of_complete) and all(outcome is None for outcome in of_complete),
     )
-
-
-def outcome_of_response(candidate: Mapping[str, Any]) -> float | None:
-    """1.0 right, 0.0 wrong or incomplete, None undecided."""
-    if not candidate["complete"]:
-        return 0.0
-    verdict = Verdict(candidate["verdict"])
-    return None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
 
 
 def candidate_counts(problems: Sequence[JudgedProblem]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "candidate_rows": ["check_candidate_row", "read_candidate_rows"],
+        "candidate_rows": ["candidate_outcome", "check_candidate_row", "read_candidate_rows"],
         "parquet_splits": ["hub_configs", "write_splits"],
         "problem_keys": ["problem_fingerprint", "problem_key"],
         "problem_rows": ["problem_features", "problem_from_row", "problem_to_row", "row_images"],

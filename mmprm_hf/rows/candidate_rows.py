@@ -109,6 +109,19 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
     }
 
 
+def candidate_outcome(candidate: Mapping[str, Any]) -> float | None:
+    """Return 1.0 for a right candidate, 0.0 for one that is wrong or incomplete, None for an undecided one.
+
+    Example:
+        >>> candidate_outcome({"complete": False, "verdict": "correct"})
+        0.0
+    """
+    if not candidate["complete"]:
+        return 0.0
+    verdict = Verdict(candidate["verdict"])
+    return None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
+
+
 def _check_scores(scores: Any, num_steps: int, name: str) -> None:
     """Raise unless there is one number in [0, 1] per step."""
     if not isinstance(scores, (list, tuple)) or len(scores) != num_steps:

@@ -16,9 +16,9 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from ..answers import group_answers
-from ..data import Candidate, Problem, Verdict
+from ..data import Candidate, Problem
 from ..models import MMPRMProcessor
-from ..rows import read_candidate_rows, row_images
+from ..rows import candidate_outcome, read_candidate_rows, row_images
 from ..scoring import PRMScorer
 from ..selection import aggregate, outcome_by_selection
 from .restoring import kept_modes
@@ -72,13 +72,8 @@ def _candidate_set(row: Mapping[str, Any], folder: Path) -> CandidateSet:
         dataclasses.replace(Candidate.from_dict(candidate), step_scores=None, score=None)
         for candidate in row["candidates"]
     ]
-    verdicts = [candidate["verdict"] for candidate in row["candidates"]]
-    outcomes = [
-        0.0 if not candidate.complete else None if verdict is Verdict.UNDECIDED else float(verdict is Verdict.CORRECT)
-        for candidate, verdict in zip(candidates, verdicts, strict=True)
-    ]
     problem = Problem(str(row["problem_id"]), row.get("question") or "", tuple(figures))
-    return CandidateSet(problem, tuple(candidates), tuple(outcomes))
+    return CandidateSet(problem, tuple(candidates), tuple(map(candidate_outcome, row["candidates"])))
 
 
 class BestOfNCallback(TrainerCallback):
