@@ -63,7 +63,7 @@ class LabelOptions:
     Args:
         policy: Path or hub id; with `servers.engine` the model's name at that server, None for its only one.
         output: The run folder.
-        data: Problems in MM-K12's schema (folder, file or hub id); None for the nano world.
+        data: Problems in MM-K12's schema (folder, file or hub id); None or "nano" for the nano world.
         num_problems: The most train problems, from the first on.
         search: A name of `SEARCHES`.
         config: YAML file, or a mapping, with options of the search, of `SamplingConfig` and of `LabelRowsConfig`.
