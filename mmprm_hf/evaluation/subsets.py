@@ -20,6 +20,9 @@ from ..selection import aggregate, pass_at_k, vote_weight
 from .evaluators import JudgedProblem
 
 
+_ROUNDING = 1e-9  # relative; sums of at most 1,024 weights in double precision differ by 1e-12
+
+
 @dataclass(frozen=True)
 class Pool:
     """What the metrics need of a problem; every tuple has one entry per candidate.
@@ -129,7 +132,11 @@ def _weighted_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
     if not members.shape[1]:
         return np.full(len(subsets), -1)
     counts = subsets @ members  # (num_subsets, num_groups)
-    sums = np.column_stack([_exact_sums(subsets[:, column > 0], weights[column > 0]) for column in members.T])
+    sums = subsets @ (members * weights[:, None])
+    # The product rounds in an order of its own: where the two largest sums are close, exact ones decide.
+    is_close = (sums >= sums.max(axis=1, keepdims=True) * (1 - _ROUNDING)).sum(axis=1) > 1
+    for group, column in enumerate(members.T if is_close.any() else ()):
+        sums[is_close, group] = _exact_sums(subsets[is_close][:, column > 0], weights[column > 0])
     # Of the groups with the largest sum those with most members; of these the group of the first candidate.
     counts[sums < sums.max(axis=1, keepdims=True)] = 0
     is_best = (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
