@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from ..answers import answers_equivalent, clean_answer
@@ -92,17 +92,36 @@ def find_pairs(sketches: Sequence[Sketch], config: CurationConfig) -> list[Pair]
             pairs.append(Pair(first, second, kind, round(similarity, 4), figure_distance(a.figures, b.figures)))
 
     for text, indices in members.items():
-        if text:
-            for first, second in itertools.combinations(indices, 2):
-                compare(first, second, 1.0)
+        is_short_template = text in templates and len(text) < _LONG_TEXT
+        of_text = _pairs_of_template(sketches, indices) if is_short_template else itertools.combinations(indices, 2)
+        for first, second in of_text if text else ():
+            compare(first, second, 1.0)
     least = min(config.near_similarity_with_figure, config.near_similarity, config.variant_similarity)
     groups = {text: _skeleton(text) if text in templates else text for text in members if text}
-    for text, other in text_similarity.likely_pairs(groups):
-        similarity = text_similarity(text, other)
-        if similarity >= least and not {text, other} <= templates:
+    for text, other, similarity in text_similarity.similar_pairs(groups, least):
+        if not {text, other} <= templates:
             for first, second in itertools.product(members[text], members[other]):
                 compare(first, second, similarity)
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+
+
+def _pairs_of_template(sketches: Sequence[Sketch], indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of a template's problems that may belong together: of the same figures, or with a benchmark's problem."""
+    by_pixels: dict[tuple[str, ...], list[int]] = collections.defaultdict(list)
+    for index in indices:
+        by_pixels[_pixels(sketches[index])].append(index)
+    for alike in by_pixels.values():
+        yield from itertools.combinations(alike, 2)
+    benchmarks = [index for index in indices if sketches[index].is_benchmark]
+    for first, second in itertools.product(benchmarks, indices):
+        is_new = first < second or not sketches[second].is_benchmark  # two of benchmarks once
+        if is_new and _pixels(sketches[first]) != _pixels(sketches[second]):
+            yield first, second
+
+
+def _pixels(sketch: Sketch) -> tuple[str, ...]:
+    """The pixels of all figures, in any order."""
+    return tuple(sorted(figure.pixel_hash for figure in sketch.figures))
 
 
 def _skeleton(text: Text) -> Text:
@@ -113,8 +132,7 @@ def _skeleton(text: Text) -> Text:
 def _kind(a: Sketch, b: Sketch, similarity: float, is_template: bool, config: CurationConfig) -> Kind | None:
     distance = figure_distance(a.figures, b.figures)
     is_same_text = a.tokens == b.tokens
-    a_pixels, b_pixels = (sorted(figure.pixel_hash for figure in sketch.figures) for sketch in (a, b))
-    is_same_figure = a_pixels == b_pixels
+    is_same_figure = _pixels(a) == _pixels(b)
     is_alike = distance is not None and distance <= config.max_figure_distance
     is_twin = distance is not None and distance <= config.max_figure_distance / 2
     if is_same_text and is_same_figure and a.options == b.options and not _same_answer(a, b):

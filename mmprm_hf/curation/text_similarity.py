@@ -1,7 +1,7 @@
 """How similar texts are, and which ones are worth comparing: MinHash first, then exact similarity.
 
 Texts are sets of tokens with weights 1 + ln(N / texts that have the token): the words of every question count little,
-names and numbers much. NumPy and the standard library only.
+names and numbers much. NumPy, SciPy and the standard library only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
+from scipy import sparse
 
 Text = tuple[str, ...]
 _NUM_BANDS, _ROWS_PER_BAND = 128, 3
 """Texts of similarity s share a bucket with probability 1 - (1 - s^3)^128: 0.90 at 0.26, 0.996 at 0.35."""
 _HASHES = np.random.default_rng(0).integers(1, 2**63, size=(2, _NUM_BANDS * _ROWS_PER_BAND), dtype=np.uint64)
+_PAIRS_AT_A_TIME = 100_000
 _MAX_PAIRS_IN_BUCKET = 50_000  # a fuller bucket holds what many texts have in common; similar ones share others, too
 
 _COMMAND = re.compile(
@@ -52,40 +54,67 @@ def tokens_of(text: str) -> Text:
 
 
 class TextSimilarity:
-    """Weighted Jaccard similarity of texts; weights are counted from the texts of all problems."""
+    """Weighted Jaccard similarity of texts; weights are counted from the texts of all problems.
+
+    Args:
+        texts: The token tuples of all problems, repeats included.
+    """
 
     def __init__(self, texts: Sequence[Text]) -> None:
         counts = collections.Counter(token for text in texts for token in set(text))
         self._weights = {token: 1.0 + math.log(len(texts) / count) for token, count in counts.items()}
-        self._sets = {text: frozenset(text) for text in texts}
-        self._totals = {text: sum(map(self._weights.get, tokens)) for text, tokens in self._sets.items()}
 
-    def __call__(self, first: Text, second: Text) -> float:
-        """Return the similarity of two of the texts, in [0, 1]."""
-        shared = sum(self._weights[token] for token in self._sets[first] & self._sets[second])
-        return shared / (self._totals[first] + self._totals[second] - shared)
+    def similar_pairs(self, groups: Mapping[Text, Hashable], least: float) -> Iterator[tuple[Text, Text, float]]:
+        """Yield probably all pairs of texts of this similarity that are not in one group, the same in every process.
 
-    def likely_pairs(self, groups: Mapping[Text, Hashable]) -> Iterator[tuple[Text, Text]]:
-        """Yield pairs of texts that are probably similar and not in one group, each once, the same in every process."""
+        Args:
+            groups: The texts, each with its group.
+            least: Least similarity, in [0, 1].
+
+        Yields:
+            The two texts, the earlier one first, and their similarity; each pair once.
+        """
         texts = list(groups)
+        pairs = self._likely_pairs(texts, list(groups.values()))
+        columns = {token: column for column, token in enumerate(dict.fromkeys(itertools.chain.from_iterable(texts)))}
+        sets = [sorted({columns[token] for token in text}) for text in texts]
+        ends = np.cumsum([0, *map(len, sets)])
+        flat = np.fromiter(itertools.chain.from_iterable(sets), dtype=np.int64, count=ends[-1])
+        holds = sparse.csr_array((np.ones(len(flat)), flat, ends), shape=(len(texts), len(columns)))
+        weighted = holds * np.array([self._weights[token] for token in columns])[None, :]
+        weighted, totals = weighted.tocsr(), weighted.sum(axis=1)
+        for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+            firsts, seconds = np.divmod(pairs[start : start + _PAIRS_AT_A_TIME], len(texts))
+            shared = (weighted[firsts] * holds[seconds]).sum(axis=1)
+            similarities = shared / (totals[firsts] + totals[seconds] - shared)
+            for index in np.flatnonzero(similarities >= least):
+                yield texts[firsts[index]], texts[seconds[index]], float(similarities[index])
+
+    def _likely_pairs(self, texts: Sequence[Text], groups: Sequence[Hashable]) -> np.ndarray:
+        """Pairs that share a bucket and are not in one group, as ``first * len(texts) + second``, ascending."""
+        number_of = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+        numbers = np.array([number_of[group] for group in groups])
         signatures = np.array([self._signature(text) for text in texts]).reshape(-1, _NUM_BANDS, _ROWS_PER_BAND)
-        pairs: set[int] = set()  # of indices, first * len(texts) + second
+        pairs = [np.zeros(0, dtype=np.int64)]
         num_full = 0
-        for band in range(_NUM_BANDS):
-            buckets: dict[bytes, dict[Hashable, list[int]]] = {}
-            for index, row in enumerate(signatures[:, band]):
-                buckets.setdefault(row.tobytes(), {}).setdefault(groups[texts[index]], []).append(index)
-            for bucket in buckets.values():
-                sizes = [len(indices) for indices in bucket.values()]
-                if sum(sizes) ** 2 - sum(size**2 for size in sizes) > 2 * _MAX_PAIRS_IN_BUCKET:
-                    num_full += 1
-                    continue
-                for one_group, other_group in itertools.combinations(bucket.values(), 2):
-                    for pair in itertools.product(one_group, other_group):
-                        pairs.add(min(pair) * len(texts) + max(pair))
+        for band in signatures.swapaxes(0, 1):
+            order = np.lexsort(band.T)  # stable: inside a bucket indices ascend
+            starts = np.flatnonzero((band[order[1:]] != band[order[:-1]]).any(axis=1)) + 1
+            bounds = np.array([0, *starts, len(order)])
+            for index in np.flatnonzero(np.diff(bounds) > 1):
+                bucket = order[bounds[index] : bounds[index + 1]]
+                if len(bucket) ** 2 > 2 * _MAX_PAIRS_IN_BUCKET:
+                    in_group = np.unique(numbers[bucket], return_counts=True)[1]
+                    if len(bucket) ** 2 - (in_group**2).sum() > 2 * _MAX_PAIRS_IN_BUCKET:
+                        num_full += 1
+                        continue
+                firsts, seconds = (bucket[positions] for positions in np.triu_indices(len(bucket), 1))
+                is_other = numbers[firsts] != numbers[seconds]
+                pairs.append(firsts[is_other] * len(texts) + seconds[is_other])
         if num_full:
             logger.warning("%d buckets are too full to compare their texts; near duplicates may be missed.", num_full)
-        return ((texts[pair // len(texts)], texts[pair % len(texts)]) for pair in pairs)
+        ascending = np.sort(np.concatenate(pairs))  # np.unique hashes, which takes four times as long here
+        return ascending[np.diff(ascending, prepend=-1) > 0]
 
     def _signature(self, text: Text) -> np.ndarray:
         """MinHash signature of a weighted set: a token of weight w is in it w times."""

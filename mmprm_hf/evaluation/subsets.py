@@ -19,7 +19,6 @@ from .. import metrics
 from ..selection import aggregate, pass_at_k, vote_weight
 from .evaluators import JudgedProblem
 
-
 _ROUNDING = 1e-9  # relative; sums of at most 1,024 weights in double precision differ by 1e-12
 
 

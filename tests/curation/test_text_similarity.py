@@ -39,11 +39,12 @@ def test_minhash_finds_what_a_comparison_of_all_pairs_finds():
     totals = shared.diagonal()
     similarities = shared / (totals[:, None] + totals - shared)  # weighted Jaccard, of all pairs
     similarity = TextSimilarity(texts)
-    likely = {frozenset(map(texts.index, pair)) for pair in similarity.likely_pairs({text: text for text in texts})}
-    assert all(
-        abs(similarity(texts[i], texts[j]) - similarities[i, j]) < 1e-12  # float64, sums of 20 terms
-        for i, j in likely
-    )
+    pairs = list(similarity.similar_pairs({text: text for text in texts}, 0.0))
+    likely = {frozenset((texts.index(first), texts.index(second))) for first, second, _ in pairs}
+    for first, second, value in pairs:  # float64, sums of 20 terms
+        assert abs(value - similarities[texts.index(first), texts.index(second)]) < 1e-12
+    above = {(first, second) for first, second, value in pairs if value >= 0.3}
+    assert {pair[:2] for pair in similarity.similar_pairs({text: text for text in texts}, 0.3)} == above
     close = {frozenset(map(int, pair)) for pair in np.argwhere(np.triu(similarities >= 0.26, 1))}
     assert len(close) == 1609 and {tuple(sorted(pair)) for pair in close - likely} == MISSED
 
@@ -51,5 +52,6 @@ def test_minhash_finds_what_a_comparison_of_all_pairs_finds():
 def test_texts_of_one_group_are_not_paired():
     texts = [tokens_of(text) for text in ("how large is angle a", "how large is angle b", "how large is an angle a")]
     similarity = TextSimilarity(texts)
-    assert set(similarity.likely_pairs({texts[0]: "template", texts[1]: "template"})) == set()
-    assert set(similarity.likely_pairs({text: text for text in texts})) >= {(texts[0], texts[2])}
+    assert list(similarity.similar_pairs({texts[0]: "template", texts[1]: "template"}, 0.0)) == []
+    pairs = {pair[:2] for pair in similarity.similar_pairs({text: text for text in texts}, 0.0)}
+    assert pairs >= {(texts[0], texts[2])}
