@@ -64,7 +64,7 @@ def tree_to_paths(tree: SearchTree, config: LabelRowsConfig = LabelRowsConfig())
     """
     threshold = config.consensus_threshold if config.consensus == "drop" else None
     parents = {node.parent for node in tree.nodes}
-    nodes = _with_known_successes(tree.nodes, threshold)
+    nodes, tree_id = _with_known_successes(tree.nodes, threshold), tree.id  # a hash of all nodes: once, not by path
     paths: dict[str, LabelledPath] = {}
     for leaf in range(1, len(tree.nodes)):
         if leaf in parents:
@@ -72,7 +72,7 @@ def tree_to_paths(tree: SearchTree, config: LabelRowsConfig = LabelRowsConfig())
         steps, labels = _label_chain(_chain(nodes, leaf), config, threshold)
         path_id = content_hash(tree.problem_id, list(steps))
         counts, sources = zip(*labels, strict=True)
-        paths.setdefault(path_id, LabelledPath(tree.problem_id, tree.id, path_id, steps, counts, sources))
+        paths.setdefault(path_id, LabelledPath(tree.problem_id, tree_id, path_id, steps, counts, sources))
     return list(paths.values())
 
 
