@@ -9,6 +9,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import hashlib
@@ -99,7 +100,7 @@ class Rollout:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable dict."""
-        return {**dataclasses.asdict(self), "steps": list(self.steps), "verdict": str(self.verdict)}
+        return {**vars(self), "steps": list(self.steps), "verdict": str(self.verdict)}
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Rollout:
@@ -138,7 +139,7 @@ class Node:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable dict."""
         verdict = None if self.judge_verdict is None else str(self.judge_verdict)
-        return {**dataclasses.asdict(self), "steps": list(self.steps), "judge_verdict": verdict}
+        return {**vars(self), "steps": list(self.steps), "judge_verdict": verdict}
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Node:
@@ -193,7 +194,7 @@ class SearchTree:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable dict."""
-        row = dataclasses.asdict(self)
+        row = {**vars(self), "config": copy.deepcopy(self.config), "engine": copy.deepcopy(self.engine)}
         row["nodes"] = [node.to_dict() for node in self.nodes]
         row["rollouts"] = [[index, rollout.to_dict()] for index, rollout in self.rollouts]
         return row
