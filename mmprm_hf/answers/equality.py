@@ -1,18 +1,24 @@
-"""Whether two typed values are the same answer: units, percent, rounding, half days, ratios, lists in any order.
+"""Whether two typed values are the same answer: True, False, or None where that cannot be told.
 
-Standard library only.
+Units, percent, rounding, half days, ratios, lists in any order, equations up to a factor. Standard library only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Sequence
 from fractions import Fraction
 
-from .arithmetic import Real, is_close
+from .equations import same_equation, same_inequality
+from .expressions import Node, kinds_in, parse, substitute
+from .numeric import Real, is_close, real_constant, same_formula, unknowns
 from .regions import Region, region_between, same_region
-from .units import units_agree
-from .values import Colon, Number, Value, ValueList
+from .units import LETTER_UNITS, units_agree
+from .values import BaseNumeral, Colon, Formula, Number, Relation, Value, ValueList
+
+_FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
 
 
 def same_name(first: str, second: str) -> bool:
@@ -20,7 +26,34 @@ def same_name(first: str, second: str) -> bool:
     return first == second or (first.isalpha() and first.isupper() and len(first) <= 3 and first == second[::-1])
 
 
-def same_value(gold: Value, answer: Value) -> bool:
+def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Value) -> bool | None:
+    """Return whether two values are the same where one or both have names: f(x) = x is f(t) = t, and y = x is f(x) = x.
+
+    Example:
+        >>> from mmprm_hf.answers import read_value
+        >>> same_named_value("x", read_value("5"), "y", read_value("5"))
+        False
+    """
+    functions = [_FUNCTION_NAME.fullmatch(name) for name in (gold_name, answer_name)]
+    is_renamed = all(functions) and functions[0][1] == functions[1][1] and functions[0][2] != functions[1][2]
+    if is_renamed and isinstance(answer, Formula):
+        answer = Formula(substitute(answer.node, functions[1][2], ("name", functions[0][2])), answer.unit)
+    if isinstance(gold, Relation) != isinstance(answer, Relation):
+        gold, answer = _with_name(gold_name, gold), _with_name(answer_name, answer)
+        return same_value(gold, answer)
+    is_function = any(functions) and "y" in (gold_name, answer_name)
+    if gold_name and answer_name and not (is_renamed or is_function or same_name(gold_name, answer_name)):
+        return False  # AB = 5 is not CD = 5
+    return same_value(gold, answer)
+
+
+def _with_name(name: str, value: Value) -> Value:
+    """The equation y = 2x + 1 of a named formula, to compare with other equations."""
+    left = parse(name) if name and isinstance(value, (Formula, Number)) else None
+    return value if left is None else Relation(("=",), (left, _node(value)))
+
+
+def same_value(gold: Value, answer: Value) -> bool | None:
     """Return whether a typed answer has the gold's value.
 
     Example:
@@ -30,19 +63,37 @@ def same_value(gold: Value, answer: Value) -> bool:
     """
     if isinstance(gold, Number) and isinstance(answer, Number):
         return _same_number(gold, answer)
-    if isinstance(gold, Colon) and isinstance(answer, Colon):
-        return _same_colon(gold, answer)
-    if isinstance(gold, Colon) and isinstance(answer, Number):
-        return _same_ratio(gold, answer)
+    if isinstance(gold, Colon) or isinstance(answer, Colon):
+        return _same_colons(gold, answer)
+    if isinstance(gold, BaseNumeral) or isinstance(answer, BaseNumeral):
+        return _same_numeral(gold, answer)
     if isinstance(gold, ValueList) and isinstance(answer, ValueList):
         return _same_list(gold, answer)
+    if isinstance(gold, Relation) or isinstance(answer, Relation):
+        return _same_relation(gold, answer)
     regions = _as_region(gold), _as_region(answer)
-    return (isinstance(gold, Region) or isinstance(answer, Region)) and None not in regions and same_region(*regions)
+    if (isinstance(gold, Region) or isinstance(answer, Region)) and None not in regions:
+        return same_region(*regions)
+    if isinstance(gold, ValueList) or isinstance(answer, ValueList):
+        return _same_list_and_other(*((gold, answer) if isinstance(gold, ValueList) else (answer, gold)))
+    if isinstance(gold, Region) or isinstance(answer, Region):
+        return False
+    if isinstance(gold, Formula) and isinstance(answer, Formula) and gold.unit and answer.unit:
+        return same_formula(gold.node, answer.node) if gold.unit == answer.unit else None
+    return same_formula(_node(gold), _node(answer))
 
 
 def rounds_to(exact: Real, decimal: Real, num_decimals: int) -> bool:
     """Return whether a value rounded to `num_decimals` is `decimal`; a half may be rounded up or down."""
     return abs(Fraction(exact) - Fraction(decimal)) * 2 * 10**num_decimals <= 1
+
+
+def _node(value: Number | Formula) -> Node:
+    if isinstance(value, Formula):
+        return value.node
+    if isinstance(value.raw, Fraction):
+        return ("num", value.raw)
+    return ("name", "infty") if math.isinf(value.raw) else ("num", Fraction(value.raw))
 
 
 def _as_region(value: Value) -> Region | None:
@@ -52,9 +103,17 @@ def _as_region(value: Value) -> Region | None:
     return value if isinstance(value, Region) else None
 
 
+def _same_colons(gold: Value, answer: Value) -> bool | None:
+    if isinstance(gold, Colon) and isinstance(answer, Colon):
+        return _same_colon(gold, answer)
+    return isinstance(gold, Colon) and isinstance(answer, Number) and _same_ratio(gold, answer)
+
+
 def _same_colon(gold: Colon, answer: Colon) -> bool:
     if gold.half_day and answer.half_day and gold.half_day != answer.half_day:
         return False
+    if gold.is_time and answer.is_time and len(gold.parts) != len(answer.parts):
+        gold, answer = (dataclasses.replace(t, parts=(*t.parts, Fraction(0))[:3]) for t in (gold, answer))  # 20:34:00
     if bool(gold.half_day) != bool(answer.half_day) and max(gold.parts[0], answer.parts[0]) > 12:
         return _on_24_hours(gold) == _on_24_hours(answer)
     is_ratio = not (gold.is_time and answer.is_time) and len(gold.parts) == len(answer.parts)
@@ -81,38 +140,136 @@ def _same_ratio(gold: Colon, answer: Number) -> bool:
     return is_plain_ratio and is_close(gold.parts[0], gold.parts[1] * answer.value)
 
 
-def _same_list(gold: ValueList, answer: ValueList) -> bool:
+def _same_numeral(gold: Value, answer: Value) -> bool | None:
+    """Digits in another base; the same digits or the same value without the base are undecided."""
+    if isinstance(gold, BaseNumeral) and isinstance(answer, BaseNumeral) and gold.base == answer.base:
+        return gold.digits.lstrip("0") == answer.digits.lstrip("0")
+    values = []
+    for value in (gold, answer):
+        if isinstance(value, BaseNumeral):
+            values += [(value.digits, _in_base_ten(value))]
+        elif isinstance(value, Number) and isinstance(value.raw, Fraction):
+            values += [(str(value.raw), value.raw)]
+        else:
+            return False
+    is_same_value = values[0][1] == values[1][1] is not None
+    has_one_base = not (isinstance(gold, BaseNumeral) and isinstance(answer, BaseNumeral))
+    return None if is_same_value or (has_one_base and values[0][0] == values[1][0]) else False
+
+
+def _in_base_ten(numeral: BaseNumeral) -> Fraction | None:
+    whole, _, decimals = numeral.digits.partition(".")
+    try:
+        return Fraction(int(whole + decimals, numeral.base), numeral.base ** len(decimals))
+    except ValueError:
+        return None
+
+
+def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     if len(gold.parts) != len(answer.parts):
         return False
     if gold.names and answer.names:
         by_name = dict(zip(answer.names, answer.parts, strict=True))
-        return set(by_name) == set(gold.names) and all(
-            same_value(part, by_name[name]) for name, part in zip(gold.names, gold.parts, strict=True)
-        )
-    has_names = bool(gold.names or answer.names)
-    if gold.brackets != answer.brackets and not (has_names and {gold.brackets, answer.brackets} == {"", "()"}):
-        return False
-    if gold.brackets or has_names:
-        return all(same_value(a, b) for a, b in zip(gold.parts, answer.parts, strict=True))
-    unmatched = list(answer.parts)
-    for part in gold.parts:
-        match = next((index for index, other in enumerate(unmatched) if same_value(part, other)), None)
-        if match is None:
+        if set(by_name) == set(gold.names):
+            pairs = [(part, by_name[name]) for name, part in zip(gold.names, gold.parts, strict=True)]
+            return _all(same_value(first, second) for first, second in pairs)
+        if not all(_FUNCTION_NAME.fullmatch(name) for name in (*gold.names, *answer.names)):
             return False
-        del unmatched[match]
-    return True
+    in_order = _all(same_value(a, b) for a, b in zip(gold.parts, answer.parts, strict=True))
+    has_names = bool(gold.names or answer.names)
+    if gold.brackets != answer.brackets:
+        if {gold.brackets, answer.brackets} != {"", "()"}:
+            return False
+        if in_order or has_names:
+            return in_order
+        return False if _any_order(gold.parts, answer.parts) is False or gold.brackets else None
+    return in_order if gold.brackets or has_names else _any_order(gold.parts, answer.parts)
 
 
-def _same_number(gold: Number, answer: Number) -> bool:
+def _any_order(first: Sequence[Value], second: Sequence[Value]) -> bool | None:
+    """Whether two lists hold the same values, each as often."""
+    unmatched, is_sure = list(second), True
+    for part in first:
+        verdicts = [same_value(part, other) for other in unmatched]
+        if True in verdicts:
+            del unmatched[verdicts.index(True)]
+        elif None in verdicts:
+            is_sure = False
+        else:
+            return False
+    return True if is_sure else None
+
+
+def _all(verdicts: Sequence[bool | None]) -> bool | None:
+    verdicts = set(verdicts)
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _same_list_and_other(values: ValueList, other: Value) -> bool | None:
+    """A list is not one value; but 1,22 may be 1.22, and 10-3-2 is 5."""
+    parts = [part.raw for part in values.parts if isinstance(part, Number) and isinstance(part.raw, Fraction)]
+    if len(parts) != len(values.parts) or not isinstance(other, Number):
+        return False
+    if values.brackets == "-":
+        return None if is_close(parts[0] - sum(parts[1:]), other.raw) else False
+    is_glued = len(parts) == 2 and not values.brackets and all(part.denominator == 1 for part in parts)
+    return None if is_glued and other.num_decimals >= 2 and abs(other.raw - parts[0]) < 1 else False
+
+
+def _same_relation(gold: Value, answer: Value) -> bool | None:
+    if isinstance(gold, Relation) and isinstance(answer, Relation):
+        if len(gold.signs) != len(answer.signs):
+            return False
+        if len(gold.signs) > 1:
+            return _same_chain(gold, answer)
+        if gold.signs == answer.signs == ("=",):
+            return same_equation(gold.sides, answer.sides)
+        return same_inequality(gold.signs[0], gold.sides, answer.signs[0], answer.sides)
+    relation, other = (gold, answer) if isinstance(gold, Relation) else (answer, gold)
+    if isinstance(other, (Number, Formula)) and set(relation.signs) == {"="}:
+        last = relation.sides[-1]
+        is_constant = real_constant(last) is not None and all(
+            real_constant(side) is not None for side in relation.sides
+        )
+        is_same = same_formula(last, _node(other))
+        is_stated = is_constant or (_is_quantity(relation.sides[0]) and real_constant(last) != 0)
+        return is_same if is_stated or is_same is False else None  # x^2+y^2-4=0 is an equation, not the number 0
+    return False
+
+
+def _is_quantity(node: Node) -> bool:
+    r"""Whether a side of an equation names what was asked for (``a+b``, ``\sin A``); 2x+1 is to be solved."""
+    has_number = "num" in kinds_in(node)
+    return node[0] == "call" or len(unknowns(node)) > 1 or (node[0] in ("product", "quotient") and not has_number)
+
+
+def _same_chain(gold: Relation, answer: Relation) -> bool | None:
+    """``AB = CD = EF``: the same sides, in any order where all signs are "="."""
+    if gold.signs != answer.signs:
+        return False
+    if set(gold.signs) == {"="}:
+        unmatched = list(answer.sides)
+        for side in gold.sides:
+            match = next((other for other in unmatched if same_formula(side, other)), None)
+            if match is None:
+                return False
+            unmatched.remove(match)
+        return True
+    return _all(same_formula(a, b) for a, b in zip(gold.sides, answer.sides, strict=True))
+
+
+def _same_number(gold: Number, answer: Number) -> bool | None:
     """Equal values: units agree or one is missing, 30 % is 30 and 0.3, and 0.33 is 1/3 (never 0.334)."""
     if gold.unit and answer.unit:
         if gold.unit != answer.unit:
-            return units_agree(gold.unit, answer.unit) and _same_or_rounded(gold, answer)
+            is_same = _same_or_rounded(gold, answer)
+            are_nouns = gold.unit.startswith("noun") or answer.unit.startswith("noun")
+            return is_same if units_agree(gold.unit, answer.unit) else None if is_same and are_nouns else False
         has_same_scale = is_close(gold.value * answer.raw, answer.value * gold.raw)
         return is_close(gold.value, answer.value) or (has_same_scale and _same_or_rounded(gold, answer))
-    if _same_or_rounded(gold, answer):
-        return True
     with_unit, other = (gold, answer) if gold.unit else (answer, gold)
+    if _same_or_rounded(gold, answer):
+        return None if with_unit.unit in LETTER_UNITS else True  # 5 N: a force, or five times an unknown N
     if with_unit.unit == "percent":
         share = dataclasses.replace(with_unit, raw=with_unit.raw / 100, num_decimals=with_unit.num_decimals + 2)
         return _same_or_rounded(share, other)
@@ -126,6 +283,7 @@ def _same_or_rounded(first: Number, second: Number) -> bool:
         return True
     for decimal, exact in ((first, second), (second, first)):
         is_endless = isinstance(exact.raw, float) or exact.raw.denominator > 1
-        if decimal.num_decimals >= 2 and not exact.num_decimals and is_endless and math.isfinite(exact.raw):
+        has_two_digits = decimal.num_decimals >= 2 and abs(decimal.raw) * 10**decimal.num_decimals >= 10
+        if has_two_digits and not exact.num_decimals and is_endless and math.isfinite(exact.raw):
             return rounds_to(exact.raw, decimal.raw, decimal.num_decimals)
     return False

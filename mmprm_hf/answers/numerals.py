@@ -24,7 +24,9 @@ _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9, "tenth": 10,
 }  # fmt: skip
-_CHINESE_NUMBER = "[零〇一二两三四五六七八九十百千万亿]{1,12}"
+MAX_WORDS = 60
+"""A text of more words is not a number with its unit."""
+_CHINESE_NUMBER = "[零〇一二两三四五六七八九十百千万亿]{1,24}"
 _CHINESE_UNITS = {
     "厘米": "cm", "公分": "cm", "毫米": "mm", "分米": "dm", "千米": "km", "公里": "km", "米": "m", "千克": "kg",
     "公斤": "kg", "克": "g", "毫升": "ml", "升": "l", "小时": "h", "分钟": "min", "秒": "s", "天": "day",
@@ -47,7 +49,8 @@ def read_number_words(words: Sequence[str]) -> tuple[int, int]:
         >>> read_number_words(["two", "hundred", "and", "five", "apples"]), read_number_words(["two", "three"])
         ((205, 4), (2, 1))
     """
-    total = section = num_words = 0  # the next scale multiplies the section
+    groups: list[tuple[int, int]] = []  # (value, scale); a scale multiplies all smaller ones before it
+    section = num_words = 0
     previous = ""
     for index, word in enumerate(words):
         small, is_next = NUMBER_WORDS.get(word), num_words == index > 0
@@ -56,14 +59,22 @@ def read_number_words(words: Sequence[str]) -> tuple[int, int]:
         elif is_next and word == "hundred":
             section *= 100
         elif is_next and word in SCALE_WORDS:
-            total, section = total + section * SCALE_WORDS[word], 0
+            _multiply_by_scale(groups, section, SCALE_WORDS[word])
+            section = 0
         elif is_next and word == "and" and previous in SCALE_WORDS:
             previous = word
             continue
         else:
             break
         num_words, previous = index + 1, word
-    return total + section, num_words
+    return sum(value for value, _ in groups) + section, num_words
+
+
+def _multiply_by_scale(groups: list[tuple[int, int]], section: int, scale: int, least: int = 0) -> None:
+    """Close the section with a scale, which also multiplies the smaller scales before it: one thousand million."""
+    while groups and groups[-1][1] < scale:
+        section += groups.pop()[0]
+    groups.append(((section or least) * scale, scale))
 
 
 def chinese_value(numeral: str) -> int:
@@ -78,7 +89,8 @@ def chinese_value(numeral: str) -> int:
     """
     if all(character in CHINESE_DIGITS for character in numeral):
         return int("".join(str(CHINESE_DIGITS[character]) for character in numeral))
-    total = section = digit = 0
+    groups: list[tuple[int, int]] = []
+    section = digit = 0
     least = 0 if numeral[0] in "零〇" else 1  # 万 alone is 10,000, 零万 is nothing
     for character in numeral:
         scale = CHINESE_SCALES.get(character)
@@ -87,8 +99,9 @@ def chinese_value(numeral: str) -> int:
         elif scale < 10**4:
             section, digit = section + (digit or 1) * scale, 0
         else:
-            total, section, digit = (total + section + digit or least) * scale, 0, 0
-    return total + section + digit
+            _multiply_by_scale(groups, section + digit, scale, least)
+            section, digit = 0, 0
+    return sum(value for value, _ in groups) + section + digit
 
 
 def words_to_digits(text: str) -> str:
@@ -128,7 +141,10 @@ def chinese_to_symbols(text: str) -> str:
 
 
 def _english_to_digits(text: str) -> str:
-    words = text.casefold().replace("-", " ").split(" ")[:12]
+    originals = re.sub("(?<=[A-Za-z])-(?=[A-Za-z])", " ", text).split(" ")
+    if len(originals) > MAX_WORDS:
+        return text
+    words = [word.casefold() for word in originals]
     number, num_words = read_number_words(words)
     match words[num_words:]:
         case ["half" | "third" | "quarter" as part] if not num_words:
@@ -143,7 +159,7 @@ def _english_to_digits(text: str) -> str:
             value = Fraction(number, _PARTS.get(part) or _PARTS[part.rstrip("s")])
         case rest:
             value = number
-    return " ".join([str(value), *rest])
+    return " ".join([str(value), *originals[len(originals) - len(rest) :]])
 
 
 def _chinese_to_digits(text: str) -> str:
@@ -170,5 +186,4 @@ def _well_formed_value(numeral: str) -> int | None:
     else:
         begins_well = numeral[0] in CHINESE_DIGITS or numeral[0] == "十"
         is_well_formed = begins_well and not re.search("[一二两三四五六七八九][零〇一二两三四五六七八九]", numeral)
-    # A zero cancels the scale behind it, so that 一万零十 is 10,000: verdicts of this version have it so.
-    return chinese_value(re.sub("(?<=[零〇])[十百千]", "", numeral)) if is_well_formed else None
+    return chinese_value(numeral) if is_well_formed else None

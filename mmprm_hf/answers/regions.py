@@ -10,7 +10,8 @@ import functools
 import math
 import re
 
-from .arithmetic import Real, evaluate, is_close
+from .expressions import Node, parse
+from .numeric import Real, evaluate, is_close, linear
 
 MAX_CHARS = 200
 
@@ -34,7 +35,8 @@ class Region:
 
 
 _RELATION = re.compile(r"(\\leq?(?![A-Za-z])|\\geq?(?![A-Za-z])|[<>])")
-_VARIABLE = r"[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+"
+_ANONYMOUS = "the value"
+_VARIABLE = r"the value|[A-Za-z](?:_\{?\w\}?)?(?:\([a-z]\))?|\\[a-z]+"
 _OPENING, _CLOSING = {"(": False, "[": True}, {")": False, "]": True}
 
 
@@ -56,7 +58,7 @@ def read_region(text: str) -> Region | None:
     if member:
         variable, text = member.group(1) or variable, text[member.end() :]
     intervals: list[Interval] = []
-    for part in re.split(r"\\cup|\bor\b|\bU\b", text):
+    for part in re.split(r"\\cup|\\vee|\\lor|\bor\b|\bU\b", text):
         region = _read_inequalities(part) if _RELATION.search(part) else _read_interval(part)
         if region is None or (region.variable and variable and region.variable != variable):
             return None
@@ -97,25 +99,50 @@ def _read_interval(text: str) -> Region | None:
 
 def _read_inequalities(text: str) -> Region | None:
     """One chain, or several joined by "and", which must all hold."""
-    low, high, is_low_closed, is_high_closed, variable = -math.inf, math.inf, False, False, ""
-    for chain in re.split(r"\band\b|,|\\land", text):
-        parts = [part.strip() for part in _RELATION.split(chain)]
-        signs = [_sign(relation) for relation in parts[1::2]]
+    ends: list[tuple[str, bool, Real, bool]] = []  # unknown, is the upper end, where, is it closed
+    for chain in re.split(r"\band\b|,|\\land|\\wedge", text):
+        sides = [part.strip() for part in _RELATION.split(chain)]
+        signs = [_sign(relation) for relation in sides[1::2]]
         if len(signs) not in (1, 2) or len({"<" in sign for sign in signs}) > 1:
             return None
-        for left, sign, right in zip(parts[::2], signs, parts[2::2], strict=False):
-            is_flipped = re.fullmatch(_VARIABLE, left) is None
-            name, end = (right, evaluate(left)) if is_flipped else (left, evaluate(right))
-            if end is None or re.fullmatch(_VARIABLE, name) is None or variable not in ("", name):
+        if not sides[0]:  # "less than 20 years"
+            sides = [_ANONYMOUS, signs[0], re.sub(r"(?<=\d) ?[A-Za-z ]+$", "", sides[2])]
+        for left, sign, right in zip(sides[::2], signs, sides[2::2], strict=False):
+            end = _end(left, sign, right)
+            if end is None:
                 return None
-            variable, is_upper = name, ("<" in sign) != is_flipped
-            if is_upper and end <= high:
-                high, is_high_closed = end, "=" in sign
-            elif not is_upper and end >= low:
-                low, is_low_closed = end, "=" in sign
+            ends.append(end)
+    if len({name for name, *_ in ends}) != 1:
+        return None
+    lows = [(end, not is_closed) for _, is_upper, end, is_closed in ends if not is_upper]
+    highs = [(end, is_closed) for _, is_upper, end, is_closed in ends if is_upper]
+    low, is_low_open = max(lows, default=(-math.inf, True))
+    high, is_high_closed = min(highs, default=(math.inf, False))
     if not low <= high:
         return None
-    return Region((Interval(low, high, is_low_closed, is_high_closed),), variable)
+    name = ends[0][0]
+    interval = Interval(low, high, not is_low_open, is_high_closed)
+    return Region((interval,), "" if name == _ANONYMOUS else name)
+
+
+def _end(left: str, sign: str, right: str) -> tuple[str, bool, Real, bool] | None:
+    """The end of the interval that an inequality, linear in one unknown, describes."""
+    is_less, is_closed = "<" in sign, "=" in sign
+    for name, other, is_name_left in ((left, right, True), (right, left, False)):
+        if re.fullmatch(_VARIABLE, name) and name not in ("\\pi", "e", "i"):
+            end = evaluate(other)
+            if end is not None:
+                return name, is_less == is_name_left, end, is_closed
+    nodes = parse(left), parse(right)
+    found = None if None in nodes else linear(_difference(*nodes))
+    if found is None:
+        return None
+    name, slope, at_zero = found
+    return name, is_less == (slope > 0), -at_zero / slope, is_closed
+
+
+def _difference(left: Node, right: Node) -> Node:
+    return ("sum", left, ("negative", right))
 
 
 def _sign(relation: str) -> str:

@@ -1,6 +1,6 @@
 """Units of measurement as dimension and factor: cm, square inches, km/h, miles per hour, dollars.
 
-A plain noun (apples) is a unit without a dimension. Standard library only.
+A plain noun (apples) is a unit of a dimension of its own. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from fractions import Fraction
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit of a dimension ("length", "length^2", "length/time"; "" for a noun): `factor` of its base unit."""
+    """A unit of a dimension ("length", "length^2", "length/time", "noun apple"): `factor` of its base unit."""
 
-    dimension: str = ""
+    dimension: str
     factor: Fraction = Fraction(1)
 
 
@@ -24,22 +24,36 @@ _SYMBOLS: dict[str, Unit] = {  # singular and in American spelling; `_known` tur
     for dimension, names in {
         "length": "mm .001 millimeter .001 cm .01 centimeter .01 dm .1 decimeter .1 m 1 meter 1 km 1000 kilometer 1000 "
         "in .0254 inch .0254 inche .0254 ft .3048 foot .3048 feet .3048 yard .9144 yd .9144 mile 1609.344 mi 1609.344",
-        "mass": "mg .000001 g .001 gram .001 kg 1 kilogram 1",
+        "mass": "mg .000001 g .001 gram .001 kg 1 kilogram 1 ton 1000 tonne 1000",
+        "pounds": "lb 1 pound 1 oz 1/16 ounce 1/16",
         "time": "s 1 sec 1 second 1 min 60 minute 60 h 3600 hr 3600 hour 3600 day 86400 week 604800",
         "months": "month 1 year 12 yr 12",
         "volume": "ml .001 mL .001 milliliter .001 l 1 L 1 liter 1",
+        "gallons": "gallon 1 gal 1 quart 1/4 pint 1/8",
+        "force": "N 1 kN 1000 newton 1",
+        "energy": "J 1 kJ 1000 joule 1",
+        "power": "W 1 kW 1000 watt 1",
+        "temperature": "K 1 kelvin 1",
+        "voltage": "V 1 kV 1000 volt 1",
+        "pressure": "Pa 1 kPa 1000 pascal 1",
+        "frequency": "Hz 1 kHz 1000 hertz 1",
         "angle": "deg 1 degree 1",
-        "percent": "% 1 percent 1",
+        "percent": "% 1 percent 1 pct 1 percentage 1",
         "dollars": "dollar 1 cent .01",
         "yuan": "yuan 1",
         "units": "unit 1",
+        "people": "people 1 person 1",
         "prime": "' 1",
         "length/time": "mph .44704 kph 5/18 kmh 5/18",
     }.items()
     for name, factor in re.findall(r"(\S+) (\S+)", names)
 }
+LETTER_UNITS = frozenset(("force", "energy", "power", "temperature", "voltage"))
+"""Dimensions whose symbols are capital letters, as unknowns are."""
+_SYMBOLS |= {f"degrees {name}": Unit(f"degrees {name[0]}") for name in ("C", "Celsius", "F", "Fahrenheit")}
 _NOT_A_UNIT = re.compile(
-    r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over"
+    r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over|more|less"
+    r"|only|mod|but|with|when|where|for|from|are|each"
 )
 _UNIT = re.compile(
     r"(?P<square>(?:square|sq\.?|cubic) ?)?(?P<name>%|'|[A-Za-z][A-Za-z ]*)(?:\^\s*\{?\s*(?P<power>[23])\s*\}?)?"
@@ -52,7 +66,7 @@ def read_unit(text: str) -> Unit | None:
 
     Example:
         >>> read_unit("square inches").dimension, read_unit("km/h").factor, read_unit("apples").dimension
-        ('length^2', Fraction(5, 18), '')
+        ('length^2', Fraction(5, 18), 'noun apple')
     """
     text = re.sub(r"\bper cent\b", "percent", text.strip())
     over, *under = re.split(r"\s*/\s*|\s+per\s+|\s+an?\s+", text)
@@ -61,8 +75,6 @@ def read_unit(text: str) -> Unit | None:
         return None
     if len(units) == 1:
         return units[0]
-    if not (units[0].dimension and units[1].dimension):
-        return Unit()
     return Unit(f"{units[0].dimension}/{units[1].dimension}", units[0].factor / units[1].factor)
 
 
@@ -75,15 +87,19 @@ def _simple_unit(text: str) -> Unit | None:
     is_noun = len(words) <= 3 and all(len(word) >= 3 and not _NOT_A_UNIT.fullmatch(word) for word in words)
     known = _known(name) or (_known(words[0]) if is_noun else None)  # centimeters long
     if known is None:
-        return Unit() if is_noun else None
+        return Unit("noun " + " ".join(map(_singular, words))) if is_noun else None
     square = match.group("square") or ""
     power = int(match.group("power") or (3 if square.startswith("cubic") else 2 if square else 1))
     return known if power == 1 else Unit(f"{known.dimension}^{power}", known.factor**power)
 
 
 def _known(name: str) -> Unit | None:
-    singular = re.sub("(met|lit)re$", r"\1er", re.sub("(?<=..)s$", "", name.casefold()))
-    return _SYMBOLS.get(name) or _SYMBOLS.get(singular)
+    is_symbol = len(name) <= 2 and name[:1].isupper()
+    return _SYMBOLS.get(name) or (None if is_symbol else _SYMBOLS.get(_singular(name.casefold())))
+
+
+def _singular(word: str) -> str:
+    return re.sub("(met|lit)re$", r"\1er", re.sub("(?<=..[^s])s$", "", word))
 
 
 def units_agree(first: str, second: str) -> bool:

@@ -1,15 +1,14 @@
 """Verification of answers by rules, with three verdicts; a judge is only for what the rules leave undecided.
 
-An answer is cleaned of markup, read as a typed value (number with a unit, clock time or ratio, coordinates, several
-values, choice letter, words) and compared exactly. math-verify decides the rest of LaTeX. No rule raises on the text of
-a model, and a failure (no gold, an unreadable gold, a timeout) is UNDECIDED, never wrong.
+An answer is cleaned of markup, read to its end as a typed value (number with a unit, clock time or ratio, coordinates,
+several values, formula, equation, choice letter, words) and compared; formulas are computed at points, see `numeric`.
+No rule raises on the text of a model, and what cannot be read whole is UNDECIDED, never right.
 
-Standard library only; math-verify runs in processes of its own, see `formula_pool`.
+Standard library only; safe in any thread.
 """
 
 from __future__ import annotations
 
-import functools
 import string
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,8 +17,8 @@ from ..data import Problem, Verdict
 from .choices import verify_choice
 from .cleaning import clean_answer
 from .equality import rounds_to
-from .formula_pool import SHARED_POOL
-from .free_form import CompareFormulas, verify_free_form
+from .free_form import verify_free_form
+from .texts import is_in_words
 from .values import Number, read_name, read_value
 
 MAX_RULE_CHARS = 2000
@@ -29,20 +28,21 @@ MAX_RULE_CHARS = 2000
 class RuleVerifier:
     """Verifier that judges by rules alone. Stateless, picklable, safe in any thread and in an event loop."""
 
-    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 3}
+    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 4}
     """What judges: the version rises whenever a verdict may change."""
 
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:
-        """Return the verdict on `answer` to `problem`, see `verify`; formulas do not hold up the event loop.
+        """Return the verdict on `answer` to `problem`, see `verify`.
 
         ``problem.meta["precision"]``, where a source gives it, is the number of decimals that its gold is rounded to.
         """
-        settings = {"answer_type": problem.answer_type, "options": problem.options}
-        settings["precision"] = problem.meta.get("precision")
-        try:
-            return _verify(answer, problem.answer, compare=_remembered_verdict, **settings)
-        except _FormulaNeeded:  # the rules are pure and fast: they start again, in a thread that may wait
-            return await SHARED_POOL.in_thread(functools.partial(self.verify, answer, problem.answer, **settings))
+        return self.verify(
+            answer,
+            problem.answer,
+            answer_type=problem.answer_type,
+            options=problem.options,
+            precision=problem.meta.get("precision"),
+        )
 
     def verify(
         self,
@@ -68,7 +68,7 @@ class RuleVerifier:
                 asks for no rounding (0.33 is then 1/3, but never 0.334).
 
         Returns:
-            UNDECIDED also for a gold that cannot be read, a timeout, a letter that contradicts the value beside it, a
+            UNDECIDED also for a gold that cannot be read, a letter that contradicts the value beside it, a
             formula that is cut off and begins as the gold does, a misspelt option, and wordy answers that a reader
             could take either way.
 
@@ -80,18 +80,7 @@ class RuleVerifier:
         """
         # Differs from MM-PRM: rules first and exact, and what fails is undecided; there a language model judges at
         # temperature 0.5 and every failure counts as a wrong answer.
-        return _verify(answer, gold, answer_type, options, precision, SHARED_POOL.verify)
-
-
-class _FormulaNeeded(Exception):
-    """The verdict depends on two formulas that have not been compared yet."""
-
-
-def _remembered_verdict(answer: str, gold: str) -> Verdict:
-    verdict = SHARED_POOL.remembered(answer, gold)
-    if verdict is None:
-        raise _FormulaNeeded
-    return verdict
+        return _verify(answer, gold, answer_type, options, precision)
 
 
 def _verify(
@@ -100,20 +89,22 @@ def _verify(
     answer_type: str,
     options: Sequence[str],
     precision: int | None,
-    compare: CompareFormulas,
 ) -> Verdict:
     if gold is None or not gold.strip():
         return Verdict.UNDECIDED
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
     is_cut = answer.count("{") > answer.count("}")
-    gold, answer = clean_answer(gold), clean_answer(answer[-MAX_RULE_CHARS:])
+    written = answer[-MAX_RULE_CHARS:]
+    gold, answer = clean_answer(gold), clean_answer(written)
     options = tuple(clean_answer(option) for option in options)
     if is_cut and _begins_as_the_gold(answer, gold, options):
         return Verdict.UNDECIDED
     if options or answer_type == "choice":
-        return verify_choice(answer, gold, options, compare)
-    verdict = verify_free_form(answer, gold, compare)
+        return verify_choice(answer, gold, options)
+    verdict = verify_free_form(answer, gold, written)
+    if is_cut and verdict is Verdict.UNDECIDED and not is_in_words(answer):
+        return Verdict.INCORRECT  # it does not begin as the gold does
     if verdict is Verdict.INCORRECT and precision is not None and _rounds_to_gold(answer, gold, int(precision)):
         return Verdict.CORRECT
     return verdict

@@ -28,7 +28,8 @@ VALUES = [  # gold, answers that are right, answers that are wrong
     ("x=3 or x=-2", ["-2, 3", "3 and -2"], ["3", "-2", "3, 2"]),
     ("AB=5", ["5", "AB = 5", "AB=5", "$AB = 5$"], ["CD=5", "AB=6", "BA"]),
     ("7",
-     ["seven", "7 apples", "So there are 7 of them left", "Seven.", "七", "7个", "7 个", "共7种", "7 cm", "7.",
+     ["seven", "7 apples", "So there are 7 of them left", "there are seven apples",
+      "Seven.", "七", "7个", "7 个", "共7种", "7 cm", "7.",
       "答案是7", "答案：7", "The answer is **7**.", "7 (seven)", "7"],
      ["six", "no idea", "7 thousand", "eight", "八", "17", "70", "seventeen", "seventy", "7 million", "-7", "7^2",
       "7x", "1/7", "7:1", "7 or 8", "77", "twenty-seven"]),
@@ -198,7 +199,7 @@ CHOICES = [  # gold, options, answers that are right, that are wrong, and that t
     ("A", ["10", "20 cm", "$\\frac{1}{2}$", "Saturday", "14"], [], ["(C) 14"], []),
 ]
 UNDECIDED = [  # gold, answer, options
-    ("7", "there are seven apples", []),
+    ("7", "seven of them and two others", []),
     ("70", "70-75", []),
     ("0", "x^2+y^2-4=0", []),
     ("5", "9^{9^{9^9}}", []),
