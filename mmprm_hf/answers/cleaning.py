@@ -35,7 +35,7 @@ _REPLACEMENTS = tuple(
         (r"(?<=\d)\\[,!] ?(?=\d{3}(?!\d))", ""),  # 1\,000
         (_BLANK, " "),
         (r"\\[dtc]frac", r"\\frac"),
-        (r"\\(?:text)?(?:dollar|euro|sterling|yen)\b|\\pounds\b", " "),
+        (r"\\(?:text)?(?:dollar|euro|sterling|yen|pounds)(?![A-Za-z])", " "),
         (r"\{,\}", ","),
         (r"\\%", "%"),
         (r"(?<!\\)\\([{}_&#])", r"\1"),
@@ -69,7 +69,7 @@ _REPLACEMENTS = tuple(
 )
 _LEAD_IN = re.compile(
     r"(?:\b(?:final |correct |right )?(?:answer|result|solution)\s*(?:is|are|:|=|would be)|答案\s*[是为:]?|故选"
-    r"|选(?!项)择?)(?!\s*(?:not\b|n't))\s*:?\s*",
+    r"|选(?!项)择?)\s*:?\s*",
     re.IGNORECASE,
 )
 _CONJUNCTION = re.compile(r"^(?:so|thus|hence|therefore),? (?=[^a-z]*[\d\\=])", re.IGNORECASE)
@@ -96,18 +96,28 @@ def clean_answer(text: str) -> str:
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z]{2}|[()\[\]{}])", r"\\", text)  # escaped twice
     text = unicodedata.normalize("NFKC", text.replace("°", r"\degree ").replace("′", "'")).replace("\u2044", "/")
-    text = text_of_boxes(text.replace("。", "."))
-    text += "}" * (text.count("{") - text.count("}"))  # a formula that is cut off is read as far as it goes
+    text = _CLOSING_WORDS.sub("", text.replace("。", "."))
+    is_formula_last = bool(re.search(r"[$)\]}][.,;\s]*$", text))
+    text = text_of_boxes(text)
+    text += "}" * num_open_braces(text)  # a formula that is cut off is read as far as it goes
     for _ in range(2):  # macros may be nested once: \text{\textbf{C}}
         for pattern, replacement in _REPLACEMENTS:
             text = pattern.sub(replacement, text)
-    text = chinese_to_symbols(_CLOSING_WORDS.sub("", text))
+    text = chinese_to_symbols(text)
     lead_ins = list(_LEAD_IN.finditer(text))
     has_lead_in = bool(lead_ins) and bool(text[lead_ins[-1].end() :].strip(" ."))
     if has_lead_in:
         text = text[lead_ins[-1].end() :]
-    text = re.sub(r"^(?:=|\\approx\b)\s*(?=.*\w)", "", _CONJUNCTION.sub("", text.strip())).rstrip(".,;\\").strip()
-    if has_lead_in or not re.search(r"[\d)}A-Za-z]!$", text) or re.search(r"[A-Za-z]{2}!$", text):
+    text = (
+        re.sub(r"^(?:=|\\approx(?![A-Za-z]))\s*(?=.*\w)", "", _CONJUNCTION.sub("", text.strip()))
+        .rstrip(".,;\\")
+        .strip()
+    )
+    if (
+        (has_lead_in and not is_formula_last)
+        or not re.search(r"[\d)}A-Za-z]!$", text)
+        or re.search(r"[A-Za-z]{2}!$", text)
+    ):
         text = text.rstrip("!.,; ")  # "5!" alone is a factorial, "The answer is 5!" is not
     return text
 
@@ -145,7 +155,13 @@ def text_to_closing_brace(text: str, start: int) -> str | None:
     """Return the text from `start`, just behind an opening brace, to the brace that closes it; None if none does."""
     depth = 1
     for index in range(start, len(text)):
-        depth += (text[index] == "{") - (text[index] == "}")
+        if text[index] in "{}" and text[index - 1] != "\\":
+            depth += 1 if text[index] == "{" else -1
         if depth == 0:
             return text[start:index]
     return None
+
+
+def num_open_braces(text: str) -> int:
+    """Return how many braces of groups (not of sets, ``\\{``) a text opens and does not close."""
+    return len(re.findall(r"(?<!\\)\{", text)) - len(re.findall(r"(?<!\\)\}", text))

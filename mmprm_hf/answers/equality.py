@@ -22,8 +22,10 @@ _FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
 
 
 def same_name(first: str, second: str) -> bool:
-    """Return whether two names name the same thing: AB is BA, angle ABC is CBA."""
-    return first == second or (first.isalpha() and first.isupper() and len(first) <= 3 and first == second[::-1])
+    """Return whether two names name the same thing: AB is BA, angle ABC is CBA, x_1 is an x."""
+    is_reversed = first.isalpha() and first.isupper() and len(first) <= 3 and first == second[::-1]
+    bases = first.partition("_")[0], second.partition("_")[0]
+    return first == second or is_reversed or (bases[0] == bases[1] and bases[0] in (first, second))
 
 
 def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Value) -> bool | None:
@@ -37,6 +39,8 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
     functions = [_FUNCTION_NAME.fullmatch(name) for name in (gold_name, answer_name)]
     is_renamed = all(functions) and functions[0][1] == functions[1][1] and functions[0][2] != functions[1][2]
     if is_renamed and isinstance(answer, Formula):
+        if functions[0][2] in unknowns(answer.node):
+            return None if same_value(gold, answer) else False  # f(y) = x
         answer = Formula(substitute(answer.node, functions[1][2], ("name", functions[0][2])), answer.unit)
     if isinstance(gold, Relation) != isinstance(answer, Relation):
         gold, answer = _with_name(gold_name, gold), _with_name(answer_name, answer)
@@ -117,10 +121,15 @@ def _same_colon(gold: Colon, answer: Colon) -> bool:
     if bool(gold.half_day) != bool(answer.half_day) and max(gold.parts[0], answer.parts[0]) > 12:
         return _on_24_hours(gold) == _on_24_hours(answer)
     is_ratio = not (gold.is_time and answer.is_time) and len(gold.parts) == len(answer.parts)
-    pairs = list(zip(gold.parts, answer.parts, strict=False))
-    return gold.parts == answer.parts or (
-        is_ratio and pairs[0] != (0, 0) and all(is_close(a * pairs[0][1], b * pairs[0][0]) for a, b in pairs[1:])
-    )
+    return gold.parts == answer.parts or (is_ratio and _are_proportional(gold.parts, answer.parts))
+
+
+def _are_proportional(first: Sequence[Real], second: Sequence[Real]) -> bool:
+    """Whether one ratio is a positive multiple of the other."""
+    if any((a == 0) != (b == 0) for a, b in zip(first, second, strict=True)):
+        return False
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a != 0]
+    return all(is_close(a * pairs[0][1], b * pairs[0][0]) and a * b > 0 for a, b in pairs)
 
 
 def _on_24_hours(time: Colon) -> tuple[Real, ...]:
@@ -168,29 +177,22 @@ def _in_base_ten(numeral: BaseNumeral) -> Fraction | None:
 def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     if len(gold.parts) != len(answer.parts):
         return False
-    if gold.names and answer.names:
-        by_name = dict(zip(answer.names, answer.parts, strict=True))
-        if set(by_name) == set(gold.names):
-            pairs = [(part, by_name[name]) for name, part in zip(gold.names, gold.parts, strict=True)]
-            return _all(same_value(first, second) for first, second in pairs)
-        if not all(_FUNCTION_NAME.fullmatch(name) for name in (*gold.names, *answer.names)):
-            return False
-    in_order = _all(same_value(a, b) for a, b in zip(gold.parts, answer.parts, strict=True))
-    has_names = bool(gold.names or answer.names)
-    if gold.brackets != answer.brackets:
-        if {gold.brackets, answer.brackets} != {"", "()"}:
-            return False
-        if in_order or has_names:
-            return in_order
-        return False if _any_order(gold.parts, answer.parts) is False or gold.brackets else None
-    return in_order if gold.brackets or has_names else _any_order(gold.parts, answer.parts)
+    sides = [list(zip(side.names or [""] * len(side.parts), side.parts, strict=True)) for side in (gold, answer)]
+    in_order = _all(same_named_value(*a, *b) for a, b in zip(*sides, strict=True))
+    is_ordered = gold.has_unknowns != answer.has_unknowns and not (gold.names and answer.names)
+    if gold.brackets != answer.brackets and {gold.brackets, answer.brackets} != {"", "()"}:
+        return False
+    if in_order or is_ordered or (gold.brackets and answer.brackets):
+        return in_order
+    in_any_order = _any_order(*sides)
+    return None if in_any_order and gold.brackets != answer.brackets else in_any_order
 
 
-def _any_order(first: Sequence[Value], second: Sequence[Value]) -> bool | None:
+def _any_order(first: Sequence[tuple[str, Value]], second: Sequence[tuple[str, Value]]) -> bool | None:
     """Whether two lists hold the same values, each as often."""
     unmatched, is_sure = list(second), True
     for part in first:
-        verdicts = [same_value(part, other) for other in unmatched]
+        verdicts = [same_named_value(*part, *other) for other in unmatched]
         if True in verdicts:
             del unmatched[verdicts.index(True)]
         elif None in verdicts:
@@ -234,6 +236,8 @@ def _same_relation(gold: Value, answer: Value) -> bool | None:
         is_same = same_formula(last, _node(other))
         is_stated = is_constant or (_is_quantity(relation.sides[0]) and real_constant(last) != 0)
         return is_same if is_stated or is_same is False else None  # x^2+y^2-4=0 is an equation, not the number 0
+    if isinstance(other, (Number, Formula)):
+        return None if True in (same_formula(side, _node(other)) for side in relation.sides) else False
     return False
 
 

@@ -51,9 +51,12 @@ def same_inequality(first_sign: str, first: Sequence[Node], second_sign: str, se
     names = [set().union(*map(unknowns, sides)) for sides in (first, second)]
     if names[0] != names[1]:
         return False
+    if first_sign == second_sign:
+        sides = [same_formula(a, b) for a, b in zip(first, second, strict=True)]
+        if None not in sides and True in sides:
+            return all(sides)  # mb < 1 is not mb < 2
     if first_sign not in _OPPOSITES or second_sign not in _OPPOSITES:
-        is_same = first_sign == second_sign and all(same_formula(a, b) for a, b in zip(first, second, strict=True))
-        return is_same or (None if first_sign == second_sign else False)
+        return None if first_sign == second_sign else False
     ratio = _constant_ratio(*(("sum", left, ("negative", right)) for left, right in (first, second)))
     if ratio is None:
         return None if first_sign[0] == second_sign[0] else False

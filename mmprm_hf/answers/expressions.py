@@ -220,7 +220,10 @@ class _Parser:
 
     def exponent_base(self, depth: int) -> Node:
         """An exponent without braces: one group, number or name, itself with powers (``9^9^9``)."""
-        node = self.braced(depth) if self.peek() == "{" else self.base(depth)
+        if _is_number(self.peek()):
+            node = ("num", Fraction(self.take().replace(",", "")))
+        else:
+            node = self.braced(depth) if self.peek() == "{" else self.base(depth)
         if self.peek() == "^":
             self.take()
             return ("power", node, self.exponent(depth + 1))

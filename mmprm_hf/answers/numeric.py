@@ -42,9 +42,10 @@ _OPERATORS = {"sum_of", "prod", "int", "lim", "bigcup", "bigcap", "det", "vmatri
 _KNOWN_KINDS = {"num", "name", "group", "negative", "sum", "product", "quotient", "power", "call"} | (
     FUNCTIONS.keys() - {"log"} | {"root", "log_base", "factorial", "binomial", "abs", "floor", "ceil", "max", "min"}
 )
+_PERIODIC = {"sin", "cos", "tan", "cot", "floor", "ceil", "factorial", "binomial"}
+"""Functions of which formulas may be equal for whole numbers alone."""
 _NUM_POINTS = 8
-_WHOLE = (4, 5)
-"""The points of whole numbers, where all that is asked for in practice is defined."""
+_WHOLE, _POSITIVE = (4, 5), (0, 1, 2, 3, 4, 5)
 
 
 class Point:
@@ -91,12 +92,13 @@ def same_formula(first: Node, second: Node) -> bool | None:
         except (UndefinedError, TooLargeError):
             continue
     has_other_form = kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
-    verdict = _verdict(outcomes, num_points == 1, is_ambiguous)
+    indices = () if is_ambiguous else _WHOLE if (kinds[0] | kinds[1]) & _PERIODIC else _POSITIVE
+    verdict = _verdict(outcomes, num_points == 1, indices)
     return None if verdict is False and has_other_form else verdict
 
 
-def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, is_ambiguous: bool) -> bool | None:
-    """True if all points agree; False if none does, or if a positive one does not and nothing was ambiguous."""
+def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, indices: Sequence[int]) -> bool | None:
+    """True if all points agree; False if none does, or if one of those with `indices` does not."""
     clean = [(point, is_same) for point, is_same in outcomes if not point.has_branch]
     considered = clean if len(clean) >= 2 else outcomes
     verdicts = {is_same for _, is_same in considered}
@@ -104,8 +106,8 @@ def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, is_ambig
         return True
     if not verdicts or (len(clean) < 2 and not is_constant):
         return None
-    differs_where_it_matters = any(point.index in _WHOLE and not is_same for point, is_same in clean)
-    return False if verdicts == {False} or (differs_where_it_matters and not is_ambiguous) else None
+    differs = any(point.index in indices and not is_same for point, is_same in clean)
+    return False if verdicts == {False} or differs else None
 
 
 def real_constant(node: Node) -> Real | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 
-from .equality import same_value
+from .equality import same_named_value
 from .splitting import outside_brackets
-from .values import read_value
+from .values import read_name, read_value
 
 MISSPELT_LIKENESS = 0.85
 """Words that are more alike than this may be the same word, misspelt."""
-_TOKEN = re.compile(r"\\[A-Za-z]+|[\u4e00-\u9fff]|[^\W\d_\u4e00-\u9fff]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|\S")
+_TOKEN = re.compile(r"\\\\|\\[A-Za-z]+|[\u4e00-\u9fff]|[^\W\d_\u4e00-\u9fff]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|\S")
 _WORD = re.compile(r"[^\W\d_]{2,}(?:'[a-z]+)?|[\u4e00-\u9fff]")
 _OPENING_WORDS = frozenset(["it", "is", "are", "they", "on", "in", "at", "the", "an", "of"])
 _FILLERS = frozenset(["the", "is", "are", "an"])
@@ -51,7 +51,7 @@ def tokens(text: str) -> tuple[str, ...]:
         >>> tokens("It is Isosceles."), tokens("Player A"), tokens("x < 2")
         (('isosceles',), ('player', 'A'), ('x', '<', '2'))
     """
-    found = _TOKEN.findall(re.sub(r"(?<=[A-Za-z\u4e00-\u9fff])[.,;:!?]+(?=\s|$)|[\"“”]", " ", text))
+    found = _TOKEN.findall(re.sub(r"(?<=[A-Za-z\u4e00-\u9fff])(?:[.,;:!?]+(?=\s|$)|[,;])|[\"“”]", " ", text))
     found = [_fold(token) for token in found]
     while len(found) > 1 and found[0] in _OPENING_WORDS:
         del found[0]
@@ -109,9 +109,9 @@ def _same_between_words(gold: str, answer: str) -> bool | None:
             continue
         values = read_value(first), read_value(second)
         if None not in values:
-            verdicts.add(same_value(*values))
-        else:
-            verdicts.add(False if first and second else None)
+            verdicts.add(same_named_value(read_name(first), values[0], read_name(second), values[1]))
+        else:  # of the same form, a sign or a digit is another
+            verdicts.add(False if first and len(tokens(first)) == len(tokens(second)) else None)
     return False if False in verdicts else None if None in verdicts else True
 
 

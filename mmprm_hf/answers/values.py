@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 
 from .expressions import MAX_DEPTH, Node, parse
@@ -67,13 +66,18 @@ class Relation:
 class ValueList:
     """Coordinates or an interval (with brackets; the order matters), or several values (no brackets, in any order).
 
-    `names` are those of unknowns (``x=3, y=-2``): their order matters only against values without names. The brackets
-    of a sequence with hyphens (5-4-3-2-1) are "-".
+    `names` are those of the parts (``x=3, y=-2``), "" for a part without one; all have none where it is empty. The
+    brackets of a sequence with hyphens (5-4-3-2-1) are "-".
     """
 
     brackets: str
     parts: tuple[Value, ...]
     names: tuple[str, ...] = ()
+
+    @property
+    def has_unknowns(self) -> bool:
+        """Whether the parts are those of several unknowns: x and y, but not x_1 and x_2."""
+        return bool(self.names) and all(self.names) and len({n.split("_")[0] for n in self.names}) == len(self.names)
 
 
 Value = Number | Colon | BaseNumeral | Region | ValueList | Relation | Formula
@@ -96,11 +100,12 @@ _DESCRIPTION = re.compile(r"[A-Za-z][a-z']+(?: [A-Za-z']+){1,7}(?=\s*=)")
 _NAMED = re.compile(rf"(?P<name>{_NAME})\s*(?:=|\\approx|:(?=\s)|\b(?:is|equals)\b)\s*(?P<value>.+)", re.DOTALL)
 _NAME_ONLY = re.compile(_NAME)
 _NOT_A_NAME = re.compile(
-    r"\\(?:frac|sqrt|begin|infty|pi|emptyset|times|cdot|pm|sum|int)\b|(?:sin|cos|tan|log|ln|not|and)\b"
+    r"\\(?:frac|sqrt|begin|infty|pi|emptyset|times|cdot|pm|sum|int)\b|\\?(?:sin|cos|tan|log|ln|not|and)\b"
 )
 _UNIT_START = re.compile(r"(?<=[\d)}\]!]|[A-Za-z]) ?(?=[A-Za-z%])")
 _UNIT_TEXT = re.compile(r"[A-Za-z%][A-Za-z /.]*(?:\^\s*\{?\s*[23]\s*\}?)?")
 _SIGNS = re.compile(r"\\(?:le|ge|ne|approx|equiv)(?![A-Za-z])|[=<>]")
+_SYSTEM = re.compile(r"\\begin ?\{cases\}(.*)\\end ?\{cases\}", re.DOTALL)
 _COMPARATIVES = {
     "less than": "<", "fewer than": "<", "under": "<", "below": "<", "more than": ">", "greater than": ">",
     "over": ">", "above": ">", "at most": "\\le ", "no more than": "\\le ", "at least": "\\ge ",
@@ -167,9 +172,12 @@ def read_value(text: str) -> Value | None:
         return None
     text = split_name(text)[1]
     text = _COMPARATIVE.sub(lambda match: _COMPARATIVES[match.group(1).casefold()], text, count=1)
+    system = _SYSTEM.fullmatch(text)
+    if system and "&" not in text:
+        text = "; ".join(line for line in system.group(1).split("\\\\") if line.strip())
     for approximate in ("\\approx", "\\sim"):
-        head, sign, _ = text.partition(approximate)
-        if sign and head.strip() and evaluate(head.strip()) is not None:
+        head, sign, tail = text.partition(approximate)
+        if sign and _is_approximately(head.strip(), tail.strip()):
             text = head.strip()  # \sqrt{3}/3 \approx 0.577
     if re.fullmatch(r"\d{1,9}(?:-\d{1,9}){2,}", text):
         return ValueList("-", tuple(Number(n, n) for n in map(Fraction, text.split("-"))))
@@ -180,6 +188,11 @@ def read_value(text: str) -> Value | None:
         if value is not None:
             return value
     return None
+
+
+def _is_approximately(exact: str, rounded: str) -> bool:
+    first, second = evaluate(exact), evaluate(rounded)
+    return None not in (first, second) and abs(first - second) <= abs(first) / 100
 
 
 def _read_number(text: str) -> Number | None:
@@ -280,7 +293,7 @@ def _read_ratio(text: str) -> Colon | None:
 
 
 def _read_numeral(text: str) -> BaseNumeral | None:
-    match = re.fullmatch(r"([\dA-F]*\d[\dA-F.]*)\s*_\s*(?:\{\s*(\d{1,2})\s*\}|(\d{1,2}))", text)
+    match = re.fullmatch(r"(-?[\dA-F]*\d[\dA-F.]*)\s*_\s*(?:\{\s*(\d{1,2})\s*\}|(\d{1,2}))", text)
     return BaseNumeral(match.group(1), int(match.group(2) or match.group(3))) if match else None
 
 
@@ -296,20 +309,16 @@ def _read_list(text: str) -> ValueList | Number | None:
     if len(texts) > MAX_PARTS:
         return None
     parts: list[Value] = []
+    names: list[str] = []
     for part in texts:
         value = read_value(part)
         if value is None:
             return None
         is_several = isinstance(value, ValueList) and not value.brackets and not value.names and not brackets
-        parts += value.parts if is_several else [value]
-    names = tuple(read_name(part) for part in texts)
-    is_named = all(names) and len(set(names)) == len(names) == len(parts) and _are_of_several_unknowns(names)
-    return ValueList("" if brackets == "{}" else brackets, tuple(parts), names if is_named else ())
-
-
-def _are_of_several_unknowns(names: Sequence[str]) -> bool:
-    """Whether names differ by more than an index: x_1 and x_2 are two values of x."""
-    return len({name.split("_")[0] for name in names}) == len(names)
+        new_parts = value.parts if is_several else (value,)
+        parts += new_parts
+        names += [read_name(part)] * len(new_parts)
+    return ValueList("" if brackets == "{}" else brackets, tuple(parts), tuple(names) if any(names) else ())
 
 
 def _read_vector_of_names(text: str) -> ValueList | None:
@@ -360,9 +369,7 @@ def _read_formula(text: str) -> Formula | None:
     r"""A formula with unknowns; words alone are none."""
     if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z]+)*", text):
         return None
-    node = parse(text)
-    if node is not None:
-        return Formula(node)
     formula, unit = _split_unit(text)
-    is_unit = bool(unit) and not read_unit(unit).dimension.startswith("noun")
-    return Formula(parse(formula), read_unit(unit).dimension) if is_unit else None
+    is_unit = len(unit) > 1 and not read_unit(unit).dimension.startswith("noun")
+    node = parse(formula if is_unit else text)
+    return None if node is None else Formula(node, read_unit(unit).dimension if is_unit else "")

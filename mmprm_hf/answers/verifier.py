@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ..data import Problem, Verdict
 from .choices import verify_choice
-from .cleaning import clean_answer
+from .cleaning import clean_answer, num_open_braces
 from .equality import rounds_to
 from .free_form import verify_free_form
 from .texts import is_in_words
@@ -94,7 +94,7 @@ def _verify(
         return Verdict.UNDECIDED
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
-    is_cut = answer.count("{") > answer.count("}")
+    is_cut = num_open_braces(answer) > 0
     written = answer[-MAX_RULE_CHARS:]
     gold, answer = clean_answer(gold), clean_answer(written)
     options = tuple(clean_answer(option) for option in options)
