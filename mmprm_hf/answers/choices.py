@@ -59,7 +59,7 @@ def verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
     letter, rest = read_letter(answer) or _letter_and_option(answer, options) or ("", answer)
     if letter and (letter not in letters or (answer.islower() and answer in options)):
         letter, rest = "", answer
-    stated = _equal_options(rest, options)
+    stated = _equal_options(rest or answer, options)
     if letter and stated and letter not in stated and right & {letter, *stated}:
         return Verdict.UNDECIDED  # "(C) 14" where E is 14 and C or E is right
     if letter in right and not stated and _is_another_value(rest, options):

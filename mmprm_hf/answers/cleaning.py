@@ -98,7 +98,7 @@ def clean_answer(text: str) -> str:
     text = unicodedata.normalize("NFKC", text.replace("°", r"\degree ").replace("′", "'")).replace("\u2044", "/")
     text = _CLOSING_WORDS.sub("", text.replace("。", "."))
     is_formula_last = bool(re.search(r"[$)\]}][.,;\s]*$", text))
-    text = text_of_boxes(text)
+    text = ", ".join(closed_boxes(text)) or text
     text += "}" * num_open_braces(text)  # a formula that is cut off is read as far as it goes
     for _ in range(2):  # macros may be nested once: \text{\textbf{C}}
         for pattern, replacement in _REPLACEMENTS:
@@ -122,12 +122,12 @@ def clean_answer(text: str) -> str:
     return text
 
 
-def text_of_boxes(text: str) -> str:
-    r"""Return the content of the last ``\boxed{...}``, after those in its sentence; the text if no box is closed.
+def closed_boxes(text: str) -> list[str]:
+    r"""Return the contents of the last ``\boxed{...}`` and of those before it in its sentence.
 
     Example:
-        >>> text_of_boxes("\\boxed{3} or \\boxed{4}"), text_of_boxes("\\boxed{3}. No, it is \\boxed{4}.")
-        ('3, 4', '4')
+        >>> closed_boxes("\\boxed{3} or \\boxed{4}"), closed_boxes("\\boxed{3}. No, it is \\boxed{4}.")
+        (['3', '4'], ['4'])
     """
     contents: list[str] = []
     end = 0
@@ -139,7 +139,7 @@ def text_of_boxes(text: str) -> str:
             contents.clear()
         contents.append(content)
         end = box.end() + len(content) + 1
-    return ", ".join(contents) if contents else text
+    return contents
 
 
 def _is_joint(between: str) -> bool:
@@ -153,12 +153,13 @@ def _is_joint(between: str) -> bool:
 
 def text_to_closing_brace(text: str, start: int) -> str | None:
     """Return the text from `start`, just behind an opening brace, to the brace that closes it; None if none does."""
-    depth = 1
-    for index in range(start, len(text)):
-        if text[index] in "{}" and text[index - 1] != "\\":
-            depth += 1 if text[index] == "{" else -1
-        if depth == 0:
-            return text[start:index]
+    for escape in ("\\", ""):  # the brace of a set is no brace, unless no other closes
+        depth = 1
+        for index in range(start, len(text)):
+            if text[index] in "{}" and text[index - 1] != escape:
+                depth += 1 if text[index] == "{" else -1
+            if depth == 0:
+                return text[start:index]
     return None
 
 

@@ -176,16 +176,22 @@ def _in_base_ten(numeral: BaseNumeral) -> Fraction | None:
 
 def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     if len(gold.parts) != len(answer.parts):
-        return False
+        return None if gold.brackets == answer.brackets == "x" and _product(gold) == _product(answer) else False
     sides = [list(zip(side.names or [""] * len(side.parts), side.parts, strict=True)) for side in (gold, answer)]
     in_order = _all(same_named_value(*a, *b) for a, b in zip(*sides, strict=True))
     is_ordered = gold.has_unknowns != answer.has_unknowns and not (gold.names and answer.names)
+    if gold.brackets == answer.brackets == "x":
+        return _any_order(*sides) or (None if _product(gold) == _product(answer) else False)
     if gold.brackets != answer.brackets and {gold.brackets, answer.brackets} != {"", "()"}:
         return False
     if in_order or is_ordered or (gold.brackets and answer.brackets):
         return in_order
     in_any_order = _any_order(*sides)
     return None if in_any_order and gold.brackets != answer.brackets else in_any_order
+
+
+def _product(values: ValueList) -> Real:
+    return math.prod(part.raw for part in values.parts)
 
 
 def _any_order(first: Sequence[tuple[str, Value]], second: Sequence[tuple[str, Value]]) -> bool | None:
@@ -214,6 +220,8 @@ def _same_list_and_other(values: ValueList, other: Value) -> bool | None:
         return False
     if values.brackets == "-":
         return None if is_close(parts[0] - sum(parts[1:]), other.raw) else False
+    if values.brackets == "x":
+        return is_close(math.prod(parts), other.raw)
     is_glued = len(parts) == 2 and not values.brackets and all(part.denominator == 1 for part in parts)
     return None if is_glued and other.num_decimals >= 2 and abs(other.raw - parts[0]) < 1 else False
 

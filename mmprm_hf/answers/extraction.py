@@ -1,58 +1,98 @@
 """The final answer of a whole response, found where responses put it: a box, "the answer is", the last line.
 
-For responses without an answer block; `mmprm_hf.steps` reads those that have one. Standard library only.
+Whatever stands last wins. For responses without an answer block; `mmprm_hf.steps` reads those that have one. Standard
+library only.
 """
 
 from __future__ import annotations
 
 import re
 
-from .cleaning import text_to_closing_brace
+from .cleaning import closed_boxes, text_to_closing_brace
 
 MAX_RESPONSE_CHARS = 20_000
 """Only the end of a longer response is read: such a response is a degenerate loop."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
-    r"^[ \t†*#>]*(?:(?:final |correct )?answer|ans|a|答案)(?:\*\*)?[ \t]*(?::|：|=|是|为)[ \t*]*"
-    r"(?P<answer>[^\s*][^\n]*)",
+    r"(?:^[ \t†*#>]*(?:(?:final |correct )?answer|ans|答案)(?:\*\*)?[ \t]*(?:[:：=是为])|^[ \t†*#>]*a(?:\*\*)?[ \t]*[:：])[ \t*]*\n?\s{0,6}(?=[^\s*])",
     re.IGNORECASE | re.MULTILINE,
 )
 _PHRASE = re.compile(
     r"\b(?:answer|result|solution|choice|option)\b(?: (?:to|of|for)\b[^.\n]{0,60}?)?[ \t]*"
-    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\s{0,3}(?=(?P<answer>\S[^\n]*))"
-    r"|(?:答案[ \t]*[是为:：]?|故选|应?选择?)[ \t]*[:：]?[ \t]*(?P<chinese>[^\s。][^\n。]*)",
+    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\*{0,2}\s{0,3}(?=\S)"
+    r"|(?:答案[ \t]*[是为:：]?|故选|应?选择?)[ \t]*[:：]?[ \t]*(?=[^\s。])",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[^\d\s])[.!?](?=\s+[A-Z\\]|$)|(?<=\d)\.(?=\s+[A-Z]|$)|。")
+_SAYS_NOTHING = re.compile(r"(?:an?|the|given|shown|as|found|clear|that|then|therefore|correct)\b(?!.*[\d\\])|.*:$")
+_IS_ANSWER = re.compile(r"(?:answer|答案).*(?:[\d\\]|(?<![A-Za-z])[A-Z](?![A-Za-z]))", re.IGNORECASE)
+_DISPLAYS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)", "\\begin": "\\end"}
 
 
 def extract_answer(response: str) -> str | None:
-    r"""Return the text of the final answer: the last box, answer line, "the answer is" phrase, or the last line.
+    r"""Return the text of the final answer: the last box, answer line or "the answer is" phrase, or the last line.
 
     Args:
         response: A whole response of a model, reasoning and all.
 
     Returns:
-        The answer as it is written, with its markup (`RuleVerifier` removes it); None for a blank response and for an
-        answer that is cut off before its first word.
+        The answer as it is written, with its markup (`RuleVerifier` removes it); several boxes in one sentence are
+        joined by commas. None for a blank response and for an answer that is cut off before its first word.
 
     Example:
         >>> extract_answer("3 + 4 = 7, so it is \\boxed{7}."), extract_answer("So many.\nAnswer: 12 cm")
         ('7', '12 cm')
+        >>> extract_answer("We get \\boxed{7}. Halved, the answer is 3.5.")
+        '3.5'
     """
     response = response.strip()[-MAX_RESPONSE_CHARS:]
     if not response:
         return None
-    boxes = list(_BOX.finditer(response))
-    if boxes:
-        start = boxes[-1].end()
-        content = text_to_closing_brace(response, start)
-        return (response[start:] if content is None else content).strip() or None
-    lines = list(_ANSWER_LINE.finditer(response))
-    if lines:
-        return lines[-1].group("answer").strip().rstrip("。")
-    phrases = list(_PHRASE.finditer(response))
-    if phrases:
-        text = phrases[-1].group("answer") or phrases[-1].group("chinese")
-        return _SENTENCE_END.split(text, maxsplit=1)[0].strip() or None
-    return response.splitlines()[-1].strip()
+    box = next(reversed(list(_BOX.finditer(response))), None)
+    line = next(reversed(list(_ANSWER_LINE.finditer(response))), None)
+    box_start, line_start = (match.start() if match else -1 for match in (box, line))
+    content = text_to_closing_brace(response, box.end()) if box else None
+    box_end = box.end() + len(content or "") if box else -1
+    phrase, phrase_start = _last_phrase(response, box_end)
+    if phrase is not None and phrase_start > max(box_start, line.end() if line else -1):
+        return phrase or None
+    if line is not None and line_start > box_start:
+        return _line_at(response, line.end()).rstrip("。")
+    if box is not None:
+        joined = ", ".join(closed_boxes(response)) if content is not None else response[box.end() :]
+        return joined.strip() or None
+    return _last_line(response)
+
+
+def _last_phrase(response: str, box_end: int) -> tuple[str | None, int]:
+    """What the last phrase that names an answer says, and where; phrases like "the solution is an integer" do not.
+
+    Behind a box only "the answer is" with a value or a letter counts.
+    """
+    for match in reversed(list(_PHRASE.finditer(response))):
+        text = _SENTENCE_END.split(_line_at(response, match.end()), maxsplit=1)[0].strip()
+        if box_end >= 0 and (match.start() < box_end or not _IS_ANSWER.search(match.group() + text)):
+            continue
+        if not _SAYS_NOTHING.match(text) or match.end() + len(text) >= len(response) - 1:
+            return text, match.start()
+    return None, -1
+
+
+def _line_at(text: str, start: int) -> str:
+    """The line from `start`; all of a formula that is displayed on lines of its own."""
+    line, _, rest = text[start:].partition("\n")
+    closing = _DISPLAYS.get(line.strip())
+    if closing is None or closing not in rest:
+        return line.strip()
+    return f"{line.strip()} {rest[: rest.index(closing)].strip()} {closing}"
+
+
+def _last_line(response: str) -> str:
+    """The last line; from its opening on where it closes a displayed formula."""
+    line = response.splitlines()[-1].strip()
+    for opening, closing in _DISPLAYS.items():
+        if line.rstrip(".").startswith(closing) and len(line) < 20:
+            start = response.rfind(opening, 0, len(response) - len(line))
+            if start >= 0:
+                return response[start:]
+    return line

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_JOINTS = re.compile(r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|、|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])")
+_JOINTS = re.compile(
+    r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|、|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
+)
 
 
 def outside_brackets(text: str, separator: re.Pattern[str]) -> list[str]:

@@ -67,7 +67,7 @@ class ValueList:
     """Coordinates or an interval (with brackets; the order matters), or several values (no brackets, in any order).
 
     `names` are those of the parts (``x=3, y=-2``), "" for a part without one; all have none where it is empty. The
-    brackets of a sequence with hyphens (5-4-3-2-1) are "-".
+    brackets of a sequence with hyphens (5-4-3-2-1) are "-", those of sizes or factors (2 x 3) are "x".
     """
 
     brackets: str
@@ -179,8 +179,9 @@ def read_value(text: str) -> Value | None:
         head, sign, tail = text.partition(approximate)
         if sign and _is_approximately(head.strip(), tail.strip()):
             text = head.strip()  # \sqrt{3}/3 \approx 0.577
-    if re.fullmatch(r"\d{1,9}(?:-\d{1,9}){2,}", text):
-        return ValueList("-", tuple(Number(n, n) for n in map(Fraction, text.split("-"))))
+    for brackets, separator in (("-", "-"), ("x", " ?\\\\times ?")):  # 5-4-3, 11-15, 4 x 6 x 16
+        if re.fullmatch(rf"\d{{1,9}}(?:{separator}\d{{1,9}})+", text):
+            return ValueList(brackets, tuple(Number(n, n) for n in map(Fraction, re.split(separator, text))))
     is_tuple = bool(re.search("[,;]", _outer_brackets(text)[1])) and bool(_outer_brackets(text)[0])
     readers = () if is_tuple else (_read_number, _read_colon, _read_numeral)  # (3,331) is not 3331
     for read in (*readers, read_region, _read_list, _read_relation, _read_formula):

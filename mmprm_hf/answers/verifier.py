@@ -9,6 +9,7 @@ Standard library only; safe in any thread.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -94,7 +95,7 @@ def _verify(
         return Verdict.UNDECIDED
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
-    is_cut = num_open_braces(answer) > 0
+    is_cut = num_open_braces(answer) > 0 or bool(re.search(r"[-+*/=^]\s*$", answer))
     written = answer[-MAX_RULE_CHARS:]
     gold, answer = clean_answer(gold), clean_answer(written)
     options = tuple(clean_answer(option) for option in options)
