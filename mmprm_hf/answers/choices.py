@@ -33,7 +33,7 @@ def read_letter(text: str) -> tuple[str, str] | None:
         >>> read_letter("(C) 30"), read_letter("30 cm")
         (('C', '30'), None)
     """
-    match = _LETTER.fullmatch(text)
+    match = _LETTER.fullmatch(text) if len(read_letters(text)) < 2 else None
     letter = match and (match.group(1) or match.group(2))
     if not letter or (letter.islower() and match.group(3)):
         return None

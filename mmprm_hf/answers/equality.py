@@ -18,7 +18,7 @@ from .regions import Region, region_between, same_region
 from .units import LETTER_UNITS, units_agree
 from .values import BaseNumeral, Colon, Formula, Number, Relation, Value, ValueList
 
-_FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
+FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
 
 
 def same_name(first: str, second: str) -> bool:
@@ -36,14 +36,14 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
         >>> same_named_value("x", read_value("5"), "y", read_value("5"))
         False
     """
-    functions = [_FUNCTION_NAME.fullmatch(name) for name in (gold_name, answer_name)]
+    functions = [FUNCTION_NAME.fullmatch(name) for name in (gold_name, answer_name)]
     is_renamed = all(functions) and functions[0][1] == functions[1][1] and functions[0][2] != functions[1][2]
     if is_renamed and isinstance(answer, Formula):
         if functions[0][2] in unknowns(answer.node):
             return None if same_value(gold, answer) else False  # f(y) = x
         answer = Formula(substitute(answer.node, functions[1][2], ("name", functions[0][2])), answer.unit)
     if isinstance(gold, Relation) != isinstance(answer, Relation):
-        gold, answer = _with_name(gold_name, gold), _with_name(answer_name, answer)
+        gold, answer = equation_of(gold_name, gold), equation_of(answer_name, answer)
         return same_value(gold, answer)
     is_function = any(functions) and "y" in (gold_name, answer_name)
     if gold_name and answer_name and not (is_renamed or is_function or same_name(gold_name, answer_name)):
@@ -51,8 +51,8 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
     return same_value(gold, answer)
 
 
-def _with_name(name: str, value: Value) -> Value:
-    """The equation y = 2x + 1 of a named formula, to compare with other equations."""
+def equation_of(name: str, value: Value) -> Value:
+    """Return the equation y = 2x + 1 of a named formula; the value itself if it has no name."""
     left = parse(name) if name and isinstance(value, (Formula, Number)) else None
     return value if left is None else Relation(("=",), (left, _node(value)))
 
@@ -145,7 +145,8 @@ def _same_ratio(gold: Colon, answer: Number) -> bool:
         and not answer.num_decimals
         and answer.raw.numerator == gold.parts[0]
     )
-    is_plain_ratio = len(gold.parts) == 2 and (not gold.is_time or is_fraction) and not answer.unit
+    is_clock = gold.half_day or (gold.is_time and gold.parts[1] < 10)
+    is_plain_ratio = len(gold.parts) == 2 and not is_clock and (not gold.is_time or is_fraction) and not answer.unit
     return is_plain_ratio and is_close(gold.parts[0], gold.parts[1] * answer.value)
 
 
@@ -284,7 +285,8 @@ def _same_number(gold: Number, answer: Number) -> bool | None:
         return None if with_unit.unit in LETTER_UNITS else True  # 5 N: a force, or five times an unknown N
     if with_unit.unit == "percent":
         share = dataclasses.replace(with_unit, raw=with_unit.raw / 100, num_decimals=with_unit.num_decimals + 2)
-        return _same_or_rounded(share, other)
+        is_rounded = share.num_decimals == 2 and not is_close(share.raw, other.raw)  # 28 % need not be 5/18
+        return (_same_or_rounded(share, other) or False) and (None if is_rounded else True)
     is_radians = with_unit.unit == "angle" and isinstance(other.raw, float)
     return is_radians and is_close(math.radians(with_unit.raw), other.raw)
 

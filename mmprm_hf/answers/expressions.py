@@ -86,8 +86,8 @@ def substitute(node: Node, name: str, value: Node) -> Node:
 
 
 def kinds_in(node: Node) -> set[str]:
-    """Return the kinds of all nodes of a tree, and the functions that it calls."""
-    called = {node[1]} if node[0] == "call" else set()
+    """Return the kinds of all nodes of a tree, the functions that it calls and the sizes of its matrices."""
+    called = {node[1]} if node[0] == "call" else {node[1:3]} if node[0] == "matrix" else set()
     return {node[0]}.union(called, *(kinds_in(part) for part in node[1:] if isinstance(part, tuple)))
 
 

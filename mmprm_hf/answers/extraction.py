@@ -14,7 +14,8 @@ MAX_RESPONSE_CHARS = 20_000
 """Only the end of a longer response is read: such a response is a degenerate loop."""
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
-    r"(?:^[ \t†*#>]*(?:(?:final |correct )?answer|ans|答案)(?:\*\*)?[ \t]*(?:[:：=是为])|^[ \t†*#>]*a(?:\*\*)?[ \t]*[:：])[ \t*]*\n?\s{0,6}(?=[^\s*])",
+    r"^[ \t†*#>]*(?:(?:(?:final |correct )?answer|ans|答案)(?:\*\*)?[ \t]*[:：=是为]|a(?:\*\*)?[ \t]*[:：])"
+    r"[ \t*]*\n?\s{0,6}(?=[^\s*])",
     re.IGNORECASE | re.MULTILINE,
 )
 _PHRASE = re.compile(

@@ -91,6 +91,9 @@ def same_formula(first: Node, second: Node) -> bool | None:
             outcomes.append((point, are_equal(compute(first, point), compute(second, point))))
         except (UndefinedError, TooLargeError):
             continue
+    sizes = [{kind for kind in side if isinstance(kind, tuple)} for side in kinds]
+    if sizes[0] != sizes[1]:
+        return False if max(map(len, sizes)) == 1 else None  # a matrix is no number, nor one of another size
     has_other_form = kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
     indices = () if is_ambiguous else _WHOLE if (kinds[0] | kinds[1]) & _PERIODIC else _POSITIVE
     verdict = _verdict(outcomes, num_points == 1, indices)
@@ -167,6 +170,14 @@ def fingerprint(node: Node) -> float | None:
     try:
         return abs(approximate(compute(node, Point(0))).value)
     except (UndefinedError, TooLargeError):
+        return None
+
+
+def fingerprint_ratio(node: Node) -> float | None:
+    """Return a number that multiples of a formula share up to rounding; None where there is none."""
+    try:
+        return abs(approximate(compute(node, Point(0)) / compute(node, Point(1))).value)
+    except (UndefinedError, TooLargeError, ZeroDivisionError):
         return None
 
 

@@ -23,8 +23,8 @@ _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$
 _BOLD = re.compile(r"(?<![\w*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
 _NUMBER = re.compile(r"(?<![\w.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?(?![\d^])")
 _CLAUSE_WORDS = (
-    "when where which for in on at occurring because since so if as with from to left out after than per altogether all "
-    "that given under"
+    "when where which for in on at occurring because since so if as with from to left out after than per altogether "
+    "all that given under"
 )
 _CLAUSE_END = re.compile(rf",\s(?!\d)|;\s|[，；]|\s\(|\s+(?:{'|'.join(_CLAUSE_WORDS.split())})\b")
 _DENIAL = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n['’]t\b|不(?!同)|没|非", re.IGNORECASE)
