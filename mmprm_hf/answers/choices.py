@@ -18,7 +18,7 @@ _LETTER = re.compile(
 )
 _JOINT = r"(?:\s|,|、|&|and\b|or\b|[和与或])*"
 _DENIAL = r"(?:\b(?:not|neither|nor|except|than|non)\b|n't\b|不[是选能会]|排除)"
-_LETTERS_ONLY = re.compile(rf"(?:\(?[A-Z]\)?{_JOINT}){{2,}}")
+_LETTERS_ONLY = re.compile(rf"(?:\([A-Z]\){_JOINT}){{2,}}|(?:[A-Z]{_JOINT}){{2,}}")
 _NAMED_LETTER = re.compile(
     r"\(([A-Z])\)|(?:\b(?:is|be|est|answer|option|choice|for sure)|['’]s|[是选为])[: ]*([A-Z])(?![A-Za-z'’])"
     r"|^([A-Z])(?= ?(?:is\b|项|选项|,|$))"

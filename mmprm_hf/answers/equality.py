@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from .equations import same_equation, same_inequality
-from .expressions import Node, kinds_in, parse, substitute
+from .expressions import parse
+from .nodes import Node, kinds_in, substitute
 from .numeric import Real, is_close, real_constant, same_formula, unknowns
 from .regions import Region, region_between, same_region
 from .units import LETTER_UNITS, units_agree

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .approximate import Approximate, TooLargeError, UndefinedError
-from .expressions import Node, kinds_in
+from .nodes import Node, kinds_in
 from .numeric import Point, compute, same_formula, unknowns
 
 _NUM_STEPS = 60

@@ -9,42 +9,20 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from fractions import Fraction
 
-from .vocabulary import (
-    BIG_OPERATORS,
-    DECORATIONS,
-    FUNCTIONS,
-    INVERSES,
-    MACROS,
-    SPELLINGS,
-    SYMBOLS,
-    TIMES,
-    VARIANTS,
-    WORDS,
-)
+from . import vocabulary
+from .cleaning import text_to_closing_brace
+from .nodes import Node
 
-Node = tuple
-"""``("num", Fraction)``, ``("name", str)``, ``("sum" | "product", *nodes)``, ``("call", function, *arguments)``, ..."""
 MAX_CHARS = 600
 MAX_DEPTH = 30
 
-_DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-_TOKEN = re.compile(
-    r"\s*(\d*\.\d*\\(?:overline|bar|dot)\s*\{?\s*\d+\s*\}?"  # a repeating decimal
-    rf"|{_DIGITS}|\\[A-Za-z]+|\\\\|[^\W\d_]+|\S)"
-)
 _CLOSING = {"(": ")]", "[": ")]", "{": "}", "|": "|", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 _DIGIT = re.compile(r"\s*(\d)")
 _INTEGER = re.compile(r"\s*(\d+)")
 _INDEX = re.compile(r"\s*(?:\{\s*([A-Za-z0-9]+)\s*\}|([A-Za-z0-9]))")
 _BOUND = re.compile(r"=|\\(?:to|rightarrow|in)(?![A-Za-z])")
-_ENVIRONMENT = re.compile(
-    r"\\begin\s*\{\s*(?P<name>[bpvV]?matrix|smallmatrix|array|cases)\s*\}\s*(?:\{[lcr|\s]*\})?(?P<body>.*?)"
-    r"\\end\s*\{\s*(?P=name)\s*\}",
-    re.DOTALL,
-)
 
 
 class _UnreadableError(ValueError):
@@ -71,26 +49,6 @@ def parse(text: str) -> Node | None:
         return None
 
 
-def names_in(node: Node) -> set[str]:
-    """Return the names of a tree, those of functions not among them."""
-    if node[0] == "name":
-        return {node[1]}
-    return set().union(*(names_in(part) for part in node[1:] if isinstance(part, tuple))) if len(node) > 1 else set()
-
-
-def substitute(node: Node, name: str, value: Node) -> Node:
-    """Return a tree with a formula in the place of a name."""
-    if node == ("name", name):
-        return value
-    return tuple(substitute(part, name, value) if isinstance(part, tuple) else part for part in node)
-
-
-def kinds_in(node: Node) -> set[str]:
-    """Return the kinds of all nodes of a tree, the functions that it calls and the sizes of its matrices."""
-    called = {node[1]} if node[0] == "call" else {node[1:3]} if node[0] == "matrix" else set()
-    return {node[0]}.union(called, *(kinds_in(part) for part in node[1:] if isinstance(part, tuple)))
-
-
 class _Parser:
     """Recursive descent over a formula's text."""
 
@@ -99,11 +57,11 @@ class _Parser:
 
     def peek(self) -> str:
         """The next token; "" at the end."""
-        match = _TOKEN.match(self.text, self.position)
+        match = vocabulary.TOKEN.match(self.text, self.position)
         return match.group(1) if match else ""
 
     def take(self, expected: str = "") -> str:
-        match = _TOKEN.match(self.text, self.position)
+        match = vocabulary.TOKEN.match(self.text, self.position)
         if not match or (expected and match.group(1) not in expected):
             raise _UnreadableError
         self.position = match.end()
@@ -135,16 +93,16 @@ class _Parser:
         return terms[0] if len(terms) == 1 else ("sum", *terms)
 
     def product(self, depth: int) -> Node:
-        factors, divisors = [self.signed(depth)], 0
+        factors = [self.signed(depth)]
         while True:
             token = self.peek()
-            if token in TIMES:
+            if token in vocabulary.TIMES:
                 self.take()
                 factors.append(self.signed(depth))
             elif token in ("/", "\\div"):
                 self.take()
                 left = factors[0] if len(factors) == 1 else ("product", *factors)
-                right, divisors = self.signed(depth), divisors + 1
+                right = self.signed(depth)
                 rest = [] if token == "\\div" or right[0] == "group" else self.implicit(depth, right)
                 # 1/2x is a half of x, or one over 2x
                 factors = [("slash", left, right, *rest) if rest else ("quotient", left, right)]
@@ -164,13 +122,13 @@ class _Parser:
     def begins_factor(self, last: Node) -> bool:
         """Whether a factor follows without a sign; two numbers side by side are not a product, but ``2^6 3^5`` is."""
         token = self.peek()
-        if _is_number(token):
-            if last[0] in ("power", "group", "call", "product"):
+        if vocabulary.is_number(token):
+            if last[0] in ("power", "group", "call"):
                 return True
             raise _UnreadableError
         if token in ("(", "[", "{", "\\lfloor", "\\lceil", "\\{"):
             return True
-        return bool(token) and (token[0].isalpha() or (token[0] == "\\" and token[1:] in MACROS))
+        return bool(token) and (token[0].isalpha() or (token[0] == "\\" and token[1:] in vocabulary.MACROS))
 
     def signed(self, depth: int) -> Node:
         if self.peek() in ("+", "-"):
@@ -220,7 +178,7 @@ class _Parser:
 
     def exponent_base(self, depth: int) -> Node:
         """An exponent without braces: one group, number or name, itself with powers (``9^9^9``)."""
-        if _is_number(self.peek()):
+        if vocabulary.is_number(self.peek()):
             node = ("num", Fraction(self.take().replace(",", "")))
         else:
             node = self.braced(depth) if self.peek() == "{" else self.base(depth)
@@ -242,7 +200,7 @@ class _Parser:
             raise _UnreadableError
         if token in _CLOSING:
             return self.group(depth)
-        if _is_number(token):
+        if vocabulary.is_number(token):
             return self.number(depth)
         if token[0].isalpha():
             return self.letters(depth)
@@ -269,7 +227,7 @@ class _Parser:
         """A number; an integer before a fraction of digits is a mixed number."""
         literal = self.take()
         if "\\" in literal:
-            return ("num", _repeating(literal))
+            return ("num", vocabulary.repeating_decimal(literal))
         value = Fraction(literal.replace(",", ""))
         if self.peek() == "_" and self.touches():
             raise _UnreadableError  # a base
@@ -286,17 +244,20 @@ class _Parser:
         """A name, a function written in letters, or a product of names."""
         start = self.position
         run = self.take()
-        known = SPELLINGS.get(run, run)
-        if known in FUNCTIONS:
+        known = vocabulary.SPELLINGS.get(run, run)
+        if known in vocabulary.FUNCTIONS:
             return self.function(known, depth)
-        if run in WORDS or run == "degrees":
+        if run in vocabulary.WORDS or run == "degrees":
             raise _UnreadableError
         if len(run) > 1 and run.isascii() and run.isupper() and len(run) <= 4:
             return self.subscripted("".join(sorted(run)) if len(run) == 2 else run, depth)
         if len(run) > 3:
             raise _UnreadableError
         self.position = start + len(self.text[start : self.position]) - len(run) + 1
-        return self.subscripted(_letter_name(run[0]), depth)
+        name = vocabulary.letter_name(run[0])
+        if not name:
+            raise _UnreadableError
+        return self.subscripted(name, depth)
 
     def subscripted(self, name: str, depth: int) -> Node:
         """A name with its subscript; a digit that touches a letter is a subscript (v0), and ``f(`` may be a call."""
@@ -322,8 +283,8 @@ class _Parser:
 
     def macro(self, depth: int) -> Node:
         token = self.take()
-        name = VARIANTS.get(token[1:], token[1:])
-        name = SPELLINGS.get(name, name)
+        name = vocabulary.VARIANTS.get(token[1:], token[1:])
+        name = vocabulary.SPELLINGS.get(name, name)
         if name == "pi":
             return ("name", "pi")
         if name == "frac":
@@ -332,15 +293,15 @@ class _Parser:
             return ("call", "binomial", self.argument(depth), self.argument(depth))
         if name == "sqrt":
             return self.root(depth)
-        if name in FUNCTIONS:
+        if name in vocabulary.FUNCTIONS:
             return self.function(name, depth)
-        if name in BIG_OPERATORS:
+        if name in vocabulary.BIG_OPERATORS:
             return self.big_operator(name, depth)
-        if name in DECORATIONS:
+        if name in vocabulary.DECORATIONS:
             return ("call", name, self.argument(depth))
         if name == "begin":
             return self.environment(token, depth)
-        if name in SYMBOLS:
+        if name in vocabulary.SYMBOLS:
             return self.subscripted(name, depth)
         raise _UnreadableError
 
@@ -374,8 +335,8 @@ class _Parser:
             elif self.peek() == "^" and exponent is None:
                 self.take()
                 exponent = self.exponent(depth)
-        if exponent == ("negative", ("num", Fraction(1))) and name in INVERSES:
-            name, exponent = INVERSES[name], None
+        if exponent == ("negative", ("num", Fraction(1))) and name in vocabulary.INVERSES:
+            name, exponent = vocabulary.INVERSES[name], None
         argument = self.function_argument(depth)
         arguments = argument[2:] if argument[0] == "call" and argument[1] == "tuple ()" else (argument,)
         node = ("call", name, *base, *arguments) if not base else ("call", "log_base", *base, *arguments)
@@ -394,17 +355,19 @@ class _Parser:
 
     def is_function(self, token: str) -> bool:
         name = token.removeprefix("\\")
-        return name in FUNCTIONS or name in SPELLINGS or name in BIG_OPERATORS
+        return name in vocabulary.FUNCTIONS or name in vocabulary.SPELLINGS or name in vocabulary.BIG_OPERATORS
 
     def big_operator(self, name: str, depth: int) -> Node:
         """A sum, product, integral, union or limit: its bounds and, to the end of the term, its body."""
         bounds = []
         while self.peek() in ("_", "^"):
             mark = self.take()
-            start = self.position
             if self.peek() == "{":
-                inner = _braced_text(self.text, start)
-                self.position = start + self.text[start:].index("{") + len(inner) + 2
+                self.take()
+                inner = text_to_closing_brace(self.text, self.position)
+                if inner is None:
+                    raise _UnreadableError
+                self.position += len(inner) + 1
                 bounds += [("text", mark), *_bound_nodes(inner)]
             else:
                 bounds += [("text", mark), self.argument(depth)]
@@ -412,7 +375,7 @@ class _Parser:
 
     def environment(self, token: str, depth: int) -> Node:
         """A matrix, row by row; a column of cases and the like likewise."""
-        match = _ENVIRONMENT.match(self.text, self.position - len(token))
+        match = vocabulary.ENVIRONMENT.match(self.text, self.position - len(token))
         if not match or match.group("name") == "cases" or "\\begin" in match.group("body"):
             raise _UnreadableError
         self.position = match.end()
@@ -422,35 +385,6 @@ class _Parser:
             raise _UnreadableError
         kind = match.group("name") if match.group("name") in ("vmatrix", "Vmatrix") else "matrix"
         return (kind, len(rows), len(rows[0]), *(cell for row in rows for cell in row))
-
-
-def _is_number(token: str) -> bool:
-    return token[:1].isdecimal() or (token[:1] == "." and len(token) > 1)
-
-
-def _repeating(literal: str) -> Fraction:
-    head, digits = re.fullmatch(r"(\d*\.\d*)\\[a-z]+\s*\{?\s*(\d+)\s*\}?", literal).groups()
-    places = len(head.partition(".")[2])
-    return Fraction(f"0{head}0") + Fraction(int(digits), 10**places * (10 ** len(digits) - 1))
-
-
-def _letter_name(letter: str) -> str:
-    """A letter's name; Greek ones as their macros."""
-    if letter.isascii():
-        return letter
-    words = unicodedata.name(letter, "").split()
-    if words[:1] != ["GREEK"]:
-        raise _UnreadableError
-    return words[-1].lower() if "SMALL" in words else words[-1].capitalize()
-
-
-def _braced_text(text: str, start: int) -> str:
-    depth, begin = 0, text.index("{", start)
-    for index in range(begin, len(text)):
-        depth += (text[index] == "{") - (text[index] == "}")
-        if depth == 0:
-            return text[begin + 1 : index]
-    raise _UnreadableError
 
 
 def _bound_nodes(text: str) -> list[Node]:

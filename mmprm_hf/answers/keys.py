@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from .choices import read_letter
 from .equality import FUNCTION_NAME, equation_of
-from .expressions import Node, substitute
+from .nodes import Node, substitute
 from .numeric import Real, fingerprint, fingerprint_ratio, real_constant, unknowns
 from .regions import Region
 from .texts import tokens

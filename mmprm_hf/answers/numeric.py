@@ -31,7 +31,8 @@ from .approximate import (
     of_reals,
     power,
 )
-from .expressions import Node, kinds_in, names_in, parse, substitute
+from .expressions import parse
+from .nodes import Node, kinds_in, names_in, substitute
 
 Real = Fraction | float
 

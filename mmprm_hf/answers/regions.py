@@ -10,7 +10,8 @@ import functools
 import math
 import re
 
-from .expressions import Node, parse
+from .expressions import parse
+from .nodes import Node
 from .numeric import Real, evaluate, is_close, linear
 
 MAX_CHARS = 200

@@ -11,7 +11,8 @@ import functools
 import re
 from fractions import Fraction
 
-from .expressions import MAX_DEPTH, Node, parse
+from .expressions import MAX_DEPTH, parse
+from .nodes import Node
 from .numerals import SCALE_WORDS, words_to_digits
 from .numeric import Real, evaluate
 from .regions import Region, read_region

@@ -1,4 +1,10 @@
-"""Words and macros that formulas are made of. Standard library only."""
+"""Words, macros and tokens that formulas are made of. Standard library only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
 
 _FUNCTION_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp abs max min gcd lcm det"
 _SYMBOL_NAMES = """
@@ -26,3 +32,34 @@ TIMES = frozenset(("*", "\\times", "\\cdot", "\\ast"))
 MACROS = FUNCTIONS | SYMBOLS | DECORATIONS | BIG_OPERATORS | SPELLINGS.keys() | VARIANTS.keys()
 MACROS |= {"frac", "sqrt", "binom", "pi", "begin"}
 """Macros that a factor can begin with."""
+
+_DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+TOKEN = re.compile(
+    r"\s*(\d*\.\d*\\(?:overline|bar|dot)\s*\{?\s*\d+\s*\}?"  # a repeating decimal
+    rf"|{_DIGITS}|\\[A-Za-z]+|\\\\|[^\W\d_]+|\S)"
+)
+ENVIRONMENT = re.compile(
+    r"\\begin\s*\{\s*(?P<name>[bpvV]?matrix|smallmatrix|array|cases)\s*\}\s*(?:\{[lcr|\s]*\})?(?P<body>.*?)"
+    r"\\end\s*\{\s*(?P=name)\s*\}",
+    re.DOTALL,
+)
+
+
+def is_number(token: str) -> bool:
+    return token[:1].isdecimal() or (token[:1] == "." and len(token) > 1)
+
+
+def repeating_decimal(literal: str) -> Fraction:
+    head, digits = re.fullmatch(r"(\d*\.\d*)\\[a-z]+\s*\{?\s*(\d+)\s*\}?", literal).groups()
+    places = len(head.partition(".")[2])
+    return Fraction(f"0{head}0") + Fraction(int(digits), 10**places * (10 ** len(digits) - 1))
+
+
+def letter_name(letter: str) -> str:
+    """A letter's name; Greek ones as their macros."""
+    if letter.isascii():
+        return letter
+    words = unicodedata.name(letter, "").split()
+    if words[:1] != ["GREEK"]:
+        return ""
+    return words[-1].lower() if "SMALL" in words else words[-1].capitalize()
