@@ -200,6 +200,21 @@ def label_quality_reading() -> str:
     )
 
 
+def answer_peers() -> str:
+    """False verdicts on the pairs of other verifiers' test suites, beside math-verify alone."""
+    results = read("recipes/answers/results/peers.json")
+    num_labelled = results["num_labelled"]
+    names = {"rules": "these rules", "math_verify": "math-verify alone"}
+    header = [f"of {num_labelled:,} labelled pairs", "false CORRECT", "false INCORRECT", "UNDECIDED"]
+    header += ["mean milliseconds", "slowest, seconds"]
+    rows = []
+    for judge, figures in results["judges"].items():
+        counts = [f"{figures[f]} ({percent(figures[f] / num_labelled)} %)" for f in ("false_incorrect", "undecided")]
+        times = [f"{1000 * figures['mean_seconds']:.1f}", f"{figures['max_seconds']:.2f}"]
+        rows.append([names[judge], str(figures["false_correct"]), *counts, *times])
+    return markdown(header, rows)
+
+
 def bench_scoring() -> str:
     """Scoring against the published method."""
     time, memory = bench("score_16_candidates"), bench("score_16_memory")

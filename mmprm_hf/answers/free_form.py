@@ -14,6 +14,7 @@ from .sentences import stated_value
 from .texts import is_in_words, is_negated, same_text, tokens
 from .values import NUMBER, Number, Value, matched_number, read_name, read_value
 
+_STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
 _FREE_NUMBER = re.compile(rf"(?<![A-Za-z])(?:{NUMBER.pattern})")  # 0x10c4 does not name 4
 _NUMBER_WORD = re.compile(
     r"(?i:\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b)|[零两二三四五六七八九十百千]+"
@@ -59,7 +60,11 @@ def _is_range_around(answer: str, gold: Value) -> bool:
 
 
 def _verify_words(answer: str, gold: str, answer_value: Value | None, written: str) -> Verdict:
-    """A gold in words, or one that is not read whole: the same text, or undecided."""
+    """A gold in words, or one that is not read whole: the same text, the value that it states, or undecided."""
+    stated = _STATED_GOLD.fullmatch(gold)
+    stated_value_of_gold = read_value(stated.group(1)) if stated and answer_value else None
+    if stated_value_of_gold is not None and same_value(stated_value_of_gold, answer_value):
+        return Verdict.CORRECT
     if is_in_words(gold) or not answer_value:
         if not is_in_words(gold) and gold.replace(" ", "") in answer.replace(" ", ""):
             return Verdict.UNDECIDED

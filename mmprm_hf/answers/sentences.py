@@ -20,7 +20,7 @@ _VERBS = (
 )
 _VERB = re.compile(rf"(?:\b(?:{'|'.join(_VERBS.split())}|equal to)\b|[=≈]|[为是到有成得共]|等于)\s*:?\s*")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$?", re.DOTALL)
-_BOLD = re.compile(r"(?<![\w*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
+_BOLD = re.compile(r"(?<![A-Za-z0-9_*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
 _NUMBER = re.compile(r"(?<![\w.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?(?![\d^])")
 _CLAUSE_WORDS = (
     "when where which for in on at occurring because since so if as with from to left out after than per altogether "
@@ -28,6 +28,7 @@ _CLAUSE_WORDS = (
 )
 _CLAUSE_END = re.compile(rf",\s(?!\d)|;\s|[，；]|\s\(|\s+(?:{'|'.join(_CLAUSE_WORDS.split())})\b")
 _DENIAL = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n['’]t\b|不(?!同)|没|非", re.IGNORECASE)
+_LAST_NUMBER = re.compile(r"[a-z]{3,}(?<!and)(?<!from)(?<!between) (\d[\d,]*(?:\.\d+)?)\s*\.?\s*$")
 _FIRST_NUMBER = re.compile(
     r"\s*(?:(?:therefore|thus|so|hence|then|finally)\s*,?\s+)?(\d[\d,]*(?:\.\d+)?)(?=\s+[a-z]{2})", re.IGNORECASE
 )
@@ -70,11 +71,12 @@ def _values_of(sentence: str) -> Iterator[Value]:
         value = _value_at_start(plain[verb.end() :])
         if value is not None and not _COMPARATIVE.search(plain[: verb.end()]) and not _is_denied(plain, verb):
             yield value
-    first = _FIRST_NUMBER.match(plain)
-    if first and not _DENIAL.search(plain):
-        yield read_value(clean_answer(first.group(1)))
-    if not _DENIAL.search(plain):
-        yield from _only_value(plain)
+    if _DENIAL.search(plain):
+        return
+    for number in (_LAST_NUMBER.search(plain), _FIRST_NUMBER.match(plain)):
+        if number and not _COMPARATIVE.search(plain[: number.start(1)]):
+            yield read_value(clean_answer(number.group(1)))
+    yield from _only_value(plain)
 
 
 def _is_denied(sentence: str, verb: re.Match[str]) -> bool:

@@ -372,6 +372,6 @@ def _read_formula(text: str) -> Formula | None:
     if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z]+)*", text):
         return None
     formula, unit = _split_unit(text)
-    is_unit = len(unit) > 1 and not read_unit(unit).dimension.startswith("noun")
+    is_unit = len(unit) > 1 and not re.match("noun|angle", read_unit(unit).dimension)
     node = parse(formula if is_unit else text)
     return None if node is None else Formula(node, read_unit(unit).dimension if is_unit else "")

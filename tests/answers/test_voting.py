@@ -1,5 +1,7 @@
 """Votes: which candidates' answers say the same."""
 
+import time
+
 from mmprm_hf.answers import answers_equivalent, group_answers
 
 SAME = [
@@ -16,6 +18,39 @@ def test_equivalence_is_symmetric():
     for pairs, expected in ((SAME, True), (DIFFERENT, False)):
         for first, second in pairs:
             assert answers_equivalent(first, second) is answers_equivalent(second, first) is expected, (first, second)
+
+
+def test_many_different_answers_are_grouped_in_a_moment():
+    kinds = [
+        "{}",
+        "0.{:04d}",
+        "x^2+{}x+\\sqrt{{7}}",
+        "\\frac{{{}}}{{5003}}",
+        "x^2+y^2={}",
+        "({0},{0}+1)",
+        "{} cm",
+        "{}:97",
+    ]
+    for kind in kinds:
+        answers = [kind.format(number) for number in range(1, 1025)]
+        start = time.process_time()
+        groups = group_answers([*answers, *answers])
+        assert time.process_time() - start < 10, kind  # seconds of the processor; it takes less than one
+        assert groups == [*range(1024), *range(1024)], kind
+
+
+def test_groups_are_those_of_comparing_with_the_first_of_every_group():
+    answers = [text for pair in SAME + DIFFERENT for text in pair if text]
+    answers += ["0.33", "1/3", "0.333", "33.3%", "2:3", "0.67", "x>2", "(2,\\infty)", "y=2x+1", "4x-2y+2=0", "d", "D"]
+    groups: list[list[str]] = []
+    for answer in answers:
+        group = next((group for group in groups if answers_equivalent(group[0], answer)), None)
+        if group is None:
+            groups.append([answer])
+        elif answer not in group:
+            group.append(answer)
+    found = group_answers(answers)
+    assert [groups.index(next(group for group in groups if answer in group)) for answer in answers] == found
 
 
 def test_groups_are_numbered_by_first_appearance():
