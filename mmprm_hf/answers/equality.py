@@ -184,12 +184,13 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     is_ordered = gold.has_unknowns != answer.has_unknowns and not (gold.names and answer.names)
     if gold.brackets == answer.brackets == "x":
         return _any_order(*sides) or (None if _product(gold) == _product(answer) else False)
-    if gold.brackets != answer.brackets and {gold.brackets, answer.brackets} != {"", "()"}:
+    brackets = {gold.brackets, answer.brackets}
+    if len(brackets) > 1 and brackets not in ({"", "()"}, {"", "{}"}):
         return False
-    if in_order or is_ordered or (gold.brackets and answer.brackets):
+    if in_order or is_ordered or brackets.isdisjoint(("", "{}")):
         return in_order
     in_any_order = _any_order(*sides)
-    return None if in_any_order and gold.brackets != answer.brackets else in_any_order
+    return None if in_any_order and "()" in brackets else in_any_order
 
 
 def _product(values: ValueList) -> Real:

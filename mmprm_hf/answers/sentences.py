@@ -21,7 +21,9 @@ _VERBS = (
 _VERB = re.compile(rf"(?:\b(?:{'|'.join(_VERBS.split())}|equal to)\b|[=≈]|[为是到有成得共]|等于)\s*:?\s*")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$?", re.DOTALL)
 _BOLD = re.compile(r"(?<![A-Za-z0-9_*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
-_NUMBER = re.compile(r"(?<![\w.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?(?![\d^])")
+_NUMBER = re.compile(
+    r"(?<![\w.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?(?![\d^]|\s(?:or )?(?:more|less|fewer)\b)"
+)
 _CLAUSE_WORDS = (
     "when where which for in on at occurring because since so if as with from to left out after than per altogether "
     "all that given under"
@@ -30,7 +32,8 @@ _CLAUSE_END = re.compile(rf",\s(?!\d)|;\s|[，；]|\s\(|\s+(?:{'|'.join(_CLAUSE_
 _DENIAL = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n['’]t\b|不(?!同)|没|非", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"[a-z]{3,}(?<!and)(?<!from)(?<!between) (\d[\d,]*(?:\.\d+)?)\s*\.?\s*$")
 _FIRST_NUMBER = re.compile(
-    r"\s*(?:(?:therefore|thus|so|hence|then|finally)\s*,?\s+)?(\d[\d,]*(?:\.\d+)?)(?=\s+[a-z]{2})", re.IGNORECASE
+    r"\s*(?:(?:therefore|thus|so|hence|then|finally)\s*,?\s+)?(\d[\d,]*(?:\.\d+)?)(?=\s+(?!or\b|more\b|less\b|fewer\b|of\b|out\b)[a-z]{2})",
+    re.IGNORECASE,
 )
 _COMPARATIVE = re.compile(
     r"(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other|rather) than"

@@ -51,7 +51,9 @@ def tokens(text: str) -> tuple[str, ...]:
         >>> tokens("It is Isosceles."), tokens("Player A"), tokens("x < 2")
         (('isosceles',), ('player', 'A'), ('x', '<', '2'))
     """
-    found = _TOKEN.findall(re.sub(r"(?<=[A-Za-z\u4e00-\u9fff])(?:[.,;:!?]+(?=\s|$)|[,;])|[\"“”]", " ", text))
+    found = _TOKEN.findall(
+        re.sub(r"(?<=[A-Za-z\u4e00-\u9fff])(?:[.,;:?]+(?=\s|$)|[,;])|(?<=[A-Za-z]{2})!+|[\"“”]", " ", text)
+    )
     found = [_fold(token) for token in found]
     while len(found) > 1 and found[0] in _OPENING_WORDS:
         del found[0]

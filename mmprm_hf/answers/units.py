@@ -52,9 +52,10 @@ LETTER_UNITS = frozenset(("force", "energy", "power", "temperature", "voltage"))
 """Dimensions whose symbols are capital letters, as unknowns are."""
 _SYMBOLS |= {f"degrees {name}": Unit(f"degrees {name[0]}") for name in ("C", "Celsius", "F", "Fahrenheit")}
 _NOT_A_UNIT = re.compile(
-    r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over|more|less"
+    r"or|and|to|than|not|half|halves|(?:third|quarter)s?|sqrt|sin|cos|tan|log|times|plus|minus|per|over|more|less|fewer"
     r"|only|mod|but|with|when|where|for|from|are|each"
 )
+_MEASURES = frozenset(("long", "wide", "tall", "high", "deep", "thick", "old", "away", "apart", "each", "total"))
 _UNIT = re.compile(
     r"(?P<square>(?:square|sq\.?|cubic) ?)?(?P<name>%|'|[A-Za-z][A-Za-z ]*)(?:\^\s*\{?\s*(?P<power>[23])\s*\}?)?"
 )
@@ -85,7 +86,10 @@ def _simple_unit(text: str) -> Unit | None:
     name = match.group("name").strip()
     words = name.casefold().split()
     is_noun = len(words) <= 3 and all(len(word) >= 3 and not _NOT_A_UNIT.fullmatch(word) for word in words)
-    known = _known(name) or (_known(words[0]) if is_noun else None)  # centimeters long
+    is_measure = len(words) == 2 and words[1] in _MEASURES  # centimeters long, but not hours late
+    known = _known(name) or (_known(words[0]) if is_measure else None)
+    if known is None and is_noun and len(words) > 1 and _known(words[0]):
+        return None
     if known is None:
         return Unit("noun " + " ".join(map(_singular, words))) if is_noun else None
     square = match.group("square") or ""

@@ -65,7 +65,7 @@ class Relation:
 
 @dataclasses.dataclass(frozen=True)
 class ValueList:
-    """Coordinates or an interval (with brackets; the order matters), or several values (no brackets, in any order).
+    """Coordinates or an interval (in brackets; the order matters), or several values (no brackets or "{}", any order).
 
     `names` are those of the parts (``x=3, y=-2``), "" for a part without one; all have none where it is empty. The
     brackets of a sequence with hyphens (5-4-3-2-1) are "-", those of sizes or factors (2 x 3) are "x".
@@ -320,7 +320,7 @@ def _read_list(text: str) -> ValueList | Number | None:
         new_parts = value.parts if is_several else (value,)
         parts += new_parts
         names += [read_name(part)] * len(new_parts)
-    return ValueList("" if brackets == "{}" else brackets, tuple(parts), tuple(names) if any(names) else ())
+    return ValueList(brackets, tuple(parts), tuple(names) if any(names) else ())
 
 
 def _read_vector_of_names(text: str) -> ValueList | None:
