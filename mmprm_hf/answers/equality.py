@@ -18,6 +18,7 @@ from .numeric import Real, is_close, real_constant, same_formula, unknowns
 from .regions import Region, region_between, same_region
 from .units import LETTER_UNITS, units_agree
 from .values import BaseNumeral, Colon, Formula, Number, Relation, Value, ValueList
+from .vocabulary import SYMBOLS
 
 FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
 
@@ -37,6 +38,10 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
         >>> same_named_value("x", read_value("5"), "y", read_value("5"))
         False
     """
+    if _is_description(gold_name) or _is_description(answer_name):
+        is_same = same_value(gold, answer)
+        has_two = gold_name and answer_name and gold_name.casefold() != answer_name.casefold()
+        return None if is_same and has_two else is_same
     functions = [FUNCTION_NAME.fullmatch(name) for name in (gold_name, answer_name)]
     is_renamed = all(functions) and functions[0][1] == functions[1][1] and functions[0][2] != functions[1][2]
     if is_renamed and isinstance(answer, Formula):
@@ -50,6 +55,11 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
     if gold_name and answer_name and not (is_renamed or is_function or same_name(gold_name, answer_name)):
         return False  # AB = 5 is not CD = 5
     return same_value(gold, answer)
+
+
+def _is_description(name: str) -> bool:
+    """Whether a name is words ("Area of the base"), which others may say otherwise."""
+    return " " in name or (bool(re.fullmatch("[A-Za-z][a-z]{2,}", name)) and name not in SYMBOLS)
 
 
 def equation_of(name: str, value: Value) -> Value:

@@ -123,7 +123,7 @@ class _Parser:
         """Whether a factor follows without a sign; two numbers side by side are not a product, but ``2^6 3^5`` is."""
         token = self.peek()
         if vocabulary.is_number(token):
-            if last[0] in ("power", "group", "call"):
+            if last[0] in ("power", "group"):
                 return True
             raise _UnreadableError
         if token in ("(", "[", "{", "\\lfloor", "\\lceil", "\\{"):

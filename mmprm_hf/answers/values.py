@@ -125,7 +125,7 @@ def split_name(text: str) -> tuple[str, str]:
     text = _CONDITION.sub("", text.strip())
     description = _DESCRIPTION.match(text)
     if description:  # Volume of the locker = 20 * 2 = 40
-        return "", split_name(f"A{text[description.end() :]}")[1]
+        return description.group(), split_name(f"A{text[description.end() :]}")[1]
     match = _NAMED.fullmatch(text)
     if match and not _NOT_A_NAME.match(match.group("name")):
         name, value = match.group("name"), match.group("value").strip()

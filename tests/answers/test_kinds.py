@@ -109,6 +109,10 @@ KINDS = {  # gold: (right answers, wrong ones, undecided ones)
         ("f(x)=2x and f(x)=-x", ["f(x) = -x, f(x) = 2x"], ["f(x)=2x and f(x)=x"], []),
         ("f(x)=2x", ["f(t) = 2t", "2x"], ["f(x)=3x", "f(2)=4"], []),
     ],
+    "what a value is the value of counts": [
+        ("AB = 5", ["5", "BA = 5"], ["CD = 5", "AB = 6"], ["Length of CD = 5"]),
+        ("Area of ABC = 7", ["7", "area of ABC = 7"], ["Area of ABC = 8"], ["Area of DEF = 7"]),
+    ],
     "clock times have seconds": [("20:34", ["20:34:00", "8:34 pm"], ["20:34:01", "20:43"], [])],
     "number words have any length": [
         ("999999", ["nine hundred ninety-nine thousand nine hundred ninety-nine"], ["nine hundred thousand"], []),
