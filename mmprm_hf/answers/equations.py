@@ -1,19 +1,17 @@
-r"""Whether two equations or inequalities say the same: they are multiples of each other, or have different solutions.
+r"""Whether two equations or inequalities say the same: whether they are multiples of each other.
 
-Equations are moved to one side. What is a constant multiple is equal. Where it is not, a solution of one (found by
-Newton's method, in complex numbers) that does not solve the other shows that they differ; else they are undecided.
-Standard library only.
+All is moved to one side. Polynomials that are no multiples of each other are different equations; of other formulas
+(``y = 1/x``, ``xy = 1``) that is undecided. Standard library only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .approximate import Approximate, TooLargeError, UndefinedError
-from .nodes import Node, kinds_in
+from .approximate import TooLargeError, UndefinedError, approximate
+from .nodes import Node
 from .numeric import Point, compute, same_formula, unknowns
 
-_NUM_STEPS = 60
 _OPPOSITES = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
@@ -31,114 +29,56 @@ def same_equation(first: Sequence[Node], second: Sequence[Node]) -> bool | None:
     """
     if tuple(first) == tuple(second) or tuple(first) == tuple(reversed(second)):
         return True
-    names = [set().union(*map(unknowns, sides)) for sides in (first, second)]
-    if names[0] != names[1]:
+    if _names(first) != _names(second):
         return False
-    if not names[0]:
-        is_same = [same_formula(a, b) for a, b in zip(first, second, strict=True)]
-        return False if False in is_same else None
-    differences = [("sum", left, ("negative", right)) for left, right in (first, second)]
-    ratio = _constant_ratio(*differences)
-    if ratio is not None:
+    if not _names(first):
+        return False if False in map(same_formula, first, second) else None
+    if constant_ratio(first, second) is not None:
         return True
-    if {"application"} & kinds_in(differences[0]) | {"application"} & kinds_in(differences[1]):
-        return None
-    return _differ_in_solutions(differences, sorted(names[0]))
+    return False if all(map(_is_polynomial, (*first, *second))) else None
 
 
 def same_inequality(first_sign: str, first: Sequence[Node], second_sign: str, second: Sequence[Node]) -> bool | None:
     r"""Return whether two inequalities (also ``\ne``, ``\approx``) say the same: ``x+y<2`` is ``2>y+x``."""
-    names = [set().union(*map(unknowns, sides)) for sides in (first, second)]
-    if names[0] != names[1]:
+    if _names(first) != _names(second):
         return False
     if first_sign == second_sign:
-        sides = [same_formula(a, b) for a, b in zip(first, second, strict=True)]
+        sides = list(map(same_formula, first, second))
         if None not in sides and True in sides:
             return all(sides)  # mb < 1 is not mb < 2
     if first_sign not in _OPPOSITES or second_sign not in _OPPOSITES:
         return None if first_sign == second_sign else False
-    ratio = _constant_ratio(*(("sum", left, ("negative", right)) for left, right in (first, second)))
+    ratio = constant_ratio(first, second)
     if ratio is None:
         return None if first_sign[0] == second_sign[0] else False
     return first_sign == (second_sign if ratio > 0 else _OPPOSITES[second_sign])
 
 
-def _constant_ratio(first: Node, second: Node) -> float | None:
-    """The real number by which one formula is a multiple of the other; None if it is not."""
-    point = Point(0)
-    try:
-        values = [compute(node, point) for node in (first, second)]
-        values = [value.value if isinstance(value, Approximate) else complex(value) for value in values]
-        ratio = values[0] / values[1]
-    except (UndefinedError, TooLargeError, OverflowError, ZeroDivisionError):
-        return None
-    if abs(ratio.imag) > 1e-9 * abs(ratio) or ratio == 0:
-        return None
-    # The ratio is known to the precision of floats alone: it is compared as the quotient of values at this one point.
-    is_multiple = _is_multiple(first, second, ratio.real)
-    return ratio.real if is_multiple else None
-
-
-def _is_multiple(first: Node, second: Node, ratio: float) -> bool:
-    for index in (1, 2, 3, 6):
-        point = Point(index)
+def constant_ratio(first: Sequence[Node], second: Sequence[Node]) -> float | None:
+    """Return the number by which one equation is a multiple of the other, to the precision of floats; else None."""
+    ratios = []
+    for point in map(Point, (0, 1, 2, 3, 6)):
         try:
-            values = [compute(node, point) for node in (first, second)]
-        except (UndefinedError, TooLargeError, OverflowError):
+            differences = [approximate(compute(("sum", a, ("negative", b)), point)) for a, b in (first, second)]
+            ratios.append(differences[0].value / differences[1].value)
+        except (UndefinedError, TooLargeError, ZeroDivisionError):
             continue
-        left, right = (value.value if isinstance(value, Approximate) else complex(value) for value in values)
-        if abs(left - ratio * right) > 1e-9 * (abs(left) + abs(ratio * right)):
-            return False
-    return True
+    is_constant = bool(ratios) and all(abs(ratio - ratios[0]) <= 1e-9 * abs(ratios[0]) for ratio in ratios)
+    is_real = is_constant and abs(ratios[0].imag) <= 1e-9 * abs(ratios[0]) != 0
+    return ratios[0].real if is_real and len(ratios) > 1 else None
 
 
-def _differ_in_solutions(differences: Sequence[Node], names: Sequence[str]) -> bool | None:
-    """False if a solution of one equation, in the first name that has one, does not solve the other; else None."""
-    for equation, other in (differences, reversed(differences)):
-        for name in names:
-            point = _solution(equation, name)
-            if point is None:
-                continue
-            try:
-                value, nearby = compute(other, point), compute(other, Point(1))
-            except (UndefinedError, TooLargeError, OverflowError):
-                continue
-            sizes = [abs(v.value) if isinstance(v, Approximate) else abs(float(v)) for v in (value, nearby)]
-            if sizes[0] > 1e-6 * (1 + sizes[1]):
-                return False
-            break
-    return None
+def _names(sides: Sequence[Node]) -> set[str]:
+    return set().union(*map(unknowns, sides))
 
 
-class _Solving(Point):
-    """A point whose one name is free."""
-
-    def __init__(self, free: str, value: complex) -> None:
-        super().__init__(0)
-        self.free, self.value = free, value
-
-    def name(self, name: str):
-        return Approximate(self.value, 1e-15) if name == self.free else super().name(name)
-
-
-def _solution(equation: Node, name: str) -> Point | None:
-    """A point where an equation holds, found by the secant method in complex numbers; None if it finds none."""
-    before, now = 0.7 + 0.4j, 1.3 + 0.1j
-    try:
-        value_before = _at(equation, name, before)
-        for _ in range(_NUM_STEPS):
-            value = _at(equation, name, now)
-            if abs(value) < 1e-12 * (1 + abs(now)):
-                return _Solving(name, now)
-            if value == value_before:
-                return None
-            before, now = now, now - value * (now - before) / (value - value_before)
-            value_before = value
-    except (UndefinedError, TooLargeError, OverflowError):
-        return None
-    return None
-
-
-def _at(equation: Node, name: str, value: complex) -> complex:
-    result = compute(equation, _Solving(name, value))
-    return result.value if isinstance(result, Approximate) else complex(result)
+def _is_polynomial(node: Node) -> bool:
+    """Whether a formula has its unknowns in sums, products and whole powers alone."""
+    kind, *parts = node
+    if not unknowns(node) or kind == "name":
+        return True
+    if kind == "power":
+        return _is_polynomial(parts[0]) and parts[1][0] in ("num", "group") and not unknowns(parts[1])
+    if kind == "quotient":
+        return _is_polynomial(parts[0]) and not unknowns(parts[1])
+    return kind in ("sum", "product", "negative", "group") and all(map(_is_polynomial, parts))

@@ -151,6 +151,8 @@ def _english_to_digits(text: str) -> str:
             return str(Fraction(1, _PARTS[part]))
         case ["a" | "an", "half" | "third" | "quarter" as part, *rest] if not num_words:
             value = Fraction(1, _PARTS[part])
+        case ["a", "dozen", *rest] if not num_words:
+            value = 12
         case [word, *_] if not num_words or word in NUMBER_WORDS or word in SCALE_WORDS:
             return text  # no number, or "two three", which is not one either
         case ["and", "a" | "one", part, *rest] if part.rstrip("s") in _PARTS:  # one and a half

@@ -37,6 +37,7 @@ _FIRST_NUMBER = re.compile(
 )
 _COMPARATIVE = re.compile(
     r"(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other|rather) than"
+    r"|\b(?:but|except(?: for)?|excluding|without|minus|negative|step|part|case|question|problem)"
     r"|at (?:most|least)|up to|under|over|above|below|nearly|almost|[大小多少高低]于|超过|不足|至[少多])\s*$",
     re.IGNORECASE,
 )

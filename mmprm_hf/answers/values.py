@@ -199,6 +199,10 @@ def _is_approximately(exact: str, rounded: str) -> bool:
 
 def _read_number(text: str) -> Number | None:
     """A number with or without a unit, a compound (2 hours 30 minutes), number words, a formula without unknowns."""
+    negative = re.match(r"(?:minus|negative)\s+(?=\w)", text, re.IGNORECASE)
+    if negative:
+        value = _read_number(text[negative.end() :])
+        return value and dataclasses.replace(value, value=-value.value, raw=-value.raw)
     text = words_to_digits(text)
     if re.match(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?![\d/.])", text):
         text = re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "", text)  # 10 000

@@ -43,7 +43,12 @@ KINDS = {  # gold: (right answers, wrong ones, undecided ones)
         ("x+y<3", ["3>y+x", "2x+2y<6"], ["x+y>3", "x+y\\le 3", "x-y<3"], []),
     ],
     "more than and not are no values": [
-        ("20", ["exactly 20 of them"], ["less than 20", "more than 20", "The answer is not 20", "不等于20"], []),
+        ("20",
+         ["exactly 20 of them"],
+         ["less than 20", "minus 20", "The answer is not 20", "不等于20"],
+         ["all but 20", "step 20: add"]),
+        ("-5", ["minus 5", "negative five"], ["5", "five"], []),
+        ("Monday", ["It is Monday."], ["not Monday"], ["It is Monday, not Tuesday"]),
         ("8", ["so there are 8 of them"], ["x = 8 is not a solution", "at most 8"], []),
     ],
     "nouns and their order count": [
