@@ -15,14 +15,14 @@ from .values import Value, read_value
 
 MAX_SENTENCES = 3
 _SENTENCE_END = re.compile(r"(?<=[^\d\s])[.!?]\**(?=\s+[A-Z\\*$]|\s*$)|(?<=[\d)}$])\.(?=\s+[A-Z\\]|\s*$)|。|\n\s*\n")
-_VERBS = (
-    "is are was were be equals? becomes? gives? contains? have has had costs? by of at approximately about exactly only"
-)
+_WEAK_VERBS = "have has had by of at approximately about exactly only 有 到 共"
+_VERBS = f"is are was were be equals? becomes? gives? contains? costs? {_WEAK_VERBS}"
 _VERB = re.compile(rf"(?:\b(?:{'|'.join(_VERBS.split())}|equal to)\b|[=≈]|[为是到有成得共]|等于)\s*:?\s*")
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$?", re.DOTALL)
 _BOLD = re.compile(r"(?<![A-Za-z0-9_*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
 _NUMBER = re.compile(
-    r"(?<![\w.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?(?![\d^]|\s(?:or )?(?:more|less|fewer)\b)"
+    r"(?<![A-Za-z0-9_.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?"
+    r"(?![\d^]|\s(?:or )?(?:more|less|fewer)\b)"
 )
 _CLAUSE_WORDS = (
     "when where which for in on at occurring because since so if as with from to left out after than per altogether "
@@ -53,9 +53,7 @@ def stated_value(text: str) -> Value | None:
         True
     """
     sentences = [sentence for sentence in _SENTENCE_END.split(text) if re.search(r"[^\s*_.$]", sentence)]
-    is_whole = bool(
-        re.search(r"[.!?。)$*\]]\s*$", text)
-    )  # else it is cut off, and what it says before is no conclusion
+    is_whole = bool(re.search(r"[.!?。)$*\]]\s*$", text))  # else it is cut off: what it says before concludes nothing
     for sentence in reversed(sentences[-MAX_SENTENCES if is_whole else -1 :]):
         values = list(_values_of(sentence))
         if values:
@@ -67,11 +65,17 @@ def stated_value(text: str) -> Value | None:
 
 def _values_of(sentence: str) -> Iterator[Value]:
     """Values that a sentence may state, the likeliest first."""
-    bold = [read_value(clean_answer(content)) for content in _BOLD.findall(sentence)]
+    bold = [
+        read_value(clean_answer(content)) or next(_only_value(content), None) for content in _BOLD.findall(sentence)
+    ]
     if len(bold) == 1 and bold[0] is not None and not _DENIAL.search(sentence.partition("**")[0][-20:]):
         yield bold[0]
     plain = _BOLD.sub(r"\1", sentence)
-    for verb in reversed(list(_VERB.finditer(_hide_formulas(plain)))):
+    hidden = _hide_formulas(plain)
+    is_only = len(_FORMULA.findall(plain)) + len(_NUMBER.findall(hidden)) <= 1
+    for verb in reversed(list(_VERB.finditer(hidden))):
+        if verb.group().strip(": ").casefold() in _WEAK_VERBS.split() and not is_only:
+            continue  # 3 bags of 12
         value = _value_at_start(plain[verb.end() :])
         if value is not None and not _COMPARATIVE.search(plain[: verb.end()]) and not _is_denied(plain, verb):
             yield value

@@ -106,6 +106,7 @@ KINDS = {  # gold: (right answers, wrong ones, undecided ones)
             ["Therefore, it takes 21 hours for 20 workers."],
         ),
         ("20", ["Therefore, 20 workers are needed to make 7 of them in 4 hours."], [], []),
+        ("12", ["They have 12 of them."], [], ["He buys 3 bags of 12 apples."]),
         ("858", ["26袋有33颗，因此一共有**858颗**糖果。", "所以他有858颗糖。"], ["所以他有857颗糖。"], []),
         ("x \\ge 5", ["Therefore $x \\geq 5$ is the solution."], ["Therefore $x < 5$ is the solution."], []),
         ("5, 15", ["Hence the values are $n = 5$ and $n = 15$."], ["Hence the values are $n = 5$ and $n = 16$."], []),
