@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "cleaning": ["clean_answer"],
         "extraction": ["extract_answer"],
+        "math_verify_peer": ["MathVerifyVerifier"],
         "numerals": [
             "CHINESE_DIGITS",
             "CHINESE_SCALES",

@@ -6,9 +6,8 @@ The file has pairs of a gold and an answer with an adjudicated label and, where 
 kind of its fault: cases of other projects' test suites, answers of models, golds with one sign or digit changed, and
 options of one problem. Pairs without a label are left out. Counts alone are saved, no texts.
 
-math-verify runs as its documentation shows: ``verify(parse(gold), parse(answer))``, formulas in dollar signs. It has no
-third verdict: undecided is a gold that it cannot read. It is needed here alone: `pip install math-verify`. Takes about
-a minute.
+math-verify runs as its documentation shows (`MathVerifyVerifier`). It has no third verdict: undecided is a gold that it
+cannot read. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmprm_hf.answers import RuleVerifier
+from mmprm_hf.answers import MathVerifyVerifier, RuleVerifier
 from mmprm_hf.data import Verdict
 from mmprm_hf.files import read_jsonl, write_json
 
@@ -37,15 +36,7 @@ def by_rules(row: dict[str, Any]) -> Verdict:
 
 def by_math_verify(row: dict[str, Any]) -> Verdict:
     """The verdict of math-verify alone."""
-    from math_verify import parse, verify
-
-    gold, answer = (
-        parse(text if any(mark in text for mark in ("$", "\\(", "\\[", "\\boxed")) else f"${text}$")
-        for text in (row["gold"], row["prediction"])
-    )
-    if not gold:
-        return Verdict.UNDECIDED
-    return Verdict.CORRECT if verify(gold, answer) else Verdict.INCORRECT
+    return MathVerifyVerifier().verify(row["prediction"], row["gold"])
 
 
 def fault_of(verdict: Verdict, label: bool) -> str:
