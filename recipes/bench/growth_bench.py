@@ -67,7 +67,7 @@ def small_vocabulary(num_problems: int) -> Callable[[], Any]:
 
 
 def one_large_tree(num_nodes: int) -> Callable[[], Any]:
-    """Label rows of one search tree, at most eight segments deep."""
+    """Label rows of one search tree, eight segments deep."""
     from mmprm_hf.data import Node, Problem, SearchTree
     from mmprm_hf.labelling import LabelRowsConfig
     from mmprm_hf.labelling.label_rows import problem_rows, weigh_rows
@@ -75,10 +75,12 @@ def one_large_tree(num_nodes: int) -> Callable[[], Any]:
     rng = random.Random(3)
     nodes, inner = [Node("root", None, (), 3, 8)], [(0, 0)]
     while len(nodes) < num_nodes:
-        parent, depth = rng.choice(inner)
-        nodes.append(Node(f"n{len(nodes)}", parent, (f"step {len(nodes)}",), rng.randint(0, 4), 4))
-        if depth < 8 and rng.random() < 0.5:
-            inner.append((len(nodes) - 1, depth + 1))
+        parent, start = rng.choice(inner)
+        for depth in range(start + 1, 9):  # every path has eight segments, whatever the number of nodes
+            nodes.append(Node(f"n{len(nodes)}", parent, (f"step {len(nodes)}",), rng.randint(0, 4), 4))
+            parent = len(nodes) - 1
+            if depth < 8:
+                inner.append((parent, depth))
     problem, tree = Problem("p", "?", answer="1"), SearchTree("p", tuple(nodes))
     return lambda: weigh_rows(problem_rows(problem, [tree], LabelRowsConfig()))
 
