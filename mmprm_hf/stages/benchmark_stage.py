@@ -26,8 +26,9 @@ from .candidate_rows import (
     write_candidates,
 )
 from .evaluate_stage import table_of_rows
+from .file_fingerprints import checkpoint_fingerprint
 from .options import Servers
-from .run_settings import data_name, files_fingerprint, model_settings, prm_name, read_settings, result_settings
+from .run_settings import data_name, model_settings, prm_name, read_settings, result_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def rescore_benchmark(
     settings = {
         **data.settings(aggregation),
         "prm": prm_name(prm) or "nano PRM (shipped)",
-        "prm_files": files_fingerprint(prm),
+        "prm_content": checkpoint_fingerprint(prm),
         **_settings_of_policy(candidates),
         "candidates": data_name(candidates),
         "candidates_stamp": hashlib.sha256(candidates.read_bytes()).hexdigest(),

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data import content_hash
 from ..errors import SettingsDifferError
 from ..files import check_same_settings, read_json, write_json
+from .file_fingerprints import checkpoint_fingerprint
 from .options import Servers
 
 _NAME = "config.json"
 _FACTS = "sampling"  # its key in the file; not a setting that a run starts with
+_FINGERPRINTS = ("policy_content", "prm_content")  # by content; a folder without them is compared by names alone
+_OLD_FINGERPRINTS = ("policy_files", "prm_files")  # of sizes and times, in folders of earlier versions; not compared
 
 
 def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, Any]:
@@ -30,27 +32,14 @@ def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, 
         "policy": "nano policy (shipped)" if is_nano else policy,
         "prm": prm_name(prm) or ("nano PRM (shipped)" if is_nano else "saved with the policy"),
         "engine": address(servers),
-        "policy_files": files_fingerprint(policy),
-        "prm_files": files_fingerprint(prm),
+        "policy_content": checkpoint_fingerprint(policy),
+        "prm_content": checkpoint_fingerprint(prm),
     }
 
 
 def prm_name(prm: Any) -> str | None:
     """Return how results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
     return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
-
-
-def files_fingerprint(checkpoint: Any) -> str | None:
-    """Return a hash of names, sizes and times of a local checkpoint's files; None for anything else."""
-    if not isinstance(checkpoint, (str, Path)) or not Path(checkpoint).is_dir():
-        return None
-    files = sorted(path for path in Path(checkpoint).rglob("*") if path.suffix in (".safetensors", ".bin", ".json"))
-    return content_hash([[str(path.relative_to(checkpoint)), *_size_and_time(path)] for path in files])
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
 
 
 def address(servers: Servers) -> str | None:
@@ -84,13 +73,17 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             f"{folder} holds candidates of another kind of run: there is no {_NAME} beside them. Choose another "
             "output folder."
         )
-    before = {name: value for name, value in before.items() if name != _FACTS and value is not None}
-    check_same_settings(folder, before, {name: value for name, value in settings.items() if value is not None})
+    ignored = {_FACTS, *_OLD_FINGERPRINTS, *(name for name in _FINGERPRINTS if name not in before)}
+    before, now = (
+        {name: value for name, value in facts.items() if name not in ignored and value is not None}
+        for facts in (before, settings)
+    )
+    check_same_settings(folder, before, now)
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run folder's settings as results have them: without fingerprints, and without paths of this machine."""
-    hidden = ("benchmark", "policy_files", "prm_files", "candidates_stamp", _FACTS)
+    hidden = ("benchmark", *_FINGERPRINTS, *_OLD_FINGERPRINTS, "candidates_stamp", _FACTS)
     settings = {**{name: value for name, value in config.items() if name not in hidden}, **config.get(_FACTS, {})}
     return {name: data_name(value) for name, value in settings.items() if value is not None}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +13,19 @@ from typing import Any
 import datasets
 
 from ..data import content_hash
-from ..files import check_same_settings, read_json, write_json
-from ..training import BestOfNCallback, PRMConfig, PRMTrainer, read_candidate_sets, report_dry_run
+from ..files import lock_folder, write_json
+from ..training import (
+    BestOfNCallback,
+    PRMConfig,
+    PRMTrainer,
+    newest_whole_checkpoint,
+    read_candidate_sets,
+    report_dry_run,
+)
 from .options import read_config
+from .train_settings import finished_metrics, training_settings, write_end, write_start
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -28,7 +40,9 @@ def train(
     dry_run: bool = False,
     peft_config: Any = None,
 ) -> dict[str, Any]:
-    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, and save it; an unfinished run is resumed.
+    """Train a PRM from a policy (or PRM) on stepwise-supervision rows, and save it.
+
+    An unfinished run is resumed from its newest whole checkpoint; a finished one is not trained again.
 
     Several processes may call it together (`accelerate launch`); the first one writes the files.
 
@@ -49,55 +63,55 @@ def train(
         Evaluation metrics; with `dry_run` its report (`training.report_dry_run`).
 
     Raises:
-        ValueError: for bad rows or options, candidates without eval rows, or a folder of another training.
+        ValueError: for bad rows or options, candidates without eval rows, a damaged checkpoint, or a folder that holds
+            another training, finished or not, or in which another process trains.
     """
     (options,) = read_config(config, PRMConfig)
-    shared = {"eval_share": eval_share, "seed": seed, "candidates": candidates, "peft_config": peft_config}
+    shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:
-            trainer = _trainer(model, data, Path(states), {**options, "push_to_hub": False}, **shared)
+            args = PRMConfig(output_dir=states, seed=seed, **{**options, "push_to_hub": False})
+            trainer = _trainer(model, data, args, **shared)
             report = report_dry_run(trainer)
         if trainer.is_world_process_zero():
             write_json(output / "dry_run.json", report)
         return report
-    settings = {"model": model, "data": str(data), "eval_share": eval_share}
-    if (output / "train_config.json").exists():
-        before = read_json(output / "train_config.json")
-        check_same_settings(output, {name: before.get(name) for name in settings}, settings)
     states = output / "trainer"
-    trainer = _trainer(model, data, states, options, **shared)
-    trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
-    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
-    trainer.save_model(str(output))
-    if trainer.is_world_process_zero():
-        write_json(output / "train_metrics.json", metrics)
-        write_json(output / "train_config.json", {**settings, **_resolved_settings(trainer, candidates)})
+    args = PRMConfig(output_dir=str(states), seed=seed, **options)
+    settings = training_settings(model, data, eval_share, candidates, args, peft_config)
+    with lock_folder(states) if args.process_index == 0 else contextlib.nullcontext():
+        metrics = finished_metrics(output, settings)
+        if metrics is not None:
+            logger.warning("The training in %s is already finished; nothing was trained again.", output)
+            return metrics
+        trainer = _trainer(model, data, args, **shared)
+        if trainer.is_world_process_zero():
+            write_start(output, settings)
+        checkpoint = newest_whole_checkpoint(states)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+        trainer.save_model(str(output))
+        if trainer.is_world_process_zero():
+            write_end(output, settings, _facts(trainer), metrics)
     return metrics
 
 
-def _resolved_settings(trainer: PRMTrainer, candidates: Path | None) -> dict[str, Any]:
+def _facts(trainer: PRMTrainer) -> dict[str, Any]:
     """What the training did, besides the settings that a resumed run must have."""
     data = trainer.data
     num_rows = {
         f"num_{split}_rows": data.num_rows.get(split, 0) + sum(data.dropped_rows.get(split, {}).values())
         for split in ("train", "eval")
     }
-    return {
-        **num_rows,
-        "candidates": None if candidates is None else str(candidates),
-        **json.loads(trainer.args.to_json_string()),
-        "dropped_rows": data.dropped_rows,
-    }
+    return {**num_rows, **json.loads(trainer.args.to_json_string()), "dropped_rows": data.dropped_rows}
 
 
 def _trainer(
     model: str,
     data: Path,
-    states: Path,
-    options: Mapping[str, Any],
+    args: PRMConfig,
     *,
     eval_share: float,
-    seed: int,
     candidates: Path | None,
     peft_config: Any,
 ) -> PRMTrainer:
@@ -110,7 +124,7 @@ def _trainer(
         )
     return PRMTrainer(
         model,
-        PRMConfig(output_dir=str(states), seed=seed, **options),
+        args,
         train_dataset=train_rows,
         eval_dataset=eval_rows if len(eval_rows) else None,
         callbacks=callbacks,

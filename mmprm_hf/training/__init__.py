@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "best_of_n": ["BestOfNCallback", "read_candidate_sets"],
+        "checkpoints": ["newest_whole_checkpoint"],
         "dry_run": ["report_dry_run"],
         "dry_run_text": ["format_dry_run"],
         "prm_config": ["PRMConfig"],

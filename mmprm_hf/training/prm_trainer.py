@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..models import MMPRMModel
 from ..scoring import packed_inputs
 from .card import TAGS, write_card
+from .checkpoints import check_whole, newest_whole_checkpoint
 from .collators import PRMCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
@@ -240,10 +243,31 @@ class PRMTrainer(Trainer):
         is_whole = not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
         return is_whole and isinstance(model, MMPRMModel) and any(Path(folder).glob("model*.safetensors"))
 
-    def train(self, *arguments: Any, **options: Any) -> Any:
-        """As `Trainer.train`; the seconds are counted for the card."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **options: Any) -> Any:
+        """As `Trainer.train`; True resumes from the newest whole checkpoint. The seconds are counted for the card.
+
+        Raises:
+            ValueError: if the checkpoint lacks a file, or one is cut off: the training would go another way.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = newest_whole_checkpoint(Path(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise ValueError(f"Found no whole checkpoint in {self.args.output_dir}. Train without resuming.")
+        if resume_from_checkpoint:
+            is_sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+            check_whole(Path(resume_from_checkpoint), is_sharded=is_sharded)
+            resume_from_checkpoint = str(resume_from_checkpoint)
         self._train_start = time.monotonic()
-        return super().train(*arguments, **options)
+        return super().train(resume_from_checkpoint, *arguments, **options)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As `Trainer`'s; what an earlier, interrupted save left in the folder goes first, its last file before all."""
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and folder.exists():
+            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
 
     @property
     def train_seconds(self) -> float | None:

@@ -114,7 +114,7 @@ def test_reasons_are_counted_together_and_paths_of_this_machine_left_out(demo, t
     rows = read_jsonl(demo[0] / "candidates.jsonl")
     bad = [{**rows[0], "candidates": [], "error": f"Image '/x/y/{n}.png' does not exist."} for n in range(20)]
     write_jsonl(tmp_path / "candidates.jsonl", [*rows, *bad])
-    config = {"data": "/home/you/data", "policy": "/home/you/policy", "prm": "you/prm", "prm_files": "abc", "seed": 1}
+    config = {"data": "/home/you/data", "policy": "/home/you/policy", "prm": "you/prm", "prm_content": "abc", "seed": 1}
     write_json(tmp_path / "config.json", config)
     found = evaluate_candidates(tmp_path / "candidates.jsonl")
     assert found["rows"]["problems"]["Image … does not exist"] == 20

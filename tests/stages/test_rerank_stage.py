@@ -232,7 +232,7 @@ def test_a_checkpoint_written_again_under_its_name_is_another(source, tmp_path):
     run(source, tmp_path / "out", num_problems=2, prm=str(checkpoint))
     weights = checkpoint / "model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1_000_000_000))
-    with pytest.raises(ValueError, match=r"made with other settings \(prm_files: "):
+    with pytest.raises(ValueError, match=r"made with other settings \(prm_content: "):
         run(source, tmp_path / "out", prm=str(checkpoint))
 
 

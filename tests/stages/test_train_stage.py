@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import datasets
 import pytest
@@ -11,8 +13,9 @@ from typer.testing import CliRunner
 
 from mmprm_hf import stages
 from mmprm_hf.cli import app
-from mmprm_hf.files import read_json, read_jsonl
+from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json
 from mmprm_hf.nano import PRM_PATH
+from mmprm_hf.training import PRMTrainer
 
 QUICK = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
 
@@ -93,15 +96,133 @@ def test_the_verb_prints_a_dry_run_as_text_or_json(tmp_path, tiny_prm_dir, data)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dry_run.json"]
 
 
-def test_a_run_is_resumed_and_one_on_other_data_is_refused(tmp_path, tiny_prm_dir, data):
-    config = {**QUICK, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1}
-    for max_steps in (1, 2):
-        stages.train(tiny_prm_dir, data, tmp_path / "prm", config={**config, "max_steps": max_steps})
-    state = read_json(tmp_path / "prm" / "trainer" / "checkpoint-2" / "trainer_state.json")
-    assert [log["step"] for log in state["log_history"] if "loss" in log] == [1, 2]
-    assert read_json(tmp_path / "prm" / "train_config.json")["num_train_rows"] == 12
-    with pytest.raises(ValueError, match=r"made with other settings \(eval_share: "):
-        stages.train(tiny_prm_dir, data, tmp_path / "prm", config=config, eval_share=0.5)
+SAVING = {**QUICK, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1, "max_steps": 3, "learning_rate": 1e-3}
+
+
+def stop_at(step, monkeypatch):
+    """Let the next trainings die once the weights of this step are written, before anything else is."""
+    whole = PRMTrainer._save_optimizer_and_scheduler
+
+    def save(self, folder):
+        if self.state.global_step == step:
+            raise KeyboardInterrupt
+        whole(self, folder)
+
+    monkeypatch.setattr(PRMTrainer, "_save_optimizer_and_scheduler", save)
+
+
+def weights_of(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory, tiny_prm_dir, data):
+    """The folder of a training of three steps that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "prm"
+    stages.train(tiny_prm_dir, data, folder, config=SAVING)
+    return folder
+
+
+def test_a_run_that_died_while_it_saved_resumes_from_the_newest_whole_checkpoint(
+    tmp_path, tiny_prm_dir, data, whole_training, monkeypatch, caplog
+):
+    for step in (1, 3):  # with no checkpoint before it, and with two
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_at(step, patch)
+            stages.train(tiny_prm_dir, data, tmp_path / str(step), config=SAVING)
+        states = tmp_path / str(step) / "trainer"
+        assert (states / f"checkpoint-{step}" / "model.safetensors").exists(), "cut off while it was saved"
+        assert not (tmp_path / str(step) / "train_metrics.json").exists()
+        caplog.clear()
+        stages.train(tiny_prm_dir, data, tmp_path / str(step), config=SAVING)
+        assert f"checkpoint-{step} is passed over: the run was stopped while it was saved" in caplog.text
+        assert weights_of(tmp_path / str(step)) == weights_of(whole_training)
+        state = read_json(states / "checkpoint-3" / "trainer_state.json")
+        assert [log["step"] for log in state["log_history"] if "loss" in log] == [1, 2, 3]
+
+
+def test_a_checkpoint_that_lost_a_file_is_refused(tmp_path, tiny_prm_dir, data, whole_training):
+    shutil.copytree(whole_training, tmp_path / "prm")
+    (tmp_path / "prm" / "train_metrics.json").unlink()  # as if it had been stopped before its end
+    newest = tmp_path / "prm" / "trainer" / "checkpoint-3"
+    kept = tmp_path / "kept"
+    for name, fault in {
+        "optimizer.pt": "has no optimizer.pt, the optimizer's state",
+        "scheduler.pt": "has no scheduler.pt",
+        "rng_state.pth": r"has no rng_state\*.pth",
+        "model.safetensors": "holds no weights",
+    }.items():
+        os.replace(newest / name, kept)
+        with pytest.raises(ValueError, match=f"checkpoint-3 {fault}.*delete this folder to resume from"):
+            stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
+        content = kept.read_bytes()
+        (newest / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=f"checkpoint-3 holds a {name} that is cut off"):
+            stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
+        os.replace(kept, newest / name)
+    shutil.rmtree(newest)
+    stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
+    assert weights_of(tmp_path / "prm") == weights_of(whole_training)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, tiny_prm_dir, data, whole_training, caplog):
+    before = {path: path.stat().st_mtime_ns for path in whole_training.rglob("*") if path.is_file()}
+    metrics = stages.train(tiny_prm_dir, data, whole_training, config={**SAVING, "logging_steps": 2, "save_steps": 2})
+    assert metrics == read_json(whole_training / "train_metrics.json")
+    assert "is already finished; nothing was trained again" in caplog.text
+    after = {path: path.stat().st_mtime_ns for path in whole_training.rglob("*") if path.is_file()}
+    assert {path: time for path, time in after.items() if path.name != ".lock"} == {
+        path: time for path, time in before.items() if path.name != ".lock"
+    }
+
+
+def test_a_folder_of_another_training_is_refused_finished_or_not(
+    tmp_path, tiny_prm_dir, tiny_text_policy_dir, data, whole_training, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(2, patch)
+        stages.train(tiny_prm_dir, data, tmp_path / "begun", config=SAVING)
+    other_data = tmp_path / "data"
+    shutil.copytree(data, other_data)
+    rows = datasets.load_dataset(str(data), split="train").to_list()
+    for folder in (whole_training, tmp_path / "begun"):
+
+        def refused(names, model=tiny_prm_dir, rows=data, folder=folder, config=SAVING, **options):
+            pattern = r"made with other settings \(.*" + ".*".join(f"{name}: " for name in names)
+            with pytest.raises(ValueError, match=pattern):
+                stages.train(model, rows, folder, config=config, **options)
+
+        refused(["eval_share"], eval_share=0.5)
+        refused(["seed"], seed=1)
+        refused(["max_steps"], config={**SAVING, "max_steps": 4})
+        refused(["label_mapping", "learning_rate"], config={**SAVING, "learning_rate": 1.0, "label_mapping": "hard"})
+        refused(["model", "model_content"], model=tiny_text_policy_dir)
+        refused(["data"], rows=other_data)
+    changed = [*rows[:-1], {**rows[-1], "labels": [0.1, 0.2]}]
+    path = data / "train.parquet"
+    content = path.read_bytes()
+    try:  # the same name, other labels
+        datasets.Dataset.from_list(changed).to_parquet(path)
+        refused(["data_content"])
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_finished_folder_of_an_earlier_version_is_compared_by_what_it_knows(
+    tmp_path, tiny_prm_dir, data, whole_training
+):
+    shutil.copytree(whole_training, tmp_path / "prm")
+    config = read_json(tmp_path / "prm" / "train_config.json")
+    old = {name: value for name, value in config.items() if not name.endswith("_content") and name != "num_processes"}
+    write_json(tmp_path / "prm" / "train_config.json", old)
+    assert stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING) == {}
+    with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING, seed=1)
+
+
+def test_two_processes_do_not_train_into_one_folder(tmp_path, tiny_prm_dir, data):
+    with lock_folder(tmp_path / "prm" / "trainer"), pytest.raises(ValueError, match="in use by another run"):
+        stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
 
 
 def test_rows_that_name_no_problem_are_split_by_their_prompt(tmp_path, tiny_text_policy_dir):
