@@ -8,6 +8,7 @@ outlive a power cut asks for `sync`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ import filelock
 from .errors import FolderInUseError, SettingsDifferError, StorageFailedError
 
 _BLOCK = 65536  # bytes that are read at a time in search of a line's end
+_CHECKSUM = "_checksum"  # the last key of a sealed row
 
 
 def to_json(content: Any, indent: int | None = None) -> str:
@@ -85,6 +87,43 @@ def json_line(row: Any) -> bytes:
     return (to_json(row) + "\n").encode("utf-8")
 
 
+def sealed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with a checksum of its content, which `read_lines` checks and takes off again.
+
+    Example:
+        >>> sealed({"verdict": "correct"})
+        {'verdict': 'correct', '_checksum': 'aeb57a8a724c2453'}
+    """
+    content = {name: value for name, value in row.items() if name != _CHECKSUM}
+    return {**content, _CHECKSUM: _checksum(content)}
+
+
+def unsealed(row: Any, where: str) -> Any:
+    """Return a row without its checksum; one that has none, as of earlier versions, is not checked.
+
+    Args:
+        row: A parsed line.
+        where: Where it is from, such as "Line 3 of trees.jsonl".
+
+    Raises:
+        ValueError: if the row is not what was sealed.
+    """
+    if not isinstance(row, dict) or _CHECKSUM not in row:
+        return row
+    content = {name: value for name, value in row.items() if name != _CHECKSUM}
+    if row[_CHECKSUM] != _checksum(content):
+        raise ValueError(
+            f"{where} was changed after it was written: its checksum differs. Restore the file; or delete this line "
+            "and those below it, and start the run again: what they held is made again."
+        )
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
 def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
     """Append rows as JSON lines in one write, and return how many bytes that were.
 
@@ -138,7 +177,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
     """Yield ``(start, length, row)``, in bytes, of each line of a JSON-lines file; blank lines are passed over.
 
     Raises:
-        ValueError: naming the line that is not JSON.
+        ValueError: naming the line that is not JSON, or that was changed after it was `sealed`.
     """
     start = 0
     with path.open("rb") as file:
@@ -151,7 +190,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
                         f"Line {number} of {path} is not JSON ({error}). Only the last line may be torn; remove the "
                         "broken line, or write the file again."
                     ) from error
-                yield start, len(line), row
+                yield start, len(line), unsealed(row, f"Line {number} of {path}")
             start += len(line)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmprm_hf import files
+from mmprm_hf.data import Verdict
 from mmprm_hf.errors import FolderInUseError, SettingsDifferError, StorageFailedError
 
 SEPARATORS = "a\u2028b\u2029c\u0085d\x0be\x1cf"  # each ends a line for `str.splitlines`, none for JSON
@@ -236,3 +237,16 @@ def test_other_settings_are_named_with_both_values():
 def test_a_setting_of_none_is_as_good_as_none_at_all():
     files.check_same_settings(Path("run"), {}, {"limit": None})
     files.check_same_settings(Path("run"), {"limit": None}, {})
+
+
+def test_a_sealed_row_that_was_changed_is_named_and_one_without_a_seal_is_read(tmp_path):
+    """Whatever JSON can hold comes back as it was; the order of the lines does not matter, that of the keys does."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"a": [0.1, 1e300, -0.0, None]}, {"ü": "\ud800 \n", 3: {"b": True}}, {"x": Verdict.CORRECT}, {}]
+    files.append_line(path, *map(files.sealed, rows), {"not": "sealed"}, [1])
+    expected = [*(json.loads(json.dumps(row)) for row in rows), {"not": "sealed"}, [1]]
+    assert files.read_jsonl(path) == expected
+    assert files.sealed(files.sealed(rows[0])) == files.sealed(rows[0])
+    path.write_bytes(path.read_bytes().replace(b'"x": "correct"', b'"x": "incorrect"'))
+    with pytest.raises(ValueError, match=r"Line 3 of .*rows.jsonl was changed after it was written.*Restore the file"):
+        files.read_jsonl(path)

@@ -216,10 +216,11 @@ class _Driver:
             self._fail(problem, error, journal)
             return
         cost = ledger_row(problem.id, key, "tree", journal, tree.num_undecided)
+        if problem.id not in self.folder.failures:  # a failure of this session moved the bar already
+            self.progress.advance()
         self.folder.add_tree(dataclasses.replace(tree, problem_key=key), cost)
         journal.delete()
         self.session.num_trees += 1
-        self.progress.advance()
         self.health.add_tree(tree, cost)
 
     async def _search(self, problem: Problem, key: str, journal: ProblemJournal) -> SearchTree:

@@ -1,7 +1,8 @@
 """The journal of one problem: every answer that was paid for, on disk before the search sees it.
 
 One line per request and per verdict. Undecided verdicts are counted but asked for again, because the reason (a judge
-that is down) may have gone. Journals are not synced: after a power cut whatever follows a broken line is cut off.
+that is down) may have gone. Journals are not synced: after a power cut whatever follows a broken line is cut off, and
+so is what follows one that was changed since.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Rollout, Verdict
-from ..files import append_line, drop_torn_line, read_lines
+from ..files import append_line, drop_torn_line, read_lines, sealed
 from .protocols import Prefix
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class ProblemJournal:
         self._path.unlink(missing_ok=True)
 
     def _add(self, row: dict[str, Any]) -> None:
-        rows = [{**row, "seconds": round(self.seconds, 3)}]
+        rows = [sealed({**row, "seconds": round(self.seconds, 3)})]
         append_line(self._path, *(rows if self._has_header else [self._header, *rows]))
         self._has_header = True
         self._count(row)
@@ -121,7 +122,7 @@ class ProblemJournal:
                     return False
                 end = start + length
         except (ValueError, KeyError, TypeError) as error:
-            logger.info("Journal %s: what follows byte %d is cut off (%s).", self._path.name, end, error)
+            logger.warning("Journal %s: what follows byte %d is asked for again (%s).", self._path.name, end, error)
             os.truncate(self._path, end)
         return end > 0
 

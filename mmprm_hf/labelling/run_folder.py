@@ -24,6 +24,7 @@ from ..files import (
     lock_folder,
     read_json,
     read_lines,
+    sealed,
     to_json,
     write_atomically,
     write_json,
@@ -109,9 +110,9 @@ class RunFolder:
 
     def add_tree(self, tree: SearchTree, cost: Mapping[str, Any]) -> None:
         """Put a finished tree on disk for good, after its ledger row (a row without a tree is written again)."""
-        append_line(self._ledger_path, cost)
+        append_line(self._ledger_path, sealed(cost))
         start = self._trees_path.stat().st_size
-        length = append_line(self._trees_path, tree.to_dict(), sync=True)
+        length = append_line(self._trees_path, sealed(tree.to_dict()), sync=True)
         self.costs[tree.problem_key] = dict(cost)
         self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
         self.failures.pop(tree.problem_id, None)
@@ -125,7 +126,7 @@ class RunFolder:
         append_line(self._failures_path, row)
         self.failures[problem_id] = row
         if cost is not None:
-            append_line(self._ledger_path, cost)
+            append_line(self._ledger_path, sealed(cost))
             self.costs[cost["problem_key"]] = dict(cost)
 
     def put_in_order(self, problems: Mapping[str, str | None]) -> None:
@@ -148,7 +149,7 @@ class RunFolder:
         failures = [self.failures[problem_id] for problem_id in problems if problem_id in self.failures]
         write_jsonl(self._failures_path, [*failures, *others])
         keys = [*(key for key in ids if key in self.costs), *(key for key in self.costs if key not in ids)]
-        write_jsonl(self._ledger_path, [self.costs[key] for key in keys])
+        write_jsonl(self._ledger_path, [sealed(self.costs[key]) for key in keys])
 
     def _tree_lines(self, order: Sequence[str], renamed: Mapping[str, str]) -> Iterator[bytes]:
         with self._trees_path.open("rb") as file:
@@ -156,7 +157,7 @@ class RunFolder:
                 file.seek(self.trees[key].start)
                 line = file.read(self.trees[key].length)
                 if key in renamed:
-                    line = json_line({**json.loads(line), "problem_id": renamed[key]})
+                    line = json_line(sealed({**json.loads(line), "problem_id": renamed[key]}))
                 yield line
 
 
@@ -177,9 +178,35 @@ class TreeFile:
 def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:
     for number, (start, length, row) in enumerate(read_lines(path), start=1):
         try:
-            yield start, length, SearchTree.from_dict(row)
+            tree = SearchTree.from_dict(row)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"Line {number} of {path.name} is not a search tree of schema {SCHEMA_VERSION} ({error}). Remove the "
                 "broken line and start the run again."
             ) from error
+        _check_nodes(tree, f"line {number} of {path.name}")
+        yield start, length, tree
+
+
+def _check_nodes(tree: SearchTree, where: str) -> None:
+    """Refuse a tree whose nodes are not those that its ids were made of.
+
+    A tree whose problem got another id since has ids of the old one: then none matches, and they are not checked.
+    """
+    prefixes: list[tuple[str, ...]] = []
+    is_own: list[bool] = []
+    for index, node in enumerate(tree.nodes):
+        if (node.parent is None) != (index == 0) or not 0 <= (node.parent or 0) < max(index, 1):
+            raise ValueError(
+                f"Node {index} in {where} has the parent {node.parent}; parents come before their children, and node 0 "
+                "alone has none. Restore the file, or remove the line and start the run again."
+            )
+        prefixes.append((*(() if node.parent is None else prefixes[node.parent]), *node.steps))
+        key = (tree.problem_id, list(prefixes[-1]))
+        is_own.append(node.id == content_hash(*key) or node.id == content_hash(*key, index))
+    if any(is_own) and not all(is_own):
+        index = is_own.index(False)
+        raise ValueError(
+            f"Node {index} in {where} (problem {tree.problem_id!r}) has an id that its steps do not have: they were "
+            "changed after the tree was written. Restore the file, or remove the line and start the run again."
+        )

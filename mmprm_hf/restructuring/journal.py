@@ -10,7 +10,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ..files import append_line, drop_torn_line, lock_folder, read_lines
+from ..files import append_line, drop_torn_line, lock_folder, read_lines, sealed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ReplyJournal:
 
     Raises:
         FolderInUseError: if another process writes to the folder.
-        ValueError: if a line is not JSON.
+        ValueError: if a line is not JSON, or was changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class ReplyJournal:
             StorageFailedError: if it cannot be written.
         """
         start = self.path.stat().st_size
-        length = append_line(self.path, {"key": key, **dataclasses.asdict(reply)})
+        length = append_line(self.path, sealed({"key": key, **dataclasses.asdict(reply)}))
         self._positions[key] = (start, length)
         self.asked_now["num_replies"] += 1
         self.asked_now["tokens_in"] += reply.tokens_in

@@ -12,7 +12,7 @@ from typing import Any
 from ..data import Candidate, Problem
 from ..errors import each_or_error
 from ..evaluation import load_benchmark
-from ..files import read_jsonl, write_json
+from ..files import lock_folder, read_jsonl, write_json
 from ..nano import PRM_PATH
 from ..rerank import GUIDED_SEARCHES, check_step_scores, scored_candidates, winner_index
 from ..scoring import PRMScorer
@@ -166,18 +166,19 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Write the candidates beside the results, then the results."""
     folder = output.parent
-    write_candidates(problems, folder, settings, open_source, batch_size, shown_as=_question, progress=progress)
     path = folder / "candidates.jsonl"
-    results = table_of_rows(
-        read_jsonl(path)[: len(problems)],
-        settings["benchmark"],
-        result_settings(read_settings(folder) or {}),
-        where=str(path),
-        aggregation=settings["aggregation"],
-        with_diagnosis=True,
-        with_curves=True,
-    )
-    write_json(output, results)
+    with lock_folder(folder):
+        write_candidates(problems, folder, settings, open_source, batch_size, shown_as=_question, progress=progress)
+        results = table_of_rows(
+            read_jsonl(path)[: len(problems)],
+            settings["benchmark"],
+            result_settings(read_settings(folder) or {}),
+            where=str(path),
+            aggregation=settings["aggregation"],
+            with_diagnosis=True,
+            with_curves=True,
+        )
+        write_json(output, results)
     return results
 
 

@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
-from ..files import append_line, drop_torn_line, iter_jsonl, lock_folder
+from ..files import append_line, drop_torn_line, iter_jsonl, sealed
 from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rows import problem_key
@@ -138,7 +138,8 @@ def write_candidates(
 
     Args:
         problems: The problems.
-        folder: Made if absent; ``config.json`` in it holds the settings. No other process can write to it meanwhile.
+        folder: A folder that the caller holds (`files.lock_folder`), until what it makes of the rows is written too.
+            ``config.json`` in it holds the settings.
         settings: All that the rows depend on; a folder with other ones is refused before anything is loaded.
         open_source: Loads what makes the rows.
         batch_size: Problems that are handed to the source together.
@@ -149,22 +150,23 @@ def write_candidates(
         What `open_source` returned.
 
     Raises:
-        ValueError: if another process writes to the folder, or it was made with other settings or of other problems,
-            figures or gold answers.
+        ValueError: if the folder was made with other settings or of other problems, figures or gold answers, or a row
+            was changed since.
     """
     path = folder / "candidates.jsonl"
-    with lock_folder(folder):
-        drop_torn_line(path)
-        if path.stat().st_size:
-            refuse_other_settings(folder, settings)
-        num_done = _num_done(path, problems, shown_as)
-        source = open_source()
-        write_settings(folder, settings, source.facts)
-        with tqdm(desc="solving", unit="problem", total=len(problems), initial=num_done, disable=not progress) as bar:
-            for start in range(num_done, len(problems), batch_size):
-                indices = range(start, min(start + batch_size, len(problems)))
-                append_line(path, *_batch_rows([_read(problems, index) for index in indices], source, folder))
-                bar.update(len(indices))
+    drop_torn_line(path)
+    if path.stat().st_size:
+        refuse_other_settings(folder, settings)
+    num_done = _num_done(path, problems, shown_as)
+    source = open_source()
+    write_settings(folder, settings, source.facts)
+    shown = {"desc": "solving", "unit": "problem", "total": len(problems), "initial": min(num_done, len(problems))}
+    with tqdm(**shown, disable=not progress) as bar:
+        for start in range(num_done, len(problems), batch_size):
+            indices = range(start, min(start + batch_size, len(problems)))
+            rows = _batch_rows([_read(problems, index) for index in indices], source, folder)
+            append_line(path, *map(sealed, rows))
+            bar.update(len(indices))
     return source
 
 

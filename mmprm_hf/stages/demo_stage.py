@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from ..data import Candidate
 from ..engines import SamplingConfig, TransformersEngine
 from ..evaluation import answer_costs, best_of_n_by_subject, best_of_n_curves, best_of_n_report, diagnose, make_results
-from ..files import write_json, write_jsonl
+from ..files import sealed, write_json, write_jsonl
 from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, nano_problems
 from ..publish import write_report
 from ..rerank import RerankConfig, generate_candidates, solve
@@ -142,7 +142,7 @@ def run_demo(
     (output / "figures").mkdir(parents=True, exist_ok=True)
     for problem in run.problems:
         problem.figure().save(output / "figures" / f"{problem.id}.png")
-    write_jsonl(output / "candidates.jsonl", run.rows)
+    write_jsonl(output / "candidates.jsonl", map(sealed, run.rows))
     write_json(output / "results.json", results)
     write_report(output / "results.json", output / "index.html")
     return results

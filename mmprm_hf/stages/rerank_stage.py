@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation import best_of_n_report
-from ..files import read_jsonl, write_json
+from ..files import lock_folder, read_jsonl, write_json
 from ..models import load_image
 from ..nano import FIGURE_SIZE, POLICY_PATH
 from ..publish import group_candidates
@@ -92,7 +92,7 @@ def rerank_problems(
         `evaluation.best_of_n_report`, None without gold}``.
 
     Raises:
-        ValueError: if the folder was made with other options or of other problems.
+        ValueError: if the folder was made with other options or of other problems, or another process writes to it.
     """
     source = open_problems(data, num_problems, split)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
@@ -100,9 +100,11 @@ def rerank_problems(
     def open_source() -> PipelineSource:
         return PipelineSource(open_pipeline(policy, prm, servers), options, batch_size, shown_question)
 
-    opened = write_candidates(source, output, settings, open_source, batch_size, progress=progress)
-    summary = _summary(read_jsonl(output / "candidates.jsonl"), {**opened.pipeline.options, **options})
-    write_json(output / "summary.json", summary)
+    with lock_folder(output):
+        opened = write_candidates(source, output, settings, open_source, batch_size, progress=progress)
+        rows = read_jsonl(output / "candidates.jsonl")[: len(source)]
+        summary = _summary(rows, {**opened.pipeline.options, **options})
+        write_json(output / "summary.json", summary)
     return summary
 
 

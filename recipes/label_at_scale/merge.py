@@ -22,7 +22,7 @@ from label import RUN_FILE, read_options
 from trove_steps import Run
 
 from mmprm_hf.data import Problem
-from mmprm_hf.files import read_json, write_atomically, write_json, write_jsonl
+from mmprm_hf.files import read_json, sealed, unsealed, write_atomically, write_json, write_jsonl
 from mmprm_hf.labelling import LabelRowsConfig, LabelSummary
 from mmprm_hf.labelling.ledger import total_costs
 from mmprm_hf.rows import problem_key
@@ -47,9 +47,9 @@ def whole_lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
-                yield start, len(line), json.loads(line)
+                yield start, len(line), unsealed(json.loads(line), f"Line {number} of {path}")
             start += len(line)
 
 
@@ -200,7 +200,7 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
     write_atomically(folder / "trees.jsonl", read_tree_lines([merged.trees[key] for key in keys]))
     write_jsonl(folder / "failures.jsonl", failures)
     costs = sorted(merged.costs.values(), key=lambda row: merged.index(row["problem_id"]))
-    write_jsonl(folder / "ledger.jsonl", costs)
+    write_jsonl(folder / "ledger.jsonl", map(sealed, costs))
     summary = LabelSummary(
         num_problems=len(problems),
         num_trees=len(keys),

@@ -14,7 +14,7 @@ from support.pure_runs import PROBLEMS, PureEngine, label, pure_rollout, pure_ru
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Problem, Rollout, Verdict, content_hash
 from mmprm_hf.errors import EngineUnavailableError, FolderInUseError, ProblemInputError
-from mmprm_hf.files import lock_folder, read_json, read_jsonl
+from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_jsonl
 from mmprm_hf.labelling import (
     EngineFailedError,
     NothingLabelledError,
@@ -319,7 +319,8 @@ def test_one_tree_keeps_a_run_going(tmp_path):
 
 
 def test_bad_files_and_arguments_are_named(tmp_path):
-    label(tmp_path, problems=PROBLEMS[:3])
+    for folder in (tmp_path, tmp_path / "whole"):
+        label(folder, problems=PROBLEMS[:3])
     lines = (tmp_path / "trees.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "trees.jsonl").write_text(lines[0] + "{broken\n" + lines[2])
     with pytest.raises(ValueError, match="Line 2 of .*trees.jsonl is not JSON"):
@@ -327,7 +328,8 @@ def test_bad_files_and_arguments_are_named(tmp_path):
     (tmp_path / "trees.jsonl").write_text(lines[0] + "{}\n")
     with pytest.raises(ValueError, match="Line 2 of trees.jsonl is not a search tree"):
         label(tmp_path)
-    (tmp_path / "trees.jsonl").write_text(lines[0].replace(problem_key(PROBLEMS[0]), ""))
+    tree = {**dataclasses.asdict(read_trees(tmp_path / "whole")[0]), "problem_key": ""}
+    write_jsonl(tmp_path / "trees.jsonl", [tree])
     with pytest.raises(ValueError, match="'p0' in trees.jsonl has no problem_key"):
         label(tmp_path)
     with pytest.raises(ValueError, match="max_in_flight=0"):

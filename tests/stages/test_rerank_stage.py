@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 
 import datasets
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.files import lock_folder, read_jsonl, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rows.problem_rows import problem_from_row
@@ -224,6 +225,39 @@ def test_other_data_in_the_same_folder_is_refused(source, tmp_path):
         run(source, tmp_path / "out")
 
 
+def test_a_row_changed_since_is_named(source, tmp_path):
+    """A flipped verdict and a changed score; a file of an earlier version has no checksums and is resumed."""
+    run(source, tmp_path / "out", num_problems=4)
+    path = tmp_path / "out" / "candidates.jsonl"
+    content = path.read_text()
+    for pattern, new in ((r'"verdict": "\w+"', '"verdict": "undecided"'), (r'"num_tokens": \d+', '"num_tokens": 1')):
+        path.write_text(re.sub(pattern, new, content))
+        with pytest.raises(ValueError, match="Line 1 of .*candidates.jsonl was changed after it was written"):
+            run(source, tmp_path / "out")
+    path.write_text(content)
+    rows = read_jsonl(path)
+    write_jsonl(path, rows)
+    run(source, tmp_path / "out")
+    assert read_jsonl(path)[:4] == rows and len(read_jsonl(path)) == 9
+
+
+def test_two_processes_do_not_write_to_one_folder(source, tmp_path):
+    """The second is refused before it loads or writes anything."""
+    run(source, tmp_path / "out", num_problems=2)
+    files = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    with lock_folder(tmp_path / "out"), pytest.raises(ValueError, match="in use by another run.*wait for it to end"):
+        run(source, tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()} == files
+
+
+def test_fewer_problems_than_a_folder_has_are_counted_alone(source, tmp_path, capsys):
+    everything = run(source, tmp_path / "out")
+    summary = run(source, tmp_path / "out", num_problems=3, progress=True)
+    assert everything["num_problems"] == 9 and summary["num_problems"] == sum(summary["outcomes"].values()) == 3
+    assert "3/3" in capsys.readouterr().err
+    assert len(read_jsonl(tmp_path / "out" / "candidates.jsonl")) == 9
+
+
 def test_a_checkpoint_written_again_under_its_name_is_another(source, tmp_path):
     """Rows of the PRM before and after more training must not be mixed."""
     checkpoint = tmp_path / "prm"
@@ -231,7 +265,11 @@ def test_a_checkpoint_written_again_under_its_name_is_another(source, tmp_path):
     run(source, tmp_path / "out", num_problems=1, prm=str(checkpoint))
     run(source, tmp_path / "out", num_problems=2, prm=str(checkpoint))
     weights = checkpoint / "model.safetensors"
-    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1_000_000_000))
+    os.utime(weights, ns=(0, 0))  # copied, not trained
+    run(source, tmp_path / "out", num_problems=2, prm=str(checkpoint))
+    times = weights.stat()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(ValueError, match=r"made with other settings \(prm_content: "):
         run(source, tmp_path / "out", prm=str(checkpoint))
 
