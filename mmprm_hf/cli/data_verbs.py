@@ -15,6 +15,7 @@ from .options import (
     OutputOption,
     SeedOption,
     ServedPolicyOption,
+    TimeoutOption,
     nothing_left,
     quiet,
     show,
@@ -58,6 +59,7 @@ def curate(
         str | None, typer.Option(metavar="URL", help="Model server; what it solves without the figure is dropped.")
     ] = None,
     api_key: KeyOption = None,
+    timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +78,7 @@ def curate(
             config=config,
             sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
             options=without_none(num_train=num_train, num_test=num_test, benchmarks=benchmarks),
-            servers=stages.Servers(engine, api_key=api_key),
+            servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
         )
     show(report, as_json, lambda _: f"{stages.format_curation(report)}\n\nwrote {output}; look at its README.md")
 
@@ -89,6 +91,7 @@ def restructure(
     show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
     max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
+    timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,7 +105,9 @@ def restructure(
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
     with quiet(as_json):
-        report = stages.restructure(data, output, servers=stages.Servers(engine, api_key=api_key), **options)
+        report = stages.restructure(
+            data, output, servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout), **options
+        )
     show(report, as_json, lambda _: f"{format_report(report)}\n\nwrote {output}")
 
 
@@ -120,6 +125,7 @@ def label(
     step_judge: Annotated[str | None, typer.Option(help="Server URL or PRM that also judges the steps.")] = None,
     prefill: Annotated[str, typer.Option(help="Prefixes for --engine: continue (vLLM, SGLang), user, auto.")] = "auto",
     api_key: KeyOption = None,
+    timeout: TimeoutOption = 600.0,
     max_in_flight: Annotated[int, typer.Option(help="Problems searched at a time.")] = 64,
     max_undecided: Annotated[float, typer.Option(help="Share of undecided rollouts that stops the run.")] = 0.2,
     step_judge_max_tokens: Annotated[int, typer.Option(help="Most tokens of a step judge's reply.")] = 1024,
@@ -149,7 +155,7 @@ def label(
         search=search,
         config=config,
         seed=seed,
-        servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens),
+        servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens, timeout),
         max_in_flight=max_in_flight,
         max_undecided=max_undecided,
     )

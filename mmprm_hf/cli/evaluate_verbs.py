@@ -19,6 +19,7 @@ from .options import (
     PRMOption,
     SeedOption,
     ServedPolicyOption,
+    TimeoutOption,
     nothing_left,
     quiet,
     show,
@@ -77,6 +78,7 @@ def answers(
     prm: PRMOption = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
+    timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -98,7 +100,7 @@ def answers(
     else:
         sampling = without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         call = {"num_candidates": num_candidates, "seed": seed, **sampling}
-        servers = stages.Servers(engine, api_key=api_key)
+        servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
         with quiet(as_json):
             results = stages.evaluate_benchmark(which, output, policy=policy, servers=servers, options=call, **options)
     _show(results, as_json, output)

@@ -116,6 +116,9 @@ EngineOption = Annotated[
     str | None, typer.Option(metavar="URL", help="OpenAI-compatible server of the policy. Default: run it here.")
 ]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="Most seconds of one attempt at a request to a server.")
+]
 ConfigOption = Annotated[
     dict,
     typer.Option(

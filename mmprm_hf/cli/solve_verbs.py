@@ -22,6 +22,7 @@ from .options import (
     SeedOption,
     ServedPolicyOption,
     Strategy,
+    TimeoutOption,
     nothing_left,
     quiet,
     show,
@@ -86,6 +87,7 @@ def rerank(
     ] = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
+    timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,7 +104,12 @@ def rerank(
     options = without_none(strategy=strategy, num_candidates=num_candidates, aggregation=aggregation, seed=seed)
     options |= without_none(beam_width=beam_width, max_steps=max_steps, temperature=temperature, top_p=top_p)
     options |= without_none(max_new_tokens=max_new_tokens)
-    models = {"policy": policy, "prm": prm, "servers": stages.Servers(engine, api_key=api_key), "options": options}
+    models = {
+        "policy": policy,
+        "prm": prm,
+        "servers": stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
+        "options": options,
+    }
     with quiet(as_json):
         if data is None:
             result = stages.rerank_one(image or [], question, **models)

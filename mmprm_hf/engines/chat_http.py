@@ -79,9 +79,11 @@ def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_
             hf_raise_for_status(response)
             body = response.json()
             rows = body.get("data") if isinstance(body, dict) else None
-            if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+            if not isinstance(rows, list) or not all(
+                isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows
+            ):
                 raise PassingFault("a malformed list of models")
-            return [str(row["id"]) for row in rows]
+            return [row["id"] for row in rows]
 
     # Without a key the Hub client would send the user's Hub token, to whichever server this is.
     return ServerClient(base_url=base_url, api_key=api_key or "none", timeout=timeout_seconds)
@@ -120,7 +122,7 @@ async def attempt(ask: Callable[[Any], Awaitable[T]], client: Any, timeout_secon
         raise EngineUnavailableError(
             "The server answers with too many redirects. Check the address, then start again: what is done is kept."
         ) from error
-    except ValueError as error:  # JSON that ends early, bytes that are not text, a body of another shape
+    except (ValueError, RecursionError) as error:  # JSON cut or nested without end, not text, another shape
         raise PassingFault("a malformed body") from error
 
 
@@ -133,9 +135,12 @@ def read_reply(body: Any) -> ChatReply:
     if not isinstance(body.choices, list) or not body.choices:
         raise PassingFault("an answer without choices")
     choice = body.choices[0]
-    text, reason = getattr(getattr(choice, "message", None), "content", None), getattr(choice, "finish_reason", None)
-    if reason in _GIVEN_UP:
+    message, reason = getattr(choice, "message", None), getattr(choice, "finish_reason", None)
+    if isinstance(reason, str) and reason in _GIVEN_UP:
         raise PassingFault(f"an answer given up ({reason})")
+    text, role = getattr(message, "content", None), getattr(message, "role", None)
+    if text is None and role is None:  # also a text or a list in the place of the message
+        raise PassingFault("an answer without a message")
     if text is None and isinstance(reason, str):
         text = ""  # whole, with nothing written: all its tokens went into thinking, or a filter took them
     if not isinstance(text, str):
@@ -155,7 +160,7 @@ def _server_message(response: Any) -> str:
     """The reason that a server gives: OpenAI's `error.message`, FastAPI's `detail`, or the body's beginning."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = response.text
     if isinstance(body, dict):
         body = body.get("error") or body.get("detail") or body.get("message") or body

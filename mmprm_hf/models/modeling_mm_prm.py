@@ -146,18 +146,20 @@ class MMPRMModel(PreTrainedModel):
         """Load a saved PRM; arguments are those of `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of the backbone.
+            ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of backbone or head.
         """
         path = pretrained_model_name_or_path
         if config is None and path is not None:
             check_is_prm(path, **{name: kwargs[name] for name in HUB_KWARGS if name in kwargs})
         returns_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(path, *model_args, config=config, output_loading_info=True, **kwargs)
-        missing = sorted(key for key in info["missing_keys"] if not key.startswith("score."))
-        if missing:
+        head = sorted(key for key in info["missing_keys"] if key.startswith("score."))
+        backbone = sorted(set(info["missing_keys"]) - set(head))
+        if missing := backbone or head:
+            part = "backbone" if backbone else "head"
             raise ValueError(
-                f"{len(missing)} weights of the backbone are missing in {str(path)!r}, first {missing[:5]}. They would "
-                "be random. Save the PRM again, or start from the policy with MMPRMModel.from_policy."
+                f"{len(missing)} weights of the {part} are missing in {str(path)!r}, first {missing[:5]}. They and the "
+                "scores would be random. Save the PRM again, or start from the policy with MMPRMModel.from_policy."
             )
         if getattr(model, "hf_quantizer", None) is not None:
             drop_one_way_conversions(model)

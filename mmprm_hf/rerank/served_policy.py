@@ -19,6 +19,7 @@ class ServedPolicy:
         model: The policy's name there; None takes the only one.
         api_key: Bearer token; None sends none.
         prefill: How a guided search shows the server the steps so far, see `EndpointEngine`.
+        timeout_seconds: The most time that one attempt at a request may take.
 
     Example:
         >>> pipeline("generate-and-rerank", model=ServedPolicy("http://127.0.0.1:8000"), prm=prm)  # doctest: +SKIP
@@ -33,10 +34,16 @@ class ServedPolicy:
     generation_config = None
 
     def __init__(
-        self, url: str, model: str | None = None, *, api_key: str | None = None, prefill: str = "auto"
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        prefill: str = "auto",
+        timeout_seconds: float = 600.0,
     ) -> None:
         self.url, self.model, self.prefill = url, model, prefill
-        self.chat = ChatClient(url, model, api_key=api_key)
+        self.chat = ChatClient(url, model, api_key=api_key, timeout_seconds=timeout_seconds)
 
     def engine(
         self, sampling: SamplingConfig, step_format: StepFormat, system_prompt: str | None = None

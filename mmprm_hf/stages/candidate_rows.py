@@ -21,6 +21,7 @@ from ..data import Candidate, Problem, Verdict
 from ..files import append_line, drop_torn_line, iter_jsonl, sealed
 from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
+from ..rerank import ServedPolicy
 from ..rows import problem_key
 from .options import Servers
 from .run_settings import refuse_other_settings, write_settings
@@ -96,9 +97,8 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
     if prm is None and policy is None and servers.engine is None:
         prm = str(PRM_PATH)  # another policy brings its own, or has none
     if servers.engine is not None:
-        return pipeline(
-            "generate-and-rerank", model=servers.engine, prm=prm, served_model=policy, api_key=servers.api_key
-        )
+        served = ServedPolicy(servers.engine, policy, api_key=servers.api_key, timeout_seconds=servers.timeout_seconds)
+        return pipeline("generate-and-rerank", model=served, prm=prm)
     return pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=prm)
 
 

@@ -27,6 +27,7 @@ class Servers:
         api_key: Bearer token that is sent to all of them.
         step_judge_max_new_tokens: Most tokens of a reply of a chat model as step judge; one that reasons at length
             needs more.
+        timeout_seconds: The most time that one attempt at a request may take.
     """
 
     engine: str | None = None
@@ -35,10 +36,11 @@ class Servers:
     prefill: str = "auto"
     api_key: str | None = None
     step_judge_max_new_tokens: int = 1024
+    timeout_seconds: float = 600.0
 
     def chat(self, url: str, model: str | None = None) -> ChatClient:
         """Return a client of one of the servers, for its only model or the one named."""
-        return ChatClient(url, model, api_key=self.api_key)
+        return ChatClient(url, model, api_key=self.api_key, timeout_seconds=self.timeout_seconds)
 
 
 class _Loader(yaml.SafeLoader):

@@ -71,11 +71,7 @@ def train(
     if dry_run:
         with tempfile.TemporaryDirectory() as states:
             args = PRMConfig(output_dir=states, seed=seed, **{**options, "push_to_hub": False})
-            trainer = _trainer(model, data, args, **shared)
-            report = report_dry_run(trainer)
-        if trainer.is_world_process_zero():
-            write_json(output / "dry_run.json", report)
-        return report
+            return _dry_run(_trainer(model, data, args, **shared), output)
     states = output / "trainer"
     args = PRMConfig(output_dir=str(states), seed=seed, **options)
     settings = training_settings(model, data, eval_share, candidates, args, peft_config)
@@ -84,16 +80,26 @@ def train(
         if metrics is not None:
             logger.warning("The training in %s is already finished; nothing was trained again.", output)
             return metrics
-        trainer = _trainer(model, data, args, **shared)
-        if trainer.is_world_process_zero():
-            write_start(output, settings)
-        checkpoint = newest_whole_checkpoint(states)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
-        trainer.save_model(str(output))
-        if trainer.is_world_process_zero():
-            write_end(output, settings, _facts(trainer), metrics)
+        return _train(_trainer(model, data, args, **shared), output, settings)
+
+
+def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Train from the newest whole checkpoint, or from the start; save the model and what it was trained with."""
+    if trainer.is_world_process_zero():
+        write_start(output, settings)
+    trainer.train(resume_from_checkpoint=newest_whole_checkpoint(Path(trainer.args.output_dir)))
+    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    trainer.save_model(str(output))
+    if trainer.is_world_process_zero():
+        write_end(output, settings, _facts(trainer), metrics)
     return metrics
+
+
+def _dry_run(trainer: PRMTrainer, output: Path) -> dict[str, Any]:
+    report = report_dry_run(trainer)
+    if trainer.is_world_process_zero():
+        write_json(output / "dry_run.json", report)
+    return report
 
 
 def _facts(trainer: PRMTrainer) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class PRMTrainer(Trainer):
         is_whole = not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
         return is_whole and isinstance(model, MMPRMModel) and any(Path(folder).glob("model*.safetensors"))
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **options: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None, *arguments: Any, **options: Any) -> Any:
         """As `Trainer.train`; True resumes from the newest whole checkpoint. The seconds are counted for the card.
 
         Raises:

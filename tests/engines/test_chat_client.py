@@ -331,3 +331,11 @@ def test_bad_arguments():
         ChatClient("http://x", "stub", extra_body={"seed": 1})
     with pytest.raises(ValueError, match="timeout_seconds=0"):
         ChatClient("http://x", "stub", timeout_seconds=0)
+
+
+def test_a_list_of_models_that_is_none_is_asked_for_again():
+    for bad in ("nan", "deep", "not_a_dict", "text_for_message"):
+        with StubServer(policy, faults=[bad, None]) as server:
+            chat = client(server, model=None)
+            complete(chat)
+            assert chat.model == "stub" and chat.usage["retries"] == 1, bad

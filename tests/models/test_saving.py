@@ -11,8 +11,6 @@ import torch
 from safetensors import safe_open
 from support.tiny_prms import CASES, FAMILIES, assert_same_scores, scores_of, tiny_prm
 from transformers import AutoModel
-from transformers.testing_utils import CaptureLogger
-from transformers.utils import logging
 
 from mmprm_hf.models import MMPRMModel, model_fingerprint
 
@@ -95,16 +93,16 @@ def test_code_files_name_every_sibling_that_their_siblings_need(tmp_path):
                 assert siblings(tmp_path / folder / f"{sibling}.py") <= copied | {module}, (module, sibling)
 
 
-def test_a_missing_head_is_random_and_reported(tmp_path):
-    prm = tiny_prm("llama")
-    state = {name: value for name, value in prm.model().state_dict().items() if not name.startswith("score.")}
-    prm.model().save_pretrained(tmp_path, state_dict=state)
-    torch.manual_seed(0)
-    with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as log:
-        model, info = MMPRMModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert info["missing_keys"] == {"score.weight"}
-    assert "score.weight" in log.out and "MISSING" in log.out
-    assert model.score.weight.std().item() == pytest.approx(model.config.initializer_range, rel=0.3)
+def test_a_checkpoint_without_its_head_is_refused(tmp_path):
+    """A random head would give random scores."""
+    for head_type, name in (("two_token", r"score\.weight"), ("mlp", r"score\.0\.")):
+        policy = tiny_prm("llama").policy_dir
+        model = MMPRMModel.from_policy(policy, head_type=head_type)
+        state = {key: value for key, value in model.state_dict().items() if not key.startswith("score.")}
+        model.save_pretrained(tmp_path / head_type, state_dict=state)
+        for load in (MMPRMModel.from_pretrained, AutoModel.from_pretrained):
+            with pytest.raises(ValueError, match=f"weights of the head are missing in .*{name}.*Save the PRM again"):
+                load(tmp_path / head_type)
 
 
 def test_a_policy_is_not_loaded_as_a_prm():

@@ -15,7 +15,29 @@ from typing import Any
 
 from mmprm_hf.engines.server_probe import PROBE_QUESTION
 
-FAULTS = ("429", "500", "503", "cut", "empty", "malformed", "not_a_dict", "no_choices", "null", "reset", "aborted")
+_MESSAGE = '{"choices": [{"index": 0, "finish_reason": "stop", "message": %s}]}'
+# Bodies with status 200 that hold no answer.
+BODIES = {
+    "empty": "",
+    "not_a_dict": '["sorry"]',
+    "no_choices": '{"id": "0", "object": "chat.completion", "choices": []}',
+    "null": '{"choices": [{"index": 0, "message": {"role": "assistant", "content": null}}]}',
+    "nan": "NaN",
+    "nan_choices": '{"choices": NaN}',
+    "nan_content": _MESSAGE % '{"role": "assistant", "content": NaN}',
+    "deep": "[" * 200_000,
+    "deep_object": '{"choices": ' * 100_000,
+    "deep_choices": f'{{"choices": {"[" * 900}{"]" * 900}}}',
+    "deep_message": _MESSAGE % f"{'[' * 900}{']' * 900}",
+    "text_for_message": _MESSAGE % '"hi"',
+    "list_for_message": _MESSAGE % '[{"role": "assistant", "content": "hi"}]',
+    "no_message": _MESSAGE % "null",
+    "empty_message": _MESSAGE % "{}",
+    "text_for_choice": '{"choices": ["hi"]}',
+    "number_for_content": _MESSAGE % '{"role": "assistant", "content": 7}',
+    "list_for_usage": '{"usage": [1], "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}',
+}
+FAULTS = ("429", "500", "503", "cut", "malformed", "reset", "aborted", *BODIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,17 +268,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
-        elif fault == "empty":
-            self._send(200, b"")
         elif fault == "malformed":
             self._send(200, data[: len(data) // 2])
-        elif fault == "not_a_dict":
-            self._send(200, b'["sorry"]')
-        elif fault == "no_choices":
-            self._send(200, b'{"id": "0", "object": "chat.completion", "choices": []}')
-        elif fault == "null":
-            message = {"role": "assistant", "content": None}
-            self._send(200, json.dumps({"choices": [{"index": 0, "message": message}]}).encode())
+        elif fault in BODIES:
+            self._send(200, BODIES[fault].encode())
         else:
             status = int(fault)
             error = json.dumps({"error": {"message": f"stub says {status}", "type": "stub", "code": status}}).encode()
