@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-docs test-results test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
+.PHONY: demo test test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,11 @@ test-docs: $(BIN)/mmprm  ## every command of README and docs, each page in a fol
 
 test-results: $(BIN)/mmprm  ## committed results are found again, where the public data lie in ../shared
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m results
+
+test-hostile: $(BIN)/mmprm  ## every verb killed twenty times and repeated, SIGTERM, faulty servers, damaged files
+	$(OFFLINE) MMPRM_KILLS=20 $(BIN)/pytest -s tests/cli/test_kills.py
+	$(OFFLINE) $(BIN)/pytest tests/labelling/test_driver_kill.py tests/labelling/test_driver_faults.py \
+		tests/labelling/test_changed_files.py tests/engines/test_chat_client.py tests/engines/test_label_over_http.py
 
 # These packages lie beside the environment and join these runs only: torchvision's wheel is built for another torch and
 # breaks transformers wherever nothing declares two of its operators first (tests/support/backbones.py does); torchao prints

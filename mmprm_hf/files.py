@@ -75,11 +75,15 @@ def read_json(path: Path) -> Any:
 
     Raises:
         ValueError: naming the file, if it is not JSON.
+        OSError: naming the file and the remedy, if it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). Was its writing cut short? Write it again.") from error
+        with _errors_in_words(path, "read"):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}). Was its writing cut short? Restore it, or delete it and start again."
+        ) from error
 
 
 def json_line(row: Any) -> bytes:
@@ -156,9 +160,11 @@ def drop_torn_line(path: Path) -> bool:
     Returns:
         Whether there was one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    with path.open("rb+") as file:
+    with _errors_in_words(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        opened = path.open("rb+")
+    with opened as file:
         size = end = file.seek(0, os.SEEK_END)
         while end:  # backwards, a block at a time: the file may be large, a line too
             start = max(0, end - _BLOCK)
@@ -180,12 +186,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
         ValueError: naming the line that is not JSON, or that was changed after it was `sealed`.
     """
     start = 0
-    with path.open("rb") as file:
+    with _errors_in_words(path, "read"):
+        file = path.open("rb")
+    with file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ValueError(
                         f"Line {number} of {path} is not JSON ({error}). Only the last line may be torn; remove the "
                         "broken line, or write the file again."
@@ -204,6 +212,34 @@ def read_jsonl(path: Path) -> list[Any]:
     return list(iter_jsonl(path))
 
 
+def read_records(path: Path, *names: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON-lines file of a run, each an object that has these names.
+
+    Raises:
+        ValueError: naming the line that is something else.
+    """
+    for number, row in enumerate(iter_jsonl(path), start=1):
+        missing = [name for name in names if not isinstance(row, dict) or name not in row]
+        if missing:
+            raise ValueError(
+                f"Line {number} of {path} is {str(row)[:60]!r}, without {missing[0]!r}: no run wrote it. Restore the "
+                "file, or delete the line."
+            )
+        yield row
+
+
+@contextlib.contextmanager
+def _errors_in_words(path: Path, action: str) -> Iterator[None]:
+    """Let an error of the operating system, of the same type, name the file and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise type(error)(
+            f"{path} cannot be {action}: {reason}. Correct the path or the permissions, or restore it, and start again."
+        ) from error
+
+
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a folder, made if absent, so that no other process writes to it; a killed process lets go of it.
@@ -211,10 +247,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         FolderInUseError: if another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", blocking=False, thread_local=False)
     try:
-        lock.acquire()
+        with _errors_in_words(folder, "written to"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except filelock.Timeout as error:
         raise FolderInUseError(
             f"The folder {str(folder)!r} is in use by another run. One process writes to a folder at a time; wait for "
@@ -237,6 +274,11 @@ def check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[st
     Raises:
         SettingsDifferError: naming each setting that differs, with both values.
     """
+    if not isinstance(before, Mapping):
+        raise SettingsDifferError(
+            f"The settings of the folder {str(folder)!r} are {str(before)[:60]!r}, not an object. Restore the file "
+            "that has them, or choose another output folder."
+        )
     before, now = (json.loads(to_json(dict(settings))) for settings in (before, now))
     differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if differing:

@@ -35,7 +35,7 @@ DiagnoseOption = Annotated[
 AnswerBenchmark = Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
 StepBenchmark = Literal["visualprocessbench", "processbench", "prmbench"]
 OUTPUT = Path("out/evaluate/results.json")
-_GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed")
+_GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed", "timeout")
 
 
 class EvaluateGroup(TyperGroup):

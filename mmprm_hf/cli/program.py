@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -39,12 +41,16 @@ class _Program(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> Any:
         try:
+            _running.append(ctx)
             return super().invoke(ctx)
         except (ValueError, OSError, RuntimeError) as error:
             _end(error, ctx)
         except KeyboardInterrupt:
-            typer.echo("\nmmprm: interrupted. What was written stays; the same command resumes where it can.", err=True)
-            raise typer.Exit(130) from None
+            what, code = ("mmprm: terminated", 143) if _was_terminated else ("\nmmprm: interrupted", 130)
+            typer.echo(f"{what}. {_KEPT}", err=True)
+            raise typer.Exit(code) from None
+        finally:
+            _running.clear()
 
 
 def _end(error: Exception, ctx: typer.Context) -> None:
@@ -84,7 +90,7 @@ def _program(
     """Multimodal process reward models: data, step labels, training, reranking, evaluation.
 
     Every option can also be given in a YAML file (--config FILE), as num_candidates: 16; flags override it. Exit codes:
-    0 done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted.
+    0 done, 1 failed or stopped, 2 wrong flags or configuration, 130 interrupted, 143 terminated.
     """
 
 
@@ -95,7 +101,31 @@ for _verb in (verb for verbs in SECTIONS.values() for verb in verbs):
         app.command()(_verb)
 
 
+_KEPT = "What was written stays; the same command resumes where it can."
+_running: list[Any] = []  # the verb's context while it runs
+_was_terminated: list[int] = []  # signals that asked the program to end
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM, which schedulers and containers send, end the program as Ctrl-C does."""
+    program = os.getpid()
+
+    def end(number: int, frame: Any) -> None:
+        if os.getpid() != program:  # a forked worker, which has nothing to put in order
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        if not _running:  # before the verb or after it: there is nothing to put in order
+            os.write(2, f"mmprm: terminated. {_KEPT}\n".encode())
+            os._exit(143)
+        _was_terminated.append(number)
+        on_interrupt = signal.getsignal(signal.SIGINT)  # a running event loop has its own; in the background, none
+        (on_interrupt if callable(on_interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def main() -> None:
     """Entry point of `mmprm`."""
+    _end_on_sigterm()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app()

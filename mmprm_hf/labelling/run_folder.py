@@ -24,6 +24,7 @@ from ..files import (
     lock_folder,
     read_json,
     read_lines,
+    read_records,
     sealed,
     to_json,
     write_atomically,
@@ -99,10 +100,11 @@ class RunFolder:
                     "driver did not write it. Choose another output folder."
                 )
             self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
-        self.costs = {row["problem_key"]: row for _, _, row in read_lines(self._ledger_path)}
-        self.failed_before = {row["problem_key"]: row["error"] for _, _, row in read_lines(self._failures_path)}
+        self.costs = {row["problem_key"]: row for row in read_records(self._ledger_path, "problem_key")}
+        failures = read_records(self._failures_path, "problem_id", "problem_key", "error")
+        self.failed_before = {row["problem_key"]: row["error"] for row in failures}
         if self.summary_path.exists():
-            self.past_sessions = read_json(self.summary_path)["sessions"]
+            self.past_sessions = _sessions(read_json(self.summary_path), self.summary_path)
 
     def journal_path(self, problem_key: str) -> Path:
         """Return the file for an unfinished problem's answers."""
@@ -179,13 +181,21 @@ def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:
     for number, (start, length, row) in enumerate(read_lines(path), start=1):
         try:
             tree = SearchTree.from_dict(row)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"Line {number} of {path.name} is not a search tree of schema {SCHEMA_VERSION} ({error}). Remove the "
                 "broken line and start the run again."
             ) from error
         _check_nodes(tree, f"line {number} of {path.name}")
         yield start, length, tree
+
+
+def _sessions(summary: Any, path: Path) -> list[dict[str, Any]]:
+    """The sessions of a summary; ValueError if it has none."""
+    sessions = summary.get("sessions") if isinstance(summary, dict) else None
+    if not isinstance(sessions, list) or not all(isinstance(row, dict) and "seconds" in row for row in sessions):
+        raise ValueError(f"{path} has no list of sessions: no run wrote it. Restore it, or delete it and start again.")
+    return sessions
 
 
 def _check_nodes(tree: SearchTree, where: str) -> None:

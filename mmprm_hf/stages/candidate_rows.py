@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
-from ..files import append_line, drop_torn_line, iter_jsonl, sealed
+from ..files import append_line, drop_torn_line, read_records, sealed
 from ..models import load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rerank import ServedPolicy
@@ -239,7 +239,7 @@ def _num_done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]
         ValueError: if they are other problems.
     """
     num_done = 0
-    for num_done, row in enumerate(iter_jsonl(path), start=1):
+    for num_done, row in enumerate(read_records(path, "problem_id", "question"), start=1):
         if num_done > len(problems):
             continue
         problem = _read(problems, num_done - 1)

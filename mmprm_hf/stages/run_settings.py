@@ -68,7 +68,7 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         SettingsDifferError: naming the settings that differ, or if the folder has none.
     """
     before = read_settings(folder)
-    if before is None:
+    if not isinstance(before, dict):
         raise SettingsDifferError(
             f"{folder} holds candidates of another kind of run: there is no {_NAME} beside them. Choose another "
             "output folder."
