@@ -28,7 +28,7 @@ test-results: $(BIN)/mmprm  ## committed results are found again, where the publ
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m results
 
 test-hostile: $(BIN)/mmprm  ## every verb killed twenty times and repeated, SIGTERM, faulty servers, damaged files
-	$(OFFLINE) MMPRM_KILLS=20 $(BIN)/pytest -s tests/cli/test_kills.py
+	$(OFFLINE) MMPRM_KILLS=20 MMPRM_RELIABILITY=$(abspath $(OUT))/reliability.json $(BIN)/pytest -s tests/cli/test_kills.py
 	$(OFFLINE) $(BIN)/pytest tests/labelling/test_driver_kill.py tests/labelling/test_driver_faults.py \
 		tests/labelling/test_changed_files.py tests/engines/test_chat_client.py tests/engines/test_label_over_http.py
 

@@ -27,8 +27,8 @@ def train(
 ) -> None:
     """Train a PRM on step labels.
 
-    An unfinished run is resumed from its newest checkpoint. The configuration also takes options of PRMConfig
-    (learning_rate, ...).
+    An unfinished run is resumed from its newest whole checkpoint; a finished one is not trained again, and a folder of
+    another training is refused. The configuration also takes options of PRMConfig (learning_rate, ...).
     """
     from .. import stages
 

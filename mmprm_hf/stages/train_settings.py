@@ -6,6 +6,7 @@ They lie in ``train_config.json`` from the start; ``train_metrics.json`` is writ
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
 def write_start(output: Path, settings: Mapping[str, Any]) -> None:
     """Claim a folder for a training."""
     write_json(output / _CONFIG, settings)
+
+
+def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics with None for what is not finite, as in a training that diverged: JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
 
 
 def write_end(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:

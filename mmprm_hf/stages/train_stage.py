@@ -23,7 +23,7 @@ from ..training import (
     report_dry_run,
 )
 from .options import read_config
-from .train_settings import finished_metrics, training_settings, write_end, write_start
+from .train_settings import finished_metrics, finite, training_settings, write_end, write_start
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> di
     if trainer.is_world_process_zero():
         write_start(output, settings)
     trainer.train(resume_from_checkpoint=newest_whole_checkpoint(Path(trainer.args.output_dir)))
-    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    metrics = finite(trainer.evaluate()) if trainer.eval_dataset is not None else {}
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():
         write_end(output, settings, _facts(trainer), metrics)

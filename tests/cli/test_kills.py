@@ -1,7 +1,7 @@
 """Commands that are killed at any moment and repeated end as if nothing had happened; SIGTERM ends them in one line.
 
 In the suite every verb is killed once; `make test-hostile` kills each twenty times and prints the figures of
-docs/reliability.md.
+docs/reliability.md, with MMPRM_RELIABILITY=FILE also as JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -20,7 +21,7 @@ from support.killed_runs import commands
 from support.restructuring import QUESTION, policy, solution
 from support.stub_server import StubServer
 
-from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_jsonl
+from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 
@@ -133,13 +134,15 @@ def verbs(inputs, server):
 
 def test_a_killed_command_repeated_ends_as_if_nothing_had_happened(run, inputs, tmp_path):
     """Every second one is killed again while it is repeated."""
+    rows = []
     with StubServer(policy, seconds=0.05) as server:
         for name, (arguments, output, result_of) in verbs(inputs, server).items():
-            figures = {"kills": 0, "seconds": 0.0}
+            figures = {"verb": name, "kills": 0, "starts": 0, "seconds": 0.0}
 
             def once(folder, seconds=0.0, arguments=arguments, output=output, figures=figures):
                 code, duration = run([*arguments, "--output", folder / output], tmp_path / "printed", seconds, 9)
-                figures["kills"] += code == -9
+                figures["kills"] += code == -signal.SIGKILL
+                figures["starts"] += 1
                 figures["seconds"] += duration
                 return code, duration
 
@@ -155,7 +158,10 @@ def test_a_killed_command_repeated_ends_as_if_nothing_had_happened(run, inputs, 
                 code, _ = once(folder)
                 assert code == 0, (name, attempt, (tmp_path / "printed").read_text())
                 assert result_of(folder) == expected, (name, attempt)
-            print(f"{name}: {figures['kills']} kills, {figures['seconds']:.0f} s, run of {duration:.1f} s")
+            rows.append({**figures, "seconds": round(figures["seconds"]), "run_seconds": round(duration, 1)})
+            print(json.dumps(rows[-1]))
+    if "MMPRM_RELIABILITY" in os.environ:
+        write_json(Path(os.environ["MMPRM_RELIABILITY"]), {"kills": rows})
 
 
 def test_sigterm_ends_a_command_in_one_line_and_it_can_be_repeated(run, inputs, tmp_path):

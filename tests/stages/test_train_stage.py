@@ -220,6 +220,12 @@ def test_a_finished_folder_of_an_earlier_version_is_compared_by_what_it_knows(
         stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING, seed=1)
 
 
+def test_a_training_that_diverged_ends_with_metrics_that_are_absent(tmp_path, tiny_prm_dir, data, monkeypatch):
+    monkeypatch.setattr(PRMTrainer, "evaluate", lambda self: {"eval_loss": float("nan"), "eval_num_steps": 3})
+    metrics = stages.train(tiny_prm_dir, data, tmp_path / "prm", config=QUICK, eval_share=0.3)
+    assert metrics == read_json(tmp_path / "prm" / "train_metrics.json") == {"eval_loss": None, "eval_num_steps": 3}
+
+
 def test_two_processes_do_not_train_into_one_folder(tmp_path, tiny_prm_dir, data):
     with lock_folder(tmp_path / "prm" / "trainer"), pytest.raises(ValueError, match="in use by another run"):
         stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
