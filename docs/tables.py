@@ -215,6 +215,15 @@ def answer_peers() -> str:
     return markdown(header, rows)
 
 
+def kills() -> str:
+    """Verbs killed at random moments and repeated."""
+    rows = read("recipes/bench/reliability.json")["kills"]
+    return markdown(
+        ["verb", "kills", "starts", "seconds of a run"],
+        [[f"`{row['verb']}`", str(row["kills"]), str(row["starts"]), f"{row['run_seconds']:.1f}"] for row in rows],
+    )
+
+
 def bench_scoring() -> str:
     """Scoring against the published method."""
     time, memory = bench("score_16_candidates"), bench("score_16_memory")
