@@ -13,7 +13,7 @@ from pathlib import Path
 from ..answers import RuleVerifier, extract_answer
 from ..data import Problem, Verdict, content_hash
 from ..engines import ChatModel, gather_or_cancel
-from ..files import append_line, drop_torn_line, iter_jsonl
+from ..files import append_line, drop_torn_line, iter_jsonl, sealed
 
 _PROMPT = """\
 Solve the problem. It came with a figure, which is not shown; if the text alone does not settle the answer, say so. \
@@ -50,7 +50,8 @@ async def solved_without_figure(problems: Sequence[Problem], chat: ChatModel, pa
             verdicts = [await verifier.judge(problem, extract_answer(text)) for text in texts]
             num_right, num_undecided = verdicts.count(Verdict.CORRECT), verdicts.count(Verdict.UNDECIDED)
             counts[key] = num_right, len(verdicts) - num_undecided
-            append_line(path, {"key": key, "id": problem.id, "num_right": counts[key][0], "num_judged": counts[key][1]})
+            row = {"key": key, "id": problem.id, "num_right": counts[key][0], "num_judged": counts[key][1]}
+            append_line(path, sealed(row))
         return counts[key]
 
     return dict(zip([problem.id for problem in problems], await gather_or_cancel(map(ask, problems)), strict=True))
