@@ -79,19 +79,19 @@ def restructure(
             _FIGURE_SHOWN[show_figure], rows, chat, journal, run_config, checks, progress=progress
         )
         write_corpus(rows, outcomes[0], journal, output)
-    report = {
-        **summarise(outcomes[0]),
-        "asked_now": journal.asked_now,
-        "show_figure": show_figure,
-        "shown": summarise(outcomes[1]) if len(outcomes) > 1 else None,
-        "compare": compare(*outcomes) if len(outcomes) > 1 else None,
-        "config": dataclasses.asdict(run_config),
-        "checks": dataclasses.asdict(checks),
-        "data": str(data),
-        "model": chat.identity,
-        "prompt": prompt_identity(),
-    }
-    write_json(output / SUMMARY, report)
+        report = {
+            **summarise(outcomes[0]),
+            "asked_now": journal.asked_now,
+            "show_figure": show_figure,
+            "shown": summarise(outcomes[1]) if len(outcomes) > 1 else None,
+            "compare": compare(*outcomes) if len(outcomes) > 1 else None,
+            "config": dataclasses.asdict(run_config),
+            "checks": dataclasses.asdict(checks),
+            "data": str(data),
+            "model": chat.identity,
+            "prompt": prompt_identity(),
+        }
+        write_json(output / SUMMARY, report)
     return report
 
 
