@@ -39,7 +39,7 @@ def train(
 
         show(report, as_json, lambda _: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
     else:
-        show(report, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nwrote {output}")
+        show(report, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nmodel in {output}")
 
 
 def convert(

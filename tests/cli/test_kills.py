@@ -133,7 +133,7 @@ def verbs(inputs, server):
 
 
 def test_a_killed_command_repeated_ends_as_if_nothing_had_happened(run, inputs, tmp_path):
-    """Every second one is killed again while it is repeated."""
+    """Up to four times in a row."""
     rows = []
     with StubServer(policy, seconds=0.05) as server:
         for name, (arguments, output, result_of) in verbs(inputs, server).items():
@@ -146,19 +146,21 @@ def test_a_killed_command_repeated_ends_as_if_nothing_had_happened(run, inputs, 
                 figures["seconds"] += duration
                 return code, duration
 
-            code, duration = once(tmp_path / name / "whole")
+            code, whole_seconds = once(tmp_path / name / "whole")
             assert code == 0, (name, (tmp_path / "printed").read_text())
             expected = result_of(tmp_path / name / "whole")
-            rng, attempt = random.Random(name), 0
+            rng, attempt, duration = random.Random(name), 0, whole_seconds
             while figures["kills"] < NUM_KILLS:
                 folder = tmp_path / name / str(attempt)
                 attempt += 1
-                for _ in range(2 - attempt % 2):
-                    once(folder, rng.uniform(0.05, 1.0) * duration)
+                for _ in range(1 + (attempt - 1) % 4):
+                    code, seconds = once(folder, rng.uniform(0.05, 1.0) * duration)
+                    if code == 0:  # it was faster than the first, which read the models from disk
+                        duration = min(duration, seconds)
                 code, _ = once(folder)
                 assert code == 0, (name, attempt, (tmp_path / "printed").read_text())
                 assert result_of(folder) == expected, (name, attempt)
-            rows.append({**figures, "seconds": round(figures["seconds"]), "run_seconds": round(duration, 1)})
+            rows.append({**figures, "seconds": round(figures["seconds"]), "run_seconds": round(whole_seconds, 1)})
             print(json.dumps(rows[-1]))
     if "MMPRM_RELIABILITY" in os.environ:
         write_json(Path(os.environ["MMPRM_RELIABILITY"]), {"kills": rows})
