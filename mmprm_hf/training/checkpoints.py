@@ -14,7 +14,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_STATE = "trainer_state.json"
+STATE_FILE = "trainer_state.json"
 _WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _STATES = {"optimizer.pt": "optimizer's state", "scheduler.pt": "schedule's state", "rng_state*.pth": "random state"}
 
@@ -45,8 +45,8 @@ def check_whole(checkpoint: Path, *, is_sharded: bool = False) -> None:
     """
     if not _is_saved_to_its_end(checkpoint):
         raise ValueError(
-            f"{checkpoint} has no whole {_STATE}: the run was stopped while it was saved. Delete it, and resume from "
-            "the checkpoint before it."
+            f"{checkpoint} has no whole {STATE_FILE}: the run was stopped while it was saved. Delete it, and resume "
+            "from the checkpoint before it."
         )
     if is_sharded:
         return
@@ -65,7 +65,7 @@ def check_whole(checkpoint: Path, *, is_sharded: bool = False) -> None:
 
 def _is_saved_to_its_end(checkpoint: Path) -> bool:
     try:
-        return isinstance(json.loads((checkpoint / _STATE).read_text(encoding="utf-8")), dict)
+        return isinstance(json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
 

@@ -20,13 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ..models import MMPRMModel
 from ..scoring import packed_inputs
 from .card import TAGS, write_card
-from .checkpoints import check_whole, newest_whole_checkpoint
+from .checkpoints import STATE_FILE, check_whole, newest_whole_checkpoint
 from .collators import PRMCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
@@ -264,7 +263,7 @@ class PRMTrainer(Trainer):
         """As `Trainer`'s; what an earlier, interrupted save left in the folder goes first, its last file before all."""
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists():
-            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+            (folder / STATE_FILE).unlink(missing_ok=True)
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)

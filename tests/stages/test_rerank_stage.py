@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.files import lock_folder, read_jsonl, write_jsonl
+from mmprm_hf.files import lock_folder, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rows.problem_rows import problem_from_row
@@ -239,6 +239,16 @@ def test_a_row_changed_since_is_named(source, tmp_path):
     write_jsonl(path, rows)
     run(source, tmp_path / "out")
     assert read_jsonl(path)[:4] == rows and len(read_jsonl(path)) == 9
+
+
+def test_a_folder_of_an_earlier_version_is_resumed(source, tmp_path):
+    """It has fingerprints of sizes and times instead of contents: models are then compared by name."""
+    run(source, tmp_path / "out", num_problems=2, prm=str(PRM_PATH))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    old = {name.replace("_content", "_files"): value for name, value in config.items()}
+    assert old["prm_files"] == config["prm_content"] is not None
+    write_json(tmp_path / "out" / "config.json", old)
+    assert run(source, tmp_path / "out", prm=str(PRM_PATH))["num_problems"] == 9
 
 
 def test_two_processes_do_not_write_to_one_folder(source, tmp_path):
