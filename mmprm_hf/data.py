@@ -17,6 +17,8 @@ import json
 from typing import Any
 
 SCHEMA_VERSION = 2
+MAX_QUESTION_CHARS = 100_000
+"""The most characters of a question; a PRM reads it with every solution."""
 
 
 class Verdict(enum.StrEnum):
@@ -33,18 +35,43 @@ def content_hash(*parts: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:length]
 
 
+def _as_tuple(values: Any, owner: str, name: str, example: str, only_texts: bool = True) -> tuple[Any, ...]:
+    """A tuple or list as a tuple; a text, which would be read letter by letter, or any other value is refused."""
+    is_right = isinstance(values, (tuple, list))
+    if not is_right or (only_texts and not all(isinstance(value, str) for value in values)):
+        rule = "a tuple or list of texts" if only_texts else "a tuple or list"
+        raise ValueError(f"{owner} has {name}={values!r:.80}. It must be {rule}, such as {example}.")
+    return tuple(values)
+
+
+def _check_texts(owner: str, **texts: Any) -> None:
+    """Raise unless each value is a text that a file can hold."""
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{owner} has {name}={text!r:.80}, a {type(text).__name__}. It must be a text.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{owner} has half a character (a lone surrogate) in its {name}, {text!r:.80}. Write the text again."
+            ) from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """One question with its figures.
 
     Args:
         id: Stable identifier; results are keyed by it.
-        question: The text shown to policy and PRM. Not empty.
-        images: Figures in reading order (paths or PIL images); empty for a text-only problem.
+        question: The text shown to policy and PRM. Not empty, and at most `MAX_QUESTION_CHARS` long.
+        images: Figures in reading order, in any form that `models.load_image` takes; empty for a text-only problem.
         answer: The gold answer, or None where there is none (verdicts are then undecided).
         answer_type: "number", "choice" or "text".
         options: Choices in letter order (A, B, ...), empty for free-form questions.
         meta: Everything else a source tells (subject, grade, source, license, split_group, ...).
+
+    Raises:
+        ValueError: if a value has another type, or the question is empty or too long.
     """
 
     id: str
@@ -61,6 +88,19 @@ class Problem:
                 f"Problem {self.id!r} has an empty question ({self.question!r}). A problem needs a non-empty text; "
                 "drop the row or fill its question."
             )
+        owner = f"Problem {self.id!r:.80}"
+        if len(self.question) > MAX_QUESTION_CHARS:
+            raise ValueError(
+                f"{owner} has a question of {len(self.question)} characters, more than {MAX_QUESTION_CHARS}. Shorten "
+                "it or drop the row."
+            )
+        images = _as_tuple(self.images, owner, "images", "('figure.png',)", only_texts=False)
+        options = _as_tuple(self.options, owner, "options", "('4', '5')")
+        answer = {} if self.answer is None else {"answer": self.answer}
+        texts = {f"option {index}": option for index, option in enumerate(options)}
+        _check_texts(owner, id=self.id, question=self.question, answer_type=self.answer_type, **answer, **texts)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "options", options)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict; JSON-serialisable where the images are paths."""
@@ -272,6 +312,9 @@ class Candidate:
         step_scores: P(step correct) in [0, 1], one per step; None until scored.
         score: The aggregate of `step_scores`; None until scored, ``-inf`` for an empty or incomplete candidate.
         num_tokens: Tokens generated.
+
+    Raises:
+        ValueError: if `steps` are not a tuple or list of texts, or another value has the wrong type.
     """
 
     steps: tuple[str, ...]
@@ -281,6 +324,14 @@ class Candidate:
     step_scores: tuple[float, ...] | None = None
     score: float | None = None
     num_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", _as_tuple(self.steps, "A candidate", "steps", "('A=22', 'B=61')"))
+        if not isinstance(self.answer, str | None):
+            raise ValueError(f"A candidate has answer={self.answer!r:.80}. It must be a text or None.")
+        if self.step_scores is not None:
+            scores = _as_tuple(self.step_scores, "A candidate", "step_scores", "(0.9, 0.2)", only_texts=False)
+            object.__setattr__(self, "step_scores", scores)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable dict (`score` of ``-inf`` becomes None: JSON has no infinities)."""

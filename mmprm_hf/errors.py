@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `UnknownNameError` | a name the user gave | nothing was done |
 | `SettingsDifferError`, `FolderInUseError` | the choice of output folder | nothing was done |
+| `CheckpointError` | a checkpoint the user named | nothing was done |
 | `ProblemInputError` | one problem | the others continue |
 | `RequestRefusedError` | one request to a server | the others continue |
 | `EngineUnavailableError`, `RunStoppedError` | server, disk, too many failures | the run stops, resumable |
@@ -13,8 +14,9 @@ A batch in which one item may be at fault goes through `each_or_error`. Standard
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -53,6 +55,10 @@ class SettingsDifferError(ValueError):
 
 class FolderInUseError(ValueError):
     """Another process is writing to the same folder."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, broken, or not what was asked for."""
 
 
 class ProblemInputError(ValueError):
@@ -113,9 +119,47 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_count(value: object) -> bool:
-    """Whether a value is a whole number, at least 1; True is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+MAX_COUNT = 100_000
+"""The most of anything that is drawn, kept or run at a time for one problem; more is a slip of the pen."""
+MAX_NEW_TOKENS = 1_000_000
+COUNT_RULE = f"a whole number, at least 1 and at most {MAX_COUNT}"
+TOKENS_RULE = f"a whole number, at least 1 and at most {MAX_NEW_TOKENS}"
+
+
+def is_count(value: object, most: int | None = None) -> bool:
+    """Whether a value is a whole number, at least 1 and at most `most`; True is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1 and (most is None or value <= most)
+
+
+@contextlib.contextmanager
+def loading(kind: str, name: object) -> Iterator[None]:
+    """Turn whatever loading a checkpoint raises into one sentence that names it.
+
+    Args:
+        kind: What is loaded, such as "PRM".
+        name: The path or hub id that was given.
+
+    Raises:
+        CheckpointError: for any failure but one that is our own sentence about this checkpoint already.
+
+    Example:
+        >>> try:
+        ...     with loading("PRM", "no/such"):
+        ...         raise OSError("it is not there")
+        ... except CheckpointError as error:
+        ...     print(error)
+        The PRM 'no/such' cannot be loaded: it is not there. Give the folder or hub id of a whole checkpoint of a PRM.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (a broken checkpoint raises anything)
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if isinstance(error, MemoryError) or (isinstance(error, ValueError) and repr(str(name)) in str(error)):
+            raise
+        raise CheckpointError(
+            f"The {kind} {str(name)!r} cannot be loaded: {reason.rstrip('.'):.300}. Give the folder or hub id of a "
+            f"whole checkpoint of a {kind}."
+        ) from error
 
 
 def each_or_error(

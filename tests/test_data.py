@@ -52,6 +52,39 @@ def test_a_problem_without_a_question_is_refused():
             Problem("p", question)
 
 
+def test_values_of_a_wrong_type_are_named():
+    """A text where a list belongs would be read letter by letter."""
+    for change, message in (
+        (
+            {"images": "no.png"},
+            r"has images='no.png'. It must be a tuple or list, such as \('figure.png',\)",
+        ),
+        ({"options": "AB"}, "Problem 'p' has options='AB'. It must be a tuple or list of texts"),
+        ({"options": (1, 2)}, r"has options=\(1, 2\). It must be a tuple or list of texts"),
+        ({"answer": float("nan")}, "has answer=nan, a float. It must be a text"),
+        ({"answer_type": 5}, "has answer_type=5, a int"),
+        ({"question": "half \ud800"}, "has half a character .* in its question"),
+        ({"options": ("\udfff",)}, "has half a character .* in its option 0"),
+        ({"question": "x" * 100_001}, "has a question of 100001 characters, more than 100000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Problem(**{"id": "p", "question": "q", **change})
+    with pytest.raises(ValueError, match="has id=5, a int"):
+        Problem(id=5, question="q")
+    for change, message in (
+        ({"steps": "A=22"}, r"A candidate has steps='A=22'. It must be .*, such as \('A=22', 'B=61'\)"),
+        ({"steps": (1,)}, r"A candidate has steps=\(1,\). It must be a tuple or list of texts"),
+        ({"steps": None}, "A candidate has steps=None"),
+        ({"steps": (), "answer": 5}, "A candidate has answer=5"),
+        ({"steps": ("a",), "step_scores": 0.5}, "A candidate has step_scores=0.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Candidate(**change)
+    problem, candidate = Problem("p", "q", ["a.png"], options=["1", "2"]), Candidate(["a", "b"], step_scores=[0.5, 1.0])
+    assert (problem.images, problem.options) == (("a.png",), ("1", "2"))
+    assert (candidate.steps, candidate.step_scores) == (("a", "b"), (0.5, 1.0))
+
+
 def test_a_path_has_one_label_per_step():
     with pytest.raises(ValueError, match="Path h has 2 steps but 1 label counts and 2 label sources"):
         LabelledPath("p", "t", "h", ("a", "b"), ((1, 2),), ("rollouts", "rollouts"))

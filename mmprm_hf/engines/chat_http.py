@@ -69,7 +69,8 @@ def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_
         async def _get_async_client(self) -> httpx2.AsyncClient:
             if self._async_client is None:
                 limits = httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
-                session = httpx2.AsyncClient(limits=limits, follow_redirects=True, timeout=timeout_seconds)
+                options = {"follow_redirects": False, "event_hooks": {"response": [_refuse_redirect]}}
+                session = httpx2.AsyncClient(limits=limits, timeout=timeout_seconds, **options)
                 self._async_client = await self.exit_stack.enter_async_context(session)
             return self._async_client
 
@@ -87,6 +88,16 @@ def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_
 
     # Without a key the Hub client would send the user's Hub token, to whichever server this is.
     return ServerClient(base_url=base_url, api_key=api_key or "none", timeout=timeout_seconds)
+
+
+async def _refuse_redirect(response: Any) -> None:
+    """Stop at a redirect: figures and the key would go to whatever host the server names."""
+    if 300 <= response.status_code < 400:
+        target = str(response.headers.get("Location", "no address"))[:200]
+        raise EngineUnavailableError(
+            f"The server answered HTTP {response.status_code}, a redirect to {target}, which is not followed. Give "
+            "that address if it is the server's own, then start again: what is done is kept."
+        )
 
 
 async def attempt(ask: Callable[[Any], Awaitable[T]], client: Any, timeout_seconds: float) -> T:
@@ -118,10 +129,6 @@ async def attempt(ask: Callable[[Any], Awaitable[T]], client: Any, timeout_secon
         raise PassingFault("a timeout") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         raise PassingFault(type(error).__name__) from error
-    except httpx2.TooManyRedirects as error:
-        raise EngineUnavailableError(
-            "The server answers with too many redirects. Check the address, then start again: what is done is kept."
-        ) from error
     except (ValueError, RecursionError) as error:  # JSON cut or nested without end, not text, another shape
         raise PassingFault("a malformed body") from error
 

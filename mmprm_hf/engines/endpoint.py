@@ -52,6 +52,7 @@ class EndpointEngine:
 
     Raises:
         UnknownNameError: for another `prefill`.
+        ValueError: if `chat` is not a chat model, such as a bare address.
 
     Example:
         >>> engine = EndpointEngine(ChatClient("http://127.0.0.1:8000", "my-policy"))  # doctest: +SKIP
@@ -72,6 +73,8 @@ class EndpointEngine:
     ) -> None:
         if prefill not in PREFILLS:
             raise UnknownNameError("prefill", prefill, PREFILLS)
+        if not hasattr(chat, "complete"):
+            raise ValueError(f"Found {chat!r:.80} as the chat model. Give a client, such as ChatClient(url).")
         self.chat, self.sampling, self.step_format = chat, sampling, step_format
         self.system_prompt = system_prompt
         self.identity: dict[str, Any] = {

@@ -49,6 +49,14 @@ def image_parts(problem: Problem) -> list[dict[str, Any]]:
     return [image_part(load_problem_image(problem.id, image)) for image in problem.images]
 
 
+def _is_same(first: Any, second: Any) -> bool:
+    """Whether two figures are certainly the same: arrays are the same only if they are one object."""
+    try:
+        return first is second or bool(first == second)
+    except (ValueError, RuntimeError):  # an array compares by element
+        return False
+
+
 class ProblemCache(Generic[T]):
     """One value for each of the problems used last; a problem with the same id but other figures is another one."""
 
@@ -59,7 +67,7 @@ class ProblemCache(Generic[T]):
     def get(self, problem: Problem) -> T | None:
         """Return the problem's value; None if there is none."""
         images, value = self._values.get(problem.id, (None, None))
-        if images != problem.images:
+        if images is None or len(images) != len(problem.images) or not all(map(_is_same, images, problem.images)):
             return None
         self._values.move_to_end(problem.id)
         return value

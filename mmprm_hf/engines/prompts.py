@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
-from ..errors import ProblemInputError
+from ..errors import CheckpointError, ProblemInputError
 from ..steps import StepFormat, render_prefix
 from .images import ProblemCache, load_problem_image
 
@@ -98,7 +98,12 @@ class PromptWriter:
         messages = [{"role": "user", "content": content}]
         if self.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system_prompt}]})
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # noqa: BLE001 (a template is a program of the checkpoint and raises anything)
+            raise CheckpointError(
+                f"The policy's chat template fails ({type(error).__name__}: {error}). Correct its chat_template.jinja."
+            ) from error
         text += render_prefix(prefix, self.step_format)
         ids = self._counter.tokenizer(text, **self._special_tokens(text))["input_ids"]
         num_tokens = len(ids) + self._num_figure_tokens(problem, text, images, len(ids))

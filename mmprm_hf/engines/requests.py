@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..data import Problem, Rollout
-from ..errors import check_values
+from ..errors import MAX_NEW_TOKENS, TOKENS_RULE, check_values, is_count
 from ..steps import StepFormat, parse_response
 
 
@@ -52,7 +52,7 @@ class SamplingConfig:
             temperature=(self.temperature >= 0, "at least 0 (0 = greedy)"),
             top_p=(0 < self.top_p <= 1, "in (0, 1]"),
             top_k=(self.top_k >= 0, "at least 0 (0 = off)"),
-            max_new_tokens=(self.max_new_tokens >= 1, "at least 1"),
+            max_new_tokens=(is_count(self.max_new_tokens, MAX_NEW_TOKENS), TOKENS_RULE),
             stop_strings=(
                 isinstance(self.stop_strings, tuple) and all(isinstance(s, str) and s for s in self.stop_strings),
                 "a tuple of non-empty texts",

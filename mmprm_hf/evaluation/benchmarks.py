@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..errors import UnknownNameError, is_number
-from ..rows import FIGURE_COLUMNS, RawRows
+from ..errors import UnknownNameError
+from ..rows import FIGURE_COLUMNS, FigureRules, RawRows, cell, is_absent, row_images, text_cell, texts_cell
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]
@@ -28,23 +28,25 @@ MAX_FIGURES = 5
 
 def read_mm_k12(row: Row, problem_id: str) -> Problem:
     """MM-K12: the text is `question`."""
-    return _problem(row, problem_id, _text(row, "question"), _some_figures(row), options=_list(row.get("options")))
+    return _problem(row, problem_id, _text(row, "question"), _some_figures(row), options=texts_cell(row, "options"))
 
 
 def read_mathvision(row: Row, problem_id: str) -> Problem:
     """MathVision: `question`, a line break, and the options as lines ``(A) ...``; none if they are mere letters."""
-    options = _list(row.get("options"))
+    options = texts_cell(row, "options")
     letters = string.ascii_uppercase[: len(options)]
     lines = "".join(f"({letter}) {option}\n" for letter, option in zip(letters, options, strict=True))
-    lines = "" if options == list("ABCDE") else lines
+    lines = "" if options == tuple("ABCDE") else lines
     return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _some_figures(row), options=options)
 
 
 def read_mathvista(row: Row, problem_id: str) -> Problem:
     """MathVista: the text is `query` (hint, question, choices); `precision` is that of the gold answer."""
-    precision = row.get("precision")
-    meta = {} if precision in (None, "") else {"precision": int(float(precision))}
-    return _problem(row, problem_id, _text(row, "query"), _some_figures(row), options=_list(row.get("choices")), **meta)
+    precision = cell(row, "precision")
+    meta = {} if precision is None else {"precision": int(float(precision))}
+    return _problem(
+        row, problem_id, _text(row, "query"), _some_figures(row), options=texts_cell(row, "choices"), **meta
+    )
 
 
 def read_mathverse(row: Row, problem_id: str) -> Problem:
@@ -58,14 +60,14 @@ def read_olympiadbench(row: Row, problem_id: str) -> Problem:
 
     Problems without a figure are part of it.
     """
-    context = row.get("context")
+    context = text_cell(row, "context")
     question = "\n".join(part for part in (context, _text(row, "question")) if part)
-    figures = tuple(row[name] for name in NUMBERED_FIGURES if row.get(name) is not None) or _figures(row)
-    texts = _list(row.get("final_answer")) or _list(row.get("answer"))
+    figures = tuple(row[name] for name in NUMBERED_FIGURES if not is_absent(row.get(name))) or _figures(row)
+    texts = _list(row, "final_answer") or _list(row, "answer")
     answers = [answer for answer in (text.strip().strip("$").strip() for text in texts) if answer]
     if not answers:
         raise ValueError("there is no answer")
-    unit = row.get("unit") or ""
+    unit = text_cell(row, "unit") or ""
     answer = ", ".join(f"{value} {unit}".strip() for value in answers)
     return Problem(problem_id, question, figures[:MAX_FIGURES], answer, "text", (), {"num_figures": len(figures)})
 
@@ -120,14 +122,9 @@ class Benchmark:
             raise ValueError("the id comes twice")
         row = self.rows[index]
         try:
-            problem = READERS[self.name](row, problem_id)
+            return READERS[self.name](row, problem_id)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"a value has the wrong type: {error}") from error
-        try:
-            "".join([problem.question, str(problem.answer), *map(str, problem.options)]).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("a text holds half a character (a lone surrogate)") from error
-        return problem
 
 
 def load_benchmark(
@@ -137,6 +134,7 @@ def load_benchmark(
     split: str = "test",
     subset: str | None = None,
     num_rows: int | None = None,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
 ) -> Benchmark:
     """Open a benchmark.
 
@@ -145,6 +143,7 @@ def load_benchmark(
         data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
         split, subset: Split and configuration of a dataset; None takes its only or default configuration.
         num_rows: Read the first `num_rows` rows; None reads all.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Raises:
         ValueError: for an unknown name.
@@ -153,7 +152,8 @@ def load_benchmark(
     if name not in READERS:
         raise UnknownNameError("benchmark", name, READERS)
     columns = (*FIGURE_COLUMNS, *NUMBERED_FIGURES)
-    return Benchmark(name, RawRows(data, split, subset=subset, num_rows=num_rows, figure_columns=columns))
+    options = {"subset": subset, "num_rows": num_rows, "figure_columns": columns, "rules": rules}
+    return Benchmark(name, RawRows(data, split, **options))
 
 
 def _problem(
@@ -165,36 +165,32 @@ def _problem(
 
 
 def _id(row: Row, index: int) -> str:
-    return str(next((row[name] for name in ID_COLUMNS if row.get(name) not in (None, "")), index))
+    value = cell(row, *ID_COLUMNS)
+    return str(index if value is None else value)
 
 
 def _text(row: Row, name: str) -> str:
     """A column's text; numbers as text."""
-    value = row.get(name)
-    if is_number(value):
-        return str(value)
-    if value is None or (isinstance(value, str) and not value.strip()):
+    try:
+        text = text_cell(row, name)
+    except ValueError as error:
+        raise ValueError(f"{name} is {type(row[name]).__name__}") from error  # problems are counted by these words
+    if text is None:
         raise ValueError(f"{name} is empty")
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {type(value).__name__}")
-    return value
+    return text
 
 
-def _list(value: Any) -> list[str]:
-    """A list column; nothing for None."""
-    if value is None:
-        return []
-    entries = value if isinstance(value, (list, tuple)) else [value]
-    return [str(entry) for entry in entries if entry is not None]
+def _list(row: Row, name: str) -> tuple[str, ...]:
+    """The texts of a column that has one or a list."""
+    text = row.get(name)
+    return texts_cell({name: text if isinstance(text, (list, tuple)) or is_absent(text) else [text]}, name)
 
 
 def _figures(row: Row) -> tuple[Any, ...]:
     """The figures, undecoded; a decoded column comes before a path of the dataset's own."""
     for name in ("images", "decoded_image", "image", *FIGURE_COLUMNS):
-        value = row.get(name)
-        figures = tuple(value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
-        if figures:
-            return figures
+        if figures := row_images({"images": row.get(name)}):
+            return tuple(figures)
     return ()
 
 

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from .. import metrics
 from ..data import Problem
 from ..errors import UnknownNameError, each_or_error
+from ..rows import FigureRules
 from .profiles import score_profile
 from .step_metrics import prm_bench_report, process_bench_report, visual_process_bench_report
 from .step_samples import Counts, StepSample, load_prm_bench, load_process_bench, load_visual_process_bench
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 StepScores = tuple[float, ...]
 BATCH_SIZE = 32  # samples per call of the scorer, which may cut them further
 
-STEP_BENCHMARKS: dict[str, Callable[[str | os.PathLike[str]], tuple[list[StepSample], Counts]]] = {
+STEP_BENCHMARKS: dict[str, Callable[..., tuple[list[StepSample], Counts]]] = {
     "visualprocessbench": load_visual_process_bench,
     "processbench": load_process_bench,
     "prmbench": load_prm_bench,
@@ -41,19 +42,25 @@ class SolutionScorer(Protocol):
         """Step scores per problem and solution."""
 
 
-def load_step_benchmark(benchmark: str, data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+def load_step_benchmark(
+    benchmark: str,
+    data: str | os.PathLike[str],
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+) -> tuple[list[StepSample], Counts]:
     """Return the samples of a benchmark with ``num_rows``, ``num_kept`` and ``problems`` (rows per fault).
 
     Args:
         benchmark: A name of `STEP_BENCHMARKS`.
         data: As its loader takes it: a ``.jsonl`` file, a dataset's folder or a hub id.
+        rules: Which figures besides those in the data's folder may be read and fetched; one benchmark has figures.
 
     Raises:
         ValueError: for an unknown benchmark, or no usable sample.
     """
     if benchmark not in STEP_BENCHMARKS:
         raise UnknownNameError("step benchmark", benchmark, STEP_BENCHMARKS)
-    samples, counts = STEP_BENCHMARKS[benchmark](data)
+    options = {"rules": rules} if benchmark == "visualprocessbench" else {}
+    samples, counts = STEP_BENCHMARKS[benchmark](data, **options)
     if not samples:
         raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
     return samples, counts

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..models import load_image
-from ..rows import RawRows, row_images
+from ..models import figure_size
+from ..rows import FigureRules, RawRows, cell, row_images, text_cell
 from .zipped_figures import rows_with_figures
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,10 @@ class StepSample:
 Parsed = tuple[StepSample | None, list[str]]  # and the reasons
 
 
-def load_visual_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+def load_visual_process_bench(
+    data: str | os.PathLike[str],
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+) -> tuple[list[StepSample], Counts]:
     """Return the samples of VisualProcessBench (arXiv 2503.10291), and the counts of its rows.
 
     Its labels -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
@@ -85,8 +88,9 @@ def load_visual_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSa
         data: ``test.jsonl`` or its folder, figures beside it in folders or zip archives; a hub id such as
             ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched and unpacked once); or a dataset that holds the
             figures. See `zipped_figures.rows_with_figures`.
+        rules: Which figures besides those in the data's folder may be read and fetched.
     """
-    return _load(rows_with_figures(data), _visual_process_bench_row)
+    return _load(rows_with_figures(data, rules), _visual_process_bench_row)
 
 
 def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
@@ -120,7 +124,7 @@ def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Coun
 
     def parse(index: int, row: Mapping[str, Any]) -> Parsed:
         sample, reasons = _prm_bench_row(index, row)
-        key = (row.get("classification") or row.get("category"), row.get("idx"))
+        key = (text_cell(row, "classification", "category"), text_cell(row, "idx"))
         if sample is None or key[1] is None:
             return sample, reasons
         if key in keys:
@@ -143,10 +147,19 @@ def _load(
     rows: Sequence[Mapping[str, Any]], parse: Callable[[int, Mapping[str, Any]], Parsed]
 ) -> tuple[list[StepSample], Counts]:
     """All rows through `parse`, faults counted."""
-    parsed = [parse(index, rows[index]) for index in range(len(rows))]
+    parsed = [_parsed(rows, index, parse) for index in range(len(rows))]
     samples = [sample for sample, _ in parsed if sample is not None]
     problems = Counter(reason for _, reasons in parsed for reason in set(reasons))
     return samples, {"num_rows": len(rows), "num_kept": len(samples), "problems": dict(sorted(problems.items()))}
+
+
+def _parsed(rows: Sequence[Mapping[str, Any]], index: int, parse: Callable[[int, Mapping[str, Any]], Parsed]) -> Parsed:
+    """One row through `parse`; whatever else is wrong with it costs only the row."""
+    try:
+        return parse(index, rows[index])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("Row %d is left out: it %s", index, error)
+        return None, ["unreadable_row"]
 
 
 def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
@@ -159,8 +172,8 @@ def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
     return StepSample(
-        id=str(row.get("id", f"visualprocessbench-{index}")),
-        category=str(row.get("data_source")),
+        id=text_cell(row, "id") or f"visualprocessbench-{index}",
+        category=text_cell(row, "data_source") or "None",
         question=question,
         images=images,
         steps=steps,
@@ -189,12 +202,12 @@ def _process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
         reasons.append("label_out_of_range")
     if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
-    sample_id = str(row.get("id", f"processbench-{index}"))
+    sample_id = text_cell(row, "id") or f"processbench-{index}"
     num_right = len(steps) if first == -1 else first
     labels = [1] * num_right + [0] * (first >= 0) + [None] * (len(steps) - num_right - 1)
     return StepSample(
         id=sample_id,
-        category=str(row.get("subset") or sample_id.rpartition("-")[0]),
+        category=text_cell(row, "subset") or sample_id.rpartition("-")[0],
         question=question,
         images=(),
         steps=steps,
@@ -205,9 +218,9 @@ def _process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
 
 
 def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
-    category = str(row.get("classification") or row.get("category"))
+    category = text_cell(row, "classification", "category") or "None"
     question, steps, reasons = _texts(
-        row.get("modified_question") or row.get("question"), row.get("modified_process", row.get("steps"))
+        cell(row, "modified_question", "question"), cell(row, "modified_process", "steps")
     )
     errors = row.get("error_steps")
     if not isinstance(errors, (list, tuple)) or any(type(error) is not int for error in errors):
@@ -223,7 +236,7 @@ def _prm_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     if not KEPT_REASONS.issuperset(reasons):
         return None, reasons
     return StepSample(
-        id=str(row.get("id") or f"{category}_{row.get('idx', index)}"),
+        id=text_cell(row, "id") or f"{category}_{row.get('idx', index)}",
         category=category,
         question=question,
         images=(),
@@ -243,12 +256,9 @@ def _texts(question: Any, steps: Any) -> tuple[str, tuple[str, ...], list[str]]:
 
 
 def _image_fault(image: Any) -> str | None:
-    """The reason why a figure cannot be opened, or None. Its pixels are read only when it is scored."""
-    path = image.get("path") if isinstance(image, Mapping) and image.get("bytes") is None else image
-    if isinstance(path, (str, os.PathLike)) and not os.path.isfile(path):
-        return "missing_image"
+    """The reason why a figure cannot be shown, or None; its pixels are decoded."""
     try:
-        load_image(image, decode=False)
-    except ValueError:
-        return "unreadable_image"
+        figure_size(image)
+    except ValueError as error:
+        return "missing_image" if "does not exist" in str(error) else "unreadable_image"
     return None

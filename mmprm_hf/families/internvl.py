@@ -7,7 +7,6 @@ our model cannot represent is refused by name. No remote code is run.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from ..errors import CheckpointError
+from ..files import read_json
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, MMPRMTiledProcessor, tiling_image_processor
 from .internvl_tokenizer import load_original_tokenizer
 from .internvl_weights import HEAD_KEYS, Checkpoint, convert_weights
@@ -65,7 +66,12 @@ def convert_internvl(
     """
     if Path(source).resolve() == Path(output).resolve():
         raise ValueError(f"Source and output are the same folder, {str(source)!r}. Choose another output.")
-    processor = convert_internvl_processor(source, prompt_format, tokenizer)
+    try:
+        processor = convert_internvl_processor(source, prompt_format, tokenizer)
+    except (KeyError, TypeError, AttributeError) as error:  # an entry that is missing, or has another type
+        raise CheckpointError(
+            f"{str(source)!r} is not an original InternVL checkpoint: its files lack or misuse {error}. Fetch it again."
+        ) from error
     ids = {
         "marker": processor.marker_token_id,
         "positive": processor.positive_token_id,
@@ -154,7 +160,9 @@ def read_original_config(source: str | os.PathLike) -> dict[str, Any]:
     path = Path(source, "config.json")
     if not path.is_file():
         raise ValueError(f"{str(source)!r} has no config.json. Give the folder of an original InternVL checkpoint.")
-    original = json.loads(path.read_text(encoding="utf-8"))
+    original = read_json(path)
+    if not isinstance(original, dict):
+        raise ValueError(f"{path} is a {type(original).__name__}, expected an object. Fetch the checkpoint again.")
     if original.get("model_type") != "internvl_chat":
         raise ValueError(
             f"{str(source)!r} is not an InternVL checkpoint: its model_type is {original.get('model_type')!r}, "

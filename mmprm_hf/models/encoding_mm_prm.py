@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .figure_sources_mm_prm import is_figure
 from .images_mm_prm import load_image
 from .stock_mm_prm import tokenizer_of
 
@@ -126,7 +127,8 @@ def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[A
     questions = list(text)
     if not questions:
         raise ValueError("Found no questions (text=[]). A batch needs one problem or more.")
-    image_rows = [None] * len(questions) if images is None else list(images)
+    # One figure that is not in a list belongs to every question, as in transformers' processors.
+    image_rows = [images] * len(questions) if images is None or is_figure(images) else list(images)
     step_rows = [None] * len(questions) if steps is None else list(steps)
     if not len(questions) == len(image_rows) == len(step_rows):
         raise ValueError(
@@ -139,7 +141,7 @@ def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[A
 def _as_list(images: Any) -> list[Any]:
     if images is None:
         return []
-    return list(images) if isinstance(images, (list, tuple)) else [images]
+    return [images] if is_figure(images) or not hasattr(images, "__iter__") else list(images)
 
 
 def fit_steps(pieces: list[list[int]], max_length: int | None, drop_last_steps: bool, index: int) -> list[list[int]]:

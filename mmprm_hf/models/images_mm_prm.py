@@ -1,60 +1,132 @@
-"""Images as users have them (PIL, paths, bytes of `datasets`) to upright RGB images.
+"""Figures in any form to upright RGB images, and whether a figure can be read: the one reader of figures there is.
 
 Part of the portable island, which is copied into checkpoints: imports siblings only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .figure_sources_mm_prm import eight_bits, figure_source
+
 _ORIENTATION = 0x0112  # Exif tag
+_MAX_CHECKED = 100_000  # figures whose sizes are remembered
+# Others start programs (EPS starts Ghostscript) or are no figures.
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+_checked: dict[Any, tuple[int, int]] = {}
 
 
-def load_image(image: Any, decode: bool = True) -> Image.Image:
-    """Return an upright RGB image from a PIL image, a path, or the {"bytes", "path"} form of `datasets`.
+def load_image(image: Any, *, allow_urls: bool | Sequence[str] = False) -> Image.Image:
+    """Return a figure as an upright RGB image.
 
     Args:
-        image: The source.
-        decode: False only opens the image, which is enough for its size.
+        image: A path, an http, ``file://`` or ``data:`` address, Base64 (also with line breaks, of the URL-safe
+            alphabet or percent-encoded), bytes, an open binary file, an array or tensor ((height, width), channels last
+            or first), a PIL image of any mode, or the ``{"bytes", "path"}`` form of `datasets`.
+        allow_urls: Whether addresses are fetched: False refuses them, True takes those of public hosts, a list takes
+            those of its hosts alone.
 
     Raises:
-        ValueError: if the file does not exist, is not an image, or is cut off.
+        ValueError: if the figure has another form, does not exist, is cut off, is not an image of a known format, has
+            more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, or an address is not allowed.
+        ConnectionError: if an address cannot be reached.
     """
-    if isinstance(image, dict):
-        image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
-    if isinstance(image, (str, os.PathLike)) and not os.path.isfile(image):
-        raise ValueError(f"Image {str(image)!r:.300} does not exist. Give a readable image file or a PIL image.")
-    if not isinstance(image, (str, os.PathLike, io.BytesIO, Image.Image)):
-        raise ValueError(f"Found an image of type {type(image).__name__}. Give a PIL image or a path.")
+    source = figure_source(image, allow_urls)
     try:
-        opened = image if isinstance(image, Image.Image) else Image.open(image)
-        opened = upright(opened)
-        return _opaque(_eight_bits(opened)).convert("RGB") if decode else opened
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        name = str(image) if isinstance(image, (str, os.PathLike)) else "given as bytes"
+        return _read(source, lambda opened: _opaque(_eight_bits(opened)).convert("RGB"))
+    except ValueError as error:
+        if isinstance(image, str) and isinstance(source, bytes):
+            raise ValueError(f"Image {image[:100]!r} holds no image: {error}") from error
+        raise
+
+
+def figure_size(image: Any) -> tuple[int, int]:
+    """Return the width and height of a figure that is whole: its pixels are decoded, once for each content.
+
+    Args:
+        image: As in `load_image`; addresses are refused.
+
+    Raises:
+        ValueError: as `load_image`; what passes here does not fail there.
+    """
+    source = figure_source(image)
+    if isinstance(source, Image.Image):
+        return load_image(source).size
+    if isinstance(source, bytes):
+        key: Any = hashlib.sha256(source).digest()
+    else:
+        facts = os.stat(source)
+        key = (os.path.realpath(source), facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    if key not in _checked:
+        if len(_checked) >= _MAX_CHECKED:
+            _checked.clear()
+        _checked[key] = load_image(image).size  # its errors name the figure as it was given
+    return _checked[key]
+
+
+def image_format(image: bytes) -> str:
+    """Return the format of a whole image file, such as "PNG", from its first bytes.
+
+    Raises:
+        ValueError: as `load_image`.
+    """
+    return _read(image, lambda opened: opened, turn=False).format
+
+
+def _read(source: str | bytes | Image.Image, finish: Callable[[Any], Image.Image], turn: bool = True) -> Image.Image:
+    """Open a source and finish the image; whatever a broken file makes a decoder raise becomes one sentence."""
+    try:
+        opened = _opened(source)
+        return finish(upright(opened) if turn else opened)
+    except Exception as error:  # noqa: BLE001 (decoders raise anything on a broken file)
+        name = source if isinstance(source, str) else "given as bytes"
+        name = name if not isinstance(source, Image.Image) else f"of mode {source.mode}"
         # Pillow names the object in memory, with a number that differs each time.
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"Image {name!r} cannot be read ({reason}). Give a whole image file or a PIL image."
+            f"Image {name!r:.300} cannot be read ({reason}). Give a whole image file or a PIL image."
         ) from error
 
 
+def _opened(source: str | bytes | Image.Image) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source
+    Image.init()  # for its list of formats
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and opened.width * opened.height > limit:
+        raise ValueError(
+            f"it has {opened.width} x {opened.height} pixels, more than MAX_IMAGE_PIXELS={limit} of Pillow"
+        )
+    return opened
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Turn 16-bit grey into 8-bit grey: `convert` would clip it at 255, which leaves a white page."""
-    if not image.mode.startswith("I;16"):
-        return image
-    return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    """Turn deep grey into 8-bit grey: `convert` would clip it at 255, which leaves a white or a black page."""
+    is_deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if image.mode == "I" and not is_deep:
+        lowest, highest = image.getextrema()
+        is_deep = lowest >= 0 and 255 < highest <= 65535
+    if is_deep:
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(eight_bits(np.asarray(image)))
+    return image
 
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Put transparent parts on white paper: `convert` would make them black under black lines."""
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     paper = Image.new("RGBA", image.size, "white")
     paper.alpha_composite(image)
     return paper

@@ -21,6 +21,8 @@ from .configuration_mm_prm import MMPRMConfig
 
 # Loading remote code copies a file's direct siblings only, so the siblings' own ones are named here too (noqa).
 from .encoding_mm_prm import pad_rows  # noqa: F401
+from .fetching_mm_prm import fetch  # noqa: F401
+from .figure_sources_mm_prm import figure_source  # noqa: F401
 from .heads_mm_prm import check_labels, make_head, marker_loss, positive_scores
 from .images_mm_prm import load_image  # noqa: F401
 from .loading_mm_prm import HUB_KWARGS, drop_one_way_conversions, load_policy, restore_buffers

@@ -21,7 +21,9 @@ from .configuration_mm_prm import MMPRMConfig
 from .encoding_mm_prm import as_batch, fit_steps, pad_batch
 
 # Loading remote code copies a file's direct siblings only, so the siblings' own ones are named here too (noqa).
-from .images_mm_prm import load_image  # noqa: F401
+from .fetching_mm_prm import fetch  # noqa: F401
+from .figure_sources_mm_prm import figure_source  # noqa: F401
+from .images_mm_prm import load_image
 from .prompts_mm_prm import PLAIN_PROMPT, PromptFormat, find_prompt_format
 from .solutions_mm_prm import ControlTokens, SolutionEncoder
 from .stock_mm_prm import (
@@ -238,11 +240,15 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
         max_length: int | None = None,
         drop_last_steps: bool = False,
         control_tokens: ControlTokens = "refuse",
+        padding: bool | str = True,
+        return_tensors: str = "pt",
+        allow_urls: bool | Sequence[str] = False,
     ) -> BatchFeature:
         """Return model inputs for one problem or a batch.
 
         Args:
-            images: For one problem: an image, a list of images, or None. For a batch: a list with one such entry each.
+            images: For one problem: an image, a list of images, or None. For a batch: a list with one such entry each,
+                or one image that is shown with every question. Images have any form that `load_image` takes.
             text: The question, or a list of questions, which makes a batch.
             steps: The steps, or a list of steps per question; None gives the prompt alone.
             padding_side: The side on which short rows are padded.
@@ -250,6 +256,9 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
             drop_last_steps: Leave out whole steps at the end of a row until it fits into `max_length`. This is logged,
                 and such a row has fewer markers than steps. Nothing is ever cut inside a step.
             control_tokens: As in `encode_steps`.
+            padding: True or "longest"; rows are always padded to the longest.
+            return_tensors: "pt"; there are no other tensors.
+            allow_urls: As in `load_image`.
 
         Returns:
             `input_ids`, `attention_mask` (batch, seq) and the stock processor's vision tensors.
@@ -257,7 +266,14 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
         Raises:
             ValueError: for bad text or images, sizes that do not fit, or a row longer than `max_length`.
         """
+        if padding not in (True, "longest") or return_tensors != "pt":
+            raise ValueError(
+                f"Found padding={padding!r}, return_tensors={return_tensors!r}. Rows are padded to the longest and "
+                'returned as torch tensors: leave both out, or give padding=True, return_tensors="pt".'
+            )
         questions, image_rows, step_rows = as_batch(images, text, steps)
+        if allow_urls is not False:
+            image_rows = [[load_image(image, allow_urls=allow_urls) for image in row] for row in image_rows]
         solutions = [[row or []] for row in step_rows]
         rows, extra = self.encode_solutions(questions, image_rows, solutions, control_tokens)
         fitted = [fit_steps(row, max_length, drop_last_steps, index) for index, (row,) in enumerate(rows)]

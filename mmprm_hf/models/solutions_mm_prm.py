@@ -81,7 +81,12 @@ class SolutionEncoder:
         if self.image_processor is not None:
             content = [{"type": "image"}] * num_images + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
-        return self.base_processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        try:
+            return self.base_processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except Exception as error:  # noqa: BLE001 (a template is a program of the checkpoint and raises anything)
+            raise ValueError(
+                f"The chat template of the PRM fails ({type(error).__name__}: {error}). Correct the template."
+            ) from error
 
     def split_prompt(self, question: str, num_images: int = 0) -> tuple[str, str]:
         """Return ``(head, tail)`` of `render_prompt`: the tail is tokenized together with the first step.

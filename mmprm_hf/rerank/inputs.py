@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..models import load_image
+from ..models import is_figure, load_image
 from ..rows import problem_fingerprint, row_images
 
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
-_MIN_BASE64 = 40  # characters: no image is shorter, many a path is
-_WEB = ("http://", "https://")
 
 
 def is_message(value: Any) -> bool:
@@ -69,7 +63,7 @@ def read_rows(images: Any, text: Any) -> tuple[Any, bool]:
 def _is_single(value: Any) -> bool:
     """Whether it is not a collection: a figure in any form, or something unreadable."""
     is_collection = hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
-    return isinstance(value, (str, bytes, os.PathLike, Mapping)) or not is_collection
+    return is_figure(value) or not is_collection
 
 
 def _entries(values: Any) -> Iterable[Any]:
@@ -79,10 +73,14 @@ def _entries(values: Any) -> Iterable[Any]:
     return values if hasattr(values, "__iter__") else (values[index] for index in range(len(values)))
 
 
-def read_problem(row: Any) -> tuple[Problem, str | None]:
+def read_problem(row: Any, allow_urls: bool | Sequence[str] = False) -> tuple[Problem, str | None]:
     """Return the problem of one row or chat, its figures loaded, and the chat's system prompt.
 
     The id is a hash of what is shown, so that equal problems get equal candidates.
+
+    Args:
+        row: The row or chat.
+        allow_urls: Whether addresses of figures are fetched, see `load_image`.
 
     Raises:
         ValueError: if the row has no question, a figure cannot be read, or a chat has other than one user turn.
@@ -92,54 +90,16 @@ def read_problem(row: Any) -> tuple[Problem, str | None]:
         question, figures, system_prompt = _read_chat(getattr(row, "messages", row))
     elif isinstance(row, Mapping) and ("text" in row or "question" in row):
         question, system_prompt = row.get("question") if row.get("text") is None else row["text"], None
-        figures = row_images(row)
+        try:
+            figures = row_images(row)
+        except ValueError as error:
+            raise ValueError(f"The input {row!r:.80} {error}") from error
     else:
         raise ValueError(f"Found the input {row!r:.80}. {_HINT}")
     if not isinstance(question, str):
         raise ValueError(f"Found the question {question!r:.80}. It must be one text; of several problems give rows.")
-    images = tuple(_load_figure(figure) for figure in figures)
+    images = tuple(load_image(figure, allow_urls=allow_urls) for figure in figures)
     return Problem(id=problem_fingerprint(question, images), question=question, images=images), system_prompt
-
-
-def _load_figure(figure: Any) -> Any:
-    """An RGB image from whatever `load_image` takes, an address, a data URI, or Base64 alone."""
-    if not isinstance(figure, str) or os.path.isfile(figure):
-        return load_image(figure)
-    if figure.startswith(_WEB):
-        data = _fetch(figure)
-    elif figure.startswith("data:"):
-        data = _decode(figure.partition(",")[2]) or b""
-    elif len(figure) < _MIN_BASE64 or (data := _decode(figure, validate=True)) is None:
-        return load_image(figure)  # its error names the missing file
-    try:
-        return load_image(io.BytesIO(data))
-    except ValueError as error:
-        if not figure.startswith((*_WEB, "data:")):
-            return load_image(figure)  # its error names the missing file
-        raise ValueError(f"Image {figure[:100]!r} holds no image: {error}") from error
-
-
-def _fetch(url: str) -> bytes:
-    import httpx2
-
-    try:
-        response = httpx2.get(url, timeout=60.0, follow_redirects=True)
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        raise ValueError(f"Image {url[:100]!r} cannot be fetched ({error}). Give a readable image.") from error
-    except httpx2.HTTPError as error:
-        raise ConnectionError(f"Image {url[:100]!r} cannot be reached ({error}). Try again later.") from error
-    if response.status_code >= 500 or response.status_code == 429:
-        raise ConnectionError(f"Image {url[:100]!r}: its server answers HTTP {response.status_code}. Try again later.")
-    if not response.is_success:  # the body of an error may be an image too
-        raise ValueError(f"Image {url[:100]!r} cannot be fetched (HTTP {response.status_code}). Correct the address.")
-    return response.content
-
-
-def _decode(text: str, validate: bool = False) -> bytes | None:
-    try:
-        return base64.b64decode(text, validate=validate)
-    except (binascii.Error, ValueError):
-        return None
 
 
 def _read_chat(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any], str | None]:

@@ -13,7 +13,7 @@ from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
 from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
-from ..errors import UnknownNameError, each_or_error, is_count
+from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, each_or_error, is_count
 from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
@@ -38,6 +38,7 @@ class _Batch:
     """Rows that are solved together; one input for `Pipeline`, which cannot collate ours."""
 
     rows: tuple[Any, ...]
+    allow_urls: bool | Sequence[str]
 
 
 class GenerateAndRerankPipeline(Pipeline):
@@ -137,7 +138,15 @@ class GenerateAndRerankPipeline(Pipeline):
         forward = _chosen(options, (*_SOLVING, *_SAMPLING, "on_error"))
         return {}, forward, _chosen(options, ("return_candidates",))
 
-    def __call__(self, images: Any = None, text: Any = None, *, batch_size: int = 8, **options: Any) -> Any:
+    def __call__(
+        self,
+        images: Any = None,
+        text: Any = None,
+        *,
+        batch_size: int = 8,
+        allow_urls: bool | Sequence[str] = True,
+        **options: Any,
+    ) -> Any:
         """Solve one problem, or many. Inputs are those of transformers' image-text-to-text pipeline.
 
         Args:
@@ -146,6 +155,8 @@ class GenerateAndRerankPipeline(Pipeline):
                 ...}``, a chat of one user turn, or a list, generator or dataset of rows or chats.
             text: The question, a list of them, a chat or a list of chats.
             batch_size: Problems that are solved together.
+            allow_urls: Which addresses of figures are fetched: True takes those of public hosts, a list those of its
+                hosts alone, False none.
             **options: ``num_candidates`` (16), ``strategy`` ("best_of_n", "majority_vote", "weighted_vote",
                 "beam_search", "dvts", "beam_annealing"), ``aggregation`` ("min", see
                 `mmprm_hf.selection.AGGREGATIONS`), ``beam_width``, ``max_steps``, ``seed`` (0), ``temperature`` (1.0;
@@ -164,25 +175,27 @@ class GenerateAndRerankPipeline(Pipeline):
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
         rows, is_single = read_rows(images, text)
-        if not is_count(batch_size):
-            raise ValueError(f"Found batch_size={batch_size!r}. It must be a whole number, at least 1.")
+        if not is_count(batch_size, MAX_COUNT):
+            raise ValueError(f"Found batch_size={batch_size!r}. It must be {COUNT_RULE}.")
         if is_single:
-            return super().__call__(_Batch((rows,)), **options)[0]
+            return super().__call__(_Batch((rows,), allow_urls), **options)[0]
         self._sanitize_parameters(**options)  # a generator would report a wrong option only when it is read
-        outputs = self._solve_rows(rows, batch_size, options)
+        outputs = self._solve_rows(rows, batch_size, allow_urls, options)
         return list(outputs) if isinstance(rows, (list, tuple)) else outputs
 
-    def _solve_rows(self, rows: Iterable[Any], batch_size: int, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _solve_rows(
+        self, rows: Iterable[Any], batch_size: int, allow_urls: bool | Sequence[str], options: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
         remaining = iter(rows)
         while chunk := tuple(islice(remaining, batch_size)):
-            yield from super().__call__(_Batch(chunk), **options)
+            yield from super().__call__(_Batch(chunk, allow_urls), **options)
 
     def preprocess(self, batch: _Batch) -> dict[str, Any]:
         """Return the problem of each row with its system prompt, or the error that says why there is none."""
         inputs: list[Any] = []
         for row in batch.rows:
             try:
-                problem, system_prompt = read_problem(row)
+                problem, system_prompt = read_problem(row, batch.allow_urls)
                 # A marker in the question must fail before time goes into generation.
                 if hasattr(self.scorer, "processor"):
                     self.scorer.processor.render_prompt(problem.question, len(problem.images))

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..data import Candidate, Problem
 from ..engines import RolloutEngine, SamplingConfig
-from ..errors import UnknownNameError, check_values, is_count
+from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, check_values, is_count
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
@@ -54,12 +54,11 @@ class RerankConfig:
         for name, known in (("strategy", STRATEGIES), ("aggregation", AGGREGATIONS)):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
-        rule = "a whole number, at least 1"
         check_values(
             self,
-            num_candidates=(is_count(self.num_candidates), rule),
-            beam_width=(self.beam_width is None or is_count(self.beam_width), rule),
-            max_steps=(is_count(self.max_steps), rule),
+            num_candidates=(is_count(self.num_candidates, MAX_COUNT), COUNT_RULE),
+            beam_width=(self.beam_width is None or is_count(self.beam_width, MAX_COUNT), COUNT_RULE),
+            max_steps=(is_count(self.max_steps, MAX_COUNT), COUNT_RULE),
             seed=(type(self.seed) is int, "a whole number"),
         )
         if self.is_guided:

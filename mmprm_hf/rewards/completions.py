@@ -7,12 +7,11 @@ Nothing is guessed: what cannot be read is a ValueError that says why.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
-from ..rows import row_images
+from ..rows import cell, row_images, text_cell, texts_cell
 
 
 def response_text(completion: Any) -> str:
@@ -38,24 +37,20 @@ def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, w
         ValueError: if the question is empty, or the prompt has a placeholder for a figure but no figure.
     """
     names = ("id", "question", "images", "image", "answer", "answer_type", "options", "precision")
-    row = {name: _cell(columns, name, index) for name in names}
-    question = row["question"] or (prompt if isinstance(prompt, str) else _last_user_text(prompt))
-    return Problem(
-        id=str(row["id"] or index),
-        question=question,
-        images=tuple(row_images(row) or _prompt_images(prompt)) if with_images else (),
-        answer=None if row["answer"] is None else str(row["answer"]),
-        answer_type=row["answer_type"] or "number",
-        options=tuple(row["options"] or ()),
-        meta={} if row["precision"] is None else {"precision": row["precision"]},
-    )
-
-
-def _cell(columns: Mapping[str, Any], name: str, index: int) -> Any:
-    """One row's entry of a column; None without the column, and for NaN, which tables have in empty cells."""
-    column = columns.get(name)
-    cell = None if column is None else column[index]
-    return None if isinstance(cell, float) and math.isnan(cell) else cell
+    row = {name: columns[name][index] for name in names if columns.get(name) is not None}
+    precision = cell(row, "precision")
+    try:
+        return Problem(
+            id=text_cell(row, "id") or str(index),
+            question=text_cell(row, "question") or (prompt if isinstance(prompt, str) else _last_user_text(prompt)),
+            images=tuple(row_images(row) or _prompt_images(prompt)) if with_images else (),
+            answer=text_cell(row, "answer"),
+            answer_type=text_cell(row, "answer_type") or "number",
+            options=texts_cell(row, "options"),
+            meta={} if precision is None else {"precision": precision},
+        )
+    except ValueError as error:
+        raise ValueError(f"Row {index}: {error}") from error
 
 
 def _prompt_images(prompt: Any) -> list[Any]:

@@ -6,11 +6,21 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "candidate_rows": ["candidate_outcome", "check_candidate_row", "read_candidate_rows"],
+        "cells": ["cell", "is_absent", "text_cell", "texts_cell"],
+        "figure_rules": ["FigureFinder", "FigureRules"],
         "parquet_splits": ["hub_configs", "write_splits"],
         "problem_keys": ["problem_fingerprint", "problem_key"],
-        "problem_rows": ["problem_features", "problem_from_row", "problem_to_row", "row_images"],
+        "problem_rows": ["problem_features", "problem_from_row", "problem_to_row", "row_images", "stored_figure"],
         "problem_source": ["ProblemSource"],
-        "raw_rows": ["FIGURE_COLUMNS", "HUB_PREFIX", "RawRows"],
+        "raw_rows": [
+            "FIGURE_COLUMNS",
+            "HUB_PREFIX",
+            "RawRows",
+            "data_folder",
+            "is_data_file",
+            "open_splits",
+            "undecoded_feature",
+        ],
         "results": ["RESULTS_VERSION", "check_results", "read_results"],
     },
 )

@@ -20,6 +20,28 @@ from typing import Any
 from ..data import Verdict
 from ..errors import is_number
 from ..files import iter_jsonl
+from .cells import is_absent
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(is_number(entry) for entry in value.values())
+
+
+_RULES = {
+    "problem_id": (lambda value: isinstance(value, (str, int)), "a text or a whole number"),
+    **dict.fromkeys(("question", "answer", "subject", "error", "outcome"), (_is_text, "a text")),
+    "figures": (_are_texts, "a list of paths"),
+    "num_tokens": (is_number, "a number"),
+    "seconds": (_are_numbers, "an object of numbers"),
+}
 
 
 def read_candidate_rows(path: Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
@@ -62,14 +84,17 @@ def check_candidate_row(row: Any, where: str, *, need_verdicts: bool = False) ->
     """
     if not isinstance(row, Mapping) or "problem_id" not in row:
         raise ValueError(f"Found {str(row)[:80]!r} in {where}. A row is an object with problem_id and candidates.")
-    where = f"problem {row['problem_id']!r}, {where}"
+    where = f"problem {row['problem_id']!r:.80}, {where}"
+    for name, (is_right, rule) in _RULES.items():
+        if not is_absent(row.get(name)) and not is_right(row[name]):
+            raise ValueError(f"Found {name}={row[name]!r:.80} of {where}. It must be {rule}, or null.")
     candidates = row.get("candidates") or []
     if not isinstance(candidates, list):
         raise ValueError(f"Found candidates={str(candidates)[:80]!r} of {where}. They are a list of objects.")
-    has_gold = row.get("answer", "") is not None
+    has_gold = "answer" not in row or not is_absent(row["answer"])
     checked = [_checked(candidate, index, where, has_gold) for index, candidate in enumerate(candidates)]
     chosen = row.get("chosen")
-    if chosen is not None and (isinstance(chosen, bool) or chosen not in range(len(checked))):
+    if chosen is not None and (type(chosen) is not int or chosen not in range(len(checked))):
         raise ValueError(f"Found chosen={chosen!r} of {len(checked)} candidates of {where}. Use an index, or null.")
     for index, candidate in enumerate(candidates if need_verdicts else ()):
         if not candidate.get("verdict"):
@@ -93,9 +118,10 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
     if not isinstance(candidate.get("complete", True), bool):
         raise ValueError(f"{name} has complete={candidate['complete']!r}. It must be true or false.")
     answer, verdict = candidate.get("answer"), candidate.get("verdict") or Verdict.UNDECIDED
+    answer = None if is_absent(answer) and not isinstance(answer, str) else answer
     if not isinstance(answer, str | None):
         raise ValueError(f"{name} has answer={answer!r}. An answer is a text or null.")
-    if verdict not in tuple(Verdict):
+    if not isinstance(verdict, str) or verdict not in tuple(Verdict):
         raise ValueError(f"{name} has verdict={verdict!r}. Use one of {', '.join(Verdict)}; judge it again.")
     score = candidate.get("score")
     return {

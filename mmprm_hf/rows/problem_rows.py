@@ -6,15 +6,18 @@ always in this order. ``datasets`` is imported only for the features.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
-from ..errors import is_number
+from ..models import figure_source, load_image, upright
+from .cells import cell, is_absent, text_cell, texts_cell
 
 if TYPE_CHECKING:
     import datasets
 
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 META_COLUMNS = ("subject", "grade", "source", "license", "split_group")
 """Columns that a `Problem` has in its `meta`."""
 
@@ -76,34 +79,75 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
     Raises:
         ValueError: if it has no question, or a value that is neither a text nor a number where a text is expected.
     """
-    meta = {name: row[name] for name in META_COLUMNS if name in row}
-    question = _text(row, "question" if row.get("question") else "text") or ""
-    if isinstance(row.get("options"), str):  # already written out: they belong to the question
-        question = f"{question}\n{row['options']}".rstrip()
+    try:
+        question = text_cell(row, "question", "text") or ""
+        options: tuple[str, ...] = ()
+        if isinstance(row.get("options"), str):  # already written out: they belong to the question
+            question = f"{question}\n{row['options']}".rstrip()
+        else:
+            options = texts_cell(row, "options")
+        answer, answer_type = text_cell(row, "answer"), text_cell(row, "answer_type")
+        images = tuple(row_images(row))
+    except ValueError as error:
+        raise ValueError(f"Problem {row['id']!r} {error}") from error
     return Problem(
         id=row["id"],
         question=question,
-        images=tuple(row_images(row)),
-        answer=_text(row, "answer"),
-        answer_type=row.get("answer_type") or "text",
-        options=_options(row.get("options")),
-        meta=meta,
+        images=images,
+        answer=answer,
+        answer_type=answer_type or "text",
+        options=options,
+        meta={name: cell(row, name) for name in META_COLUMNS if name in row},
     )
 
 
 def row_images(row: Mapping[str, Any]) -> list[Any]:
     """Return the figures of a row as they are: those of `images` (a list or one), else of `image`; [] if it has none.
 
+    Raises:
+        ValueError: if some of them are empty and others are not; it lacks its subject, such as "Row 3".
+
     Example:
         >>> row_images({"image": "a.png"}), row_images({"images": None}), row_images({"images": ["a.png", "b.png"]})
         (['a.png'], [], ['a.png', 'b.png'])
     """
-    images = row.get("images")
-    if images is None or (isinstance(images, (list, tuple)) and not images):
-        images = row.get("image")
-    if images is None:
+    figures = cell(row, "images", "image")
+    if figures is None:
         return []
-    return list(images) if isinstance(images, (list, tuple)) else [images]
+    figures = list(figures) if isinstance(figures, (list, tuple)) else [figures]
+    num_empty = sum(map(_is_empty, figures))
+    if num_empty == len(figures):
+        return []
+    if num_empty:
+        raise ValueError(f"has {num_empty} empty figures among {len(figures)}. Fill them or drop the row.")
+    return figures
+
+
+def stored_figure(image: Any) -> Any:
+    """Return a figure in any form as `datasets` stores it, its own bytes kept; what has no bytes becomes PNG.
+
+    Args:
+        image: As in `load_image`; addresses are refused.
+
+    Raises:
+        ValueError: if it has no form that `load_image` takes.
+    """
+    if isinstance(image, Mapping) and isinstance(image.get("bytes"), bytes):
+        return image
+    source = figure_source(image)
+    if isinstance(source, bytes):
+        return {"bytes": source, "path": None}
+    if isinstance(source, str):
+        return source
+    turned, buffer = upright(source), io.BytesIO()  # a PNG has no tag that turns it
+    (turned if turned.mode in _PNG_MODES else load_image(turned)).save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _is_empty(figure: Any) -> bool:
+    """Whether a figure is an empty cell, as it is or in the undecoded form of `datasets`."""
+    has_nothing = isinstance(figure, Mapping) and all(is_absent(value) for value in figure.values())
+    return has_nothing or is_absent(figure)
 
 
 def _grade(value: Any) -> int | None:
@@ -113,23 +157,3 @@ def _grade(value: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     return int(number) if number.is_integer() and abs(number) < 2**31 else None
-
-
-def _text(row: Mapping[str, Any], name: str) -> str | None:
-    """The text in a column; a number becomes a text."""
-    value = row.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    if not is_number(value):
-        raise ValueError(f"Problem {row['id']!r} has the {name} {value!r:.80}. Write a text or a number.")
-    return str(value)
-
-
-def _options(options: Any) -> tuple[str, ...]:
-    """Choices in letter order, from a list, or from a mapping by letter whose last ones may be None."""
-    if options is None or isinstance(options, str):
-        return ()
-    choices = [options[letter] for letter in sorted(options)] if isinstance(options, Mapping) else list(options)
-    while choices and choices[-1] is None:
-        choices.pop()
-    return tuple("" if choice is None else str(choice) for choice in choices)

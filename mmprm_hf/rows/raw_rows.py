@@ -7,36 +7,39 @@ is the failure of its own row. Each row is made when it is asked for. ``datasets
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json, read_jsonl
+from .figure_rules import FigureFinder, FigureRules
+from .table_files import check_json_files, is_saved_dataset, read_table, table_kind
 
 HUB_PREFIX = "hub:"
 FIGURE_COLUMNS = ("images", "image", "decoded_image", "figures", "figure")
-_MAX_PATH_CHARS = 300  # a longer text that names no file is a figure in Base64
 
 
 class RawRows(Sequence[dict[str, Any]]):
     """The rows of a file, or of one split of a dataset, in order.
 
     A figure that is given as a relative path is taken to lie beside the file that names it, or in the dataset's folder.
+    Reading a row whose figure lies elsewhere is a ValueError, unless `rules` allow it.
 
     Args:
-        data: A ``.jsonl``, ``.json`` (a list of objects, or one object per line) or ``.parquet`` file; a dataset's
-            folder; or a hub id, with or without ``hub:`` before it, and perhaps with ``@revision`` behind it.
+        data: A ``.jsonl``, ``.json`` (a list of objects, or one object per line), ``.csv`` or ``.parquet`` file, the
+            first three perhaps compressed; a dataset's folder, also one of `save_to_disk`; or a hub id, with or
+            without ``hub:`` before it, and perhaps with ``@revision`` behind it.
         split: Split of a dataset; a file has none.
         subset: Name of a dataset's configuration; None for its only or default one.
         num_rows: The most rows, from the first; None takes all.
         figure_columns: Columns that hold figures.
+        rules: Which figures may be read and fetched besides.
 
     Attributes:
         columns: Names of all columns.
 
     Raises:
-        ValueError: if a file is not JSON, or one of its rows is not an object.
-        OSError: if there is no such file or dataset, and whatever `datasets.load_dataset` raises.
+        ValueError: if a file cannot be read, or one of its rows is not an object.
+        OSError: if there is no such file or dataset.
 
     Example:
         >>> rows = RawRows("problems.jsonl")  # doctest: +SKIP
@@ -52,29 +55,26 @@ class RawRows(Sequence[dict[str, Any]]):
         subset: str | None = None,
         num_rows: int | None = None,
         figure_columns: Sequence[str] = FIGURE_COLUMNS,
+        rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     ) -> None:
         self._figure_columns = tuple(figure_columns)
-        name = str(data).removeprefix(HUB_PREFIX)
-        path, is_on_hub = Path(name), name != str(data)
-        is_file = path.suffix in (".jsonl", ".json", ".parquet")
-        if is_file and path.suffix != ".parquet":
-            self._rows: Any = _read_objects(path)[:num_rows]
+        path = Path(str(data).removeprefix(HUB_PREFIX))
+        if is_data_file(data) and table_kind(path) is not None:
+            self._rows: Any = read_table(path, num_rows)
             self.columns = tuple(dict.fromkeys(column for row in self._rows for column in row))
         else:
-            rows = _open_dataset(name, split, subset, is_file=is_file, is_on_hub=is_on_hub)
+            rows = _open_split(str(data), split, subset)
             self._rows = rows.select(range(len(rows))[:num_rows])
             self.columns = tuple(rows.features)
-        self._folder = path.parent if is_file else path if path.is_dir() and not is_on_hub else None
+        self._finder = FigureFinder(data_folder(data), rules)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = dict(self._rows[index])
-        if self._folder is not None:
-            names = [name for name in self._figure_columns if row.get(name) is not None]
-            row |= {name: _beside(self._folder, row[name]) for name in names}
-        return row
+        names = [name for name in self._figure_columns if row.get(name) is not None]
+        return row | {name: self._finder.find(row[name]) for name in names}
 
     def column(self, name: str) -> list[Any]:
         """Return one column of all rows as it is, None where a row lacks it; other columns are not read."""
@@ -83,49 +83,66 @@ class RawRows(Sequence[dict[str, Any]]):
         return list(self._rows.select_columns([name])[name])
 
 
-def _read_objects(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON file: a list of them, or one per line."""
-    with path.open("rb") as file:
-        is_list = path.suffix == ".json" and file.read(64).lstrip().startswith(b"[")
-    rows = read_json(path) if is_list else read_jsonl(path)
-    for index, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise ValueError(f"Row {index} of {path} is a {type(row).__name__}. A row is an object with named columns.")
-    return rows
+def is_data_file(data: str | os.PathLike[str]) -> bool:
+    """Whether data are one file of rows, by its name; a folder may have such a name, too."""
+    path = Path(str(data).removeprefix(HUB_PREFIX))
+    is_hub = str(data).startswith(HUB_PREFIX)
+    return not is_hub and (table_kind(path) is not None or path.suffix.lower() == ".parquet") and not path.is_dir()
 
 
-def _open_dataset(name: str, split: str, subset: str | None, *, is_file: bool, is_on_hub: bool) -> Any:
-    """The split, its figures undecoded."""
+def data_folder(data: str | os.PathLike[str]) -> Path | None:
+    """Return the folder beside which figures lie; None for a dataset of the Hub."""
+    path = Path(data)
+    return path.parent if is_data_file(data) else path if path.is_dir() else None
+
+
+def open_splits(name: str, split: str | None = None, subset: str | None = None) -> Any:
+    """Return a dataset by its folder, parquet file or hub id, as `datasets` gives it: a split, or all of them by name.
+
+    Raises:
+        ValueError: if its files cannot be read.
+        OSError: if there is no such dataset.
+    """
     import datasets
+    from pyarrow import ArrowException
 
-    if is_file:
-        rows = datasets.load_dataset("parquet", data_files=name, split="train")
-    else:
-        revision = None
-        if is_on_hub or not Path(name).exists():
-            name, _, revision = name.partition("@")
-        rows = datasets.load_dataset(name, subset, split=split, revision=revision or None)
+    is_on_hub, name = name.startswith(HUB_PREFIX), name.removeprefix(HUB_PREFIX)
+    is_local = Path(name).exists() and not is_on_hub
+    try:
+        if is_data_file(name) and not is_on_hub:
+            if not is_local:
+                raise FileNotFoundError(f"There is no file {name!r}. Give the path of a file that exists.")
+            return datasets.load_dataset("parquet", data_files=name, split="train")
+        if is_local and is_saved_dataset(Path(name)):
+            saved = datasets.load_from_disk(name)
+            saved = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict({"train": saved})
+            return saved if split is None else saved[split]
+        if is_local:
+            check_json_files(Path(name))
+            return datasets.load_dataset(name, subset, split=split)
+        repository, _, revision = name.partition("@")
+        return datasets.load_dataset(repository, subset, split=split, revision=revision or None)
+    except (datasets.exceptions.DatasetsError, ArrowException, KeyError, NotImplementedError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0]
+        raise ValueError(
+            f"{name} cannot be read as a dataset ({reason:.300}). Correct its files, or give one file of rows."
+        ) from error
+
+
+def _open_split(name: str, split: str, subset: str | None) -> Any:
+    """A split, its figures undecoded."""
+    rows = open_splits(name, split, subset)
     for column, feature in rows.features.items():
-        if (undecoded := _undecoded(feature)) is not feature:
+        if (undecoded := undecoded_feature(feature)) is not feature:
             rows = rows.cast_column(column, undecoded)
     return rows
 
 
-def _undecoded(feature: Any) -> Any:
-    """An image feature, or a list of them, that gives bytes and path."""
+def undecoded_feature(feature: Any) -> Any:
+    """Return an image feature, or a list of them, as one that gives bytes and path; any other as it is."""
     import datasets
 
     if isinstance(feature, datasets.Image):
         return datasets.Image(decode=False)
     is_list = isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image)
     return datasets.List(datasets.Image(decode=False)) if is_list else feature
-
-
-def _beside(folder: Path, figures: Any) -> Any:
-    """Relative paths from inside a folder; addresses, Base64 and figures that are no texts as they are."""
-    if isinstance(figures, (list, tuple)):
-        return [_beside(folder, figure) for figure in figures]
-    if not isinstance(figures, str) or figures.startswith(("http://", "https://", "data:")):
-        return figures
-    path = os.path.join(folder, figures)
-    return figures if len(figures) > _MAX_PATH_CHARS and not os.path.isfile(path) else path

@@ -28,6 +28,20 @@ class Job:
     solutions: tuple[Solution, ...]
 
 
+def checked_steps(solution: Sequence[str]) -> Solution:
+    """Return a solution as a tuple of steps (ValueError for a text, which would be read letter by letter)."""
+    if not isinstance(solution, (list, tuple)) or not all(isinstance(step, str) for step in solution):
+        raise ValueError(f"Found the solution {solution!r:.80}. It must be a list of steps, such as ['A=22', 'B=61'].")
+    return tuple(solution)
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise a ValueError unless it is a `Problem`."""
+    if not isinstance(problem, Problem):
+        hint = " Give its to_problem()." if hasattr(problem, "to_problem") else ""
+        raise ValueError(f"Found a {type(problem).__name__} where a Problem was expected, {problem!r:.80}.{hint}")
+
+
 @dataclasses.dataclass(frozen=True)
 class EncodedBatch:
     """Jobs as token ids."""

@@ -17,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import Candidate, Problem, content_hash
-from ..errors import each_or_error
+from ..errors import each_or_error, loading
 from ..models import MMPRMModel, MMPRMProcessor, model_fingerprint, processor_fingerprint
 from ..rows import problem_fingerprint
 from . import forwards
@@ -94,10 +94,13 @@ class PRMScorer:
             **options: The constructor's other arguments.
 
         Raises:
-            ValueError: if the checkpoint is not a PRM, and as the constructor.
+            CheckpointError: if the checkpoint is missing, broken or not a PRM.
+            ValueError: as the constructor.
         """
-        model = MMPRMModel.from_pretrained(path, **({} if dtype is None else {"dtype": dtype}))
-        return cls(model, MMPRMProcessor.from_pretrained(path), **options)
+        with loading("PRM", path):
+            model = MMPRMModel.from_pretrained(path, **({} if dtype is None else {"dtype": dtype}))
+            processor = MMPRMProcessor.from_pretrained(path)
+        return cls(model, processor, **options)
 
     def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates of one problem with `step_scores`, in the same order.
@@ -123,8 +126,10 @@ class PRMScorer:
             progress: Show a progress bar.
 
         Raises:
-            ValueError: if the two lists differ in length, or naming the problem whose text or image cannot be read.
+            ValueError: if the two lists differ in length, an entry is not a `Problem` or a list of `Candidate`s, or
+                naming the problem whose text or image cannot be read.
         """
+        _check_candidates(candidates_per_problem)
         if len(problems) != len(candidates_per_problem):
             raise ValueError(
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
@@ -145,6 +150,9 @@ class PRMScorer:
         self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]], progress: bool = False
     ) -> list[list[StepScores]]:
         """Return the step scores of distinct solutions per problem, each of at least one step and no blank step."""
+        for problem in problems:
+            forwards.check_problem(problem)
+        solutions = [tuple(map(forwards.checked_steps, row)) for row in solutions]
         keys = self._store_keys(problems, solutions)
         known: list[dict[Solution, StepScores]] = [{} for _ in problems]
         for index, problem_keys in enumerate(keys):
@@ -222,6 +230,18 @@ class PRMScorer:
             {solution: content_hash(*scored_by, fingerprint, list(solution)) for solution in row}
             for row, fingerprint in zip(solutions, fingerprints, strict=True)
         ]
+
+
+def _check_candidates(candidates_per_problem: Sequence[Sequence[Candidate]]) -> None:
+    """Raise unless there is a list of candidates for each problem."""
+    for candidates in candidates_per_problem:
+        is_list = isinstance(candidates, (list, tuple))
+        wrong = [entry for entry in candidates if not isinstance(entry, Candidate)] if is_list else [candidates]
+        if wrong:
+            raise ValueError(
+                f"Found {wrong[0]!r:.80} where {'a Candidate' if is_list else 'a list of candidates'} was expected. "
+                "Give a list such as [Candidate(steps=('A=22', 'B=61'))]."
+            )
 
 
 def _num_characters(problem: Problem, solutions: Sequence[Solution]) -> int:

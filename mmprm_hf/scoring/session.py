@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..data import Problem
 from .backbones import attention_argument, positions_at, prompt_positions, stack_positions
-from .forwards import Job, Solution, StepScores
+from .forwards import Job, Solution, StepScores, check_problem, checked_steps
 from .prefix_cache import run_prefixes, token_scores
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class ScoringSession:
     """
 
     def __init__(self, scorer: PRMScorer, problem: Problem):
+        check_problem(problem)
         self.scorer, self.problem = scorer, problem
         self.num_computed_tokens = 0
         self._pool: _TokenPool | None = None
@@ -45,9 +46,10 @@ class ScoringSession:
         """Return the step scores of each solution (a list of steps, none of them blank), in order.
 
         Raises:
-            ValueError: for a blank step, or a question or image that cannot be read.
+            ValueError: for a blank step, a solution that is not a list of steps, or a question or image that cannot be
+                read.
         """
-        asked = [tuple(solution) for solution in solutions]
+        asked = [checked_steps(solution) for solution in solutions]
         distinct = tuple(solution for solution in dict.fromkeys(asked) if solution)
         scores: dict[Solution, StepScores] = {(): ()}
         if distinct:
@@ -68,7 +70,7 @@ class ScoringSession:
     def keep(self, solutions: Sequence[Sequence[str]]) -> None:
         """Forget all tokens but those of the problem and of these solutions (the live beams of a search)."""
         if self._pool is not None:
-            self._pool.keep(self._rows([tuple(solution) for solution in solutions]))
+            self._pool.keep(self._rows([checked_steps(solution) for solution in solutions]))
 
     def _rows(self, solutions: Sequence[Solution]) -> list[list[int]]:
         """Token ids of solutions; the first call runs the prompt."""

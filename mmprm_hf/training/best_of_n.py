@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 
 from ..answers import group_answers
 from ..data import Candidate, Problem
-from ..models import MMPRMProcessor
-from ..rows import candidate_outcome, read_candidate_rows, row_images
+from ..models import MMPRMProcessor, figure_size
+from ..rows import FigureFinder, FigureRules, candidate_outcome, read_candidate_rows, row_images
 from ..scoring import PRMScorer
 from ..selection import aggregate, outcome_by_selection
 from .restoring import kept_modes
@@ -43,11 +43,12 @@ class CandidateSet:
 def read_candidate_sets(path: str | Path) -> list[CandidateSet]:
     """Return the candidate sets of a candidates file, as `mmprm rerank`, `evaluate` and `demo` write it.
 
-    Paths of figures are relative to the file, or else to the working directory. Problems without candidates (they could
+    Figures lie in the file's folder. Problems without candidates (they could
     not be shown to a model) or without any decided candidate are left out.
 
     Raises:
-        ValueError: for a bad row, naming it, a figure that does not exist, or a file without a usable problem.
+        ValueError: for a bad row or a figure that cannot be read or lies elsewhere, naming it, or a file without a
+            usable problem.
     """
     path = Path(path)
     rows = [row for row in read_candidate_rows(path, need_verdicts=True) if row["candidates"]]
@@ -59,15 +60,15 @@ def read_candidate_sets(path: str | Path) -> list[CandidateSet]:
 
 
 def _candidate_set(row: Mapping[str, Any], folder: Path) -> CandidateSet:
-    figures = []
-    for figure in row.get("figures") or row_images(row):
-        beside = folder / figure
-        if not beside.is_file() and not Path(figure).is_file():
-            raise ValueError(
-                f"Figure {figure!r} of problem {row['problem_id']!r} does not exist. Paths are relative to the "
-                "candidates file, or to the working directory."
-            )
-        figures.append(str(beside) if beside.is_file() else figure)
+    try:
+        figures = FigureFinder(folder, FigureRules()).find(row.get("figures") or row_images(row))
+        for figure in figures:
+            figure_size(figure)
+    except ValueError as error:
+        raise ValueError(
+            f"Problem {row['problem_id']!r} has a figure that cannot be used: {error} Figures lie in the folder of the "
+            "candidates file."
+        ) from error
     candidates = [
         dataclasses.replace(Candidate.from_dict(candidate), step_scores=None, score=None)
         for candidate in row["candidates"]

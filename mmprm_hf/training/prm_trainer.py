@@ -29,6 +29,7 @@ from .checkpoints import STATE_FILE, check_whole, newest_whole_checkpoint
 from .collators import PRMCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
+from .rows import check_rows
 from .starting import inner_prm, trainable_prm
 from .step_metrics import step_metrics
 from .targets import IGNORE_LABEL
@@ -190,6 +191,21 @@ class PRMTrainer(Trainer):
         return sum((p.flatten()[0] * 0.0 for p in unused), 0.0)
 
     # Evaluation
+
+    def evaluate(self, eval_dataset: Any = None, *arguments: Any, **options: Any) -> dict[str, float]:
+        """As `Trainer`'s; rows that are given here are checked as those of the constructor are."""
+        if isinstance(eval_dataset, dict):
+            eval_dataset = {name: self._checked_rows(rows, name) for name, rows in eval_dataset.items()}
+        elif eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = self._checked_rows(eval_dataset, "eval")
+        return super().evaluate(eval_dataset, *arguments, **options)
+
+    def _checked_rows(self, rows: Any, name: str) -> Any:
+        known = self.data.evaluation
+        if any(rows is checked for checked in (known.values() if isinstance(known, dict) else [known])):
+            return rows
+        rules = (self.args.row_limits, self.args.target_config, self.args.on_bad_row)
+        return check_rows(rows, self.processing_class, *rules, name=name, quiet=self.args.disable_tqdm).rows
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         """As `Trainer`'s; the loss is the weighted mean over all labelled steps, whatever the batch size."""

@@ -17,12 +17,14 @@ import datasets
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..models import MMPRMProcessor, load_image
-from ..rows import row_images
-from .targets import BadRowError, TargetConfig, step_targets
+from ..models import MMPRMProcessor, figure_size
+from ..rows import is_absent, row_images
+from .targets import BadRowError, TargetConfig, list_column, step_targets
 
 logger = logging.getLogger(__name__)
 _ROWS_PER_READ = 256
+MAX_CHARS = 1_000_000
+"""The most characters of a row's texts; counting the tokens of more takes minutes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +73,19 @@ def row_steps(row: Mapping[str, Any]) -> list[str]:
     """Return the steps: texts, or the text of one assistant turn each.
 
     Raises:
-        BadRowError: if a conversational step is not one turn of the assistant.
+        BadRowError: if `completions` is not a list, or a conversational step is not one turn of the assistant.
     """
-    return [_turn_text(step, "assistant", f"step {index}") for index, step in enumerate(row["completions"])]
+    steps = list_column(row, "completions") or []
+    return [_turn_text(step, "assistant", f"step {index}") for index, step in enumerate(steps)]
 
 
-def _turn_text(value: Any, role: str, where: str) -> Any:
-    """Text of a prompt or step that may be a turn of a conversation; what is not conversational stays as it is."""
+def _turn_text(value: Any, role: str, where: str) -> str:
+    """Text of a prompt or step that may be a turn of a conversation."""
     turns = value if isinstance(value, (list, tuple)) else [value]
-    if len(turns) == 1 and not isinstance(turns[0], Mapping):
+    if len(turns) == 1 and isinstance(turns[0], str):
         return turns[0]
+    if not turns or not isinstance(turns[0], Mapping):
+        raise BadRowError("wrong_type", f"Found {value!r:.80} as the {where}. Give a text, or one turn of the {role}.")
     roles = [turn.get("role") if isinstance(turn, Mapping) else turn for turn in turns]
     if roles != [role]:
         raise BadRowError(
@@ -124,7 +129,7 @@ def check_rows(
     """Return the rows that can be trained on, their tokens, and the number of the others by reason.
 
     Args:
-        dataset: `datasets.Dataset` or a list of rows; images are opened for their size, not decoded.
+        dataset: `datasets.Dataset` or a list of rows; each figure is decoded, once for each content.
         processor: The PRM's processor.
         limits: The most tokens of a row.
         targets: How labels become targets; a row whose labels it cannot use is bad.
@@ -187,10 +192,13 @@ def raw_rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
 
 def _check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: TargetConfig) -> None:
     """Raise if a row cannot be trained on; its length is checked elsewhere."""
-    missing = [name for name in ("prompt", "completions") if row.get(name) is None]
+    if not isinstance(row, Mapping):
+        raise BadRowError("wrong_type", f"Found a {type(row).__name__}, {row!r:.80}. A row has named columns.")
+    cells = {name: row.get(name) for name in ("prompt", "completions")}
+    missing = [name for name, value in cells.items() if is_absent(value) and not isinstance(value, (str, list))]
     if missing:
         raise BadRowError("no_column", f"Found no {missing}. A row needs prompt, completions and labels.")
-    question, num_parts, num_images = row_prompt(row), _num_image_parts(row["prompt"]), len(row_images(row))
+    question, num_parts, num_images = row_prompt(row), _num_image_parts(row["prompt"]), len(_figures(row))
     if num_parts and num_parts != num_images:
         raise BadRowError(
             "image",
@@ -206,12 +214,28 @@ def _check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: Targe
         )
     if not steps:
         raise BadRowError("no_steps", "Found no steps in completions. A row needs at least one step.")
+    for name in ("problem_id", "tree_id"):
+        if not is_absent(row.get(name)) and not isinstance(row[name], (str, int)):
+            raise BadRowError("wrong_type", f"Found {name}={row[name]!r:.80}. It must be a text or a whole number.")
+    try:
+        "".join([question, *steps]).encode()
+    except UnicodeEncodeError as error:
+        raise BadRowError("text", "Found half a character (a lone surrogate). Write the text again.") from error
+    if (num_chars := len(question) + sum(map(len, steps))) > MAX_CHARS:
+        raise BadRowError("over_long", f"Found {num_chars} characters, more than {MAX_CHARS}. Leave out whole steps.")
     try:
         processor.render_prompt(question, num_images)
         for step_index, step in enumerate(steps):
             processor.check_step(step, step_index)
     except ValueError as error:
         raise BadRowError("text", str(error)) from error
+
+
+def _figures(row: Mapping[str, Any]) -> list[Any]:
+    try:
+        return row_images(row)
+    except ValueError as error:
+        raise BadRowError("image", f"The row {error}") from error
 
 
 class TokenCounter:
@@ -229,7 +253,7 @@ class TokenCounter:
     def _num_image(self, image: Any) -> int:
         """Number of tokens that one image adds to its placeholder."""
         try:
-            size = load_image(image, decode=False).size
+            size = figure_size(image)
         except ValueError as error:
             raise BadRowError("image", str(error)) from error
         if size not in self.image_tokens:
@@ -243,7 +267,7 @@ class TokenCounter:
         Raises:
             BadRowError: if an image cannot be read, or a step contains the marker.
         """
-        images, question = row_images(row), row_prompt(row)
+        images, question = _figures(row), row_prompt(row)
         head, tail = self.processor.split_prompt(question, len(images))
         try:
             steps = self.processor.encode_steps(row_steps(row), tail=tail)

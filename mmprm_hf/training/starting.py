@@ -12,6 +12,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..errors import loading
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, prepare_marker_row, register
 from .prm_config import PRMConfig
 
@@ -71,11 +72,12 @@ def _from_path(
         )
     register()
     is_prm_processor = isinstance(processing_class, MMPRMProcessor)
-    if AutoConfig.from_pretrained(path).model_type == MMPRMConfig.model_type:
-        processor = processing_class if is_prm_processor else MMPRMProcessor.from_pretrained(path)
-        return MMPRMModel.from_pretrained(path, dtype=dtype), processor
-    processor = processing_class if is_prm_processor else _policy_processor(processing_class or path, args)
-    return MMPRMModel.from_policy(path, processor, dtype=dtype), processor
+    with loading("policy or PRM", path):
+        if AutoConfig.from_pretrained(path).model_type == MMPRMConfig.model_type:
+            processor = processing_class if is_prm_processor else MMPRMProcessor.from_pretrained(path)
+            return MMPRMModel.from_pretrained(path, dtype=dtype), processor
+        processor = processing_class if is_prm_processor else _policy_processor(processing_class or path, args)
+        return MMPRMModel.from_policy(path, processor, dtype=dtype), processor
 
 
 def _from_object(model: Any, processing_class: Any, args: PRMConfig) -> tuple[PreTrainedModel, MMPRMProcessor]:

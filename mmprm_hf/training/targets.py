@@ -1,7 +1,7 @@
 """Training target and weight of each step, from the labels of a row. The data keep counts; each training maps them.
 
 Invariant: a target is in [0, 1] or -100, and an ignored step has weight 0, so that the sum of all weights is the
-divisor of a weighted mean loss. Imports no torch and no other room.
+divisor of a weighted mean loss. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from ..errors import UnknownNameError
+from ..rows import is_absent
 
 IGNORE_LABEL = -100.0  # as in models/modeling_mm_prm.py, which imports torch; a test compares the two
 
@@ -81,6 +82,24 @@ class _StepLabel:
     source: str | None
 
 
+def list_column(row: Mapping[str, Any], name: str) -> Any:
+    """Return a column of a row that has one entry per step; None if it is absent.
+
+    Raises:
+        BadRowError: if it is not a list ("wrong_type"): a text would be read letter by letter.
+    """
+    column = row.get(name)
+    if is_absent(column):
+        return column if isinstance(column, (list, tuple)) else None
+    has_entries = hasattr(column, "__len__") and hasattr(column, "__getitem__") and getattr(column, "ndim", 1)
+    if isinstance(column, (str, bytes, Mapping)) or not has_entries:
+        raise BadRowError(
+            "wrong_type",
+            f"Found {name}={column!r:.80}, a {type(column).__name__}. {name} is a list, one entry per step.",
+        )
+    return list(column)
+
+
 def step_targets(row: Mapping[str, Any], config: TargetConfig) -> StepTargets:
     """Return target and weight of each step of a row; a row may train nothing (all targets -100).
 
@@ -130,7 +149,7 @@ def step_targets(row: Mapping[str, Any], config: TargetConfig) -> StepTargets:
 
 def _step_labels(row: Mapping[str, Any]) -> list[_StepLabel]:
     """The checked label of each step."""
-    counts, labels, sources = row.get("label_counts"), row.get("labels"), row.get("label_sources")
+    counts, labels, sources = (list_column(row, name) for name in ("label_counts", "labels", "label_sources"))
     if counts is None and labels is None:
         raise BadRowError("no_labels", "Found neither `labels` nor `label_counts`. Each step needs a label.")
     num_steps = len(labels if counts is None else counts)
@@ -163,7 +182,7 @@ def _number(raw: Any) -> float:
     """A label or weight as a float; NaN if it is not a number. Digits in a text are not a number either."""
     try:
         return math.nan if isinstance(raw, str) else float(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -185,7 +204,7 @@ def _checked_counts(counts: Any, step_index: int) -> tuple[int, int]:
 
 def _row_weights(row: Mapping[str, Any], num_steps: int) -> list[float]:
     """The weights of a row, 1 for each step if it has none."""
-    column = row.get("label_weights")
+    column = list_column(row, "label_weights")
     if column is None:
         return [1.0] * num_steps
     if len(column) != num_steps:

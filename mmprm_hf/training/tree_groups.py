@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..data import content_hash
+from ..models import load_image
 from ..rows import row_images
 from ..scoring import num_common
 from .rows import TokenCounter, raw_rows, row_prompt, select_rows
@@ -35,12 +36,14 @@ def group_key(row: Mapping[str, Any]) -> str | None:
 
 
 def _image_key(image: Any) -> str:
-    if isinstance(image, dict):
-        content = image.get("bytes")
-        return content_hash(image.get("path") if content is None else content.hex())
+    if isinstance(image, dict) and isinstance(image.get("bytes"), bytes):
+        return content_hash(image["bytes"].hex())
+    if isinstance(image, dict) and image.get("bytes") is None:
+        image = image.get("path")
     if isinstance(image, (str, os.PathLike)):
         return content_hash(str(image))
-    return content_hash(image.mode, image.size, image.convert("RGBA").tobytes().hex())
+    image = load_image(image)
+    return content_hash(image.size, image.tobytes().hex())
 
 
 def group_rows(dataset: Any, counter: TokenCounter, max_tokens: int, *, quiet: bool = True) -> list[RowGroup]:

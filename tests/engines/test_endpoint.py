@@ -282,3 +282,8 @@ def test_identity_tells_what_wrote_the_rollouts_and_not_where():
 def test_unknown_prefill():
     with pytest.raises(UnknownNameError, match="Unknown prefill 'assistant'. Choose one of auto, continue, user"):
         EndpointEngine(ChatClient("http://x", "stub"), prefill="assistant")
+
+
+def test_an_address_is_not_a_chat_model():
+    with pytest.raises(ValueError, match=r"Found 'http://x' as the chat model. Give a client, such as"):
+        EndpointEngine("http://x")

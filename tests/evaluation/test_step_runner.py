@@ -157,13 +157,12 @@ def test_the_nano_prm_on_steps_of_known_truth(tmp_path, scorer):
     assert other["macro_f1"] < result["macro_f1"]
 
 
-def test_a_cut_figure_is_not_scored_and_stops_nothing(tmp_path, scorer):
+def test_a_cut_figure_is_counted_before_anything_is_scored(tmp_path, scorer):
     path = nano_rows(tmp_path / "rows", "test", 3)
     image = Image.effect_noise((200, 200), 90).convert("RGB")
     image.save(tmp_path / "rows" / "1.png", format="JPEG")
     whole = (tmp_path / "rows" / "1.png").read_bytes()
     (tmp_path / "rows" / "1.png").write_bytes(whole[: len(whole) // 2])  # its header is whole
     samples, counts = load_visual_process_bench(path)
-    assert counts["num_kept"] == 3
-    scores = score_samples(scorer, samples)
-    assert [row is None for row in scores] == [False, True, False]
+    assert counts["num_kept"] == 2 and counts["problems"] == {"unreadable_image": 1}
+    assert None not in score_samples(scorer, samples)

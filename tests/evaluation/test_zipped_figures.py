@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support.hub_stub import serve_hub
 
+from mmprm_hf.evaluation import zipped_figures
 from mmprm_hf.evaluation.step_samples import load_visual_process_bench
 from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from mmprm_hf.files import json_line, write_jsonl
@@ -98,6 +99,36 @@ def test_an_unfinished_archive_leaves_nothing_behind(folder, assets):
     assert [path for path in assets.rglob("*") if path.is_file()] == []
     (folder / "images.zip").write_bytes(whole)
     assert load_visual_process_bench(folder)[1]["num_kept"] == 1
+
+
+def test_archives_that_would_fill_the_disk_are_refused(folder, assets, monkeypatch):
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("images/red.png", b"\0" * 40_000_000)
+    with pytest.raises(ValueError, match="bomb.zip has 1 files that unpack from .* to 40000000 bytes; the most are"):
+        load_visual_process_bench(folder)
+    (folder / "bomb.zip").unlink()
+    monkeypatch.setattr(zipped_figures, "MAX_FILES", 2)
+    with pytest.raises(ValueError, match="images.zip has 3 files"):
+        load_visual_process_bench(folder)
+    monkeypatch.undo()
+    content = bytearray((folder / "images.zip").read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of encryption
+        content[content.index(mark) + offset] |= 1
+    (folder / "images.zip").write_bytes(content)
+    with pytest.raises(ValueError, match="images.zip is encrypted. Unpack it by hand"):
+        load_visual_process_bench(folder)
+    assert [path for path in assets.rglob("*") if path.is_file()] == []
+
+
+def test_no_figure_from_outside_is_shown(folder, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png("green"))
+    secret = str(tmp_path / "secret.png")
+    names = ("../secret.png", secret, f"file://{secret}", {"bytes": None, "path": secret})
+    write_jsonl(folder / "test.jsonl", [row(name) for name in names])
+    samples, counts = load_visual_process_bench(folder)
+    assert {color for sample in samples for color in colors(sample)} <= {(0, 128, 0)}  # the archive's own secret.png
+    assert counts["num_kept"] == len(samples)
+    assert all(str(tmp_path / "assets") in image or "bench" in image for s in samples for image in map(str, s.images))
 
 
 def test_figures_beside_the_rows_come_first(folder):

@@ -33,6 +33,9 @@ def reference(nano):
     return texts(nano(images=FIGURE, text=QUESTION, **SHORT))
 
 
+HERE = ["127.0.0.1"]  # an address of this machine is fetched only where it is named
+
+
 @pytest.fixture(scope="module")
 def address():
     """A server on loopback: a figure, a page, and an error whose body is a figure."""
@@ -157,19 +160,23 @@ def test_paths_and_addresses(nano, reference, address, tmp_path):
     path = tmp_path / "figure.png"
     FIGURE.save(path)
     sources = [str(path), path, f"{address}/figure.png", f"{address}/moved"]
-    outputs = nano(images=sources, text=[QUESTION] * len(sources), **SHORT)
+    outputs = nano(images=sources, text=[QUESTION] * len(sources), allow_urls=HERE, **SHORT)
     assert [texts(output) for output in outputs] == [reference] * len(sources)
     part = {"type": "image", "path": str(path)}
     assert texts(nano(chat(part), **SHORT)) == reference
 
 
 def test_addresses_that_give_no_figure_are_named(nano, address):
+    with pytest.raises(ValueError, match="lies at the private address 127.0.0.1, which is not fetched"):
+        nano(images=f"{address}/figure.png", text=QUESTION, **SHORT)
+    with pytest.raises(ValueError, match="addresses are not fetched unless that is asked for"):
+        nano(images=f"{address}/figure.png", text=QUESTION, allow_urls=False, **SHORT)
     with pytest.raises(ValueError, match="/404' cannot be fetched \\(HTTP 404\\)"):
-        nano(images=f"{address}/404", text=QUESTION, **SHORT)
+        nano(images=f"{address}/404", text=QUESTION, allow_urls=HERE, **SHORT)
     with pytest.raises(ValueError, match="/page' holds no image: .*its format is unknown"):
-        nano(images=f"{address}/page", text=QUESTION, **SHORT)
+        nano(images=f"{address}/page", text=QUESTION, allow_urls=HERE, **SHORT)
     with pytest.raises(ConnectionError, match="127.0.0.1:9/x.png' cannot be reached .*Try again later"):
-        nano(images="http://127.0.0.1:9/x.png", text=QUESTION, **SHORT)
+        nano(images="http://127.0.0.1:9/x.png", text=QUESTION, allow_urls=HERE, **SHORT)
     with pytest.raises(ValueError, match="'http://' cannot be fetched"):
         nano(images="http://", text=QUESTION, **SHORT)
     with pytest.raises(ValueError, match="^Image 'data:image/png;base64,AAAA.{0,100}' holds no image") as caught:
@@ -207,8 +214,8 @@ BAD_ROWS = [
     ({"images": FIGURE, "text": None}, "Found the question None"),
     ({"images": FIGURE, "text": " \n"}, "empty question"),
     ({"images": FIGURE, "text": "Is <prm> good?"}, "control token '<prm>'"),
-    ({"images": [FIGURE, None], "text": QUESTION}, "image of type NoneType"),
-    ({"images": b"x", "text": QUESTION}, "image of type bytes"),
+    ({"images": [FIGURE, None], "text": QUESTION}, "has 1 empty figures among 2"),
+    ({"images": b"x", "text": QUESTION}, "given as bytes. cannot be read"),
     (None, "Found the input None"),
 ]
 

@@ -12,6 +12,7 @@ from tokenizers import normalizers
 from transformers import LlamaConfig
 
 from mmprm_hf.data import Candidate, Problem
+from mmprm_hf.errors import CheckpointError
 from mmprm_hf.models import MMPRMConfig, MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import make_problem
@@ -190,6 +191,29 @@ def test_bad_input_is_refused(prm, problems):
     broken = Problem(id="b", question="q", images=("/no/such.png",))
     with pytest.raises(ValueError, match=r"Image '/no/such\.png' does not exist"):
         PRMScorer(*prm).score(broken, [Candidate(steps=("a",))])
+
+
+def test_what_is_not_a_candidate_or_a_problem_is_named(prm, problems):
+    scorer, nano = PRMScorer(*prm), make_problem("clock", 1)
+    for candidates in ([["A=22"]], ["A=22"], Candidate(("A=22",)), "A=22", [None]):
+        with pytest.raises(ValueError, match="where a .*andidate.* was expected"):
+            scorer.score(problems[0], candidates)
+    with pytest.raises(ValueError, match=r"Found a NanoProblem where a Problem .* Give its to_problem\(\)"):
+        scorer.score(nano, [Candidate(("A=22",))])
+    with pytest.raises(ValueError, match="Found a NanoProblem"):
+        scorer.session(nano)
+    for solutions in (["A=22"], [("A=22", 5)], [5]):
+        with pytest.raises(ValueError, match="Found the solution .* It must be a list of steps"):
+            scorer.session(problems[0]).score(solutions)
+        with pytest.raises(ValueError, match="Found the solution .* It must be a list of steps"):
+            scorer.score_solutions([problems[0]], [solutions])
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("null")
+    for name in ("no/such", str(tmp_path)):
+        with pytest.raises(CheckpointError, match=f"The PRM '{name}' cannot be loaded: .* Give the folder or hub id"):
+            PRMScorer.from_pretrained(name)
 
 
 def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, caplog):

@@ -214,7 +214,7 @@ def test_bad_rows_of_a_candidates_file_are_named(tmp_path):
     path = tmp_path / "candidates.jsonl"
     for change, message in (
         ({"question": " "}, "empty question"),
-        ({"figures": ["none.png"]}, r"none\.png' of problem 'p' does not exist"),
+        ({"figures": ["none.png"]}, r"Problem 'p' has a figure that cannot be used: .*none\.png' does not exist"),
         ({"candidates": "a"}, r"candidates='a' of problem 'p', row 2 of .*They are a list"),
         ({"candidates": ["a"]}, "Candidate 0 of problem 'p', row 2 of .* is a str"),
         ({"candidates": [{"steps": "ab"}]}, "Candidate 0 .* has steps='ab'. Steps are a list"),

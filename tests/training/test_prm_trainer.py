@@ -136,6 +136,18 @@ def test_the_evaluation_loss_does_not_depend_on_the_batch_size(tmp_path, tiny_pr
     assert losses == pytest.approx([losses[2]] * 3, rel=1e-5)  # float32, other padding
 
 
+def test_rows_that_are_evaluated_later_are_checked_too(tmp_path, tiny_prm_dir, rows):
+    args = {"on_bad_row": "drop"}
+    trainer = make_trainer(tiny_prm_dir, make_args(tmp_path, **args), rows, eval_dataset=rows[:1])
+    good = trainer.evaluate(rows[:2])["eval_loss"]
+    bad = [{**rows[0], "labels": [1.0]}, {**rows[0], "images": ["none.png"]}, {**rows[0], "completions": "abc"}]
+    assert trainer.evaluate([*rows[:2], *bad])["eval_loss"] == good
+    assert trainer.evaluate({"a": [*rows[:2], bad[0]]})["eval_a_loss"] == good
+    trainer.args.on_bad_row = "raise"
+    with pytest.raises(ValueError, match="Row 2: Found 3 steps in completions but 1 labels"):
+        trainer.evaluate([*rows[:2], *bad])
+
+
 def test_metrics_are_of_the_labels_as_they_are(tmp_path, tiny_prm_dir, figures):
     """Targets that are banded or cut at the first error would flatter them."""
     rows = problem_rows("p", figures[0], 0, num_paths=8)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import datasets
 import pytest
+from PIL import Image
 
 from mmprm_hf.training.collators import PRMCollator
 from mmprm_hf.training.rows import RowLimits, check_rows, row_prompt, row_steps
@@ -40,6 +43,55 @@ def test_bad_rows_are_named_or_dropped_and_counted(prm_processor, figures):
         checked = check_rows([good, bad, good], prm_processor, limits=limits, on_bad_row="drop")
         assert checked.rows == [good, good] and len(checked.lengths) == 2
         assert checked.dropped == {reason: 1}
+
+
+def test_rows_of_a_wrong_type_are_named_or_dropped(prm_processor, figures):
+    """A text as a list of steps would be trained on letter by letter."""
+    good = {**ROW, "images": [figures[0]]}
+    for change, reason, message in (
+        ({"labels": 1}, "wrong_type", "Found labels=1, a int. labels is a list, one entry per step"),
+        ({"labels": "10"}, "wrong_type", "Found labels='10', a str"),
+        ({"labels": float("nan")}, "no_labels", "Found neither `labels` nor"),
+        ({"label_counts": 3}, "wrong_type", "Found label_counts=3"),
+        ({"label_weights": 0.5}, "wrong_type", "Found label_weights=0.5"),
+        ({"completions": 5}, "wrong_type", "Found completions=5"),
+        ({"completions": "AB"}, "wrong_type", "Found completions='AB', a str. completions is a list"),
+        ({"completions": [None, "b"]}, "wrong_type", "Found None as the step 0. Give a text"),
+        ({"completions": ["a", 5]}, "wrong_type", "Found 5 as the step 1"),
+        ({"completions": None}, "no_column", r"Found no \['completions'\]"),
+        ({"completions": ["a", "half \ud800"]}, "text", "Found half a character"),
+        ({"labels": [10**400, 0]}, "label_range", "Found label 1000"),
+        ({"problem_id": ["p"]}, "wrong_type", r"Found problem_id=\['p'\]. It must be a text or a whole number"),
+        ({"prompt": 5}, "wrong_type", "Found 5 as the prompt"),
+        ({"prompt": float("nan")}, "no_column", r"Found no \['prompt'\]"),
+        ({"prompt": []}, "wrong_type", r"Found \[\] as the prompt"),
+        ({"images": [figures[0], None]}, "image", "The row has 1 empty figures among 2"),
+        ({"images": 5}, "image", "Found an image of type int"),
+        ({"images": [{"bytes": "no Base64!"}]}, "image", "Found the image bytes .*, a text that is not Base64"),
+        ({"completions": ["a" * 600_000] * 2}, "over_long", "Found 1200001 characters, more than 1000000"),
+    ):
+        bad = {**good, **change}
+        with pytest.raises(BadRowError, match=f"Row 1: {message}"):
+            check_rows([good, bad], prm_processor)
+        assert check_rows([good, bad], prm_processor, on_bad_row="drop").dropped == {reason: 1}
+    for row in (None, 5, "row", ["prompt"]):
+        with pytest.raises(BadRowError, match=f"Row 1: Found a {type(row).__name__}, .*A row has named columns"):
+            check_rows([good, row], prm_processor)
+
+
+def test_a_figure_whose_pixels_are_cut_is_a_bad_row(prm_processor):
+    """Its size can be read, and a training would end at it without naming the row."""
+    buffer = io.BytesIO()
+    Image.effect_noise((100, 100), 90).convert("RGB").save(buffer, "JPEG")
+    whole, cut = buffer.getvalue(), buffer.getvalue()[:-200]
+    rows = [{**ROW, "images": [{"bytes": content, "path": None}]} for content in (whole, whole, cut)]
+    images = datasets.List(datasets.Image())
+    for data in (rows, datasets.Dataset.from_list(rows).cast_column("images", images)):
+        with pytest.raises(BadRowError, match="Row 2: Image 'given as bytes' cannot be read .*truncated"):
+            check_rows(data, prm_processor)
+        checked = check_rows(data, prm_processor, on_bad_row="drop")
+        assert checked.dropped == {"image": 1}
+        assert len(PRMCollator(prm_processor)([checked.rows[index] for index in range(2)])["input_ids"]) == 2
 
 
 def test_what_is_not_a_dataset_or_has_no_usable_row_is_refused(prm_processor):

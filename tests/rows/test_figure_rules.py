@@ -1,0 +1,116 @@
+"""Which figures a data file may name: those in its folder, and what a user allows besides."""
+
+import os
+import socket
+
+import pytest
+from PIL import Image
+
+from mmprm_hf.files import write_jsonl
+from mmprm_hf.models import fetching_mm_prm, load_image
+from mmprm_hf.rows import FigureFinder, FigureRules, ProblemSource, RawRows
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with a figure in it, one beside it, and links to both."""
+    (tmp_path / "data" / "figures").mkdir(parents=True)
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "data" / "figures" / "a.png")
+    Image.new("RGB", (4, 3), "blue").save(tmp_path / "secret.png")
+    os.symlink(tmp_path / "secret.png", tmp_path / "data" / "link.png")
+    os.symlink(tmp_path / "data" / "figures" / "a.png", tmp_path / "data" / "inside.png")
+    return tmp_path / "data"
+
+
+def test_figures_in_the_folder_are_found_and_others_are_refused(folder, monkeypatch):
+    finder = FigureFinder(folder, FigureRules())
+    inside = str(folder / "figures" / "a.png")
+    for figure in ("figures/a.png", inside, {"bytes": None, "path": "figures/a.png"}, ["figures/a.png"]):
+        assert inside in str(finder.find(figure))
+    assert finder.find("inside.png") == str(folder / "inside.png")
+    assert finder.find((folder / "figures" / "a.png").as_uri()) == inside
+    monkeypatch.chdir(folder.parent)
+    secret = folder.parent / "secret.png"
+    for figure in (
+        "../secret.png",
+        "figures/../../secret.png",
+        str(secret),
+        secret.as_uri(),
+        "link.png",
+        "../none.png",  # whether it exists is not said
+        "/etc/passwd",
+        "../data/../secret.png",
+        f"file://{folder}/%2e%2e/secret.png",
+        f"FILE://localhost{secret}",
+        f"{'./' * 200}../secret.png",
+        {"bytes": None, "path": str(secret)},
+        {"url": str(secret)},
+        {"bytes": None, "path": None, "url": secret.as_uri()},
+        ["figures/a.png", "../secret.png"],
+    ):
+        with pytest.raises(ValueError, match="which lies outside the folder of its file, .*allow its folder"):
+            finder.find(figure)
+    long = f"{'./' * 200}secret.png"  # names a file only from where the command runs
+    with pytest.raises(ValueError, match="does not exist"):
+        load_image(finder.find(long))
+    for figure in (None, 5, b"bytes", {"bytes": b"bytes", "path": "/etc/passwd"}, "data:image/png;base64,AA", " "):
+        assert finder.find(figure) == figure
+
+
+def test_a_user_can_allow_further_folders(folder):
+    finder = FigureFinder(folder, FigureRules(roots=(str(folder.parent),)))
+    assert finder.find("../secret.png").endswith("secret.png")
+    with pytest.raises(ValueError, match="lies outside"):
+        finder.find("/etc/passwd")
+
+
+def test_the_cache_of_the_hub_links_to_its_blobs(tmp_path):
+    """`snapshot_download` gives a folder of links, which are not figures from elsewhere."""
+    snapshot, blobs = tmp_path / "datasets--a--b" / "snapshots" / "1f", tmp_path / "datasets--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    Image.new("RGB", (4, 3)).save(blobs / "0a.png")
+    os.symlink(blobs / "0a.png", snapshot / "a.png")
+    assert FigureFinder(snapshot, FigureRules()).find("a.png") == str(snapshot / "a.png")
+
+
+def test_a_dataset_of_the_hub_names_no_file_of_this_machine(tmp_path):
+    finder = FigureFinder(None, FigureRules())
+    for figure in ("/etc/passwd", {"bytes": None, "path": "/etc/passwd"}, "../secret.png"):
+        with pytest.raises(ValueError, match="lies outside the dataset"):
+            finder.find(figure)
+
+
+def test_addresses_are_fetched_only_where_allowed_and_once(folder, monkeypatch):
+    content, asked = (folder / "figures" / "a.png").read_bytes(), []
+
+    def get(parts, address, *_):
+        asked.append((parts.geturl(), address))
+        return 200, None, content
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: [(2, 1, 6, "", ("93.184.216.34", port))])
+    monkeypatch.setattr(fetching_mm_prm, "_get", get)
+    url = "https://figures.example/a.png"
+    assert FigureFinder(folder, FigureRules()).find(url) == url and not asked
+    finder = FigureFinder(folder, FigureRules(allow_urls=True))
+    for _ in range(3):
+        assert finder.find([url]) == [{"bytes": content, "path": None}]
+    assert asked == [(url, "93.184.216.34")]
+    with pytest.raises(ValueError, match="cannot be fetched: .*is not one of other.example"):
+        FigureFinder(folder, FigureRules(allow_urls=("other.example",))).find(url)
+    with pytest.raises(ValueError, match="cannot be fetched: .*private address 127.0.0.1"):
+        monkeypatch.undo()
+        finder.find("http://127.0.0.1/a.png")
+
+
+def test_a_row_with_a_figure_from_elsewhere_costs_only_itself(folder):
+    rows = [
+        {"id": index, "question": "?", "images": [figure]} for index, figure in enumerate(("figures/a.png", "../x"))
+    ]
+    write_jsonl(folder / "rows.jsonl", rows)
+    raw = RawRows(folder / "rows.jsonl")
+    assert raw[0]["images"] == [str(folder / "figures" / "a.png")]
+    with pytest.raises(ValueError, match="names the figure '../x', which lies outside"):
+        raw[1]
+    readable, faults = ProblemSource(folder / "rows.jsonl").readable()
+    assert [problem.id for problem in readable] == readable.ids == ["0"] and list(faults) == ["1"]
