@@ -13,9 +13,12 @@ from .options import (
     JsonOption,
     KeyOption,
     OutputOption,
+    RootsOption,
     SeedOption,
     ServedPolicyOption,
     TimeoutOption,
+    UrlsOption,
+    figure_rules,
     nothing_left,
     quiet,
     show,
@@ -59,6 +62,8 @@ def curate(
         str | None, typer.Option(metavar="URL", help="Model server; what it solves without the figure is dropped.")
     ] = None,
     api_key: KeyOption = None,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -79,6 +84,7 @@ def curate(
             sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
             options=without_none(num_train=num_train, num_test=num_test, benchmarks=benchmarks),
             servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
+            rules=figure_rules(figures_root, allow_urls),
         )
     show(report, as_json, lambda _: f"{stages.format_curation(report)}\n\nwrote {output}; look at its README.md")
 
@@ -91,6 +97,8 @@ def restructure(
     show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
     max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -104,6 +112,7 @@ def restructure(
     from ..restructuring import format_report
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
+    options["rules"] = figure_rules(figures_root, allow_urls)
     with quiet(as_json):
         report = stages.restructure(
             data, output, servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout), **options
@@ -135,6 +144,8 @@ def label(
     price_in: Annotated[float | None, typer.Option(help="Price per million prompt tokens, for --estimate.")] = None,
     price_out: Annotated[float | None, typer.Option(help="Price per million generated tokens.")] = None,
     gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the engine's machine.")] = None,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -158,6 +169,7 @@ def label(
         servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens, timeout),
         max_in_flight=max_in_flight,
         max_undecided=max_undecided,
+        rules=figure_rules(figures_root, allow_urls),
     )
     with quiet(as_json):
         if estimate is not None:

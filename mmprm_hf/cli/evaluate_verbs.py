@@ -17,9 +17,12 @@ from .options import (
     KeyOption,
     PolicyOption,
     PRMOption,
+    RootsOption,
     SeedOption,
     ServedPolicyOption,
     TimeoutOption,
+    UrlsOption,
+    figure_rules,
     nothing_left,
     quiet,
     show,
@@ -80,6 +83,8 @@ def answers(
     api_key: KeyOption = None,
     timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,7 +96,7 @@ def answers(
     nothing_left(config)
     from .. import stages
 
-    which = stages.BenchmarkData(benchmark, data, split, subset, num_problems)
+    which = stages.BenchmarkData(benchmark, data, split, subset, num_problems, figure_rules(figures_root, allow_urls))
     options = {"prm": prm, "aggregation": aggregation, "batch_size": batch_size}
     if candidates is not None:
         _refuse_generation(ctx)
@@ -119,6 +124,8 @@ def steps(
     ] = None,
     num_samples: Annotated[int | None, typer.Option(min=1, help="Number of samples. Default: all.")] = None,
     prm: PRMOption = None,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,6 +134,7 @@ def steps(
     from .. import stages
 
     options = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data, "num_samples": num_samples}
+    options["rules"] = figure_rules(figures_root, allow_urls)
     with quiet(as_json):
         results = stages.evaluate_step_benchmark(benchmark, data, output, prm=prm, **options)
     _show(results, as_json, output)

@@ -8,12 +8,23 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigOption, JsonOption, OutputOption, SeedOption, nothing_left, quiet, show
+from .options import (
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    RootsOption,
+    SeedOption,
+    UrlsOption,
+    figure_rules,
+    nothing_left,
+    quiet,
+    show,
+)
 
 
 def train(
     model: Annotated[str, typer.Option(help="Policy or PRM to start from: path or hub id.")],
-    data: Annotated[Path, typer.Option(help="Folder of label rows, such as labels/paths.")],
+    data: Annotated[Path, typer.Option(help="Label rows: folder such as labels/paths, file, or hub id.")],
     output: OutputOption,
     candidates: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Candidates (.jsonl) from which every evaluation selects.")
@@ -22,6 +33,8 @@ def train(
         bool, typer.Option("--dry-run", help="Count rows, tokens, memory and hours; train nothing.")
     ] = False,
     seed: SeedOption = 0,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,7 +46,8 @@ def train(
     from .. import stages
 
     with quiet(as_json):
-        report = stages.train(model, data, output, config=config, seed=seed, candidates=candidates, dry_run=dry_run)
+        options = {"config": config, "seed": seed, "rules": figure_rules(figures_root, allow_urls)}
+        report = stages.train(model, data, output, candidates=candidates, dry_run=dry_run, **options)
     if dry_run:
         from ..training import format_dry_run
 

@@ -82,6 +82,20 @@ def unknown_option(ctx: typer.Context, error: UnknownNameError) -> str:
     return error.message(config_flags(command))
 
 
+def figure_rules(roots: list[str] | None, allow_urls: bool) -> Any:
+    """Return what the two options about the figures of data say.
+
+    Raises:
+        typer.BadParameter: for a folder that does not exist.
+    """
+    from ..rows import FigureRules
+
+    for root in roots or ():
+        if not os.path.isdir(root):
+            raise typer.BadParameter(f"--figures-root {root} is not a folder.")
+    return FigureRules(tuple(roots or ()), allow_urls)
+
+
 def without_none(**options: Any) -> dict[str, Any]:
     """Return the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}
@@ -116,6 +130,13 @@ EngineOption = Annotated[
     str | None, typer.Option(metavar="URL", help="OpenAI-compatible server of the policy. Default: run it here.")
 ]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
+RootsOption = Annotated[
+    list[str] | None,
+    typer.Option("--figures-root", metavar="DIR", help="Read figures that the data name from this folder, too."),
+]
+UrlsOption = Annotated[
+    bool, typer.Option("--allow-urls", help="Fetch figures that the data name by address, from public hosts.")
+]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Most seconds of one attempt at a request to a server.")
 ]

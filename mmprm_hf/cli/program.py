@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import logging
 import os
 import signal
+import tempfile
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -43,7 +46,10 @@ class _Program(TyperGroup):
         try:
             _running.append(ctx)
             return super().invoke(ctx)
-        except (ValueError, OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 (the one place where an error becomes a line)
+            is_of_typer = isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "show")
+            if is_of_typer or ctx.params.get("debug"):
+                raise
             _end(error, ctx)
         except KeyboardInterrupt:
             what, code = ("mmprm: terminated", 143) if _was_terminated else ("\nmmprm: interrupted", 130)
@@ -54,14 +60,41 @@ class _Program(TyperGroup):
 
 
 def _end(error: Exception, ctx: typer.Context) -> None:
-    """Turn an error that a user can correct into a line; any other is ours and keeps its traceback."""
+    """Turn an error into a line; the traceback of one that may be ours goes to a file."""
     if isinstance(error, UnknownNameError) and error.what == "option":
         typer.echo(f"mmprm: {unknown_option(ctx, error)}", err=True)
         raise typer.Exit(2) from error
-    if isinstance(error, RuntimeError) and not isinstance(error, (RunStoppedError, EngineUnavailableError)):
-        raise error
-    typer.echo(f"mmprm: {error}", err=True)
+    is_expected = isinstance(error, (ValueError, OSError, RunStoppedError, EngineUnavailableError))
+    typer.echo(f"mmprm: {_sentence(error) if is_expected else _unexpected(error)}", err=True)
     raise typer.Exit(1) from error
+
+
+def _sentence(error: Exception) -> str:
+    """The message of an error, and a sentence for the errors of the operating system, which are a number and a name."""
+    if not isinstance(error, OSError) or error.errno is None or error.filename is None:
+        return str(error) or f"{type(error).__name__} without a message."
+    name = repr(str(error.filename))
+    sentences = {
+        errno.ENOENT: f"There is no file or folder {name}. Check the path.",
+        errno.EISDIR: f"{name} is a folder, and a file is needed there. Name a file in it.",
+        errno.ENOTDIR: f"{name} does not lie in a folder: a part of the path is a file. Choose another path.",
+        errno.EEXIST: f"{name} is a file, and a folder is needed there. Choose another path.",
+        errno.EACCES: f"{name} may not be read or written. Correct its permissions, or choose another path.",
+        errno.ENAMETOOLONG: f"The path {name[:80]}... is too long. Choose a shorter one.",
+        errno.ENOSPC: f"{name} cannot be written: the disk is full. Make room.",
+    }
+    return sentences.get(error.errno, f"{name} cannot be read or written ({error.strerror}). Check the path.")
+
+
+def _unexpected(error: Exception) -> str:
+    """The message of an error that no rule foresaw; its traceback is written to a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="mmprm-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.writelines(traceback.format_exception(error))
+    first = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    return (
+        f"unexpected {type(error).__name__} ({first[:300]}). An input has a form that nothing checks, or mmprm has a "
+        f"fault: the traceback is in {file.name}; `mmprm --debug ...` shows it."
+    )
 
 
 def _version(is_asked: bool) -> None:
@@ -86,6 +119,7 @@ def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Multimodal process reward models: data, step labels, training, reranking, evaluation.
 

@@ -19,10 +19,13 @@ from .options import (
     OutputOption,
     PolicyOption,
     PRMOption,
+    RootsOption,
     SeedOption,
     ServedPolicyOption,
     Strategy,
     TimeoutOption,
+    UrlsOption,
+    figure_rules,
     nothing_left,
     quiet,
     show,
@@ -87,6 +90,8 @@ def rerank(
     ] = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
+    figures_root: RootsOption = None,
+    allow_urls: UrlsOption = False,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -115,6 +120,7 @@ def rerank(
             result = stages.rerank_one(image or [], question, **models)
         else:
             which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size}
+            which["rules"] = figure_rules(figures_root, allow_urls)
             result = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
     if data is None:
         show(result, as_json, stages.format_rerank)
@@ -153,12 +159,19 @@ def score(
     nothing_left(config)
     from .. import stages
 
-    texts = [sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8-sig") for path in solution]
-    solutions = [stages.read_solution(text) for text in texts]
+    solutions = [stages.read_solution(sys.stdin.read() if path == "-" else _text_of(path)) for path in solution]
     with quiet(as_json):
         rows = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
     results = {"aggregation": aggregation, "solutions": rows}
     show(results, as_json, lambda _: stages.format_scores(rows, aggregation, color=use_color()))
+
+
+def _text_of(path: str) -> str:
+    """The text in a solution's file."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}). Save the solution as UTF-8.") from error
 
 
 def app(

@@ -6,18 +6,17 @@ Benchmarks, of which nothing is kept, may lack answers: they are read with ``nee
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
 import os
 import re
-import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import UnknownNameError, is_number
-from ..rows import FIGURE_COLUMNS, problem_from_row, row_images
+from ..errors import UnknownNameError
+from ..models import figure_source, holds_image
+from ..rows import FIGURE_COLUMNS, cell, is_absent, problem_from_row, row_images, text_cell, texts_cell
 from .config import SourceConfig
 from .records import RawProblem, RowError
 from .repairs import inline_options
@@ -33,7 +32,9 @@ def read_schema(row: Row, index: int, needs_answer: bool = True) -> RawProblem:
     """Read a row of our own schema (MM-K12's, the nano dataset's), or whatever else `problem_from_row` reads."""
     question = _text(row, _QUESTION_COLUMNS, "question")
     try:
-        problem = problem_from_row({**row, "id": _id(row, index), "question": question})
+        # The figures are read below, where a fault has a reason of its own.
+        texts = {**row, "id": _id(row, index), "question": question, "images": None, "image": None}
+        problem = problem_from_row(texts)
     except ValueError as error:
         raise RowError("unreadable_row", str(error)) from error
     meta = {name: problem.meta.get(name) for name in ("subject", "grade", "license")}
@@ -115,24 +116,25 @@ def _read(row: Row, index: int, needs_answer: bool, figure_columns: Sequence[str
         question=_text(row, _QUESTION_COLUMNS, "question"),
         answer=_answer(row, needs_answer),
         images=_figures(row, figure_columns),
-        split_group=str(row["split_group"]) if row.get("split_group") not in (None, "") else None,
+        split_group=None if is_absent(row.get("split_group")) else str(row["split_group"]),
     )
 
 
 def _id(row: Row, index: int) -> str:
-    return str(next((row[name] for name in ("id", "index", "pid", "problem_id") if row.get(name) is not None), index))
+    value = cell(row, "id", "index", "pid", "problem_id")
+    return str(index if value is None else value)
 
 
 def _text(row: Row, columns: Sequence[str], what: str) -> str:
     """The first of these columns that is not empty; a number becomes a text."""
-    value = next((row[name] for name in columns if row.get(name) not in (None, "")), None)
-    if is_number(value):
-        value = repr(value) if value == value else None  # NaN is an empty cell
-    if value is None or (isinstance(value, str) and not value.strip()):
+    try:
+        text = text_cell(row, *columns)
+    except ValueError as error:
+        kind = type(cell(row, *columns)).__name__
+        raise RowError("unreadable_row", f"the {what} is a {kind}") from error
+    if text is None:
         raise RowError("no_answer" if what == "answer" else "unreadable_row", f"the {what} is empty")
-    if not isinstance(value, str):
-        raise RowError("unreadable_row", f"the {what} is a {type(value).__name__}")
-    return value
+    return text
 
 
 def _answer(row: Row, is_needed: bool) -> str:
@@ -152,16 +154,10 @@ def _options(options: Any) -> tuple[str, ...]:
     """
     if isinstance(options, str):
         options = _options_in_text(options)
-    if isinstance(options, Mapping):
-        options = [options[letter] for letter in sorted(options, key=lambda letter: str(letter).upper())]
-    if options is None:
-        return ()
-    if not isinstance(options, (list, tuple)):
-        raise RowError("unreadable_row", f"the options are a {type(options).__name__}")
-    choices = ["" if option is None else str(option) for option in options]
-    while choices and not choices[-1].strip():
-        choices.pop()
-    return tuple(choices)
+    try:
+        return texts_cell({"options": options}, "options")
+    except ValueError as error:
+        raise RowError("unreadable_row", f"the options are a {type(options).__name__}: the row {error}") from error
 
 
 def _options_in_text(text: str) -> list[Any]:
@@ -180,28 +176,19 @@ def _options_in_text(text: str) -> list[Any]:
 def _figures(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
     """The figures in the first of these columns that has some."""
     for name in columns:
-        figures = row_images({"images": row.get(name)})
-        num_empty = sum(map(_is_empty, figures))
-        if 0 < num_empty < len(figures):
-            raise RowError("figure_unreadable", f"{num_empty} of {len(figures)} figures are empty")
-        if figures and not num_empty:
+        try:
+            figures = row_images({"images": row.get(name)})
+        except ValueError as error:
+            raise RowError("figure_unreadable", f"the row {error}") from error
+        if figures:
             return tuple(map(_undecoded, figures))
     return ()
 
 
-def _is_empty(figure: Any) -> bool:
-    has_nothing = isinstance(figure, dict) and not (figure.get("bytes") or figure.get("path"))
-    return figure is None or figure == "" or has_nothing
-
-
 def _undecoded(figure: Any) -> Any:
     """Bytes and Base64 as `{"bytes", "path"}`; paths and decoded images as they are."""
-    if isinstance(figure, bytes):
-        return {"bytes": figure, "path": None}
-    if not isinstance(figure, str) or os.path.isfile(figure):
-        return figure
-    data = figure.partition(",")[2] if figure.startswith("data:") else figure
-    with contextlib.suppress(ValueError):
-        if len(data) > 100 and set(data[:100]) <= set(string.ascii_letters + string.digits + "+/="):
-            return {"bytes": base64.b64decode(data, validate=True), "path": None}
+    is_text = isinstance(figure, str) and not os.path.isfile(figure)
+    if isinstance(figure, bytes) or (is_text and (figure[:5].lower() == "data:" or holds_image(figure))):
+        with contextlib.suppress(ValueError):
+            return {"bytes": figure_source(figure), "path": None}
     return figure

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ..data import Problem
 from ..files import write_json, write_jsonl
-from ..rows import problem_features, problem_to_row, write_splits
+from ..rows import FigureRules, problem_features, problem_to_row, write_splits
 from .answer_rules import answer_type
 from .config import SPLITS, CurationConfig
 from .criteria import first_failure
@@ -36,7 +36,13 @@ SolvedWithoutFigure = Callable[[Sequence[Problem]], Mapping[str, tuple[int, int]
 """Takes problems without their figures; returns right answers and judged answers by id. See `text_only`."""
 
 
-def curate(config: CurationConfig, folder: Path, *, text_only: SolvedWithoutFigure | None = None) -> dict[str, Any]:
+def curate(
+    config: CurationConfig,
+    folder: Path,
+    *,
+    text_only: SolvedWithoutFigure | None = None,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+) -> dict[str, Any]:
     """Curate the sources into a folder, and return the content of ``curation.json``.
 
     Writes ``train.parquet`` and ``test.parquet`` (MM-K12's schema, figures with their own bytes), ``rejects.jsonl`` (a
@@ -47,12 +53,13 @@ def curate(config: CurationConfig, folder: Path, *, text_only: SolvedWithoutFigu
         folder: Made if absent; files of an earlier run are replaced.
         text_only: Asks a model to solve problems without their figures. What it solves is dropped; what it fails is
             kept even if the text does not refer to a figure. None asks no model and drops what does not refer to one.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Raises:
         ValueError: if a source lacks a column that is needed, or no problem is kept.
         OSError: if a source is not there, and whatever `datasets.load_dataset` raises.
     """
-    run = _Run(config)
+    run = _Run(config, rules)
     run.read(needs_figure=text_only is None)
     run.drop_pairs()
     if text_only is not None:
@@ -75,10 +82,10 @@ def curate(config: CurationConfig, folder: Path, *, text_only: SolvedWithoutFigu
 class _Run:
     """The state of one run. Problems are known by their index in `entries`, those of benchmarks behind the others."""
 
-    def __init__(self, config: CurationConfig) -> None:
+    def __init__(self, config: CurationConfig, rules: FigureRules) -> None:
         self.config = config
-        self.sources = [Source(source) for source in config.sources]
-        self.benchmarks = [Source(source, is_benchmark=True) for source in config.benchmarks]
+        self.sources = [Source(source, rules) for source in config.sources]
+        self.benchmarks = [Source(source, rules, is_benchmark=True) for source in config.benchmarks]
         self.entries: list[Entry] = []
         self.num_own = 0  # entries of the sources
         self.pairs: list[Pair] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..rows import FIGURE_COLUMNS, RawRows
+from ..rows import FIGURE_COLUMNS, FigureRules, RawRows
 from .adapters import ADAPTERS, KNOWN_FACTS, choose_adapter
 from .config import SourceConfig
 from .duplicates import Sketch
@@ -17,7 +17,13 @@ from .repairs import repair
 class Source:
     """Rows of a source and the adapter that reads them; a benchmark's may lack answers and figures."""
 
-    def __init__(self, config: SourceConfig, *, is_benchmark: bool = False) -> None:
+    def __init__(
+        self,
+        config: SourceConfig,
+        rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+        *,
+        is_benchmark: bool = False,
+    ) -> None:
         self.config, self.title = config, config.title
         self.is_benchmark, self.is_test = is_benchmark, config.into == "test"
         renamed_figures = [theirs for name, theirs in config.columns.items() if name in FIGURE_COLUMNS]
@@ -26,7 +32,8 @@ class Source:
             config.split,
             subset=config.subset,
             num_rows=config.num_rows,
-            figure_columns=(*FIGURE_COLUMNS, *renamed_figures),
+            figure_columns=(*FIGURE_COLUMNS, "picture", *renamed_figures),
+            rules=rules,
         )
         absent = [theirs for theirs in config.columns.values() if theirs not in self.rows.columns]
         if absent and len(self.rows):

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
 from ..engines import RolloutEngine, run_async
-from ..errors import EngineUnavailableError, RunStoppedError, check_values
+from ..errors import COUNT_RULE, MAX_COUNT, EngineUnavailableError, RunStoppedError, check_values, is_count
 from ..files import write_json
 from .engine_gate import EngineGate, FaultTolerance
 from .failures import EngineFailedError, RequestFailedError, undecided_counts
@@ -75,7 +75,7 @@ class LabelRun:
     def __post_init__(self) -> None:
         check_values(
             self,
-            max_in_flight=(self.max_in_flight >= 1, "at least 1"),
+            max_in_flight=(is_count(self.max_in_flight, MAX_COUNT), COUNT_RULE),
             max_undecided=(0 <= self.max_undecided <= 1, "in [0, 1]"),
         )
 

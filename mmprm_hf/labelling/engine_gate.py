@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..data import Rollout
 from ..engines import RolloutEngine, RolloutRequest
-from ..errors import EngineUnavailableError, ProblemInputError, check_values
+from ..errors import COUNT_RULE, MAX_COUNT, EngineUnavailableError, ProblemInputError, check_values, is_count
 from .failures import EngineFailedError, RequestFailedError
 
 _MAX_PAUSE_SECONDS = 60.0
@@ -39,9 +39,9 @@ class FaultTolerance:
     def __post_init__(self) -> None:
         check_values(
             self,
-            request_attempts=(self.request_attempts >= 1, "at least 1"),
+            request_attempts=(is_count(self.request_attempts, MAX_COUNT), COUNT_RULE),
             pause_seconds=(self.pause_seconds >= 0, "at least 0"),
-            max_engine_failures=(self.max_engine_failures >= 1, "at least 1"),
+            max_engine_failures=(is_count(self.max_engine_failures, MAX_COUNT), COUNT_RULE),
         )
 
 

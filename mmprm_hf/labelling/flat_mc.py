@@ -12,7 +12,7 @@ import random
 
 from ..data import Problem, SearchTree, Verdict
 from ..engines import RolloutEngine
-from ..errors import check_values
+from ..errors import COUNT_RULE, MAX_COUNT, check_values, is_count
 from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
 from .tree_draft import TreeDraft
@@ -39,7 +39,7 @@ class FlatMCConfig(EstimateConfig):
         super().__post_init__()
         check_values(
             self,
-            num_responses=(self.num_responses >= 1, "at least 1"),
+            num_responses=(is_count(self.num_responses, MAX_COUNT), COUNT_RULE),
             max_rollouts=(self.max_rollouts >= self.num_responses, "at least num_responses, which it must cover"),
         )
 

@@ -7,7 +7,6 @@ what was labelled. Files appear whole or not at all, and a split without rows le
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..data import Problem, SearchTree
 from ..files import write_json
-from ..rows import hub_configs, problem_features, problem_to_row, write_splits
+from ..rows import hub_configs, problem_features, problem_to_row, stored_figure, write_splits
 from .label_rows import Row, label_features
 from .label_selection import DROP_RULES, choose_split, iter_label_rows
 from .label_statistics import JudgeCounts, LabelCounts
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation")
 CONFIGS = ("paths", "trees", "problems")  # the first one is the default
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 _README = """# Step labels
 
@@ -115,7 +113,7 @@ class _PathRows:
         trees = _TreesWithoutRollouts(self._labelled, self._trees)
         for split, rows in iter_label_rows(self._labelled, trees, self._config, self.num_dropped):
             self.counts.add_problem(rows)
-            images = [_stored_figure(image) for image in rows[0]["images"]]  # once per problem: rows share figures
+            images = [stored_figure(image) for image in rows[0]["images"]]  # once per problem: rows share figures
             num_rows[split] += len(rows)
             for row in rows:
                 yield split, {**row, "images": images}
@@ -173,20 +171,7 @@ def _problem_rows(
         problem = labelled.problem(problem_id)
         source, license = (problem.meta.get(name) for name in ("source", "license"))
         sources[None if source is None else str(source), None if license is None else str(license)] += 1
-        yield split, {**problem_to_row(problem), "images": [_stored_figure(image) for image in problem.images]}
-
-
-def _stored_figure(image: Any) -> Any:
-    """A figure as `datasets` stores it, never compressed a second time with losses: Pillow images become PNG."""
-    from PIL import Image
-
-    from ..models import upright
-
-    if not isinstance(image, Image.Image):
-        return image
-    image, buffer = upright(image), io.BytesIO()  # a PNG has no tag that turns it
-    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, format="PNG")
-    return {"bytes": buffer.getvalue(), "path": None}
+        yield split, {**problem_to_row(problem), "images": [stored_figure(image) for image in problem.images]}
 
 
 def write_readme(folder: Path) -> None:

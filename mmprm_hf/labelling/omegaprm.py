@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..data import Problem, Rollout, SearchTree, Verdict
 from ..engines import RolloutEngine
-from ..errors import check_values
+from ..errors import MAX_COUNT, check_values
 from .candidate_pool import CandidatePool
 from .protocols import Prefix, Verifier
 from .stopping import EstimateConfig
@@ -53,7 +53,10 @@ class OmegaPRMConfig(EstimateConfig):
         super().__post_init__()
         check_values(
             self,
-            max_rollouts=(self.max_rollouts >= self.num_rollouts, "at least num_rollouts"),
+            max_rollouts=(
+                self.num_rollouts <= self.max_rollouts <= MAX_COUNT,
+                f"at least num_rollouts and at most {MAX_COUNT}",
+            ),
             num_searches=(self.num_searches >= 0, "at least 0"),
             c_puct=(self.c_puct >= 0, "at least 0"),
             alpha=(0 < self.alpha <= 1, "in (0, 1]"),

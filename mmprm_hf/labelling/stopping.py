@@ -11,7 +11,7 @@ import math
 
 from scipy.special import betaincc
 
-from ..errors import check_values
+from ..errors import COUNT_RULE, MAX_COUNT, check_values, is_count
 
 
 def posterior_std(num_correct: int, num_decided: int) -> float:
@@ -70,11 +70,11 @@ class EstimateConfig:
     def __post_init__(self) -> None:
         check_values(
             self,
-            num_rollouts=(self.num_rollouts >= 1, "at least 1"),
+            num_rollouts=(is_count(self.num_rollouts, MAX_COUNT), COUNT_RULE),
             max_posterior_std=(self.max_posterior_std is None or 0 < self.max_posterior_std < 0.29, "in (0, 0.29)"),
             sign_confidence=(self.sign_confidence is None or 0.5 < self.sign_confidence < 1, "in (0.5, 1)"),
             sign_threshold=(0 <= self.sign_threshold < 1, "in [0, 1)"),
-            round_size=(self.round_size >= 1, "at least 1"),
+            round_size=(is_count(self.round_size, MAX_COUNT), COUNT_RULE),
         )
 
     def is_settled(self, num_correct: int, num_decided: int) -> bool:

@@ -6,11 +6,12 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ..data import Verdict
 from ..models import load_image
+from ..rows import FigureFinder, FigureRules
 from .documents import get
 from .report_rows import GROUPS, classify, group_candidates, majority_choice, pick_problems, read_rows, verdict_of
 
@@ -89,12 +90,15 @@ def _candidate(candidate: Mapping[str, Any], count: int = 1, is_chosen: bool = F
 def _figure(folder: Path, name: str) -> dict[str, Any]:
     """The figure as Base64: small ones enlarged by a whole factor without smoothing, large ones made smaller.
 
-    It is looked for beside the candidates file, then where the command runs.
+    Only figures in the folder of the candidates file are embedded: a page is published, and a file may name anything.
     """
-    path = folder / name if (folder / name).is_file() else Path(name)
+    try:
+        path = Path(FigureFinder(folder, FigureRules()).find(name))
+    except (ValueError, TypeError):
+        return {"missing": PurePath(str(name)).name}
     if not path.is_file():  # moved since; a page is still worth having
         return {"missing": path.name}
-    image = load_image(str(path))
+    image = load_image(path)
     data, (width, height) = path.read_bytes(), image.size
     mime = _MIME_TYPES.get(path.suffix.lower())
     if max(width, height) > _WIDEST or mime is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..errors import check_values
+from ..errors import COUNT_RULE, MAX_COUNT, MAX_NEW_TOKENS, TOKENS_RULE, check_values, is_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class RestructureConfig:
     def __post_init__(self) -> None:
         check_values(
             self,
-            max_attempts=(self.max_attempts >= 1, "at least 1"),
+            max_attempts=(is_count(self.max_attempts, MAX_COUNT), COUNT_RULE),
             temperature=(self.temperature > 0, "above 0 (a second greedy reply equals the first)"),
-            max_new_tokens=(self.max_new_tokens >= 1, "at least 1"),
+            max_new_tokens=(is_count(self.max_new_tokens, MAX_NEW_TOKENS), TOKENS_RULE),
         )
 
 

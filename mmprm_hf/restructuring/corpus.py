@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import write_jsonl
-from ..rows import write_splits
+from ..rows import stored_figure, write_splits
 from ..steps import render_solution
 from .journal import ReplyJournal
 from .prompt import read_reply
@@ -47,7 +47,7 @@ def write_corpus(rows: Sequence[FreeFormRow], outcomes: Sequence[Outcome], journ
     figures before it.
     """
     pairs = list(enumerate(outcomes))
-    rejected = [(rows[index].id, outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
+    rejected = [(_row_id(rows, index), outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
     write_jsonl(
         folder / REJECTED,
         ({"id": row_id, "reason": rejection.reason, "detail": rejection.detail} for row_id, rejection in rejected),
@@ -58,6 +58,14 @@ def write_corpus(rows: Sequence[FreeFormRow], outcomes: Sequence[Outcome], journ
     write_splits(folder, corpus, features, ["train"])
 
 
+def _row_id(rows: Sequence[FreeFormRow], index: int) -> str:
+    """The id of a row; its index if it cannot be read."""
+    try:
+        return rows[index].id
+    except ValueError:
+        return str(index)
+
+
 def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal) -> dict[str, Any]:
     reply = journal.get(outcome.reply_key)
     parsed = read_reply(reply.text, reply.finish_reason)
@@ -65,7 +73,7 @@ def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal) -> di
         "id": row.id,
         "prompt": [{"role": "user", "content": row.question}],
         "completion": [{"role": "assistant", "content": render_solution(parsed.steps, parsed.answer)}],
-        "images": list(row.images),
+        "images": [stored_figure(image) for image in row.images],
         "steps": list(parsed.steps),
         "answer": parsed.answer,
         "num_steps": len(parsed.steps),

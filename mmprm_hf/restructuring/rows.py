@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..rows import RawRows, row_images
+from ..rows import FigureRules, RawRows, row_images, text_cell, texts_cell
 from .checks import Rejection
 
 
@@ -38,13 +38,19 @@ class FreeFormRows(Sequence[FreeFormRow]):
     Args:
         data: Whatever `RawRows` opens.
         num_rows: The most rows; None takes all.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Raises:
         ValueError: if there is no column `question` or `solution`.
     """
 
-    def __init__(self, data: str | os.PathLike[str], num_rows: int | None = None) -> None:
-        self._rows = RawRows(data, num_rows=num_rows)
+    def __init__(
+        self,
+        data: str | os.PathLike[str],
+        num_rows: int | None = None,
+        rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._rows = RawRows(data, num_rows=num_rows, rules=rules)
         missing = {"question", "solution"} - set(self._rows.columns)
         if missing:
             raise ValueError(
@@ -57,16 +63,18 @@ class FreeFormRows(Sequence[FreeFormRow]):
 
     def __getitem__(self, index: int) -> FreeFormRow:
         row = self._rows[index]
-        row_id, answer = row.get("id"), row.get("answer")
-        return FreeFormRow(
-            id=str(index if row_id is None else row_id),
-            question=row.get("question") or "",
-            solution=row.get("solution") or "",
-            images=tuple(row_images(row)),
-            answer=None if answer is None else str(answer),
-            answer_type=row.get("answer_type") or "text",
-            options=tuple(row.get("options") or ()),
-        )
+        try:
+            return FreeFormRow(
+                id=text_cell(row, "id") or str(index),
+                question=text_cell(row, "question") or "",
+                solution=text_cell(row, "solution") or "",
+                images=tuple(row_images(row)),
+                answer=text_cell(row, "answer"),
+                answer_type=text_cell(row, "answer_type") or "text",
+                options=texts_cell(row, "options"),
+            )
+        except ValueError as error:
+            raise ValueError(f"Row {index} {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ RUN_REASONS = {
     "no_question": "the row has no question",
     "no_solution": "the row has no solution",
     "unreadable_figure": "a figure is missing or broken",
+    "unreadable_row": "a value has the wrong type, or a figure may not be read",
     "refused": "the server refused the request",
 }
 """Reasons of the run, beside those of the checks; nothing is paid for these rows."""
@@ -66,7 +67,13 @@ async def restructure(
 
     async def work() -> None:
         for index in indices:  # shared: each worker takes the next one
-            outcome = outcomes[index] = await run.restructure_row(rows[index])
+            try:
+                row = rows[index]
+            except ValueError as error:
+                outcome = Outcome(Rejection("unreadable_row", str(error)))
+            else:
+                outcome = await run.restructure_row(row)
+            outcomes[index] = outcome
             if on_done is not None:
                 on_done(outcome)
 
@@ -99,7 +106,10 @@ class _Run:
             figures = await asyncio.to_thread(lambda: [load_image(image) for image in row.images])
         except ValueError as error:
             return Outcome(Rejection("unreadable_figure", str(error)), has_figure=has_figure)
-        problem = Problem(row.id, row.question, images=tuple(figures) if self.show_figure else (), options=row.options)
+        try:
+            problem = Problem(row.id, row.question, tuple(figures) if self.show_figure else (), options=row.options)
+        except ValueError as error:
+            return Outcome(Rejection("unreadable_row", str(error)), has_figure=has_figure)
         text = write_prompt(problem, row.solution, bool(problem.images))
         fingerprint = await asyncio.to_thread(problem_fingerprint, text, problem.images)
         rejections: list[Rejection] = []

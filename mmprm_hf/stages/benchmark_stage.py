@@ -15,6 +15,7 @@ from ..evaluation import load_benchmark
 from ..files import lock_folder, read_jsonl, write_json
 from ..nano import PRM_PATH
 from ..rerank import GUIDED_SEARCHES, check_step_scores, scored_candidates, winner_index
+from ..rows import FigureRules
 from ..scoring import PRMScorer
 from .candidate_rows import (
     EMPTY_ROW,
@@ -25,7 +26,7 @@ from .candidate_rows import (
     open_pipeline,
     write_candidates,
 )
-from .evaluate_stage import table_of_rows
+from .evaluate_stage import read_evaluated_rows, table_of_rows
 from .file_fingerprints import checkpoint_fingerprint
 from .options import Servers
 from .run_settings import data_name, model_settings, prm_name, read_settings, result_settings
@@ -40,6 +41,7 @@ class BenchmarkData:
         data: ``.jsonl`` file (figures as paths beside it), dataset folder or hub id.
         split, subset: Split and configuration of a dataset; a file has none.
         num_problems: The first `num_problems` problems; None takes all.
+        rules: Which figures besides those in the data's folder may be read and fetched.
     """
 
     benchmark: str
@@ -47,6 +49,7 @@ class BenchmarkData:
     split: str = "test"
     subset: str | None = None
     num_problems: int | None = None
+    rules: FigureRules = FigureRules()
 
     def settings(self, aggregation: str) -> dict[str, Any]:
         """What a run's settings say of the data, and how its step scores are aggregated."""
@@ -130,7 +133,7 @@ def rescore_benchmark(
             are not of these problems.
     """
     problems = _open(data, output)
-    rows_by_id = _rows_by_id(read_jsonl(candidates), problems.ids)
+    rows_by_id = _rows_by_id(read_evaluated_rows(candidates), problems.ids)
     settings = {
         **data.settings(aggregation),
         "prm": prm_name(prm) or "nano PRM (shipped)",
@@ -152,7 +155,7 @@ def _open(data: BenchmarkData, output: Path) -> Any:
     if output.is_dir() or output.suffix != ".json":
         hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
         raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
-    options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems}
+    options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems, "rules": data.rules}
     return load_benchmark(data.benchmark, data.data, **options)
 
 
@@ -200,7 +203,7 @@ def _rows_by_id(rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[s
     Raises:
         ValueError: if a problem has none.
     """
-    rows_by_id = {row["problem_id"]: row for row in reversed(rows)}
+    rows_by_id = {str(row.get("problem_id")): row for row in reversed(rows)}
     for index, name in enumerate(ids):
         if name not in rows_by_id:
             raise ValueError(

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from PIL import Image
 from tqdm.auto import tqdm
-from transformers import pipeline
+from transformers import AutoConfig, pipeline
 
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
+from ..errors import CheckpointError, loading
 from ..files import append_line, drop_torn_line, read_records, sealed
-from ..models import load_image
+from ..models import MMPRMModel, figure_source, image_format, load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rerank import ServedPolicy
 from ..rows import problem_key
@@ -82,6 +83,7 @@ class PipelineSource:
     def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
         inputs = [{"text": self.shown_as(problem), "images": list(problem.images)} for problem in problems]
         call = {"batch_size": self.batch_size, "on_error": "return", "return_candidates": True, **self.options}
+        call["allow_urls"] = False  # the reader of the data has fetched what may be fetched
         results = self.pipeline(inputs, **call)
         return [
             _solved_row(problem, entry["text"], result)
@@ -99,7 +101,22 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
     if servers.engine is not None:
         served = ServedPolicy(servers.engine, policy, api_key=servers.api_key, timeout_seconds=servers.timeout_seconds)
         return pipeline("generate-and-rerank", model=served, prm=prm)
-    return pipeline("generate-and-rerank", model=str(policy or POLICY_PATH), prm=prm)
+    name = str(policy or POLICY_PATH)
+    with loading("policy", name):
+        if AutoConfig.from_pretrained(name).model_type == MMPRMModel.config_class.model_type:
+            raise CheckpointError(
+                f"{name!r} is a PRM, not a policy. Give it as the PRM, and a policy that writes solutions."
+            )
+    try:
+        return pipeline("generate-and-rerank", model=name, prm=prm)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"The policy {name!r} with the PRM {str(prm)!r} cannot be loaded: {first:.300} Give folders or hub ids of "
+            "whole checkpoints."
+        ) from error
 
 
 def judged_row(candidate: Candidate | Mapping[str, Any], problem: Problem) -> dict[str, Any]:
@@ -186,33 +203,28 @@ def _batch_rows(
 def _content(problem: Problem, folder: Path) -> dict[str, Any]:
     """What a row has of its problem's content: its key, and paths of its figures.
 
-    Figures that are files stand by their own paths; others are written to the folder as they are, so that a report
-    shows them and a training run reads the same pixels. If one cannot be read there is no key, and the row says why.
+    Figures are copied into the folder, so that a report shows them and a training run reads the same pixels wherever
+    the folder goes. If one cannot be read there is no key, and the row says why.
     """
     key = _key(problem)
-    figures = [
-        image if isinstance(image, str) else _write_figure(image, folder, f"{key}_{index}")
-        for index, image in enumerate(problem.images)
-        if isinstance(image, str) or key is not None
-    ]
+    images = problem.images if key is not None else ()
+    figures = [_write_figure(image, folder, f"{key}_{index}") for index, image in enumerate(images)]
     return {"subject": problem.meta.get("subject"), "figures": figures, "problem_key": key}
 
 
 def _write_figure(image: Any, folder: Path, stem: str) -> str:
     """Write a figure without loss, its original bytes where there are any, else PNG; return its path in the folder."""
-    encoded = image.get("bytes") if isinstance(image, dict) else None
-    if isinstance(image, dict) and encoded is None:
-        return str(image["path"])
-    if encoded is None:
+    source = figure_source(image)
+    if isinstance(source, Image.Image):
         buffer = io.BytesIO()
-        load_image(image).save(buffer, "PNG")
-        encoded, suffix = buffer.getvalue(), "png"
+        load_image(source).save(buffer, "PNG")
+        content = buffer.getvalue()
     else:
-        with Image.open(io.BytesIO(encoded)) as opened:
-            suffix = {"JPEG": "jpg"}.get(opened.format, opened.format.lower())
-    name = f"figures/{stem}.{suffix}"
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    image_type = image_format(content)
+    name = f"figures/{stem}.{ {'JPEG': 'jpg', 'MPO': 'jpg'}.get(image_type, image_type.lower()) }"
     (folder / "figures").mkdir(exist_ok=True)
-    (folder / name).write_bytes(encoded)
+    (folder / name).write_bytes(content)
     return name
 
 

@@ -14,7 +14,7 @@ from ..curation import REPAIRS, SPLITS, CurationConfig, curate, solved_without_f
 from ..data import Problem
 from ..files import write_atomically, write_json
 from ..publish import PROBLEM_COLUMNS, hub_license, write_card
-from ..rows import hub_configs
+from ..rows import FigureRules, hub_configs
 from .options import Servers, read_config
 
 _SUMMARY = (
@@ -60,6 +60,7 @@ def curate_dataset(
     sources: Sequence[Mapping[str, Any]] = (),
     options: Mapping[str, Any] | None = None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Curate sources into a folder that `load_dataset(folder)` reads, and return the content of ``curation.json``.
 
@@ -72,6 +73,7 @@ def curate_dataset(
         sources: More sources, as mappings of the fields of `SourceConfig`.
         options: Options of `CurationConfig` that replace those of `config`; None for none.
         servers: If there is an engine, it is asked to solve the problems without their figures.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Raises:
         UnknownNameError: for an option that does not exist.
@@ -83,7 +85,8 @@ def curate_dataset(
     def text_only(problems: Sequence[Problem]) -> Mapping[str, tuple[int, int]]:
         return asyncio.run(_ask(problems, servers, output / "text_only.jsonl"))
 
-    report = curate(CurationConfig(**curation), output, text_only=None if servers.engine is None else text_only)
+    model = None if servers.engine is None else text_only
+    report = curate(CurationConfig(**curation), output, text_only=model, rules=rules)
     _write_options(output / "curate.yaml", {**report["config"], **card})
     write_json(output / "facts.json", dataset_facts(report, DatasetCardConfig(**card), output))
     write_card(output / "facts.json", output / "README.md")

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ..data import Candidate
 from ..engines import SamplingConfig, TransformersEngine
+from ..errors import loading
 from ..evaluation import answer_costs, best_of_n_by_subject, best_of_n_curves, best_of_n_report, diagnose, make_results
 from ..files import sealed, write_json, write_jsonl
 from ..nano import POLICY_PATH, PRM_PATH, NanoProblem, nano_problems
@@ -48,12 +49,14 @@ def load_models(policy: str | Path = POLICY_PATH, prm: str | Path = PRM_PATH) ->
     """Return policy and PRM, loaded from paths or hub ids; the shipped nano models by default.
 
     Raises:
-        ValueError: if `prm` is not a PRM.
+        CheckpointError: if one is missing, broken, or not what it should be.
     """
     shipped = {str(POLICY_PATH): "nano policy (shipped)", str(PRM_PATH): "nano PRM (shipped)"}
+    with loading("policy", policy):
+        model, processor = AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy)
     return Models(
-        policy=AutoModelForImageTextToText.from_pretrained(policy).eval(),
-        policy_processor=AutoProcessor.from_pretrained(policy),
+        policy=model.eval(),
+        policy_processor=processor,
         scorer=PRMScorer.from_pretrained(prm),
         names={kind: shipped.get(str(path), str(path)) for kind, path in (("policy", policy), ("prm", prm))},
     )

@@ -25,6 +25,7 @@ from ..evaluation import (
 )
 from ..files import iter_jsonl, write_json
 from ..nano import PRM_PATH
+from ..rows import FigureRules, check_candidate_row, is_absent
 from ..scoring import PRMScorer
 from .run_settings import data_name, prm_name, read_settings, result_settings
 
@@ -40,7 +41,7 @@ def evaluate_candidates(
     """Return the best-of-N table of a candidates file that `mmprm rerank --data` or `mmprm demo` wrote.
 
     Args:
-        path: The file: one problem a line, with its judged candidates and their step scores.
+        path: The file, or its folder: one problem a line, with its judged candidates and their step scores.
         output: File for the results, or None.
         aggregation: One of `selection.AGGREGATIONS`; the file keeps step scores, so that any may be tried.
         with_diagnosis: Add the section "diagnosis", see `diagnose`.
@@ -53,9 +54,10 @@ def evaluate_candidates(
     Raises:
         ValueError: if no problem is left, or as `best_of_n_report` (all need equally many candidates).
     """
+    path = path / "candidates.jsonl" if path.is_dir() else path
     config = read_settings(path.parent) or {}
     results = table_of_rows(
-        list(iter_jsonl(path)),
+        read_evaluated_rows(path),
         config.get("benchmark"),
         {**result_settings(config), "candidates": path.name},
         where=str(path),
@@ -66,6 +68,19 @@ def evaluate_candidates(
     if output is not None:
         write_json(output, results)
     return results
+
+
+def read_evaluated_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a candidates file as they are, those with candidates checked.
+
+    Raises:
+        ValueError: naming the row and what is wrong with it.
+    """
+    rows = list(iter_jsonl(path))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping) or row.get("candidates"):
+            check_candidate_row(row, f"row {number} of {path}", need_verdicts=False)
+    return rows
 
 
 def table_of_rows(
@@ -93,8 +108,8 @@ def table_of_rows(
     used, problems = [], Counter()
     for row in rows:
         if not row.get("candidates"):
-            problems[short_reason(row.get("error") or "no candidates")] += 1
-        elif row.get("answer") is None:
+            problems[short_reason(str(row.get("error") or "no candidates"))] += 1
+        elif is_absent(row.get("answer")):
             problems["no gold answer"] += 1
         else:
             used.append(row)
@@ -140,6 +155,7 @@ def evaluate_step_benchmark(
     tuned_on: str | None = None,
     train_data: str | None = None,
     num_samples: int | None = None,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluate a PRM's step scores on VisualProcessBench, ProcessBench or PRMBench.
@@ -154,6 +170,7 @@ def evaluate_step_benchmark(
             threshold reads "not reported".
         train_data: Rows of the same benchmark on which the threshold is chosen instead.
         num_samples: The first `num_samples` samples; None takes all.
+        rules: Which figures besides those in the data's folder may be read and fetched.
         progress: Show bars.
 
     Returns:
@@ -164,12 +181,12 @@ def evaluate_step_benchmark(
             evaluated ones, or neither or both of threshold and train data.
     """
     _check_threshold(data, threshold, train_data)
-    usable, counts = load_step_benchmark(benchmark, data)
+    usable, counts = load_step_benchmark(benchmark, data, rules)
     samples = usable[:num_samples]
     scorer = prm if hasattr(prm, "score_solutions") else PRMScorer.from_pretrained(prm or PRM_PATH)
     settings: dict[str, Any] = {"data": data_name(data)}
     if train_data is not None:
-        train_samples, train_counts = load_step_benchmark(benchmark, train_data)
+        train_samples, train_counts = load_step_benchmark(benchmark, train_data, rules)
         settings |= {"train data": data_name(train_data), "train rows": train_counts}
         train_scores = score_samples(scorer, train_samples, progress=progress)
         threshold = tuned_threshold([sample.labels for sample in train_samples], train_scores)

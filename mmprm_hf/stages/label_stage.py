@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ..answers import RuleVerifier
 from ..data import Problem
 from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, loading
 from ..files import write_json
 from ..labelling import (
     SEARCHES,
@@ -34,9 +35,11 @@ from ..labelling import (
 )
 from ..nano import load_nano
 from ..publish import nano_dataset_facts, write_card, write_label_card
-from ..rows import hub_configs
+from ..rows import FigureRules, ProblemSource, hub_configs
 from .options import Servers, read_config
 from .problems import open_problems
+
+logger = logging.getLogger(__name__)
 
 
 def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
@@ -70,6 +73,7 @@ class LabelOptions:
         seed: Seed of the search; the rows have a seed of their own in `config`.
         servers: Where the policy, a judge of answers and a judge of steps run.
         max_in_flight: Problems that are searched at a time.
+        rules: Which figures besides those in the data's folder may be read and fetched.
         max_undecided: The largest share of complete rollouts that may have no verdict, see `LabelRun`.
     """
 
@@ -83,6 +87,7 @@ class LabelOptions:
     servers: Servers = Servers()
     max_in_flight: int = 64
     max_undecided: float = 0.2
+    rules: FigureRules = FigureRules()
 
 
 def label(options: LabelOptions) -> dict[str, Any]:
@@ -92,17 +97,19 @@ def label(options: LabelOptions) -> dict[str, Any]:
     ``failures.jsonl``, and what `write_label_dataset` makes from the trees.
 
     Returns:
-        ``{"ledger": what it cost, "labels": statistics of the rows}``.
+        ``{"ledger": what it cost, "labels": statistics of the rows}``, and ``"data"`` with ``num_unreadable_rows`` if
+        rows of `data` are not problems.
 
     Raises:
         ValueError: if the search or an option is unknown or out of range, a judge is missing, or the folder was made
             with other settings.
         RunStoppedError: if the run cannot continue; start it again to resume.
     """
-    problems = open_problems(options.data, options.num_problems)
+    problems, num_unreadable = _readable_problems(options)
     configs = _Configs.read(options)
     summary = _search(problems, options, configs)
-    return {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, options.output, configs.rows)}
+    report = {"ledger": dataclasses.asdict(summary), "labels": write_label_rows(problems, options.output, configs.rows)}
+    return {**report, "data": {"num_unreadable_rows": num_unreadable}} if num_unreadable else report
 
 
 def estimate(options: LabelOptions, num_sampled: int, prices: Prices) -> dict[str, Any]:
@@ -118,13 +125,28 @@ def estimate(options: LabelOptions, num_sampled: int, prices: Prices) -> dict[st
     Returns:
         See `labelling.estimate.predict`.
     """
-    problems = open_problems(options.data, options.num_problems)
+    problems, _ = _readable_problems(options)
     configs = _Configs.read(options)
     sample = choose_sample(problems, num_sampled, options.seed)
     _search(sample, options, configs)
     prediction = estimate_folder(sample, options.output, len(problems), prices, configs.rows)
     write_json(options.output / "estimate.json", prediction)
     return prediction
+
+
+def _readable_problems(options: LabelOptions) -> tuple[Sequence[Problem], int]:
+    """The problems, and the number of rows that are not problems; those are logged, each with its fault."""
+    problems = open_problems(options.data, options.num_problems, rules=options.rules)
+    if not isinstance(problems, ProblemSource):
+        return problems, 0
+    problems, faults = problems.readable()
+    for problem_id, fault in faults.items():
+        logger.warning("Row %s of %s is left out: %s", problem_id, options.data, fault)
+    if faults and not len(problems):
+        raise ValueError(
+            f"None of the {len(faults)} rows of {options.data} is a problem: {next(iter(faults.values()))}"
+        )
+    return problems, len(faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +199,9 @@ def open_engine(policy: str | Path | None, servers: Servers, sampling: SamplingC
         raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs one.")
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    return TransformersEngine(
-        AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy), sampling=sampling
-    )
+    with loading("policy", policy):
+        model, processor = AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy)
+    return TransformersEngine(model, processor, sampling=sampling)
 
 
 def _verifier(servers: Servers) -> Verifier:

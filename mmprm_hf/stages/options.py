@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from ..engines import ChatClient
 from ..errors import UnknownNameError, is_number
+from ..models import is_address
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +41,36 @@ class Servers:
     step_judge_max_new_tokens: int = 1024
     timeout_seconds: float = 600.0
 
+    def __post_init__(self) -> None:
+        for name in ("engine", "judge"):
+            url = getattr(self, name)
+            if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+                raise ValueError(
+                    f"Found {name}={url!r:.100}. The address of a server begins with http:// or https://, such as "
+                    "http://127.0.0.1:8000/v1."
+                )
+
     def chat(self, url: str, model: str | None = None) -> ChatClient:
         """Return a client of one of the servers, for its only model or the one named."""
         return ChatClient(url, model, api_key=self.api_key, timeout_seconds=self.timeout_seconds)
+
+
+def named_hosts(figures: Sequence[Any]) -> list[str]:
+    """Return the hosts of the addresses among figures that a user typed: fetching from them is what was asked for.
+
+    Example:
+        >>> named_hosts(["https://example.com:8000/a.png", "b.png"])
+        ['example.com:8000']
+    """
+    hosts = []
+    for figure in filter(is_address, figures):
+        with contextlib.suppress(ValueError):  # fetching says what is wrong with the address
+            hosts.append(urllib.parse.urlsplit(figure).netloc.lower())
+    return hosts
+
+
+_MAX_YAML_BYTES = 2**20
+_MAX_YAML_VALUES = 10_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,15 +86,38 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the options in a YAML file.
 
     Raises:
-        ValueError: if it is not YAML, or not a mapping.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not YAML, not a mapping, or too large.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no configuration {str(path)!r}. Give the path of a YAML file.")
+    if path.stat().st_size > _MAX_YAML_BYTES:
+        raise ValueError(
+            f"{path} has more than {_MAX_YAML_BYTES} bytes; a configuration is short. Is it the right file?"
+        )
     try:
-        options = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        options = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # ValueError: a date that does not exist
         raise ValueError(f"{path} is not YAML: {error}. Correct it, or give the options as flags.") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply. A configuration has a few levels; correct it.") from error
+    _check_size(options, path)
     if not isinstance(options, Mapping):
         raise ValueError(f"{path} contains a {type(options).__name__}; a configuration maps options to values.")
     return {str(key): value for key, value in options.items()}
+
+
+def _check_size(options: Any, path: Path) -> None:
+    """Refuse what a few aliases (&a, *a) blow up to more than a configuration can be."""
+    rest, num_values = [options], 0
+    while rest:
+        value = rest.pop()
+        num_values += 1
+        if num_values > _MAX_YAML_VALUES:
+            raise ValueError(
+                f"{path} has more than {_MAX_YAML_VALUES} values, aliases counted. Write them out, or fewer."
+            )
+        rest += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
 
 
 def read_config(config: Path | Mapping[str, Any] | None, *classes: type) -> list[dict[str, Any]]:

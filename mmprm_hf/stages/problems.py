@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 from ..nano import NanoProblems
-from ..rows import ProblemSource
+from ..rows import FigureRules, ProblemSource
 
 
 def open_problems(
-    data: str | os.PathLike[str] | None, num_problems: int | None = None, split: str = "train"
+    data: str | os.PathLike[str] | None,
+    num_problems: int | None = None,
+    split: str = "train",
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
 ) -> ProblemSource | NanoProblems:
     """Return the first problems of `data` as a lazy sequence with ``ids``.
 
@@ -17,6 +20,7 @@ def open_problems(
         data: File, dataset folder or hub id, as in `ProblemSource`; None or "nano" for the nano world.
         num_problems: The most problems; None takes all.
         split: Split of a dataset or of the nano world.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Example:
         >>> problems = open_problems(None, 3)
@@ -25,4 +29,4 @@ def open_problems(
     """
     if data is None or str(data) == "nano":
         return NanoProblems(num_problems, split)
-    return ProblemSource(data, num_problems, split)
+    return ProblemSource(data, num_problems, split, rules)

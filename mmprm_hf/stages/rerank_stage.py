@@ -18,8 +18,9 @@ from ..models import load_image
 from ..nano import FIGURE_SIZE, POLICY_PATH
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES
+from ..rows import FigureRules
 from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
-from .options import Servers
+from .options import Servers, named_hosts
 from .problems import open_problems
 from .run_settings import model_settings
 
@@ -52,7 +53,9 @@ def rerank_one(
         figures that are not of the nano world: then the answer means nothing. None otherwise.
     """
     rerank = open_pipeline(policy, prm, servers)
-    result = rerank(images=list(images), text=question, return_candidates=True, **options)
+    result = rerank(
+        images=list(images), text=question, return_candidates=True, allow_urls=named_hosts(images), **options
+    )
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
     # Not Path.is_file: it raises on a data URI, which is too long for a file's name.
     looks_nano = bool(images) and all(isfile(path) and set(load_image(path).size) == {FIGURE_SIZE} for path in images)
@@ -71,6 +74,7 @@ def rerank_problems(
     num_problems: int | None = None,
     options: Mapping[str, Any],
     batch_size: int = 8,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     progress: bool = True,
 ) -> dict[str, Any]:
     """Solve the problems of a file or dataset; write ``output/candidates.jsonl`` and ``output/summary.json``.
@@ -84,6 +88,7 @@ def rerank_problems(
         num_problems: The most problems; None takes all.
         options: Options of the pipeline's call.
         batch_size: Problems that are solved together.
+        rules: Which figures besides those in the data's folder may be read and fetched.
         progress: Show a bar.
 
     Returns:
@@ -94,7 +99,7 @@ def rerank_problems(
     Raises:
         ValueError: if the folder was made with other options or of other problems, or another process writes to it.
     """
-    source = open_problems(data, num_problems, split)
+    source = open_problems(data, num_problems, split, rules)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
 
     def open_source() -> PipelineSource:

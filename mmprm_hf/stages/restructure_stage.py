@@ -28,6 +28,7 @@ from ..restructuring import (
     write_corpus,
 )
 from ..restructuring import restructure as restructure_rows
+from ..rows import FigureRules
 from .options import Servers, read_config
 
 _FIGURE_SHOWN = {"no": (False,), "yes": (True,), "compare": (False, True)}
@@ -42,6 +43,7 @@ def restructure(
     show_figure: str = "no",
     num_rows: int | None = None,
     config: Path | Mapping[str, Any] | None = None,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     progress: bool = True,
 ) -> dict[str, Any]:
     """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; an unfinished folder is resumed.
@@ -58,6 +60,7 @@ def restructure(
             the corpus is that of "no".
         num_rows: The most rows, from the first; None takes all.
         config: YAML file, or mapping, with options of `RestructureConfig` and `CheckConfig`.
+        rules: Which figures besides those in the data's folder may be read and fetched.
         progress: Show a progress bar.
 
     Returns:
@@ -67,24 +70,21 @@ def restructure(
         ValueError: for another `show_figure`, no engine, unknown options, or rows without question or solution.
         EngineUnavailableError: if the server is gone; nothing that was paid for is lost.
     """
-    if show_figure not in _FIGURE_SHOWN:
-        raise UnknownNameError("show_figure", show_figure, _FIGURE_SHOWN)
+    ways = _figures_shown(show_figure)
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
-    rows, chat = FreeFormRows(data, num_rows), servers.chat(servers.engine, model)
+    rows, chat = FreeFormRows(data, num_rows, rules), servers.chat(servers.engine, model)
     with ReplyJournal(output / JOURNAL) as journal:
-        outcomes = _restructure_each_way(
-            _FIGURE_SHOWN[show_figure], rows, chat, journal, run_config, checks, progress=progress
-        )
+        outcomes = _restructure_each_way(ways, rows, chat, journal, run_config, checks, progress=progress)
         write_corpus(rows, outcomes[0], journal, output)
         report = {
             **summarise(outcomes[0]),
             "asked_now": journal.asked_now,
             "show_figure": show_figure,
-            "shown": summarise(outcomes[1]) if len(outcomes) > 1 else None,
-            "compare": compare(*outcomes) if len(outcomes) > 1 else None,
+            "shown": summarise(outcomes[1]) if outcomes[1:] else None,
+            "compare": compare(*outcomes) if outcomes[1:] else None,
             "config": dataclasses.asdict(run_config),
             "checks": dataclasses.asdict(checks),
             "data": str(data),
@@ -93,6 +93,13 @@ def restructure(
         }
         write_json(output / SUMMARY, report)
     return report
+
+
+def _figures_shown(show_figure: str) -> tuple[bool, ...]:
+    """Whether the model sees the figures, in each way of asking."""
+    if show_figure not in _FIGURE_SHOWN:
+        raise UnknownNameError("show_figure", show_figure, _FIGURE_SHOWN)
+    return _FIGURE_SHOWN[show_figure]
 
 
 def _restructure_each_way(

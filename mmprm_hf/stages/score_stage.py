@@ -13,7 +13,10 @@ from ..rerank import read_problem
 from ..scoring import PRMScorer
 from ..selection import aggregate
 from ..steps import DEFAULT_STEP_FORMAT, parse_response
+from .options import named_hosts
 
+MAX_SOLUTION_CHARS = 32_000
+"""The most characters of a solution; a PRM reads it in one row."""
 BAR_WIDTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _COLORS = ((0.7, "32"), (0.4, "33"), (0.0, "31"))
@@ -34,12 +37,21 @@ def read_solution(text: str) -> tuple[str, ...]:
         >>> read_solution("A=22\\nB=61\\n")
         ('A=22', 'B=61')
     """
+    if len(text) > MAX_SOLUTION_CHARS:
+        raise ValueError(
+            f"Found a solution of {len(text)} characters, more than {MAX_SOLUTION_CHARS}. Scoring takes the square of "
+            "its length; shorten it, or split it."
+        )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if text.lstrip().startswith("["):
         try:
             steps = json.loads(text)
         except json.JSONDecodeError:
             steps = None  # mathematics may begin with a bracket
+        except RecursionError as error:
+            raise ValueError(
+                "Found a list that is nested too deeply. A solution in JSON is a list of steps."
+            ) from error
         if isinstance(steps, list):
             if not all(isinstance(step, str) and step.strip() for step in steps):
                 raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
@@ -81,7 +93,7 @@ def score_solutions(
         ValueError: for an unknown aggregation, a model that is not a PRM, or a problem that cannot be shown to it.
     """
     aggregate((), aggregation)
-    problem, _ = read_problem({"images": list(images), "text": question})
+    problem, _ = read_problem({"images": list(images), "text": question}, named_hosts(images))
     scorer = PRMScorer.from_pretrained(prm or PRM_PATH)
     rows = []
     for candidate in scorer.score(problem, [Candidate(steps) for steps in solutions]):

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import datasets
-
-from ..data import content_hash
 from ..files import lock_folder, write_json
+from ..rows import FigureRules
 from ..training import (
     BestOfNCallback,
     PRMConfig,
@@ -24,6 +22,7 @@ from ..training import (
 )
 from .options import read_config
 from .train_settings import finished_metrics, finite, training_settings, write_end, write_start
+from .training_rows import train_and_eval_rows
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +38,7 @@ def train(
     candidates: Path | None = None,
     dry_run: bool = False,
     peft_config: Any = None,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Train a PRM from a policy (or PRM) on stepwise-supervision rows, and save it.
 
@@ -48,7 +48,7 @@ def train(
 
     Args:
         model: Path or hub id of a policy or a PRM.
-        data: Folder that `load_dataset` reads, such as ``labels/paths``.
+        data: Folder of label rows, such as ``labels/paths``; a file of them; or a hub id.
         output: Checkpoint folder; the states of the trainer are in ``output/trainer``.
         config: Options of `PRMConfig`: a YAML file, or a mapping of them.
         eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation. Data with a validation split
@@ -58,6 +58,7 @@ def train(
             the metric is ``eval_best_of_n``. None: no such metric.
         dry_run: Train nothing. Count, measure a few batches, and write only ``output/dry_run.json``.
         peft_config: As in `PRMTrainer`; what is saved is then the adapter.
+        rules: Which figures besides those in the data's folder may be read and fetched.
 
     Returns:
         Evaluation metrics; with `dry_run` its report (`training.report_dry_run`).
@@ -67,7 +68,7 @@ def train(
             another training, finished or not, or in which another process trains.
     """
     (options,) = read_config(config, PRMConfig)
-    shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config}
+    shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config, "rules": rules}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:
             args = PRMConfig(output_dir=states, seed=seed, **{**options, "push_to_hub": False})
@@ -120,9 +121,10 @@ def _trainer(
     eval_share: float,
     candidates: Path | None,
     peft_config: Any,
+    rules: FigureRules,
 ) -> PRMTrainer:
     callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates))]
-    train_rows, eval_rows = _train_and_eval_rows(data, eval_share)
+    train_rows, eval_rows = train_and_eval_rows(data, eval_share, args.on_bad_row, rules)
     if callbacks and not len(eval_rows):
         raise ValueError(
             f"Found no eval rows in {data}, but candidates are scored at evaluations. Raise eval_share, or give the "
@@ -136,15 +138,3 @@ def _trainer(
         callbacks=callbacks,
         peft_config=peft_config,
     )
-
-
-def _train_and_eval_rows(data: Path, eval_share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """The train and validation splits of a dataset, or its train split divided by a hash of problem id or prompt."""
-    splits = datasets.load_dataset(str(data))
-    if "validation" in splits:
-        return splits["train"], splits["validation"]
-    rows = splits["train"]
-    names = rows["problem_id" if "problem_id" in rows.column_names else "prompt"]
-    is_eval = [int(content_hash(name, length=8), 16) % 1000 < 1000 * eval_share for name in names]
-    indices = {held_out: [i for i, is_held in enumerate(is_eval) if is_held == held_out] for held_out in (False, True)}
-    return rows.select(indices[False]), rows.select(indices[True])

@@ -1,9 +1,11 @@
 """`mmprm` as a new user and as a script meet it: help, YAML, JSON, exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,6 +16,7 @@ from mmprm_hf import stages
 from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
 from mmprm_hf.errors import RunStoppedError, UnknownNameError
 from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
+from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import STRATEGIES
 from mmprm_hf.selection import AGGREGATIONS
@@ -168,7 +171,7 @@ def failing(error):
 def test_an_error_that_a_user_can_correct_is_one_line_and_an_exit_code(monkeypatch):
     for error, code, message in (
         (ValueError("Found a."), 1, "mmprm: Found a."),
-        (FileNotFoundError(2, "No such file", "x"), 1, "mmprm: [Errno 2] No such file: 'x'"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "mmprm: There is no file or folder 'x'. Check the path."),
         (RunStoppedError("The disk is full."), 1, "mmprm: The disk is full."),
         (UnknownNameError("search", "mcts", ("flat_mc",)), 1, "mmprm: Unknown search 'mcts'. Choose one of flat_mc."),
         (KeyboardInterrupt(), 130, "mmprm: interrupted. What was written stays; the same command resumes"),
@@ -179,10 +182,72 @@ def test_an_error_that_a_user_can_correct_is_one_line_and_an_exit_code(monkeypat
         assert "Traceback" not in result.output and result.stdout == ""
 
 
-def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(stages, "build_nano_data", failing(RuntimeError("a bug")))
+def test_an_error_that_no_rule_foresaw_is_a_line_and_its_traceback_a_file(monkeypatch):
+    monkeypatch.setattr(stages, "build_nano_data", failing(RuntimeError("a bug\nof many lines")))
     result = run("data")
-    assert isinstance(result.exception, RuntimeError) and result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 1 and line.startswith("mmprm: unexpected RuntimeError (a bug). An input has a form")
+    log = Path(line.split("the traceback is in ")[1].split(";")[0])
+    assert "RuntimeError: a bug\nof many lines" in log.read_text()
+    log.unlink()
+    result = run("--debug", "data")
+    assert isinstance(result.exception, RuntimeError)
+    result = run("data", "--num-train", "many")
+    assert result.exit_code == 2
+
+
+def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("text")
+    (tmp_path / "steps.txt").write_text("A=22")
+    (tmp_path / "solved").mkdir()
+    (tmp_path / "solved" / "train.jsonl").write_text('{"problem_id": "a", "candidates": []}\n')
+    for words, message in (
+        (("score", "--question", "q", "--solution", "none.txt"), "There is no file or folder 'none.txt'"),
+        (
+            ("score", "--question", "q", "--solution", "steps.txt", "--prm", "no/such"),
+            "The PRM 'no/such' cannot be loaded",
+        ),
+        (("rerank", "--data", "none.jsonl", "-o", "out"), "There is no file 'none.jsonl'"),
+        (("rerank", "--question", "q", "--policy", "nope"), "The policy 'nope' cannot be loaded"),
+        (("rerank", "--question", "q", "--policy", PRM_PATH, "--prm", PRM_PATH), "is a PRM, not a policy"),
+        (
+            ("rerank", "--question", "q", "--engine", "foo"),
+            "Found engine='foo'. The address of a server begins with http://",
+        ),
+        (
+            ("rerank", "--data", "nano", "--num-problems", 1, "-o", "README.md"),
+            "'README.md' is a file, and a folder is needed",
+        ),
+        (
+            ("rerank", "--data", "nano", "-o", "out", "--num-candidates", 10**9),
+            "num_candidates=1000000000 .* at most 100000",
+        ),
+        (("report", "none.json"), "There is no file or folder 'none.json'"),
+        (("evaluate", "candidates", "none"), "There is no file or folder 'none'"),
+        (
+            ("evaluate", "steps", "--benchmark", "prmbench", "--data", "none.jsonl", "--threshold", 0.5),
+            "no file 'none.jsonl'",
+        ),
+        (
+            ("train", "--model", PRM_PATH, "--data", "solved", "-o", "out"),
+            "'solved' has the columns .* `mmprm label` writes",
+        ),
+        (("train", "--model", "nope", "--data", "solved", "-o", "out"), "'solved' has the columns"),
+        (
+            ("evaluate", "steps", "--benchmark", "visualprocessbench", "--data", "x", "--figures-root", "none"),
+            "not a folder",
+        ),
+    ):
+        result = run(*words)
+        assert result.exit_code in (1, 2) and re.search(message, result.stderr), (words, result.output)
+        assert "Traceback" not in result.output, words
+
+
+def test_candidates_are_found_in_their_folder(tmp_path):
+    run("rerank", "--data", "nano", "--num-problems", 2, "--num-candidates", 2, "-o", tmp_path, "--max-new-tokens", 60)
+    result = run("evaluate", "candidates", tmp_path, "--output", tmp_path / "results.json")
+    assert result.exit_code == 0 and (tmp_path / "results.json").exists()
 
 
 def test_score_ranks_solutions_of_files_and_of_standard_input(nano):

@@ -49,7 +49,7 @@ def solve_one(problems):
 def test_flawed_rows_of_mathvision(tmp_path):
     rows = read_data("mathvision")
     source = write_source(tmp_path / "s", [rows[name] for name in FLAWED])
-    curated = run_curation(tmp_path / "out", source, text_only=solve_one)
+    curated = run_curation(tmp_path / "out", source, text_only=solve_one, roots=[DATA])
     kept = {row["id"]: row for row in curated.rows["train"]}
     assert curated.reasons() == {f"s-{name}": reason for name, reason in FLAWED.items() if reason}
     assert set(kept) == {f"s-{name}" for name, reason in FLAWED.items() if reason is None}
@@ -69,7 +69,7 @@ def test_duplicates_of_mathvision(tmp_path):
     rows = read_data("mathvision")
     chosen = {name for pair in (*SAME, *VARIANTS) for name in pair} | set(list(rows)[:120])
     source = write_source(tmp_path / "s", [rows[name] for name in sorted(chosen, key=int)])
-    curated = run_curation(tmp_path / "out", source, text_only=solve_one)
+    curated = run_curation(tmp_path / "out", source, text_only=solve_one, roots=[DATA])
     of = {reject["id"]: reject["of"] for reject in curated.rejects if reject["reason"] == "near_duplicate"}
     assert of == {f"s-{second}": f"s-{first}" for first, second in SAME}
     groups = {row["id"]: row["split_group"] for row in curated.rows["train"]}
@@ -79,7 +79,7 @@ def test_duplicates_of_mathvision(tmp_path):
 
 def test_gaokao(tmp_path):
     source = write_source(tmp_path / "s", list(read_data("gaokao_mm_math").values()))
-    curated = run_curation(tmp_path / "out", source, languages=("zh",))
+    curated = run_curation(tmp_path / "out", source, languages=("zh",), roots=[DATA])
     rows = curated.rows["train"]
     assert curated.rejects == [] and len(rows) == 60
     assert all(row["answer_type"] == "choice" and len(row["options"]) == 4 for row in rows)
@@ -89,4 +89,4 @@ def test_gaokao(tmp_path):
     (counts,) = curated.report["sources"]
     assert counts["repairs"] == {"options_extracted": 46}
     with pytest.raises(ValueError, match=r"Of 60 rows none is kept \(language: 60\)"):
-        run_curation(tmp_path / "en", source, languages=("en",))
+        run_curation(tmp_path / "en", source, languages=("en",), roots=[DATA])

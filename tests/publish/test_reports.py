@@ -319,15 +319,20 @@ def test_candidates_of_another_run_are_noticed(render):
     assert "but the results count" not in render([ROWS["solved"]], results)
 
 
-def test_figures_are_looked_for_beside_the_file_and_then_where_the_command_runs(render, tmp_path, monkeypatch):
+def test_figures_are_looked_for_beside_the_file_and_nowhere_else(render, tmp_path, monkeypatch):
+    """A page is published, and a file of candidates may name any file of this machine."""
     (tmp_path / "elsewhere").mkdir()
     for folder in (tmp_path, tmp_path / "elsewhere"):
         Image.new("RGB", (9, 9), "red" if folder == tmp_path else "blue").save(folder / "a.png")
     Image.new("RGB", (9, 9), "blue").save(tmp_path / "elsewhere" / "b.png")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    page = render([row("a", 0, RIGHT, figures=["a.png", "b.png"])])
-    for path in (tmp_path / "a.png", tmp_path / "elsewhere" / "b.png"):
-        assert base64.b64encode(path.read_bytes()).decode() in page
+    secret = tmp_path.parent / "secret.png"
+    Image.new("RGB", (9, 9), "green").save(secret)
+    page = render([row("a", 0, RIGHT, figures=["a.png", "b.png", str(secret), "../secret.png"])])
+    assert base64.b64encode((tmp_path / "a.png").read_bytes()).decode() in page
+    for path in (tmp_path / "elsewhere" / "b.png", secret):
+        assert base64.b64encode(path.read_bytes()).decode() not in page
+    assert page.count("figure not found") == 3 and str(tmp_path.parent) not in page
 
 
 def test_figures_that_are_gone_are_named_and_bad_ones_refused(render, tmp_path):

@@ -1,6 +1,7 @@
 """The run over HTTP: attempts, reasons, a server that goes away, what a reply depends on."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -10,7 +11,16 @@ from support.stub_server import StubServer
 
 from mmprm_hf.engines import ChatClient
 from mmprm_hf.errors import EngineUnavailableError
-from mmprm_hf.restructuring import CheckConfig, FreeFormRow, ReplyJournal, RestructureConfig, restructure
+from mmprm_hf.files import read_jsonl
+from mmprm_hf.restructuring import (
+    CheckConfig,
+    FreeFormRow,
+    FreeFormRows,
+    ReplyJournal,
+    RestructureConfig,
+    restructure,
+    write_corpus,
+)
 
 
 def client(server, **options):
@@ -62,6 +72,27 @@ def test_every_reason_is_reached_over_http(tmp_path):
     # Two attempts each, but only one where no attempt can help and one that the server refuses.
     assert num_asked == 2 * (len(BROKEN) + 1) + 1 + 1
     assert "HTTP 400: stub says 400" in outcomes[-1].rejection.detail
+
+
+def test_a_row_that_cannot_be_read_costs_only_itself(tmp_path):
+    good = {"id": "good", "question": QUESTION, "solution": ORIGINAL, "answer": "7"}
+    changes = (
+        {"question": [QUESTION]},
+        {"options": 5},
+        {"images": ["../x.png"]},
+        {"question": "half \ud800"},
+        {"id": []},
+    )
+    rows = [good, *({**good, "id": str(number), **change} for number, change in enumerate(changes)), good]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = FreeFormRows(tmp_path / "rows.jsonl")
+    with StubServer(policy) as server, ReplyJournal(tmp_path / "replies.jsonl") as journal:
+        outcomes = asyncio.run(restructure(rows, client(server), journal))
+        write_corpus(rows, outcomes, journal, tmp_path / "out")
+    assert reasons(outcomes) == [None, *["unreadable_row"] * 4, None, None]
+    rejected = read_jsonl(tmp_path / "out" / "rejected.jsonl")
+    assert [row["id"] for row in rejected] == ["1", "2", "3", "3"]
+    assert "has the question" in rejected[0]["detail"] and "lies outside" in rejected[2]["detail"]
 
 
 def test_a_server_that_is_gone_rejects_nothing_and_nothing_is_asked_twice(tmp_path):

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from mmprm_hf import stages
 from mmprm_hf.cli import app
-from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json
+from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import PRM_PATH
+from mmprm_hf.rows import FigureRules
 from mmprm_hf.training import PRMTrainer
 
 QUICK = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
@@ -229,6 +230,34 @@ def test_a_training_that_diverged_ends_with_metrics_that_are_absent(tmp_path, ti
 def test_two_processes_do_not_train_into_one_folder(tmp_path, tiny_prm_dir, data):
     with lock_folder(tmp_path / "prm" / "trainer"), pytest.raises(ValueError, match="in use by another run"):
         stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
+
+
+def test_label_rows_of_a_file_name_figures_beside_it(tmp_path, tiny_prm_dir, figures):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    figures[0].convert("RGB").save(folder / "a.png")
+    figures[0].convert("RGB").save(tmp_path / "secret.png")
+    row = {"prompt": "q", "completions": ["a", "b"], "labels": [1.0, 0.0], "images": ["a.png"]}
+    rows = [{**row, "problem_id": f"p{index}"} for index in range(4)]
+    config = {**QUICK, "max_steps": 1}
+    write_jsonl(folder / "rows.jsonl", rows)
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "data" / "saved")
+    (folder / "saved" / "a.png").write_bytes((folder / "a.png").read_bytes())
+    for number, data in enumerate((folder / "rows.jsonl", folder / "saved")):
+        output = tmp_path / f"out{number}"
+        stages.train(str(tiny_prm_dir), data, output, config=config, eval_share=0.0)
+        assert read_json(output / "train_config.json")["num_train_rows"] == 4
+    write_jsonl(folder / "rows.jsonl", [*rows, {**row, "problem_id": "p", "images": ["../secret.png"]}])
+    with pytest.raises(ValueError, match="Row 4 of .*rows.jsonl names the figure '../secret.png', which lies outside"):
+        stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "raised", config=config)
+    stages.train(
+        str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "dropped", config={**config, "on_bad_row": "drop"}
+    )
+    rules = FigureRules(roots=(str(tmp_path),))
+    stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "allowed", config=config, rules=rules)
+    with pytest.raises(ValueError, match="lacks completions, labels: these are not label rows. `mmprm label` writes"):
+        write_jsonl(folder / "rows.jsonl", [{"prompt": "q"}])
+        stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "none", config=config)
 
 
 def test_rows_that_name_no_problem_are_split_by_their_prompt(tmp_path, tiny_text_policy_dir):

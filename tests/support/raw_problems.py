@@ -13,6 +13,7 @@ from mmprm_hf.curation.criteria import first_failure
 from mmprm_hf.curation.figures import Figure
 from mmprm_hf.curation.records import RawProblem
 from mmprm_hf.files import read_json, read_jsonl, write_jsonl
+from mmprm_hf.rows import FigureRules
 
 CONFIG = CurationConfig(sources=("hub:a/b",))
 GOOD = RawProblem("1", "What is the area of the shaded triangle?", "12", ("a.png",))
@@ -71,9 +72,10 @@ class Curated:
         return {reject["id"]: reject["reason"] for reject in self.rejects}
 
 
-def run_curation(folder, *sources, text_only=None, **options) -> Curated:
-    """Curate the sources into a folder, and read what was written."""
-    report = curate(CurationConfig(sources=sources, **options), folder, text_only=text_only)
+def run_curation(folder, *sources, text_only=None, roots=(), **options) -> Curated:
+    """Curate the sources into a folder, and read what was written; figures may lie in `roots` as well."""
+    rules = FigureRules(tuple(map(str, roots)))
+    report = curate(CurationConfig(sources=sources, **options), folder, text_only=text_only, rules=rules)
     assert report == read_json(folder / "curation.json")
     rows = {split: [] for split in ("train", "test")}
     for split in rows:
