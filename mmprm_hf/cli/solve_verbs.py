@@ -107,20 +107,16 @@ def rerank(
     from .. import stages
 
     options = without_none(strategy=strategy, num_candidates=num_candidates, aggregation=aggregation, seed=seed)
-    options |= without_none(beam_width=beam_width, max_steps=max_steps, temperature=temperature, top_p=top_p)
-    options |= without_none(max_new_tokens=max_new_tokens)
-    models = {
-        "policy": policy,
-        "prm": prm,
-        "servers": stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
-        "options": options,
-    }
+    options |= without_none(beam_width=beam_width, max_steps=max_steps, temperature=temperature)
+    options |= without_none(top_p=top_p, max_new_tokens=max_new_tokens)
+    rules = figure_rules(figures_root, allow_urls)
+    servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
+    models = {"policy": policy, "prm": prm, "servers": servers, "options": options}
     with quiet(as_json):
         if data is None:
             result = stages.rerank_one(image or [], question, **models)
         else:
-            which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size}
-            which["rules"] = figure_rules(figures_root, allow_urls)
+            which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size, "rules": rules}
             result = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
     if data is None:
         show(result, as_json, stages.format_rerank)
