@@ -59,9 +59,20 @@ def train_and_eval_rows(
         return splits["train"], splits["validation"]
     rows = splits["train"]
     names = [_name(row) for row in _names(rows)]
-    is_eval = [int(content_hash(name, length=8), 16) % 1000 < 1000 * eval_share for name in names]
+    is_eval = [_is_evaluated(name, eval_share) for name in names]
     indices = {held_out: [i for i, is_held in enumerate(is_eval) if is_held == held_out] for held_out in (False, True)}
     return _select(rows, indices[False]), _select(rows, indices[True])
+
+
+def _is_evaluated(name: Any, eval_share: float) -> bool:
+    """Whether the rows of a problem are kept for evaluation; a name that is not one stays with the bad train rows."""
+    is_turn = isinstance(name, list) and not any(isinstance(entry, str) for entry in name)
+    if not isinstance(name, (str, int)) and not is_turn:
+        return False
+    try:
+        return int(content_hash(name, length=8), 16) % 1000 < 1000 * eval_share
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_columns(data: Path, columns: Sequence[str]) -> None:
