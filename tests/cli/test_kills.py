@@ -1,6 +1,6 @@
 """Commands that are killed at any moment and repeated end as if nothing had happened; SIGTERM ends them in one line.
 
-In the suite every verb is killed once; `make test-hostile` kills each twenty times and prints the figures of
+`make test-hostile` kills every verb twenty times (SHORT=1, which CI runs: once) and prints the figures of
 docs/reliability.md, with MMPRM_RELIABILITY=FILE also as JSON.
 """
 
@@ -24,6 +24,8 @@ from support.stub_server import StubServer
 from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
+
+pytestmark = pytest.mark.hostile
 
 NUM_KILLS = int(os.environ.get("MMPRM_KILLS", "1"))
 LABELLING = {"num_rollouts": 2, "max_rollouts": 12, "keep": "all"}
