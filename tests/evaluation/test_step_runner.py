@@ -139,7 +139,8 @@ def test_the_nano_prm_on_steps_of_known_truth(tmp_path, scorer):
     assert result["num_wrong"] > 5
     pairs = [(y, v) for s, row in zip(samples, scores, strict=True) for y, v in zip(s.labels, row, strict=True)]
     labels, values = zip(*[pair for pair in pairs if pair[0] is not None], strict=True)
-    assert result["macro_f1"] == pytest.approx(metrics.macro_f1(labels, values, result["threshold"]))
+    assert result["threshold"] == threshold
+    assert result["macro_f1"] == pytest.approx(metrics.macro_f1(labels, values, threshold))
     assert result["macro_f1"] > 0.8  # 0.929 when this was written
     # The same steps before other figures: what is scored is the picture, too.
     shown = [sample.images for sample in samples]

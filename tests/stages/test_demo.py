@@ -81,12 +81,12 @@ def test_shipped_checkpoints_are_small_safetensors():
 
 
 def test_shipped_prm_verifies(models):
-    """20 test problems, 6 candidates: step AUROC (here 0.97) is above the 0.80 that is promised."""
+    """20 problems, 6 candidates: AUROC of steps here 0.97, of prefixes 1.00; the policy as a PRM has 0.88 and 0.91."""
     results = demo.evaluate_nano(num_problems=20, num_train_problems=8, num_candidates=6, models=models, progress=False)
-    assert results["exact_truth"]["step_level"]["auroc"] > 0.8
-    assert results["exact_truth"]["prefix_level"]["auroc"] > 0.8
+    assert results["exact_truth"]["step_level"]["auroc"] > 0.94
+    assert results["exact_truth"]["prefix_level"]["auroc"] > 0.96
     metrics = results["best_of_n"]["metrics"]
-    assert metrics["best_of_n"]["value"] > metrics["mean_pass_at_1"]["value"]
+    assert metrics["best_of_n"]["value"] > metrics["majority_vote"]["value"]
 
 
 def test_a_policy_is_no_prm():
