@@ -111,7 +111,7 @@ def row_images(row: Mapping[str, Any]) -> list[Any]:
         >>> row_images({"image": "a.png"}), row_images({"images": None}), row_images({"images": ["a.png", "b.png"]})
         (['a.png'], [], ['a.png', 'b.png'])
     """
-    figures = cell(row, "images", "image")
+    figures = next((row[name] for name in ("images", "image") if not _is_empty(row.get(name))), None)
     if figures is None:
         return []
     figures = list(figures) if isinstance(figures, (list, tuple)) else [figures]
@@ -145,8 +145,12 @@ def stored_figure(image: Any) -> Any:
 
 
 def _is_empty(figure: Any) -> bool:
-    """Whether a figure is an empty cell, as it is or in the undecoded form of `datasets`."""
-    has_nothing = isinstance(figure, Mapping) and all(is_absent(value) for value in figure.values())
+    """Whether a figure is an empty cell, as it is or in the undecoded form of `datasets`; a file of 0 bytes is not."""
+    if isinstance(figure, bytes):
+        return False
+    has_nothing = isinstance(figure, Mapping) and all(
+        is_absent(value) and not isinstance(value, bytes) for value in figure.values()
+    )
     return has_nothing or is_absent(figure)
 
 

@@ -79,3 +79,11 @@ def test_a_source_gives_problems_with_figures_beside_the_file(tmp_path):
     with pytest.raises(ValueError, match="Problem 'bad' has an empty question"):
         problems[2]
     assert [problem.id for problem in ProblemSource(tmp_path / "problems.jsonl", 2)] == ["0", "7"]
+
+
+def test_a_figure_of_no_bytes_is_a_broken_figure_and_not_a_problem_without_one():
+    for broken in (b"", {"bytes": b"", "path": None}):
+        for row in ({"image": broken}, {"images": [broken]}):
+            assert row_images(row) == [broken]
+    for absent in (None, float("nan"), "", [], [None], {"bytes": None, "path": None}):
+        assert row_images({"images": absent}) == [], absent
