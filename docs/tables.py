@@ -224,6 +224,22 @@ def kills() -> str:
     )
 
 
+def growth() -> str:
+    """How time grows with the input."""
+    return markdown(
+        ["what", "sizes", "seconds", "exponent"],
+        [
+            [
+                row["detail"],
+                " / ".join(f"{size:,}" for size in row["sizes"]),
+                " / ".join(f"{seconds:.2f}" for seconds in row["seconds"]),
+                f"{row['exponent']:.2f}",
+            ]
+            for row in read("recipes/bench/growth.json")
+        ],
+    )
+
+
 def bench_scoring() -> str:
     """Scoring against the published method."""
     time, memory = bench("score_16_candidates"), bench("score_16_memory")
