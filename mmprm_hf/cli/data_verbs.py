@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ from .options import (
     UrlsOption,
     figure_rules,
     nothing_left,
+    plain_lines,
     quiet,
     show,
     without_none,
@@ -176,14 +177,7 @@ def label(
             report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
         else:
             report = stages.label(options)
-    show(report, as_json, _lines if estimate is None else format_estimate)
-
-
-def _lines(report: dict[str, dict[str, Any]]) -> str:
-    """The plain values of a report's parts, one per line; the files and `--json` have the others, too."""
-    return "\n".join(
-        f"{name}: {round(value, 4) if isinstance(value, float) else value}"
-        for part in report.values()
-        for name, value in part.items()
-        if not isinstance(value, (dict, list, tuple))
-    )
+    if estimate is not None:
+        show(report, as_json, format_estimate)
+    else:
+        show(report, as_json, lambda parts: "\n".join(map(plain_lines, parts.values())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from .options import (
     UrlsOption,
     figure_rules,
     nothing_left,
+    plain_lines,
     quiet,
     show,
 )
@@ -53,7 +53,7 @@ def train(
 
         show(report, as_json, lambda _: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
     else:
-        show(report, as_json, lambda metrics: f"{json.dumps(metrics, indent=2)}\nmodel in {output}")
+        show(report, as_json, lambda metrics: f"{plain_lines(metrics) or 'no evaluation rows'}\nmodel in {output}")
 
 
 def convert(
@@ -72,5 +72,4 @@ def convert(
 
     with quiet(as_json):
         facts = convert_internvl(source, output, prompt_format=prompt_format)
-    lines = "\n".join(f"{name}: {value}" for name, value in facts.items())
-    show({**facts, "output": str(output)}, as_json, lambda _: f"{lines}\nwrote {output}")
+    show({**facts, "output": str(output)}, as_json, lambda _: f"{plain_lines(facts)}\nwrote {output}")

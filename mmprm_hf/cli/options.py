@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -111,6 +111,15 @@ def quiet(as_json: bool) -> Iterator[None]:
 def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print results: one JSON document, or text for people."""
     typer.echo(json.dumps(results, indent=2, ensure_ascii=False) if as_json else text(results))
+
+
+def plain_lines(values: Mapping[str, Any]) -> str:
+    """Return the numbers and texts among values, one a line; files and `--json` have lists and mappings, too."""
+    return "\n".join(
+        f"{name}: {round(value, 4) if isinstance(value, float) else value}"
+        for name, value in values.items()
+        if not isinstance(value, (dict, list, tuple))
+    )
 
 
 def use_color() -> bool:

@@ -24,11 +24,8 @@ _WITHOUT_EFFECT = (
     *("local_rank", "ddp_timeout", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
     *("per_device_eval_batch_size", "eval_accumulation_steps", "eval_do_concat_batches", "eval_use_gather_object"),
 )
-_SAVING = (
-    "save_strategy",
-    "save_steps",
-    "save_only_model",
-)  # they decide about weights only where the best saved ones are kept
+# They decide about weights only where the best saved ones are kept.
+_SAVING = ("save_strategy", "save_steps", "save_only_model")
 
 
 def training_settings(
