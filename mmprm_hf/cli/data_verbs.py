@@ -180,4 +180,5 @@ def label(
     if estimate is not None:
         show(report, as_json, format_estimate)
     else:
-        show(report, as_json, lambda parts: "\n".join(map(plain_lines, parts.values())))
+        titles = {"ledger": "The search", "labels": "Label rows"}
+        show(report, as_json, lambda _: "\n\n".join(f"{titles[part]}\n{plain_lines(report[part])}" for part in titles))

@@ -114,11 +114,10 @@ def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
 
 
 def plain_lines(values: Mapping[str, Any]) -> str:
-    """Return the numbers and texts among values, one a line; files and `--json` have lists and mappings, too."""
+    """Return the numbers and texts among values, one a line; files and `--json` have zeros, lists and mappings, too."""
+    shown = {name: value for name, value in values.items() if value and not isinstance(value, (dict, list, tuple))}
     return "\n".join(
-        f"{name}: {round(value, 4) if isinstance(value, float) else value}"
-        for name, value in values.items()
-        if not isinstance(value, (dict, list, tuple))
+        f"  {name}: {round(value, 4) if isinstance(value, float) else value}" for name, value in shown.items()
     )
 
 
