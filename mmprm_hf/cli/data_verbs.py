@@ -180,5 +180,10 @@ def label(
     if estimate is not None:
         show(report, as_json, format_estimate)
     else:
-        titles = {"ledger": "The search", "labels": "Label rows"}
-        show(report, as_json, lambda _: "\n\n".join(f"{titles[part]}\n{plain_lines(report[part])}" for part in titles))
+        show(report, as_json, _format_labelling)
+
+
+def _format_labelling(report: dict) -> str:
+    """What the search did, then what became of its rows."""
+    titles = {"ledger": "The search", "labels": "Label rows"}
+    return "\n\n".join(f"{title}\n{plain_lines(report[part])}" for part, title in titles.items())
