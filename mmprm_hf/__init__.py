@@ -1,7 +1,7 @@
 """Multimodal process reward models for the Hugging Face ecosystem.
 
-After ``import mmprm_hf``, transformers' own ``AutoConfig``, ``AutoModel``, ``AutoProcessor`` and
-``pipeline("generate-and-rerank")`` know the package. Importing it is cheap: neither torch nor transformers is
+After ``import mmprm_hf``, transformers' own ``AutoConfig``, ``AutoModel``, ``AutoProcessor`` and ``pipeline`` (tasks
+"generate-and-rerank" and "process-reward") know the package. Importing it is cheap: neither torch nor transformers is
 imported, and each registration happens when transformers itself loads the module that it concerns.
 """
 
@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = attach(
         "engines": ["ChatClient", "EndpointEngine", "TransformersEngine"],
         "labelling": ["ChatAnswerJudge"],
         "models": ["MMPRMConfig", "MMPRMModel", "MMPRMProcessor"],
-        "rerank": ["GenerateAndRerankPipeline", "RerankConfig", "ServedPolicy", "solve"],
+        "rerank": ["GenerateAndRerankPipeline", "ProcessRewardPipeline", "RerankConfig", "ServedPolicy", "solve"],
         "rewards": ["AnswerReward", "ProcessReward"],
         "scoring": ["PRMScorer", "ScoreStore"],
         "selection": ["aggregate"],

@@ -21,6 +21,7 @@ from . import models
 
 _MODEL_TYPE = "mm_prm"
 _TASK = "generate-and-rerank"
+_SCORING_TASK = "process-reward"
 
 
 def _name_config(module: ModuleType) -> None:
@@ -46,6 +47,11 @@ def _name_pipeline(module: ModuleType) -> None:
         "pt": (module.AutoModelForImageTextToText,),
         "type": "multimodal",
     }
+    module.SUPPORTED_TASKS[_SCORING_TASK] = {
+        "impl": "mmprm_hf.rerank.process_reward_pipeline.ProcessRewardPipeline",
+        "pt": (module.AutoModel,),
+        "type": "multimodal",
+    }
     if not hasattr(module.pipeline, "__wrapped__"):
         module.pipeline = _with_our_task(module.pipeline)
         transformers = sys.modules.get("transformers")
@@ -54,12 +60,17 @@ def _name_pipeline(module: ModuleType) -> None:
 
 
 def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `transformers.pipeline`: for our task the policy may be a server's address, and a saved folder needs no
-    remote code.
+    """Wrap `transformers.pipeline`: for our tasks a model is needed; the policy may be a server's address, and a saved
+    folder needs no remote code.
     """
 
     @functools.wraps(stock)
     def pipeline(task: Any = None, model: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if task in (_TASK, _SCORING_TASK) and model is None:
+            models = "model=..., a policy, and prm=..." if task == _TASK else "model=..., a PRM"
+            raise ValueError(
+                f'pipeline("{task}") has no default model. Give {models}: paths, hub ids or loaded models.'
+            )
         if task == _TASK:
             ours = importlib.import_module("mmprm_hf.rerank.pipeline")
             kwargs.setdefault("pipeline_class", ours.GenerateAndRerankPipeline)

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "checks_mm_prm": ["check_causal", "text_inputs"],
         "configuration_mm_prm": ["MMPRMConfig"],
-        "encoding_mm_prm": ["pad_rows"],
+        "encoding_mm_prm": ["is_list_of_solutions", "pad_rows"],
         "fingerprints": ["model_fingerprint", "processor_fingerprint"],
         "heads_mm_prm": ["IGNORE_LABEL", "marker_loss", "marker_losses"],
         "fetching_mm_prm": ["fetch"],

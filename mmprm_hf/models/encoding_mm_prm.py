@@ -119,11 +119,15 @@ def pad_batch(
 
 
 def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[Any]], list[Any]]:
-    """Return ``(questions, images per question, steps per question)`` of one problem (`text` is a str) or a batch."""
+    """Return ``(questions, images per question, steps per question)`` of one problem (`text` is a str) or a batch.
+
+    One problem with a list of solutions is a batch that repeats it.
+    """
     if text is None:
         raise ValueError("Found no question (text=None). A PRM needs the question's text.")
     if isinstance(text, str):
-        return [text], [_as_list(images)], [steps]
+        solutions = list(steps) if is_list_of_solutions(steps) else [steps]
+        return [text] * len(solutions), [_as_list(images)] * len(solutions), solutions
     questions = list(text)
     if not questions:
         raise ValueError("Found no questions (text=[]). A batch needs one problem or more.")
@@ -136,6 +140,11 @@ def as_batch(images: Any, text: Any, steps: Any) -> tuple[list[str], list[list[A
             "steps. A batch needs one of each per problem."
         )
     return questions, [_as_list(row) for row in image_rows], step_rows
+
+
+def is_list_of_solutions(steps: Any) -> bool:
+    """Return whether it is a list of solutions, each a list of steps, and not one solution."""
+    return isinstance(steps, (list, tuple)) and any(isinstance(entry, (list, tuple)) for entry in steps)
 
 
 def _as_list(images: Any) -> list[Any]:

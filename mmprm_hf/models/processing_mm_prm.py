@@ -241,6 +241,7 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
         drop_last_steps: bool = False,
         control_tokens: ControlTokens = "refuse",
         padding: bool | str = True,
+        truncation: bool | str | None = False,
         return_tensors: str = "pt",
         allow_urls: bool | Sequence[str] = False,
     ) -> BatchFeature:
@@ -250,13 +251,15 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
             images: For one problem: an image, a list of images, or None. For a batch: a list with one such entry each,
                 or one image that is shown with every question. Images have any form that `load_image` takes.
             text: The question, or a list of questions, which makes a batch.
-            steps: The steps, or a list of steps per question; None gives the prompt alone.
+            steps: The steps, or a list of steps per question; None gives the prompt alone. With one question, a list of
+                solutions (lists of steps) gives a row for each.
             padding_side: The side on which short rows are padded.
             max_length: Most tokens per row, None for no limit; a longer row is an error.
             drop_last_steps: Leave out whole steps at the end of a row until it fits into `max_length`. This is logged,
                 and such a row has fewer markers than steps. Nothing is ever cut inside a step.
             control_tokens: As in `encode_steps`.
             padding: True or "longest"; rows are always padded to the longest.
+            truncation: False; nothing is cut, see `drop_last_steps`.
             return_tensors: "pt"; there are no other tensors.
             allow_urls: As in `load_image`.
 
@@ -270,6 +273,11 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
             raise ValueError(
                 f"Found padding={padding!r}, return_tensors={return_tensors!r}. Rows are padded to the longest and "
                 'returned as torch tensors: leave both out, or give padding=True, return_tensors="pt".'
+            )
+        if truncation not in (False, None, "do_not_truncate"):
+            raise ValueError(
+                f"Found truncation={truncation!r}. Rows are never cut inside a step, which would get a score all the "
+                "same: give max_length=... and drop_last_steps=True, which leaves out whole steps."
             )
         questions, image_rows, step_rows = as_batch(images, text, steps)
         if allow_urls is not False:

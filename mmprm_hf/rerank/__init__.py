@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "inputs": ["read_problem"],
         "pipeline": ["GenerateAndRerankPipeline"],
+        "process_reward_pipeline": ["ProcessRewardPipeline"],
         "served_policy": ["ServedPolicy"],
         "solving": ["RerankConfig", "solve"],
     },

@@ -1,4 +1,4 @@
-"""Reads what users hand to the pipeline (figures and texts, rows, chats, datasets) as `Problem`s."""
+"""Reads what users hand to the pipelines: figures and texts, rows, chats, datasets as `Problem`s, and models."""
 
 from __future__ import annotations
 
@@ -150,3 +150,18 @@ def _figures(message: Mapping[str, Any]) -> Iterator[Any]:
             )
         source = sources[0]
         yield source["url"] if isinstance(source, Mapping) and "url" in source else source
+
+
+def checkpoint_of(model: Any, option: str) -> str:
+    """Where a loaded model came from, to load its processor from there.
+
+    Raises:
+        ValueError: if it was built in memory.
+    """
+    path = model.name_or_path
+    if not path:
+        raise ValueError(
+            f"A loaded {type(model).__name__} was given without {option}, and it comes from no checkpoint. "
+            f"Pass {option}=..., or give the path."
+        )
+    return path

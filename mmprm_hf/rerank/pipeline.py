@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import transformers
 from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
@@ -18,7 +19,7 @@ from ..models import MMPRMModel, MMPRMProcessor
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import answer_votes
-from .inputs import read_problem, read_rows
+from .inputs import checkpoint_of, read_problem, read_rows
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
 from .served_policy import ServedPolicy, policy_or_served
 from .shared_base import SharedBase, adapter_config, share_base
@@ -30,6 +31,15 @@ DEFAULT_MAX_NEW_TOKENS = 1024
 
 _SOLVING = tuple(field.name for field in dataclasses.fields(RerankConfig))
 _SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
+_OTHER_SPELLINGS = {  # what other pipelines call it
+    "question": "text",
+    "image": "images",
+    "num_return_sequences": "num_candidates",
+    "n": "num_candidates",
+    "do_sample": "temperature (0 is greedy)",
+    "generate_kwargs": "temperature, top_p, top_k and max_new_tokens themselves",
+    "max_length": "max_new_tokens",
+}
 OPTIONS = (*_SOLVING, *_SAMPLING, "return_candidates", "on_error")
 
 
@@ -53,7 +63,8 @@ class GenerateAndRerankPipeline(Pipeline):
         prm_processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
         served_model, api_key: For a policy given by address: its name there (None: the only one), and a bearer token.
         step_format: The policy's tags; None takes those saved with it, or else `<step>` and `<answer>`.
-        **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`.
+        **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`. ``device`` and
+            ``dtype`` concern the policy and a PRM that is given by path.
 
     Raises:
         ValueError: if no PRM is given, or the checkpoint is not a PRM.
@@ -91,7 +102,7 @@ class GenerateAndRerankPipeline(Pipeline):
         super().__init__(model, **{**saved, **kwargs})
         self.options = {name: value for name, value in {**saved, **kwargs}.items() if name in OPTIONS}
         if self.processor is None and not isinstance(model, ServedPolicy):
-            self.processor = AutoProcessor.from_pretrained(_path_of(self.model, "processor"))
+            self.processor = AutoProcessor.from_pretrained(checkpoint_of(self.model, "processor"))
         prm = prm or saved_prm(self.model)
         if prm is None:
             raise ValueError(
@@ -99,13 +110,18 @@ class GenerateAndRerankPipeline(Pipeline):
                 '"image-text-to-text".'
             )
         self.shared: SharedBase | None = None
-        self.scorer = prm if hasattr(prm, "score_many") else self._load_scorer(prm, prm_processor)
+        self.scorer = prm if hasattr(prm, "score_many") else self._load_scorer(prm, prm_processor, kwargs.get("dtype"))
         self._engines: dict[tuple[SamplingConfig, str | None], RolloutEngine] = {}
 
-    def _load_scorer(self, prm: Any, processor: MMPRMProcessor | None) -> PRMScorer:
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike, **kwargs: Any) -> GenerateAndRerankPipeline:
+        """Return the pipeline of a policy (path or hub id); `kwargs` as for ``transformers.pipeline``, and ours."""
+        return transformers.pipeline(TASK, model=os.fspath(path), pipeline_class=cls, **kwargs)
+
+    def _load_scorer(self, prm: Any, processor: MMPRMProcessor | None, dtype: Any) -> PRMScorer:
         """The PRM on the pipeline's device, or on the policy's weights where it is an adapter of the policy."""
         if isinstance(prm, MMPRMModel):
-            processor = processor or MMPRMProcessor.from_pretrained(_path_of(prm, "prm_processor"))
+            processor = processor or MMPRMProcessor.from_pretrained(checkpoint_of(prm, "prm_processor"))
             return PRMScorer(prm.to(self.device), processor)
         if processor is not None:
             raise ValueError(
@@ -116,7 +132,7 @@ class GenerateAndRerankPipeline(Pipeline):
             self.shared = share_base(self.model, prm, processor)
             if self.shared is not None:
                 return PRMScorer(self.shared.prm, processor)
-        scorer = PRMScorer.from_pretrained(prm)
+        scorer = PRMScorer.from_pretrained(prm, dtype=dtype)
         scorer.model.to(self.device)
         return scorer
 
@@ -127,6 +143,8 @@ class GenerateAndRerankPipeline(Pipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         for name in options:
+            if name in _OTHER_SPELLINGS:
+                raise ValueError(f"{TASK} has no option {name!r}. Give {_OTHER_SPELLINGS[name]}.")
             if name not in OPTIONS:
                 raise UnknownNameError("option", name, OPTIONS, f" of {TASK}")
         # Made once here, so that a wrong value fails before any work is done.
@@ -174,12 +192,12 @@ class GenerateAndRerankPipeline(Pipeline):
         Raises:
             ValueError: on an empty question, an unreadable image, a marker inside the text, or bad options.
         """
+        self._sanitize_parameters(**options)  # a generator would report a wrong option only when it is read
         rows, is_single = read_rows(images, text)
         if not is_count(batch_size, MAX_COUNT):
             raise ValueError(f"Found batch_size={batch_size!r}. It must be {COUNT_RULE}.")
         if is_single:
             return super().__call__(_Batch((rows,), allow_urls), **options)[0]
-        self._sanitize_parameters(**options)  # a generator would report a wrong option only when it is read
         outputs = self._solve_rows(rows, batch_size, allow_urls, options)
         return list(outputs) if isinstance(rows, (list, tuple)) else outputs
 
@@ -322,18 +340,3 @@ def _output(solved: SolvedProblem, return_candidates: bool) -> dict[str, Any]:
     rows = [{**candidate.to_dict(), "votes": count} for candidate, count in zip(solved.candidates, votes, strict=True)]
     costs = {"num_tokens": solved.num_tokens, "seconds": solved.seconds}
     return {**output, "chosen": solved.chosen, "candidates": rows, **costs}
-
-
-def _path_of(model: Any, option: str) -> str:
-    """Where a loaded model came from, to load its processor from there.
-
-    Raises:
-        ValueError: if it was built in memory.
-    """
-    path = model.name_or_path
-    if not path:
-        raise ValueError(
-            f"A loaded {type(model).__name__} was given without {option}, and it comes from no checkpoint. "
-            f"Pass {option}=..., or give the path."
-        )
-    return path

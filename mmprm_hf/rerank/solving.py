@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,8 @@ from .candidates import (
     winner_index,
 )
 from .guided_search import SearchLimits, guided_search, search_plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +117,49 @@ def solve(
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
         RunStoppedError: if the PRM gives NaN.
+
+    Problems without a complete candidate are counted in a warning, with the likely reason.
     """
     if not problems:
         return []
-    if not config.is_guided:
-        return _draw_and_choose(problems, make_engine(sampling), scorer, config, problems_per_call, progress)
-    stop_strings = tuple(dict.fromkeys((*sampling.stop_strings, step_format.step_close)))
-    engine = make_engine(dataclasses.replace(sampling, stop_strings=stop_strings))
+    if config.is_guided:
+        stop_strings = tuple(dict.fromkeys((*sampling.stop_strings, step_format.step_close)))
+        engine = make_engine(dataclasses.replace(sampling, stop_strings=stop_strings))
+        limits = SearchLimits(config.aggregation, config.max_steps, sampling.max_new_tokens, step_format, config.seed)
+        solved = _search(problems, engine, scorer, config, limits, problems_per_call, progress)
+    else:
+        solved = _draw_and_choose(problems, make_engine(sampling), scorer, config, problems_per_call, progress)
+    _warn_of_unsolved(solved, sampling.max_new_tokens, step_format)
+    return solved
+
+
+def _warn_of_unsolved(solved: Sequence[SolvedProblem], max_new_tokens: int, step_format: StepFormat) -> None:
+    """Say what problems without a complete candidate have in common: too few tokens, or a policy of other tags."""
+    candidates = [candidate for result in solved if result.chosen is None for candidate in result.candidates]
+    if not candidates:
+        return
+    num_cut = sum(candidate.num_tokens >= max_new_tokens for candidate in candidates)
+    reason = (
+        f"{num_cut} of their {len(candidates)} candidates were cut at max_new_tokens={max_new_tokens}: raise it"
+        if num_cut
+        else f"the policy must write {step_format.step_open}...{step_format.step_close} and "
+        f"{step_format.answer_open}...{step_format.answer_close}"
+    )
+    num_unsolved = sum(result.chosen is None for result in solved)
+    logger.warning("No complete candidate for %d of %d problems; %s.", num_unsolved, len(solved), reason)
+
+
+def _search(
+    problems: Sequence[Problem],
+    engine: RolloutEngine,
+    scorer: PRMScorer,
+    config: RerankConfig,
+    limits: SearchLimits,
+    problems_per_call: int,
+    progress: bool,
+) -> list[SolvedProblem]:
+    """Solutions that the PRM chooses among after every step."""
     plan = search_plan(config.strategy, config.num_candidates, config.beam_width)
-    limits = SearchLimits(config.aggregation, config.max_steps, sampling.max_new_tokens, step_format, config.seed)
     solved: list[SolvedProblem] = []
     with tqdm(total=len(problems), desc="solving", unit="problem", disable=not progress) as bar:
         for start in range(0, len(problems), problems_per_call):

@@ -102,13 +102,13 @@ class PRMScorer:
             processor = MMPRMProcessor.from_pretrained(path)
         return cls(model, processor, **options)
 
-    def score(self, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def score(self, problem: Problem, candidates: Sequence[Candidate | Sequence[str]]) -> list[Candidate]:
         """Return the candidates of one problem with `step_scores`, in the same order.
 
         Args:
             problem: Question and figures.
-            candidates: Parsed solutions; equal step tuples are scored once. Control tokens inside a step are read as
-                plain text.
+            candidates: Parsed solutions, or lists of steps; equal step tuples are scored once. Control tokens inside a
+                step are read as plain text.
 
         Returns:
             Copies; `step_scores` is None for a candidate that is incomplete or that `can_score` refuses.
@@ -116,20 +116,23 @@ class PRMScorer:
         return self.score_many([problem], [candidates])[0]
 
     def score_many(
-        self, problems: Sequence[Problem], candidates_per_problem: Sequence[Sequence[Candidate]], progress: bool = False
+        self,
+        problems: Sequence[Problem],
+        candidates_per_problem: Sequence[Sequence[Candidate | Sequence[str]]],
+        progress: bool = False,
     ) -> list[list[Candidate]]:
         """`score` for many problems at once, batched together; one list per problem, in the same order.
 
         Args:
             problems: The problems.
-            candidates_per_problem: One list of candidates per problem; a list may be empty.
+            candidates_per_problem: One list of candidates, or of lists of steps, per problem; a list may be empty.
             progress: Show a progress bar.
 
         Raises:
             ValueError: if the two lists differ in length, an entry is not a `Problem` or a list of `Candidate`s, or
                 naming the problem whose text or image cannot be read.
         """
-        _check_candidates(candidates_per_problem)
+        candidates_per_problem = [_as_candidates(candidates) for candidates in candidates_per_problem]
         if len(problems) != len(candidates_per_problem):
             raise ValueError(
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
@@ -232,16 +235,19 @@ class PRMScorer:
         ]
 
 
-def _check_candidates(candidates_per_problem: Sequence[Sequence[Candidate]]) -> None:
-    """Raise unless there is a list of candidates for each problem."""
-    for candidates in candidates_per_problem:
-        is_list = isinstance(candidates, (list, tuple))
-        wrong = [entry for entry in candidates if not isinstance(entry, Candidate)] if is_list else [candidates]
-        if wrong:
-            raise ValueError(
-                f"Found {wrong[0]!r:.80} where {'a Candidate' if is_list else 'a list of candidates'} was expected. "
-                "Give a list such as [Candidate(steps=('A=22', 'B=61'))]."
-            )
+def _as_candidates(candidates: Sequence[Candidate | Sequence[str]]) -> list[Candidate]:
+    """One problem's candidates, each list of steps made into a candidate."""
+    if not isinstance(candidates, (list, tuple)):
+        raise ValueError(
+            f"Found {candidates!r:.80} where a list of candidates was expected. Give a list such as "
+            "[['A=22', 'B=61']] or [Candidate(steps=('A=22', 'B=61'))]."
+        )
+    if candidates and all(isinstance(entry, str) for entry in candidates):
+        raise ValueError(
+            f"Found {candidates!r:.80}, the steps of one solution, where a list of solutions was expected. Put it "
+            "into a list: [['A=22', 'B=61']]."
+        )
+    return [c if isinstance(c, Candidate) else Candidate(steps=forwards.checked_steps(c)) for c in candidates]
 
 
 def _num_characters(problem: Problem, solutions: Sequence[Solution]) -> int:

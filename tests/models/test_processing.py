@@ -63,6 +63,18 @@ def test_padding(processor, padding_side):
     assert pad.tolist() == [processor.tokenizer.pad_token_id] * 3
 
 
+def test_one_question_with_many_solutions_is_repeated(processor, figures):
+    solutions = [["a"], ["ab", "c"]]
+    batch = processor(images=figures[0], text="q?", steps=solutions, return_tensors="pt", padding=True)
+    spelt_out = processor(images=[figures[0]] * 2, text=["q?"] * 2, steps=solutions)
+    assert batch.keys() == spelt_out.keys() and all(torch.equal(batch[name], spelt_out[name]) for name in batch)
+    assert torch.equal(
+        processor(images=[figures[0]], text="q?", steps=solutions)["pixel_values"], batch["pixel_values"]
+    )
+    alone = processor(images=figures[0], text="q?", steps=solutions[1])
+    assert torch.equal(alone["input_ids"][0], batch["input_ids"][1])
+
+
 def test_everything_is_saved(tmp_path, tiny_policy_dir, figures):
     processor = MMPRMProcessor.from_policy(
         tiny_policy_dir,
@@ -137,6 +149,9 @@ def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
         ({"text": None, "steps": ["a"]}, r"Found no question \(text=None\)"),
         ({"text": "q", "steps": ["a", " "]}, "empty step .* at step_index 1"),
         ({"text": "q", "steps": "a"}, "Found a str as steps"),
+        ({"text": "q", "steps": [["a"], "b"]}, "Found a str as steps"),
+        ({"text": "q", "steps": ["a"], "truncation": True}, "Rows are never cut inside a step.*drop_last_steps=True"),
+        ({"text": "q", "steps": ["a"], "padding": "max_length"}, "Rows are padded to the longest"),
         ({"text": ["q", "r"], "steps": [["a"]]}, "Found 2 questions, 2 image entries and 1 lists of steps"),
         ({"text": "q", "steps": ["a"], "images": "/no/such.png"}, r"'/no/such\.png' does not exist"),
         ({"text": "q", "steps": ["a"], "images": 3}, "image of type int"),

@@ -20,6 +20,7 @@ from support.tiny_prms import CASES, QUESTION, STEPS, scores_of, tiny_prm
 
 from mmprm_hf.families import convert_internvl
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
+from mmprm_hf.nano import PRM_PATH, make_problem
 
 AVAILABLE = [name for name in BACKBONES if not missing_packages(name)]
 SCRIPT = f"""
@@ -77,6 +78,14 @@ def push_and_load(folder: str, cache: Path) -> list[torch.Tensor]:
     return scores
 
 
+def test_the_shipped_prm_has_the_code_of_the_package():
+    """Links, so that there is one text of it; a wheel and the Hub get files."""
+    package = ROOT / "mmprm_hf/models"
+    shipped = {path.name: path.read_text() for path in PRM_PATH.glob("*.py")}
+    assert shipped == {path.name: path.read_text() for path in package.glob("*_mm_prm.py")}
+    assert all(path.samefile(package / path.name) for path in PRM_PATH.glob("*.py"))
+
+
 def test_remote_code_gives_the_same_scores_without_the_package(tmp_path, tiny_prm_dir, monkeypatch):
     jobs, expected = [], {}
     make_figure(1).save(tmp_path / "figure.png")
@@ -91,6 +100,13 @@ def test_remote_code_gives_the_same_scores_without_the_package(tmp_path, tiny_pr
         expected[name] = scores_of(prm.model(head_type), prm).tolist()
         figures = ["figure.png"] if BACKBONES[family].has_images else []
         jobs.append((name, prm.saved(tmp_path / name, head_type), figures, QUESTION, STEPS, None))
+    problem = make_problem("triangle_angle", 7)
+    problem.figure().save(tmp_path / "nano.png")
+    steps = ["A=22", "B=61", "A+B=22+61=93"]
+    batch = MMPRMProcessor.from_pretrained(PRM_PATH)(images=problem.figure(), text=problem.question, steps=steps)
+    with torch.no_grad():
+        expected["shipped"] = MMPRMModel.from_pretrained(PRM_PATH)(**batch).step_scores()[0].tolist()
+    jobs.append(("shipped", str(PRM_PATH), ["nano.png"], problem.question, steps, None))
     write_original(tmp_path / "original")
     convert_internvl(tmp_path / "original", tmp_path / "converted")
     for name, folder in (("new marker", tiny_prm_dir), ("tiles", tmp_path / "converted")):  # both are saved again

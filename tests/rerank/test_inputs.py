@@ -244,7 +244,11 @@ def test_bad_batch_sizes_and_options_are_refused_before_anything_is_read(nano):
     bad_options = [
         ({"num_candidate": 2}, "Unknown option 'num_candidate'.*Did you mean 'num_candidates'"),
         ({"temprature": 2}, "Did you mean 'temperature'"),
-        ({"generate_kwargs": {}}, "Unknown option 'generate_kwargs' of generate-and-rerank.*Choose one of strategy"),
+        ({"vote": True}, "Unknown option 'vote' of generate-and-rerank.*Choose one of strategy"),
+        ({"generate_kwargs": {}}, "has no option 'generate_kwargs'. Give temperature, top_p, top_k and max_new_tokens"),
+        ({"num_return_sequences": 4}, "has no option 'num_return_sequences'. Give num_candidates"),
+        ({"do_sample": True}, r"has no option 'do_sample'. Give temperature \(0 is greedy\)"),
+        ({"question": "What is A?"}, "has no option 'question'. Give text"),
         ({"strategy": "beem_search"}, "Unknown strategy 'beem_search'. Did you mean 'beam_search'"),
         ({"aggregation": "avg"}, "Unknown aggregation 'avg'"),
         ({"on_error": "ignore"}, "it is 'raise' or 'return'"),

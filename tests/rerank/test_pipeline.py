@@ -5,13 +5,14 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 
-import mmprm_hf  # noqa: F401 - registers the task
+import mmprm_hf
 from mmprm_hf.errors import RunStoppedError
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 
 TASK = "generate-and-rerank"
+from_pretrained = mmprm_hf.GenerateAndRerankPipeline.from_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,32 @@ def test_noise_is_incomplete_unscored_and_wins_nothing(tiny, figures):
     assert len(output["candidates"]) == 3
     assert output["chosen"] is None and output["answer"] is None
     assert all(row["score"] is None and not row["complete"] for row in output["candidates"])
+
+
+def test_candidates_that_are_all_cut_are_a_warning(nano, tiny, caplog):
+    problem = make_problem("clock", 2)
+    nano(images=problem.figure(), text=problem.question, num_candidates=4, max_new_tokens=3)
+    message = (
+        "No complete candidate for 1 of 1 problems; 4 of their 4 candidates were cut at max_new_tokens=3: raise it."
+    )
+    assert caplog.messages[-1] == message
+    caplog.clear()
+    nano(images=problem.figure(), text=problem.question, num_candidates=4)
+    assert not caplog.messages
+
+
+def test_dtype_and_device_reach_policy_and_prm():
+    options = {"prm": str(PRM_PATH), "dtype": "bfloat16", "device": "cpu"}
+    for rerank in (pipeline(TASK, model=str(POLICY_PATH), **options), from_pretrained(POLICY_PATH, **options)):
+        assert rerank.model.dtype == rerank.prm.dtype == torch.bfloat16
+        assert rerank.model.device == rerank.prm.device == torch.device("cpu")
+
+
+def test_a_pipeline_without_models_says_which():
+    with pytest.raises(ValueError, match="has no default model. Give model=..., a policy, and prm=..."):
+        pipeline(TASK)
+    with pytest.raises(ValueError, match="has no default model. Give model=..., a PRM"):
+        pipeline("process-reward")
 
 
 def test_nano_models_solve_score_and_choose(nano):

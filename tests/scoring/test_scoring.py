@@ -195,8 +195,14 @@ def test_bad_input_is_refused(prm, problems):
 
 def test_what_is_not_a_candidate_or_a_problem_is_named(prm, problems):
     scorer, nano = PRMScorer(*prm), make_problem("clock", 1)
-    for candidates in ([["A=22"]], ["A=22"], Candidate(("A=22",)), "A=22", [None]):
-        with pytest.raises(ValueError, match="where a .*andidate.* was expected"):
+    for candidates, message in (
+        (["A=22"], "the steps of one solution, where a list of solutions was expected. Put it into a list"),
+        (Candidate(("A=22",)), "where a list of candidates was expected"),
+        ("A=22", "where a list of candidates was expected"),
+        ([None], "Found the solution None. It must be a list of steps"),
+        ([["A=22", 5]], "Found the solution .*5.* It must be a list of steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
             scorer.score(problems[0], candidates)
     with pytest.raises(ValueError, match=r"Found a NanoProblem where a Problem .* Give its to_problem\(\)"):
         scorer.score(nano, [Candidate(("A=22",))])
@@ -207,6 +213,13 @@ def test_what_is_not_a_candidate_or_a_problem_is_named(prm, problems):
             scorer.session(problems[0]).score(solutions)
         with pytest.raises(ValueError, match="Found the solution .* It must be a list of steps"):
             scorer.score_solutions([problems[0]], [solutions])
+
+
+def test_lists_of_steps_are_scored_as_candidates_are(prm, problems):
+    scorer, solutions = PRMScorer(*prm), [["A=22"], ("A=22", "B=61"), []]
+    scored = scorer.score(problems[0], solutions)
+    assert scored == scorer.score(problems[0], [Candidate(steps=tuple(steps)) for steps in solutions])
+    assert [len(candidate.step_scores or ()) for candidate in scored] == [1, 2, 0]
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_named(tmp_path):

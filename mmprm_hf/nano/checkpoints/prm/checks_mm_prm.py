@@ -1,0 +1,1 @@
+../../../models/checks_mm_prm.py

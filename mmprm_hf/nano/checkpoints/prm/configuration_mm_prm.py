@@ -1,0 +1,1 @@
+../../../models/configuration_mm_prm.py

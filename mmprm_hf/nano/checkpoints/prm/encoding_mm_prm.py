@@ -1,0 +1,1 @@
+../../../models/encoding_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/fetching_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/figure_sources_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/images_mm_prm.py

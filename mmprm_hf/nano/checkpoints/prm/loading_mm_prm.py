@@ -1,0 +1,1 @@
+../../../models/loading_mm_prm.py

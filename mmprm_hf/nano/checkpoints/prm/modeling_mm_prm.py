@@ -1,0 +1,1 @@
+../../../models/modeling_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/policy_mm_prm.py

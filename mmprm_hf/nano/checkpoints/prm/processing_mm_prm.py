@@ -1,0 +1,1 @@
+../../../models/processing_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/prompts_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/solutions_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/stock_mm_prm.py

@@ -1,0 +1,1 @@
+../../../models/tiled_processing_mm_prm.py
