@@ -110,9 +110,9 @@ def check_is_prm(path: str | os.PathLike, **hub_kwargs: Any) -> None:
             base = json.load(file).get("base_model_name_or_path")
         if not base:
             raise ValueError(
-                f"The adapter {str(path)!r} does not name the PRM that it belongs to, because that PRM was never "
-                "saved. Make the PRM again with MMPRMModel.from_policy and load the adapter with "
-                "PeftModel.from_pretrained(prm, path)."
+                f"The adapter {str(path)!r} does not name the PRM or the policy that it belongs to (PRMTrainer writes "
+                "that into config.json, where it was given a path). Make the PRM again with MMPRMModel.from_policy and "
+                "load the adapter with PeftModel.from_pretrained(prm, path)."
             )
         path, hub_kwargs = base, {k: v for k, v in hub_kwargs.items() if k not in ("revision", "subfolder")}
     model_type = PreTrainedConfig.get_config_dict(path, **hub_kwargs)[0].get("model_type")

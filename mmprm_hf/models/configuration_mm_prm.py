@@ -30,6 +30,8 @@ class MMPRMConfig(PreTrainedConfig):
         positive_token: Token whose language-model row initialises the head's first row.
         negative_token: Token whose language-model row initialises the head's second row.
         initializer_range: Standard deviation of a head that is not initialised from a policy.
+        policy: Where only an adapter is saved: the policy that it was trained on, a hub id or a path relative to the
+            folder. None for a PRM that is saved whole.
 
     Raises:
         ValueError: if `head_type` is unknown.
@@ -53,6 +55,7 @@ class MMPRMConfig(PreTrainedConfig):
     positive_token: str = "Yes"
     negative_token: str = "No"
     initializer_range: float = 0.02
+    policy: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

@@ -15,7 +15,7 @@ from ..data import content_hash
 
 _WEIGHTS_PER_TENSOR = 64
 # No score depends on these: the dtype of each tensor is hashed anyway, and the others name classes and versions.
-_SAVING_SETTINGS = {"architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"}
+_SAVING_SETTINGS = {"architectures", "auto_map", "dtype", "policy", "torch_dtype", "transformers_version"}
 
 
 def model_fingerprint(model: torch.nn.Module) -> str:

@@ -17,9 +17,12 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 try:  # loading remote code demands every package that is imported outside of a try
     from accelerate import init_empty_weights
@@ -60,6 +63,28 @@ def load_policy(path: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
     policy, info = auto_class.from_pretrained(path, output_loading_info=True, **kwargs)
     check_complete(policy, info, path)
     return policy
+
+
+def policy_of_adapter(path: str | os.PathLike, **hub_kwargs: Any) -> str | None:
+    """Return the policy that an adapter of a PRM was trained on, straight and not on a saved PRM; None for other paths.
+
+    Raises:
+        ValueError: if the adapter names a folder that is not there.
+    """
+    if find_adapter_config_file(path, **hub_kwargs) is None:
+        return None
+    quiet = {f"_raise_exceptions_for_{reason}": False for reason in ("missing_entries", "gated_repo")}
+    file = cached_file(path, "config.json", **quiet, **hub_kwargs)
+    policy = None if file is None else PreTrainedConfig.get_config_dict(file)[0].get("policy")
+    if not policy or not (policy.startswith(".") or os.path.isabs(policy)):
+        return policy or None
+    folder = os.path.normpath(os.path.join(os.path.dirname(file), policy))
+    if not os.path.isdir(folder):
+        raise ValueError(
+            f"The adapter {str(path)!r} belongs to the policy {policy!r} (config.json, policy), which is not there. "
+            "Put the policy's folder there, or write its hub id into config.json."
+        )
+    return folder
 
 
 def drop_one_way_conversions(model: PreTrainedModel) -> None:

@@ -25,7 +25,7 @@ from .fetching_mm_prm import fetch  # noqa: F401
 from .figure_sources_mm_prm import figure_source  # noqa: F401
 from .heads_mm_prm import check_labels, make_head, marker_loss, positive_scores
 from .images_mm_prm import load_image  # noqa: F401
-from .loading_mm_prm import HUB_KWARGS, drop_one_way_conversions, load_policy, restore_buffers
+from .loading_mm_prm import HUB_KWARGS, drop_one_way_conversions, load_policy, policy_of_adapter, restore_buffers
 from .policy_mm_prm import backbone_of, start_head, wrap_backbone
 from .processing_mm_prm import MMPRMProcessor
 from .prompts_mm_prm import PromptFormat  # noqa: F401
@@ -151,8 +151,12 @@ class MMPRMModel(PreTrainedModel):
             ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of backbone or head.
         """
         path = pretrained_model_name_or_path
+        hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if name in kwargs}
+        policy = None if path is None else policy_of_adapter(path, **hub_kwargs)
+        if policy is not None:
+            return cls._from_adapter(path, policy, hub_kwargs, **kwargs)
         if config is None and path is not None:
-            check_is_prm(path, **{name: kwargs[name] for name in HUB_KWARGS if name in kwargs})
+            check_is_prm(path, **hub_kwargs)
         returns_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(path, *model_args, config=config, output_loading_info=True, **kwargs)
         head = sorted(key for key in info["missing_keys"] if key.startswith("score."))
@@ -167,6 +171,19 @@ class MMPRMModel(PreTrainedModel):
             drop_one_way_conversions(model)
         restore_buffers(model)
         return (model, info) if returns_info else model
+
+    @classmethod
+    def _from_adapter(cls, path: str | os.PathLike, policy: str, hub_kwargs: dict, **kwargs) -> MMPRMModel:
+        """Make the PRM of a policy as it was before training, and put the adapter on it."""
+        returns_info = kwargs.pop("output_loading_info", False)
+        for name in (*HUB_KWARGS, "adapter_kwargs", "trust_remote_code", "_from_auto"):
+            kwargs.pop(name, None)
+        processor = MMPRMProcessor.from_pretrained(path, **hub_kwargs)
+        head_type = MMPRMConfig.from_pretrained(path, **hub_kwargs).head_type
+        model = cls.from_policy(policy, processor, head_type, **kwargs)
+        model.load_adapter(path, adapter_kwargs=hub_kwargs)
+        model.name_or_path = model.config._name_or_path = os.fspath(path)
+        return (model, {"missing_keys": set(), "unexpected_keys": set()}) if returns_info else model
 
     # What transformers expects
 

@@ -30,7 +30,7 @@ from .collators import PRMCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
 from .rows import check_rows
-from .starting import inner_prm, trainable_prm
+from .starting import inner_prm, save_start, trainable_prm
 from .step_metrics import step_metrics
 from .targets import IGNORE_LABEL
 from .training_data import prepare_data
@@ -49,7 +49,8 @@ class PRMTrainer(Trainer):
         eval_dataset: The same, or a dict of them by name; never packed.
         processing_class: The PRM's processor; for a policy also the policy's processor or tokenizer. None loads it
             from the path.
-        peft_config: A peft config; head and marker row are trained in full beside the adapter.
+        peft_config: A peft config; head and marker row are trained in full beside the adapter. What is saved is the
+            adapter, and the name of the policy or PRM that it was trained on, on which it is loaded again.
         compute_metrics: Replaces `step_metrics`; takes step scores and labels (rows, max steps), padded with -100.
             The labels are those of the rows (k / n), whatever target training maps them to.
         callbacks: As in `Trainer`; the attribute `trainer` of a callback that has one is set to this trainer.
@@ -88,6 +89,8 @@ class PRMTrainer(Trainer):
         name = str(model) if isinstance(model, (str, os.PathLike)) else model.config._name_or_path
         self.base_model_name = name or None
         model, processor = trainable_prm(model, processing_class, args, peft_config)
+        # A PRM made of a policy comes from no checkpoint of its own.
+        self._policy = name if name != inner_prm(model).name_or_path else None
         may_pack = data_collator is None
         self.data = prepare_data(train_dataset, eval_dataset, inner_prm(model), processor, args, may_pack)
         self._train_start: float | None = None
@@ -292,7 +295,9 @@ class PRMTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            write_card(self, output_dir or self.args.output_dir)
+            folder = Path(output_dir or self.args.output_dir)
+            save_start(self.model, self._policy, folder)
+            write_card(self, folder)
 
     def create_model_card(self, model_name: str | None = None, **facts: Any) -> None:
         """Writes README.md into the output folder.

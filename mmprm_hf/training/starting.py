@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import custom_object_save
 
 from ..errors import loading
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, prepare_marker_row, register
@@ -165,6 +166,24 @@ def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = Fals
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
     return adapted
+
+
+def save_start(model: nn.Module, policy: str | None, folder: Path) -> None:
+    """Write beside an adapter what it was trained on, so that the folder loads as a PRM: configuration and code.
+
+    Args:
+        model: The PRM under its adapter, which is saved in the folder.
+        policy: Path or hub id of the policy that the training started from; None writes nothing (a PRM is named by the
+            adapter itself).
+        folder: Where the adapter is. A policy's path is written relative to it.
+    """
+    if policy is None or not (folder / "adapter_config.json").exists():
+        return
+    prm = inner_prm(model)
+    config = copy.deepcopy(prm.config)
+    config.policy = os.path.join(".", os.path.relpath(policy, folder)) if Path(policy).is_dir() else policy
+    custom_object_save(prm, folder, config=config)
+    config.save_pretrained(folder)
 
 
 def _apply_liger(model: nn.Module) -> None:
