@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 
 from support.backbones import enable_torchvision
 
@@ -13,6 +14,8 @@ import mmprm_hf  # noqa: F401  # isort: skip (first, as users do: `from transfor
 import pytest
 import torch
 from support.equivalence import EQUIVALENCE
+from support.hub_stub import HubStub, serve_hub
+from support.layout import ROOT
 from support.tiny_models import louder, make_figure, make_policy, make_processor, make_tokenizer, text_config
 from transformers import LlamaForCausalLM
 
@@ -116,3 +119,21 @@ def tiny_scorer(tiny_prm_dir):
     from mmprm_hf.scoring import PRMScorer
 
     return PRMScorer(MMPRMModel.from_pretrained(tiny_prm_dir), MMPRMProcessor.from_pretrained(tiny_prm_dir))
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[HubStub]:
+    """The stub, which is the Hub while the test runs."""
+    with serve_hub() as stub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", stub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield stub
+
+
+@pytest.fixture
+def hub_environment(hub, tmp_path) -> dict[str, str]:
+    """Environment of another process that asks the stub."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    settings |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **settings}

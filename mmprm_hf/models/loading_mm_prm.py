@@ -66,25 +66,14 @@ def load_policy(path: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
 
 
 def policy_of_adapter(path: str | os.PathLike, **hub_kwargs: Any) -> str | None:
-    """Return the policy that an adapter of a PRM was trained on, straight and not on a saved PRM; None for other paths.
-
-    Raises:
-        ValueError: if the adapter names a folder that is not there.
-    """
+    """Return hub id or path of the policy that an adapter was trained on; None for whole PRMs and adapters on one."""
     if find_adapter_config_file(path, **hub_kwargs) is None:
         return None
     quiet = {f"_raise_exceptions_for_{reason}": False for reason in ("missing_entries", "gated_repo")}
     file = cached_file(path, "config.json", **quiet, **hub_kwargs)
     policy = None if file is None else PreTrainedConfig.get_config_dict(file)[0].get("policy")
-    if not policy or not (policy.startswith(".") or os.path.isabs(policy)):
-        return policy or None
-    folder = os.path.normpath(os.path.join(os.path.dirname(file), policy))
-    if not os.path.isdir(folder):
-        raise ValueError(
-            f"The adapter {str(path)!r} belongs to the policy {policy!r} (config.json, policy), which is not there. "
-            "Put the policy's folder there, or write its hub id into config.json."
-        )
-    return folder
+    is_path = policy and (policy.startswith(".") or os.path.isabs(policy))
+    return os.path.normpath(os.path.join(os.path.dirname(file), policy)) if is_path else policy
 
 
 def drop_one_way_conversions(model: PreTrainedModel) -> None:

@@ -148,7 +148,8 @@ class MMPRMModel(PreTrainedModel):
         """Load a saved PRM; arguments are those of `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of backbone or head.
+            ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of backbone or head,
+                or an adapter's policy is not there.
         """
         path = pretrained_model_name_or_path
         hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if name in kwargs}
@@ -175,6 +176,11 @@ class MMPRMModel(PreTrainedModel):
     @classmethod
     def _from_adapter(cls, path: str | os.PathLike, policy: str, hub_kwargs: dict, **kwargs) -> MMPRMModel:
         """Make the PRM of a policy as it was before training, and put the adapter on it."""
+        if os.path.isabs(policy) and not os.path.isdir(policy):
+            raise ValueError(
+                f"The adapter {str(path)!r} belongs to the policy {policy!r}, which is not there. Put the policy's "
+                "folder there, or write its hub id into config.json (policy)."
+            )
         returns_info = kwargs.pop("output_loading_info", False)
         for name in (*HUB_KWARGS, "adapter_kwargs", "trust_remote_code", "_from_auto"):
             kwargs.pop(name, None)

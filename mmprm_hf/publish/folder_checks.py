@@ -16,10 +16,11 @@ from typing import Any, Literal
 import yaml
 
 from ..errors import UnknownNameError
+from ..files import read_json
 from .file_checks import SECRET, Finding, check_file
 
 Kind = Literal["dataset", "model", "space"]
-UNKNOWN, LINK, CARD = "unknown file", "link", "card"
+UNKNOWN, LINK, CARD, BASE = "unknown file", "link", "card", "unknown base"
 
 _EVERYWHERE = (
     *("README.md", "*.md", "LICENSE*", "NOTICE*", "CITATION.cff", ".gitattributes", "*.json", "*.yaml", "*.yml"),
@@ -67,7 +68,7 @@ class PushRefusedError(ValueError):
         self.findings = tuple(findings)
         lines = "\n".join(f"  {finding}" for finding in findings)
         count = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
-        names = sorted({finding.file for finding in findings if finding.rule not in (CARD, LINK)})
+        names = sorted({finding.file for finding in findings if finding.rule not in (CARD, LINK, BASE)})
         advice = (
             f"\nA file that is right as it is can be allowed by name (allow {names[0]!r}; a secret in it only by "
             f"{names[0] + ':' + SECRET!r}); leave out a file that must not be uploaded."
@@ -152,7 +153,7 @@ def check_folder(
         file = allowed.removesuffix(f":{SECRET}")
         if not any(_is_named(name, file) for name in names):
             raise UnknownNameError("file", file, names, f" in allow; it is not in {folder.name}")
-    findings = [*listing.findings, *_check_card(folder, kind)]
+    findings = [*listing.findings, *_check_card(folder, kind), *_check_adapter(folder)]
     for entry in listing.files:
         findings += [finding for finding in _check_entry(folder, entry, kind) if not _is_allowed(finding, allow)]
     return listing, findings
@@ -219,4 +220,22 @@ def _check_card(folder: Path, kind: Kind) -> list[Finding]:
             return [Finding("README.md", CARD, f"its front matter lacks {' and '.join(missing)}", remedy)]
         if not (folder / str(front_matter["app_file"])).is_file():
             return [Finding("README.md", CARD, f"its app_file {front_matter['app_file']!r} is not there", remedy)]
+    return []
+
+
+def _check_adapter(folder: Path) -> list[Finding]:
+    """An adapter is of use only to those who have what it was trained on."""
+    file, key = "adapter_config.json", "base_model_name_or_path"
+    if not (folder / file).is_file():
+        return []
+    base = read_json(folder / file).get(key)
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("policy"):
+        file, key = "config.json", "policy"
+        base = read_json(folder / file)[key]
+    if not base:
+        remedy = f"Write the hub id of its PRM into {file}, {key}; PRMTrainer does, where it is given one."
+        return [Finding(file, BASE, "the adapter does not name what it was trained on", remedy)]
+    if base.startswith(".") or Path(base).is_absolute() or Path(base).exists():
+        remedy = f"Push that folder first, and write its hub id into {file}, {key}."
+        return [Finding(file, BASE, f"the adapter belongs to the folder {base!r}, which others do not have", remedy)]
     return []

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UnknownNameError
+from ..files import read_json, write_json
+from ..models import policy_of_adapter
 from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_folder, read_front_matter
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def push(
     """Upload a folder to the Hub, making the repository and the branch if they are not there.
 
     Refused before anything is sent, all reasons at once: secrets, machine paths, pickles, links that leave the folder,
-    unexpected or unfinished files, and a missing card.
+    unexpected or unfinished files, a missing card, and an adapter that others could not load. The file of an adapter on
+    a policy (adapter_config.json) is made to name the repository.
 
     Args:
         folder: What to upload; a trainer's checkpoints in it are not uploaded.
@@ -81,7 +84,24 @@ def push(
         return report
     if list_folder(folder, kind, leave_out) != listing:
         raise ValueError(f"{folder.name} changed while it was checked. Wait until nothing writes into it, then push.")
+    if _name_repository(folder, repo_id):
+        listing = list_folder(folder, kind, leave_out)
     return {**report, **_send(folder, report, listing, token, message, replace)}
+
+
+def _name_repository(folder: Path, repo_id: str) -> bool:
+    """Name its own repository as the base of an adapter on a policy, and return whether that changed its file.
+
+    transformers' Auto classes look there for the configuration, which names the policy.
+    """
+    if policy_of_adapter(folder) is None:
+        return False
+    path = folder / "adapter_config.json"
+    config = read_json(path)
+    if config.get("base_model_name_or_path") == repo_id:
+        return False
+    write_json(path, {**config, "base_model_name_or_path": repo_id})
+    return True
 
 
 def _summary(listing: Listing) -> dict[str, Any]:

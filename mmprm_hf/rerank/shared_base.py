@@ -20,13 +20,15 @@ from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..files import read_json, write_json
-from ..models import MMPRMModel, MMPRMProcessor, backbone_of
+from ..models import MMPRMModel, MMPRMProcessor, backbone_of, policy_of_adapter
 
 
 def adapter_config(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the adapter configuration of a folder or hub id; None if there is none."""
+    """Return the adapter configuration of a folder or hub id; None if there is none. A policy is not named as base."""
     file = find_adapter_config_file(path)
-    return None if file is None else read_json(Path(file))
+    if file is None or policy_of_adapter(path) is None:
+        return None if file is None else read_json(Path(file))
+    return {**read_json(Path(file)), "base_model_name_or_path": None}  # on the Hub it is the adapter's own repository
 
 
 class SharedBase:
@@ -103,9 +105,9 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
         processor: The PRM's processor.
 
     Returns:
-        None if the policy carries an adapter already, or is not the adapter's base: the base is the policy if the
-        adapter names none (`PRMTrainer` started from a policy), or a PRM whose backbone equals the policy's number by
-        number except for the marker's row (it is loaded for that, and let go).
+        None if the policy carries an adapter already, or is not the adapter's base: the base is the policy that the
+        adapter names (`PRMTrainer` started from a policy), any policy if it names nothing, or a PRM whose backbone
+        equals the policy's number by number except for the marker's row (it is loaded for that, and let go).
 
     Raises:
         ValueError: if `adapter` holds no adapter, or names no base and the policy carries an adapter already.
@@ -114,6 +116,9 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     if config is None:
         raise ValueError(f"{str(adapter)!r} holds no adapter_config.json. Only an adapter can share the policy's base.")
     base = config.get("base_model_name_or_path") or None
+    named = policy_of_adapter(adapter)
+    if named is not None and not _is_same_path(named, policy.name_or_path):
+        return None
     if _carries_adapter(policy):
         if base is not None:
             return None
@@ -140,6 +145,13 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
         _keep_output_rows(policy, embeddings[:num_embeddings], marker, marker_row, _has_row(config, marker))
     prm.eval()
     return SharedBase(policy, adapted, embeddings, num_embeddings, marker_row, adapter)
+
+
+def _is_same_path(first: str, second: str) -> bool:
+    """Whether two paths or hub ids name the same model."""
+    if os.path.isdir(first) and os.path.isdir(second):
+        return os.path.samefile(first, second)
+    return first == second
 
 
 def _carries_adapter(policy: PreTrainedModel) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from transformers import AutoModel, AutoProcessor, pipeline
 
 from mmprm_hf import MMPRMModel, PRMScorer, PRMTrainer
 from mmprm_hf.models import model_fingerprint
+from mmprm_hf.publish.hub import PushRefusedError, push
 
 peft = pytest.importorskip("peft")
 ADAPTER = {"target_modules": r".*language_model.*\.(q_proj|v_proj)", "r": 2}
@@ -65,8 +68,47 @@ def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_p
     with torch.no_grad():
         assert MMPRMModel.from_pretrained(moved / "prm")(**batch).step_scores()[0].tolist() == pytest.approx(scores)
     shutil.rmtree(moved / "policy")
-    with pytest.raises(ValueError, match="belongs to the policy './../policy' .* which is not there. Put the policy's"):
+    with pytest.raises(ValueError, match="belongs to the policy .*elsewhere/policy', which is not there"):
         AutoModel.from_pretrained(moved / "prm")
+
+
+def test_an_adapter_is_pushed_where_its_policy_is_on_the_hub(trained, hub, hub_environment, tmp_path):
+    folder, inputs, scores = trained
+    prm = shutil.copytree(folder / "prm", tmp_path / "prm")
+    with pytest.raises(
+        PushRefusedError, match="config.json: unknown base: the adapter belongs to the folder .*Push that"
+    ):
+        push(prm, "me/adapter", kind="model")
+    shutil.copy(prm / "README.md", folder / "policy")
+    push(folder / "policy", "me/policy", kind="model")
+    config = json.loads((prm / "config.json").read_text())
+    (prm / "config.json").write_text(json.dumps({**config, "policy": "me/policy"}))
+    push(prm, "me/adapter", kind="model")
+    figure = tmp_path / "figure.png"
+    inputs["images"].save(figure)
+    program = f"""
+import mmprm_hf, json
+from transformers import AutoModel, pipeline
+score = pipeline("process-reward", model="me/adapter")
+print(json.dumps(score({str(figure)!r}, {inputs["text"]!r}, {inputs["steps"]!r})))
+assert type(AutoModel.from_pretrained("me/adapter")).__name__ == "MMPRMModel"
+rerank = pipeline("generate-and-rerank", model="me/policy", prm="me/adapter")
+assert rerank.shared is not None
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=hub_environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1])["step_scores"] == pytest.approx(scores, abs=1e-5)
+
+
+def test_an_adapter_without_a_name_of_its_base_is_not_pushed(trained, tmp_path):
+    prm = shutil.copytree(trained[0] / "prm", tmp_path / "prm")
+    (prm / "config.json").unlink()
+    with pytest.raises(
+        PushRefusedError, match="the adapter does not name what it was trained on. Write the hub id of its"
+    ):
+        push(prm, "me/adapter", kind="model", dry_run=True)
 
 
 def test_it_is_merged_and_saved_as_a_whole_prm(trained, tmp_path):
