@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,6 @@ from .options import (
     UrlsOption,
     figure_rules,
     nothing_left,
-    plain_lines,
     quiet,
     show,
     without_none,
@@ -180,10 +180,29 @@ def label(
     if estimate is not None:
         show(report, as_json, format_estimate)
     else:
-        show(report, as_json, _format_labelling)
+        show(report, as_json, lambda _: _format_labelling(report, output))
 
 
-def _format_labelling(report: dict) -> str:
-    """What the search did, then what became of its rows."""
-    titles = {"ledger": "The search", "labels": "Label rows"}
-    return "\n\n".join(f"{title}\n{plain_lines(report[part])}" for part, title in titles.items())
+def _format_labelling(report: dict[str, Any], output: Path) -> str:
+    """What was labelled, what it cost, where it is and what comes next; every other counter is in files."""
+    search, rows = report["ledger"], report["labels"]
+    uniform = search["num_trees"] - search["num_mixed"]
+    lines = [
+        f"{search['num_trees']:,} of {search['num_problems']:,} problems are searched; {uniform:,} of them came out "
+        "always right or always wrong and give no labels",
+        f"{search['num_rollouts']:,} rollouts ({search['num_incomplete']:,} incomplete, {search['num_undecided']:,} "
+        f"undecided), {search['tokens_out']:,} tokens written, {datetime.timedelta(seconds=round(search['seconds']))}",
+        f"{rows['num_rows']:,} solutions with {rows['num_labelled_steps']:,} step labels, "
+        f"{rows['positive_share'] or 0:.0%} of them above zero",
+    ]
+    if search["num_resumed"]:
+        lines.insert(1, f"{search['num_resumed']:,} were there already and were not searched again")
+    if search["num_failed"]:
+        failures = output / "failures.jsonl"
+        lines.append(f"{search['num_failed']:,} problems failed, see {failures}; the same command tries them again")
+    if "data" in report:
+        lines.append(f"{report['data']['num_unreadable_rows']:,} rows of the data are not problems and were left out")
+    lines.append(f'wrote {output}: load_dataset("{output}"); all counters are in its summary.json and statistics.json')
+    if rows["num_rows"]:
+        lines.append(f"next: mmprm train --model POLICY --data {output / 'paths'} --output out/prm --dry-run")
+    return "\n".join(lines)
