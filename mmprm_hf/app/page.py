@@ -17,7 +17,7 @@ from transformers import pipeline
 
 from ..data import Candidate, Problem
 from ..models import load_image
-from ..nano import FIGURE_SIZE, POLICY_PATH, PRM_PATH, Noise, nano_problems
+from ..nano import POLICY_PATH, PRM_PATH, Noise, foreign_problem_note, nano_problems
 from ..publish import render_message, render_reranked, render_scored
 from ..rerank import STRATEGIES
 from ..selection import AGGREGATIONS, aggregate
@@ -79,7 +79,9 @@ class Callbacks:
             "step_scores": list(candidate.step_scores),
             "aggregation": aggregation,
             "score": aggregate(candidate.step_scores, aggregation),
-            "note": self._note(figures, self.is_shipped_prm, "scores"),
+            "note": foreign_problem_note([load_image(figure) for figure in figures], "scores")
+            if self.is_shipped_prm
+            else None,
         }
         return render_scored(result), result
 
@@ -104,7 +106,8 @@ class Callbacks:
                 raise ValueError(f"Found {num_candidates} candidates. This page writes at most {MAX_CANDIDATES}.")
             options = {"num_candidates": num_candidates, "strategy": strategy, "aggregation": aggregation}
             result = self.rerank(images=images, text=question or "", seed=seed, return_candidates=True, **options)
-            note = self._note(images, self.is_shipped_policy, "answers and scores")
+            shown, output = [load_image(image) for image in images], "answers and scores"
+            note = foreign_problem_note(shown, output) if self.is_shipped_policy else None
             result = {**result, "strategy": strategy, "aggregation": aggregation, "note": note}
             return render_reranked(result), result
         except (ValueError, OSError) as error:
@@ -115,16 +118,6 @@ class Callbacks:
         nano = nano_problems("test", _NUM_EXAMPLES)[number % _NUM_EXAMPLES]
         solution = nano.solve(random.Random(number), Noise(misread=0.3, slip=0.3))
         return [nano.figure()], nano.question, "\n".join(solution), number + 1
-
-    @staticmethod
-    def _note(figures: Sequence[Any], is_shipped: bool, what: str) -> str | None:
-        """A warning where the nano models are shown a problem that is not of the nano world."""
-        if not is_shipped or (figures and all(set(load_image(figure).size) == {FIGURE_SIZE} for figure in figures)):
-            return None
-        return (
-            f"The shipped nano models know only the nano world's figures ({FIGURE_SIZE} x {FIGURE_SIZE}). For another "
-            f"problem their {what} mean nothing: take an example, or start the page with other models."
-        )
 
 
 def _figures(gallery: Sequence[Any] | None) -> list[Any]:

@@ -157,9 +157,8 @@ def score(
 
     solutions = [stages.read_solution(sys.stdin.read() if path == "-" else _text_of(path)) for path in solution]
     with quiet(as_json):
-        rows = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
-    results = {"aggregation": aggregation, "solutions": rows}
-    show(results, as_json, lambda _: stages.format_scores(rows, aggregation, color=use_color()))
+        report = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
+    show(report, as_json, lambda _: stages.format_scores(report, color=use_color()))
 
 
 def _text_of(path: str) -> str:

@@ -13,7 +13,15 @@ __getattr__, __dir__, __all__ = attach(
         "drawing": ["FIGURE_SIZE"],
         "families": ["FAMILIES"],
         "solver": ["Noise", "StepTruth"],
-        "world": ["NanoProblem", "NanoProblems", "load_nano", "make_problem", "nano_problems", "problem_from_id"],
+        "world": [
+            "NanoProblem",
+            "NanoProblems",
+            "foreign_problem_note",
+            "load_nano",
+            "make_problem",
+            "nano_problems",
+            "problem_from_id",
+        ],
     },
 )
 __all__ += ["POLICY_PATH", "PRM_PATH"]

@@ -21,6 +21,7 @@ from ..data import Problem, content_hash
 from ..errors import UnknownNameError
 from ..rows import problem_features, problem_to_row
 from .blueprint import Blueprint
+from .drawing import FIGURE_SIZE
 from .families import FAMILIES
 from .solver import Noise, StepTruth, check_step, step_text, true_facts, write_solution
 
@@ -195,3 +196,18 @@ def load_nano(split: Split, num_problems: int | None = None) -> Dataset:
 
     rows = [problem_to_row(problem) for problem in NanoProblems(num_problems, split)]
     return datasets.Dataset.from_list(rows, features=problem_features())
+
+
+def foreign_problem_note(figures: Sequence[Image.Image], output: str) -> str | None:
+    """Return a warning where the shipped models are shown a problem of another world, as its figures' sizes tell.
+
+    Args:
+        figures: The problem's figures, loaded.
+        output: What the warning is about: "scores", or "answers and scores".
+    """
+    if figures and all(set(figure.size) == {FIGURE_SIZE} for figure in figures):
+        return None
+    return (
+        f"The shipped nano models know only the nano world's figures ({FIGURE_SIZE} x {FIGURE_SIZE}, see `mmprm "
+        f"data`). For any other problem their {output} mean nothing: give models of your own."
+    )

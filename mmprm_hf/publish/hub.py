@@ -41,8 +41,7 @@ def push(
     """Upload a folder to the Hub, making the repository and the branch if they are not there.
 
     Refused before anything is sent, all reasons at once: secrets, machine paths, pickles, links that leave the folder,
-    unexpected or unfinished files, a missing card, and an adapter that others could not load. The file of an adapter on
-    a policy (adapter_config.json) is made to name the repository.
+    unexpected or unfinished files, a missing card, and an adapter whose base is unknown to others.
 
     Args:
         folder: What to upload; a trainer's checkpoints in it are not uploaded.
@@ -78,30 +77,23 @@ def push(
     listing, findings = check_folder(folder, kind, allow, leave_out)
     if findings:
         raise PushRefusedError(folder, findings)
-    target = {"repo_id": repo_id, "kind": kind, "revision": revision or "main", "private": private}
-    report = {**target, "dry_run": dry_run, **_summary(listing)}
+    target = {"repo_id": repo_id, "kind": kind, "revision": revision or "main", "private": private, "dry_run": dry_run}
+    report = {**target, **_summary(listing)}
     if dry_run:
         return report
     if list_folder(folder, kind, leave_out) != listing:
         raise ValueError(f"{folder.name} changed while it was checked. Wait until nothing writes into it, then push.")
-    if _name_repository(folder, repo_id):
-        listing = list_folder(folder, kind, leave_out)
     return {**report, **_send(folder, report, listing, token, message, replace)}
 
 
-def _name_repository(folder: Path, repo_id: str) -> bool:
-    """Name its own repository as the base of an adapter on a policy, and return whether that changed its file.
+def _name_repository(folder: Path, repo_id: str) -> None:
+    """Name its own repository as the base of an adapter on a policy.
 
     transformers' Auto classes look there for the configuration, which names the policy.
     """
-    if policy_of_adapter(folder) is None:
-        return False
-    path = folder / "adapter_config.json"
-    config = read_json(path)
-    if config.get("base_model_name_or_path") == repo_id:
-        return False
-    write_json(path, {**config, "base_model_name_or_path": repo_id})
-    return True
+    if policy_of_adapter(folder) is not None:
+        path = folder / "adapter_config.json"
+        write_json(path, {**read_json(path), "base_model_name_or_path": repo_id})
 
 
 def _summary(listing: Listing) -> dict[str, Any]:
@@ -140,6 +132,7 @@ def _send(
     # The HTTP client's own base error, whichever client this huggingface_hub has; the uploads raise RuntimeError.
     network_errors = (HfHubHTTPError.__bases__[0], OSError, RuntimeError)
     api = HfApi(token=token)
+    _name_repository(folder, report["repo_id"])
     where = {"repo_id": report["repo_id"], "repo_type": report["kind"]}
     try:
         url = _open_repository(api, folder, report)

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from os.path import isfile
 from pathlib import Path
 from typing import Any
 
 from ..evaluation import best_of_n_report
 from ..files import lock_folder, read_jsonl, write_json
-from ..models import load_image
-from ..nano import FIGURE_SIZE, POLICY_PATH
+from ..nano import POLICY_PATH, foreign_problem_note
 from ..publish import group_candidates
-from ..rerank import GUIDED_SEARCHES
+from ..rerank import GUIDED_SEARCHES, read_problem
 from ..rows import FigureRules
 from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
 from .options import Servers, named_hosts
 from .problems import open_problems
 from .run_settings import model_settings
-
-FOREIGN_FIGURE_NOTE = (
-    "the shipped nano policy knows only the nano world's figures (144 x 144, see `mmprm data`). "
-    "For any other figure its answer means nothing; give --policy and --prm for real problems."
-)
 
 
 def rerank_one(
@@ -52,14 +45,11 @@ def rerank_one(
         The pipeline's output with all candidates, and under ``note`` a warning where the shipped nano models were shown
         figures that are not of the nano world: then the answer means nothing. None otherwise.
     """
+    problem, _ = read_problem({"images": list(images), "text": question}, named_hosts(images))
     rerank = open_pipeline(policy, prm, servers)
-    result = rerank(
-        images=list(images), text=question, return_candidates=True, allow_urls=named_hosts(images), **options
-    )
+    result = rerank(images=list(problem.images), text=question, return_candidates=True, **options)
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
-    # Not Path.is_file: it raises on a data URI, which is too long for a file's name.
-    looks_nano = bool(images) and all(isfile(path) and set(load_image(path).size) == {FIGURE_SIZE} for path in images)
-    note = FOREIGN_FIGURE_NOTE if is_shipped and not looks_nano else None
+    note = foreign_problem_note(problem.images, "answers and scores") if is_shipped else None
     return {**result, "note": note}
 
 

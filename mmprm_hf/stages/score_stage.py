@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..data import Candidate
-from ..nano import PRM_PATH
+from ..nano import PRM_PATH, foreign_problem_note
 from ..rerank import read_problem
 from ..scoring import PRMScorer
 from ..selection import aggregate
@@ -75,7 +76,7 @@ def _not_empty(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 def score_solutions(
     images: Sequence[Any], question: str, solutions: Sequence[tuple[str, ...]], *, prm: str | None, aggregation: str
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Return the step scores of solutions of one problem.
 
     Args:
@@ -86,8 +87,10 @@ def score_solutions(
         aggregation: One of `selection.AGGREGATIONS`.
 
     Returns:
-        ``{"steps", "step_scores", "score"}`` of each, in order. Scores are None for a solution that contains the PRM's
-        step marker if that is an ordinary word of its vocabulary; any other marker is read as plain text.
+        ``{"aggregation", "solutions", "note"}``. A solution is ``{"steps", "step_scores", "score"}``, in order. Scores
+        are None for one that contains the PRM's step marker if that is an ordinary word of its vocabulary; any other
+        marker is read as plain text. The note is a warning where the shipped PRM is shown a problem that is not of the
+        nano world, None otherwise.
 
     Raises:
         ValueError: for an unknown aggregation, a model that is not a PRM, or a problem that cannot be shown to it.
@@ -100,18 +103,19 @@ def score_solutions(
         scores = None if candidate.step_scores is None else list(candidate.step_scores)
         score = None if scores is None else aggregate(scores, aggregation)
         rows.append({"steps": list(candidate.steps), "step_scores": scores, "score": score})
-    return rows
+    is_shipped = prm is None or Path(prm).resolve() == PRM_PATH.resolve()
+    note = foreign_problem_note(problem.images, "scores") if is_shipped else None
+    return {"aggregation": aggregation, "solutions": rows, "note": note}
 
 
-def format_scores(rows: Sequence[dict[str, Any]], aggregation: str, *, color: bool) -> str:
+def format_scores(report: dict[str, Any], *, color: bool) -> str:
     """Return the steps with their scores as bars, and the number of the best solution if there are several.
 
     Args:
-        rows: What `score_solutions` returns.
-        aggregation: The aggregation that gave their scores.
+        report: What `score_solutions` returns.
         color: Color the bars with ANSI codes.
     """
-    lines: list[str] = []
+    rows, lines = report["solutions"], []
     for number, row in enumerate(rows, start=1):
         if len(rows) > 1:
             lines.append(f"solution {number}")
@@ -123,11 +127,13 @@ def format_scores(rows: Sequence[dict[str, Any]], aggregation: str, *, color: bo
             lines.append(f"{score_bar(score, color)}  {score:.3f}  {first}")
             lines += [f"{'':>{BAR_WIDTH + 9}}{line}" for line in rest]
         lowest = min(range(len(row["step_scores"])), key=row["step_scores"].__getitem__)
-        lines += [f"{aggregation} {row['score']:.3f}; the lowest is step {lowest + 1}", ""]
+        lines += [f"{report['aggregation']} {row['score']:.3f}; the lowest is step {lowest + 1}", ""]
     scored = [index for index, row in enumerate(rows) if row["score"] is not None]
     if len(rows) > 1 and scored:
         lines.append(f"best: solution {max(scored, key=lambda index: rows[index]['score']) + 1}")
-    return "\n".join(lines).rstrip()
+    if report["note"]:
+        lines += ["", f"note: {report['note']}"]
+    return "\n".join(lines).strip()
 
 
 def score_bar(score: float, color: bool) -> str:

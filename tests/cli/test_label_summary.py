@@ -11,8 +11,16 @@ from mmprm_hf import stages
 from mmprm_hf.cli import app
 
 SEARCH = {
-    **{"num_problems": 1200, "num_trees": 1198, "num_mixed": 1000, "num_resumed": 0, "num_failed": 0},
-    **{"num_rollouts": 131_000, "num_incomplete": 5, "num_undecided": 7, "tokens_out": 3_806_700, "seconds": 7211.4},
+    "num_problems": 1200,
+    "num_trees": 1198,
+    "num_mixed": 1000,
+    "num_resumed": 0,
+    "num_failed": 0,
+    "num_rollouts": 131_000,
+    "num_incomplete": 5,
+    "num_undecided": 7,
+    "tokens_out": 3_806_700,
+    "seconds": 7211.4,
 }
 ROWS = {"num_rows": 10_200, "num_labelled_steps": 40_300, "positive_share": 0.5558}
 

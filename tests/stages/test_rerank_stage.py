@@ -25,7 +25,6 @@ from mmprm_hf.stages import (
     rerank_stage,
 )
 from mmprm_hf.stages.candidate_rows import judged_row, open_pipeline, shown_question
-from mmprm_hf.stages.rerank_stage import FOREIGN_FIGURE_NOTE
 
 SHORT = {"num_candidates": 2, "max_new_tokens": 12}
 CLOCK, BARS = make_problem("clock", 2), make_problem("bar_chart", 1)
@@ -351,5 +350,6 @@ def test_a_note_where_the_nano_policy_is_shown_foreign_figures(tmp_path):
         ([], None, True),
     ):
         result = rerank_one(images, CLOCK.question, policy=policy, prm=None, options=SHORT)
-        assert result["note"] == (FOREIGN_FIGURE_NOTE if is_noted else None)
+        assert bool(result["note"]) == is_noted, images
+        assert not is_noted or "For any other problem their answers and scores mean nothing" in result["note"]
         assert len(result["candidates"]) == 2

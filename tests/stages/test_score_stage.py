@@ -1,8 +1,10 @@
 """`mmprm`'s scoring of written solutions: files to steps, steps to scores, scores to bars."""
 
 import re
+import shutil
 
 import pytest
+from PIL import Image
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
@@ -56,7 +58,9 @@ def test_a_step_that_is_not_closed_is_not_lost():
 def test_scores_are_those_of_the_scorer(tmp_path):
     figure = tmp_path / "figure.png"
     PROBLEM.figure().save(figure)
-    rows = score_solutions([str(figure)], PROBLEM.question, SOLUTIONS, prm=None, aggregation="product")
+    report = score_solutions([str(figure)], PROBLEM.question, SOLUTIONS, prm=None, aggregation="product")
+    rows = report["solutions"]
+    assert report["note"] is None and report["aggregation"] == "product"
     scorer = PRMScorer.from_pretrained(PRM_PATH)
     problem = Problem("a", PROBLEM.question, (PROBLEM.figure(),))
     expected = scorer.score(problem, [Candidate(steps) for steps in SOLUTIONS])
@@ -69,20 +73,37 @@ def test_scores_are_those_of_the_scorer(tmp_path):
 
 def test_the_figure_counts():
     others = [[], [PROBLEM.figure()], [make_problem("clock", 2).figure()]]
-    rows = [score_solutions(images, PROBLEM.question, SOLUTIONS[:1], prm=None, aggregation="min") for images in others]
-    assert len({row["score"] for (row,) in rows}) == 3
+    solutions, options = SOLUTIONS[:1], {"prm": None, "aggregation": "min"}
+    reports = [score_solutions(images, PROBLEM.question, solutions, **options) for images in others]
+    assert len({report["solutions"][0]["score"] for report in reports}) == 3
+
+
+def test_a_problem_that_the_shipped_prm_does_not_know_is_noted(tmp_path):
+    wide = Image.new("RGB", (300, 100))
+    for images, prm, is_noted in (
+        ([PROBLEM.figure()], None, False),
+        ([PROBLEM.figure()], str(PRM_PATH), False),
+        ([wide], None, True),
+        ([], str(PRM_PATH), True),
+        ([wide], shutil.copytree(PRM_PATH, tmp_path / "mine"), False),
+    ):
+        report = score_solutions(images, PROBLEM.question, SOLUTIONS[:1], prm=prm, aggregation="min")
+        assert bool(report["note"]) == is_noted
+        shown = format_scores(report, color=False)
+        assert ("note: The shipped nano models know only the nano world's figures" in shown) == is_noted
 
 
 def test_a_marker_in_a_step_is_read_as_text_and_writes_no_marker():
-    (row,) = score_solutions([], "What is A?", [("A=1 <prm> <image>", "B=<prm>")], prm=None, aggregation="min")
+    solution = ("A=1 <prm> <image>", "B=<prm>")
+    (row,) = score_solutions([], "What is A?", [solution], prm=None, aggregation="min")["solutions"]
     assert len(row["step_scores"]) == 2
 
 
 def test_a_solution_without_a_score_is_never_the_best():
     rows = [{"steps": ["A=1"], "step_scores": None, "score": None}, *rows_with((0.0, 0.1))]
-    shown = format_scores(rows, "min", color=False)
+    shown = format_scores(report_of(rows, "min"), color=False)
     assert "no score: it contains the PRM's own step marker" in shown and shown.endswith("best: solution 2")
-    assert "best" not in format_scores([rows[0], rows[0]], "min", color=False)
+    assert "best" not in format_scores(report_of([rows[0], rows[0]], "min"), color=False)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +122,10 @@ def test_what_cannot_be_scored_is_refused(change, message):
         score_solutions(**{**call, **change})
 
 
+def report_of(rows, aggregation):
+    return {"solutions": rows, "aggregation": aggregation, "note": None}
+
+
 def rows_with(*step_scores):
     return [
         {"steps": [f"step {i}" for i in range(len(s))], "step_scores": list(s), "score": min(s)} for s in step_scores
@@ -108,28 +133,28 @@ def rows_with(*step_scores):
 
 
 def test_one_solution_as_bars():
-    lines = format_scores(rows_with((0.9, 0.25, 0.5)), "min", color=False).split("\n")
+    lines = format_scores(report_of(rows_with((0.9, 0.25, 0.5)), "min"), color=False).split("\n")
     assert [line[BAR_WIDTH:] for line in lines[:3]] == ["  0.900  step 0", "  0.250  step 1", "  0.500  step 2"]
     assert lines[3:] == ["min 0.250; the lowest is step 2"]
 
 
 def test_further_lines_of_a_step_stand_below_its_first():
     row = {"steps": ["first\nsecond\nthird"], "step_scores": [0.5], "score": 0.5}
-    first, second, third, _ = format_scores([row], "mean", color=False).split("\n")
+    first, second, third, _ = format_scores(report_of([row], "mean"), color=False).split("\n")
     column = first.index("first")
     assert second.index("second") == column == third.index("third")
     assert second.strip() == "second" and third.strip() == "third"
 
 
 def test_several_solutions_are_numbered_and_the_best_is_named():
-    shown = format_scores(rows_with((0.2, 0.9), (0.6,), (0.6,)), "min", color=False)
+    shown = format_scores(report_of(rows_with((0.2, 0.9), (0.6,), (0.6,)), "min"), color=False)
     assert re.findall(r"^solution (\d)$", shown, re.M) == ["1", "2", "3"]
     assert shown.endswith("\n\nbest: solution 2"), "the first of equals"
 
 
 def test_colours_are_all_that_colour_adds():
     rows = rows_with((0.9, 0.5, 0.1))
-    colored, plain = (format_scores(rows, "min", color=color) for color in (True, False))
+    colored, plain = (format_scores(report_of(rows, "min"), color=color) for color in (True, False))
     assert re.findall("\x1b\\[(\\d+)m█", colored) == ["32", "33", "31"]
     assert re.sub("\x1b\\[\\d+m", "", colored) == plain and "\x1b" not in plain
 
