@@ -232,6 +232,42 @@ def sign_flip_p_value(differences: Sequence[float], *, num_flips: int = 9_999, s
     return float(test.pvalue)
 
 
+def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean with its 95 % bootstrap interval; None three times for no values."""
+    if not values:
+        return {"value": None, "ci_low": None, "ci_high": None}
+    low, high = bootstrap_ci(values)
+    return {"value": math.fsum(values) / len(values), "ci_low": low, "ci_high": high}
+
+
+def paired_difference(values: Sequence[float | None], baseline: Sequence[float | None]) -> dict[str, Any]:
+    """Return the mean difference of two metrics over the problems that both decide, paired by problem.
+
+    Args:
+        values, baseline: One value per problem, in one order; None where it is undecided.
+
+    Returns:
+        ``difference`` (values minus baseline) with its 95 % bootstrap interval ``ci_low``, ``ci_high``; ``p_value``
+        of `sign_flip_p_value`; ``num_problems``, ``num_better``, ``num_worse``. None without a problem.
+
+    Example:
+        >>> paired_difference([1.0, 1.0, None], [1.0, 0.0, 1.0])["difference"]
+        0.5
+    """
+    pairs = zip(values, baseline, strict=True)
+    differences = [value - base for value, base in pairs if value is not None and base is not None]
+    mean = mean_with_interval(differences)
+    return {
+        "difference": mean["value"],
+        "ci_low": mean["ci_low"],
+        "ci_high": mean["ci_high"],
+        "p_value": sign_flip_p_value(differences) if differences else None,
+        "num_problems": len(differences),
+        "num_better": sum(difference > 0 for difference in differences),
+        "num_worse": sum(difference < 0 for difference in differences),
+    }
+
+
 def share_with_interval(count: int, total: int) -> dict[str, float | None]:
     """Return ``{"value", "low", "high"}``: a share with its 95 % Wilson interval; None throughout if `total` is 0.
 

@@ -6,7 +6,7 @@ import pkgutil
 
 import mmprm_hf
 
-NOT_IMPORTED = ("mmprm_hf.evaluation.modules", "mmprm_hf.cli.__main__")
+NOT_IMPORTED = ("mmprm_hf.evaluation.modules", "mmprm_hf.__main__")
 
 
 def test_the_examples_are_true():

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import metrics
-from .evaluators import PRM_METRICS, are_unscored, candidate_counts, judged_problems, mean_with_interval
+from .evaluators import PRM_METRICS, are_unscored, candidate_counts, judged_problems
 from .subsets import Pool, all_subsets, drawn_subsets, expectations, pool_of_problem
 
 CURVE_METRICS = ("random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle")
@@ -59,7 +59,7 @@ def best_of_n_curves(
         ``aggregation``, ``seed``; ``sizes``, one dict per N of ``n``, ``num_subsets`` (of each problem) and
         ``is_exact``; ``curves``, per metric one dict per N of ``n``, ``value``, ``ci_low``, ``ci_high``,
         ``num_decided`` (problems) and ``monte_carlo_error``; ``against_majority_vote``, for each of `PRM_METRICS` one
-        dict per N of ``n`` and what `compare` returns.
+        dict per N of ``n`` and what `metrics.paired_difference` returns.
 
     Raises:
         ValueError: for rows that `best_of_n_report` refuses, or an N outside 1..M.
@@ -81,34 +81,6 @@ def best_of_n_curves(
             name: [{"n": size, **_against_majority_vote(expected_at[size], name)} for size in sizes]
             for name in PRM_METRICS
         },
-    }
-
-
-def compare(values: Sequence[float | None], baseline: Sequence[float | None]) -> dict[str, Any]:
-    """Return the mean difference of two metrics over the problems that both decide, paired by problem.
-
-    Args:
-        values, baseline: One value per problem, in one order; None where it is undecided.
-
-    Returns:
-        ``difference`` (values minus baseline) with its 95 % bootstrap interval ``ci_low``, ``ci_high``; ``p_value``
-        of `metrics.sign_flip_p_value`; ``num_problems``, ``num_better``, ``num_worse``. None without a problem.
-
-    Example:
-        >>> compare([1.0, 1.0, None], [1.0, 0.0, 1.0])["difference"]
-        0.5
-    """
-    pairs = zip(values, baseline, strict=True)
-    differences = [value - base for value, base in pairs if value is not None and base is not None]
-    mean = mean_with_interval(differences)
-    return {
-        "difference": mean["value"],
-        "ci_low": mean["ci_low"],
-        "ci_high": mean["ci_high"],
-        "p_value": metrics.sign_flip_p_value(differences) if differences else None,
-        "num_problems": len(differences),
-        "num_better": sum(difference > 0 for difference in differences),
-        "num_worse": sum(difference < 0 for difference in differences),
     }
 
 
@@ -142,11 +114,13 @@ def _point(size: int, expected: Sequence[tuple[float | None, float]]) -> dict[st
     """One point of a curve."""
     decided = [value for value, _ in expected if value is not None]
     error = math.sqrt(math.fsum(variance for _, variance in expected)) / len(decided) if decided else None
-    return {"n": size, **mean_with_interval(decided), "num_decided": len(decided), "monte_carlo_error": error}
+    return {"n": size, **metrics.mean_with_interval(decided), "num_decided": len(decided), "monte_carlo_error": error}
 
 
 def _against_majority_vote(expected: Expected, name: str) -> dict[str, Any]:
-    return compare([value for value, _ in expected[name]], [value for value, _ in expected["majority_vote"]])
+    return metrics.paired_difference(
+        [value for value, _ in expected[name]], [value for value, _ in expected["majority_vote"]]
+    )
 
 
 def _check_sizes(sizes: Sequence[int] | None, num_candidates: int) -> list[int]:

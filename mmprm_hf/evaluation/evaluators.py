@@ -7,7 +7,6 @@ counted. Imports level 0 only.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +85,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
     return {
         **candidate_counts(problems),
         "aggregation": aggregation,
-        "metrics": {name: mean_with_interval(values[name]) for name in METRICS},
+        "metrics": {name: metrics.mean_with_interval(values[name]) for name in METRICS},
         "num_decided": {name: len(values[name]) for name in METRICS},
     }
 
@@ -153,11 +152,3 @@ def _metric_values(problem: JudgedProblem, aggregation: str) -> dict[str, float 
         "random_distinct": metrics.mean_or_none(distinct.values()) if distinct else 0.0,
         **outcome_by_selection(problem.outcomes, problem.step_scores, problem.groups, aggregation),
     }
-
-
-def mean_with_interval(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean with its 95 % bootstrap interval; None three times for no values."""
-    if not values:
-        return {"value": None, "ci_low": None, "ci_high": None}
-    low, high = metrics.bootstrap_ci(values)
-    return {"value": math.fsum(values) / len(values), "ci_low": low, "ci_high": high}

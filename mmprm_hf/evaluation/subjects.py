@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .curves import compare
+from ..metrics import paired_difference
 from .evaluators import METRICS, PRM_METRICS, best_of_n_report, metric_values
 
 
@@ -21,8 +21,8 @@ def best_of_n_by_subject(rows: Sequence[Mapping[str, Any]], *, aggregation: str 
 
     Returns:
         ``subjects``, by name in alphabetical order: ``num_problems``, ``metrics`` (the value of each of `METRICS`, None
-        where nothing is decided) and ``against_majority_vote`` (`compare` of each of `PRM_METRICS`). None unless there
-        are at least two subjects.
+        where nothing is decided) and ``against_majority_vote`` (`metrics.paired_difference` of each of `PRM_METRICS`).
+        None unless there are at least two subjects.
 
     Raises:
         ValueError: as `best_of_n_report`.
@@ -43,7 +43,9 @@ def _figures(rows: Sequence[Mapping[str, Any]], aggregation: str) -> dict[str, A
         "num_problems": len(rows),
         "metrics": {name: metrics[name]["value"] for name in METRICS},
         "against_majority_vote": {
-            name: compare([None if metrics[name]["value"] is None else value[name] for value in values], votes)
+            name: paired_difference(
+                [None if metrics[name]["value"] is None else value[name] for value in values], votes
+            )
             for name in PRM_METRICS
         },
     }

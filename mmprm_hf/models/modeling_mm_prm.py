@@ -208,6 +208,11 @@ class MMPRMModel(PreTrainedModel):
             self.vision_tower().eval()
         return self
 
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether activations are recomputed. peft 0.21 asks by this name, of which transformers 5.24 warns."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
     # The vision tower
 
     def vision_tower(self) -> nn.Module | None:

@@ -17,7 +17,7 @@ from .explanations import SECTIONS, metric_rows, rows_words
 from .plots import write_calibration_plot, write_curves_plot, write_profile_plot
 from .rendering import render
 from .report_problems import problems_section
-from .results_table import result_tables, settings_lines, without_row
+from .results_table import settings_lines, tables_of_files, without_row
 from .words import capital, decimal, metric_name, share, text
 
 
@@ -74,7 +74,7 @@ def write_report(
             for number, (name, document) in enumerate(zip(names, documents, strict=True), start=1)
         ]
         values |= {
-            "tables": result_tables(documents),
+            "tables": tables_of_files(paths, documents),
             "unlisted": without_row(documents),
             "settings": settings_lines(documents),
         }

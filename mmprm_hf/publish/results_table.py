@@ -12,6 +12,7 @@ from typing import Any
 from ..rows import read_results
 from .documents import document_names, get, main_figure, metric
 from .explanations import metric_rows
+from .paired import paired_table
 from .rendering import render
 from .words import NOT_MEASURED, Cell, Table, capital, count, decimal, difference, metric_name, share, text
 
@@ -34,6 +35,12 @@ def result_tables(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, Tab
     return [(title, table) for title, table in tables if table.rows]
 
 
+def tables_of_files(paths: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
+    """Return `result_tables`, and those of documents with the same candidates beside them compared by problem."""
+    paired = paired_table(paths, documents)
+    return result_tables(documents) + ([("The same candidates", paired)] if paired else [])
+
+
 def without_row(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of documents that have neither a best-of-N table nor step-level figures, and so no row."""
     names = zip(document_names(documents), documents, strict=True)
@@ -48,13 +55,14 @@ def settings_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"Settings of {name}: {line}." for name, line in zip(document_names(documents), settings, strict=True)]
 
 
-def results_table(documents: Sequence[Mapping[str, Any]]) -> str:
+def results_table(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> str:
     """Return a Markdown table of results, for a card, with 95 % intervals, N and a line on the settings.
 
     Nothing is set in bold: whether one value is above another is a question for a paired test.
 
     Args:
         documents: Results documents, as `read_results` returns them.
+        paths: Their files, where evaluations of the same candidates are to be compared by problem; or none.
 
     Raises:
         ValueError: for no documents.
@@ -62,7 +70,7 @@ def results_table(documents: Sequence[Mapping[str, Any]]) -> str:
     if not documents:
         raise ValueError("Found 0 results documents. A table needs at least one.")
     values = {
-        "tables": result_tables(documents),
+        "tables": tables_of_files(paths, documents) if paths else result_tables(documents),
         "unlisted": without_row(documents),
         "has_intervals": any("best_of_n" in document for document in documents),
         "settings": settings_lines(documents),
@@ -77,7 +85,8 @@ def write_results_table(results_paths: Sequence[str | Path], output_path: str | 
         FileNotFoundError: if a file is missing.
         ValueError: as `read_results`.
     """
-    markdown = results_table([read_results(path) for path in results_paths])
+    paths = [Path(path) for path in results_paths]
+    markdown = results_table([read_results(path) for path in paths], paths)
     if output_path is not None:
         Path(output_path).parent.mkdir(parents=True, exist_ok=True)
         # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.

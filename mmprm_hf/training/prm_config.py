@@ -80,6 +80,8 @@ class PRMConfig(TrainingArguments):
             self.data_seed = self.seed  # otherwise the order of rows depends on whoever last seeded torch
         if self.train_on_last_step_only:
             self.train_on = "last"
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # there is nothing to copy to, and torch would warn of it
         self.target_config  # noqa: B018 (checks its options)
         check_values(
             self,

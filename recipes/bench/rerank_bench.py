@@ -126,7 +126,7 @@ def share_row() -> dict:
 
 def help_row() -> dict:
     """`mmprm --help` as a whole, interpreter included, against the 0.5 s that a person does not notice."""
-    command = [sys.executable, "-m", "mmprm_hf.cli", "--help"]
+    command = [sys.executable, "-m", "mmprm_hf", "--help"]
 
     def once() -> float:
         start = time.perf_counter()

@@ -9,9 +9,9 @@ import pytest
 
 from mmprm_hf.answers import group_answers
 from mmprm_hf.evaluation import curves as module
-from mmprm_hf.evaluation.curves import CURVE_METRICS, best_of_n_curves, compare
+from mmprm_hf.evaluation.curves import CURVE_METRICS, best_of_n_curves
 from mmprm_hf.evaluation.evaluators import PRM_METRICS, best_of_n_report
-from mmprm_hf.metrics import bootstrap_ci, mean_or_none
+from mmprm_hf.metrics import bootstrap_ci, mean_or_none, paired_difference
 from mmprm_hf.selection import outcome_by_selection
 
 
@@ -207,7 +207,7 @@ def test_comparison_with_majority_vote_is_paired_over_the_same_problems():
 
 
 def test_nothing_to_compare():
-    assert compare([None], [1.0]) == {
+    assert paired_difference([None], [1.0]) == {
         "difference": None, "ci_low": None, "ci_high": None, "p_value": None,
         "num_problems": 0, "num_better": 0, "num_worse": 0,
     }  # fmt: skip

@@ -71,7 +71,7 @@ def test_an_adapter_trained_straight_from_a_policy_is_loaded_onto_it(head_type, 
     adapted.save_pretrained(tmp_path)
     loaded = peft.PeftModel.from_pretrained(prm.model(head_type), tmp_path)
     assert_same_scores(scores_of(loaded, prm), scores_of(adapted, prm))
-    with pytest.raises(ValueError, match="does not name the PRM that it belongs to.*from_policy"):
+    with pytest.raises(ValueError, match="does not name the PRM or the policy that it belongs to.*from_policy"):
         MMPRMModel.from_pretrained(tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_mm_k12_is_republished_in_our_schema(hub, hub_environment, tmp_path):
     push(folder, "Cierra0506/MM-K12", kind="dataset")
 
     options = ["--adapter", "mm_k12", "--num-test", "2", "--output", str(tmp_path / "mm-k12"), "--json"]
-    command = [sys.executable, "-m", "mmprm_hf.cli", "curate", "--source", "hub:Cierra0506/MM-K12", *options]
+    command = [sys.executable, "-m", "mmprm_hf", "curate", "--source", "hub:Cierra0506/MM-K12", *options]
     run = subprocess.run(command, env=hub_environment, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)

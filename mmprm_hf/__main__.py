@@ -1,0 +1,5 @@
+"""`python -m mmprm_hf`."""
+
+from .cli import main
+
+main()

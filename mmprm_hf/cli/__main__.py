@@ -1,5 +1,0 @@
-"""`python -m mmprm_hf.cli`."""
-
-from .program import main
-
-main()
