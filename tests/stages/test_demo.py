@@ -125,7 +125,7 @@ def test_rerank_prints_the_winner_and_warns_of_foreign_figures(tmp_path, figures
     options = ["--image", str(path), "--question", "Which kite has the longest string?", "--num-candidates", "3"]
     result = CliRunner().invoke(app, ["rerank", *options])
     assert result.exit_code == 0, result.output
-    assert "winner:" in result.output and "its answer means nothing" in result.output
+    assert "winner:" in result.output and "answers and scores mean nothing" in result.output
 
 
 def test_rerank_as_json_knows_nano_figures(tmp_path):
