@@ -84,7 +84,7 @@ def answers(
     timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
     figures_root: RootsOption = None,
-    allow_urls: UrlsOption = False,
+    allow_urls: UrlsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,7 +125,7 @@ def steps(
     num_samples: Annotated[int | None, typer.Option(min=1, help="Number of samples. Default: all.")] = None,
     prm: PRMOption = None,
     figures_root: RootsOption = None,
-    allow_urls: UrlsOption = False,
+    allow_urls: UrlsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

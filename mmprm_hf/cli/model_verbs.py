@@ -34,7 +34,7 @@ def train(
     ] = False,
     seed: SeedOption = 0,
     figures_root: RootsOption = None,
-    allow_urls: UrlsOption = False,
+    allow_urls: UrlsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from ..errors import UnknownNameError
 
+_PUBLIC = "public"  # the value of --allow-urls that takes every public host
 _CONFIG = "mmprm_hf.config"  # in a context's meta: the verb that read a configuration, and the file
 
 
@@ -82,18 +84,21 @@ def unknown_option(ctx: typer.Context, error: UnknownNameError) -> str:
     return error.message(config_flags(command))
 
 
-def figure_rules(roots: list[str] | None, allow_urls: bool) -> Any:
+def figure_rules(roots: list[str] | None, hosts: list[str] | None) -> Any:
     """Return what the two options about the figures of data say.
 
     Raises:
-        typer.BadParameter: for a folder that does not exist.
+        typer.BadParameter: for a folder that does not exist, or what is not a host.
     """
     from ..rows import FigureRules
 
     for root in roots or ():
         if not os.path.isdir(root):
             raise typer.BadParameter(f"--figures-root {root} is not a folder.")
-    return FigureRules(tuple(roots or ()), allow_urls)
+    for host in hosts or ():
+        if not re.fullmatch(r"[\w.:-]+", host):
+            raise typer.BadParameter(f"--allow-urls {host!r:.80} is not a host, such as example.com, or {_PUBLIC}.")
+    return FigureRules(tuple(roots or ()), _PUBLIC in (hosts or ()) or tuple(hosts or ()) or False)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -140,10 +145,13 @@ EngineOption = Annotated[
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
 RootsOption = Annotated[
     list[str] | None,
-    typer.Option("--figures-root", metavar="DIR", help="Read figures that the data name from this folder, too."),
+    typer.Option("--figures-root", metavar="DIR", help="Look for figures that the data name in this folder, too."),
 ]
 UrlsOption = Annotated[
-    bool, typer.Option("--allow-urls", help="Fetch figures that the data name by address, from public hosts.")
+    list[str] | None,
+    typer.Option(
+        "--allow-urls", metavar="HOST", help=f"Fetch figures that the data name by address from HOST; {_PUBLIC}: any."
+    ),
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Most seconds of one attempt at a request to a server.")

@@ -73,7 +73,7 @@ def _sentence(error: Exception) -> str:
     """The message of an error, and a sentence for the errors of the operating system, which are a number and a name."""
     if not isinstance(error, OSError) or error.errno is None or error.filename is None:
         return str(error) or f"{type(error).__name__} without a message."
-    name = repr(str(error.filename))
+    name = f"{str(error.filename)!r:.300}"
     sentences = {
         errno.ENOENT: f"There is no file or folder {name}. Check the path.",
         errno.EISDIR: f"{name} is a folder, and a file is needed there. Name a file in it.",

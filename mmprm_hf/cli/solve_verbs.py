@@ -91,7 +91,7 @@ def rerank(
     engine: EngineOption = None,
     api_key: KeyOption = None,
     figures_root: RootsOption = None,
-    allow_urls: UrlsOption = False,
+    allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,

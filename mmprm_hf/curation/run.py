@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..data import Problem
 from ..files import write_json, write_jsonl
-from ..rows import FigureRules, problem_features, problem_to_row, write_splits
+from ..rows import FigureRules, problem_features, stored_problem, write_splits
 from .answer_rules import answer_type
 from .config import SPLITS, CurationConfig
 from .criteria import first_failure
@@ -178,7 +177,7 @@ class _Run:
             raw = self.entries[index].raw
             problem = _problem(self.entries[index], raw, group)
             self.ledger.keep(problem, split, raw.repairs)
-            yield split, problem_to_row(problem)
+            yield split, stored_problem(problem)
 
     def _drop(self, index: int, failure: Failure, of: str | None = None) -> None:
         entry = self.entries[index]
@@ -196,15 +195,7 @@ def _problem(entry: Entry, raw: RawProblem, group: str | None = None) -> Problem
         "license": raw.license or entry.source.config.license,
         "split_group": group,
     }
-    images = tuple(map(_without_folder, raw.images))
-    return Problem(entry.id, raw.question, images, raw.answer, answer_type(raw), raw.options, meta)
-
-
-def _without_folder(image: Any) -> Any:
-    """A figure of which no path of this machine is published."""
-    if isinstance(image, dict) and image.get("bytes") is not None:
-        return {"bytes": image["bytes"], "path": os.path.basename(image.get("path") or "") or None}
-    return image
+    return Problem(entry.id, raw.question, raw.images, raw.answer, answer_type(raw), raw.options, meta)
 
 
 def _unique(name: str, title: str, row: int, ids: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from ..rows import FIGURE_COLUMNS, FigureRules, RawRows
@@ -52,11 +53,12 @@ class Source:
         except RowError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise RowError("unreadable_row", f"{type(error).__name__}: {error}") from error
+            detail = re.sub(r"'/[^']*/", "'", f"{type(error).__name__}: {error}")  # no path of this machine
+            raise RowError("unreadable_row", detail) from error
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def _row(self, index: int, with_figures: bool = True) -> dict[str, Any]:
         """A row under the adapter's column names; columns that had these names in the source are not read."""
-        row = self.rows[index]
+        row = self.rows[index] if with_figures else self.rows.written(index)
         return {**row, **{name: row.get(theirs) for name, theirs in self.config.columns.items()}}
 
     def figures(self, problem: RawProblem) -> list[Figure]:
@@ -74,7 +76,7 @@ class Source:
         """Return id, question and answer of a row's problem; if it gives none, those that are texts."""
         if problem is not None:
             return {"id": self.full_id(problem.id), "question": problem.question, "answer": problem.answer}
-        row = self._row(index)
+        row = self._row(index, with_figures=False)  # one of them may be what is wrong with it
         texts = {name: row.get(name) for name in ("id", "question", "answer")}
         texts = {name: text if isinstance(text, str) else None for name, text in texts.items()}
         return texts if texts["id"] is None else {**texts, "id": self.full_id(texts["id"])}

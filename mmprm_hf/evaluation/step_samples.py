@@ -12,12 +12,14 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import huggingface_hub
 
 from ..data import Problem
 from ..models import figure_size
-from ..rows import FigureRules, RawRows, cell, row_images, text_cell
-from .zipped_figures import rows_with_figures
+from ..rows import HUB_PREFIX, FigureRules, RawRows, cell, is_data_file, row_images, text_cell
 
 logger = logging.getLogger(__name__)
 
@@ -85,12 +87,24 @@ def load_visual_process_bench(
     Its labels -1 (wrong), 0 (neutral), 1 (right) become 0, None, 1.
 
     Args:
-        data: ``test.jsonl`` or its folder, figures beside it in folders or zip archives; a hub id such as
-            ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched and unpacked once); or a dataset that holds the
-            figures. See `zipped_figures.rows_with_figures`.
+        data: A file of rows or a folder with ``test.jsonl``, figures beside it in folders or zip archives; a hub id
+            such as ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched once, perhaps with ``@revision`` behind
+            it); or a dataset that holds the figures, whose split "test" is read.
         rules: Which figures besides those in the data's folder may be read and fetched.
     """
-    return _load(rows_with_figures(data, rules), _visual_process_bench_row)
+    name = str(data).removeprefix(HUB_PREFIX)
+    if not is_data_file(data):
+        is_on_hub = str(data) != name or not Path(name).is_dir()
+        folder = _fetched(name) if is_on_hub else Path(name)
+        data = next((path for path in sorted(folder.glob("test.*")) if is_data_file(path)), data)
+    return _load(RawRows(data, "test", rules=rules), _visual_process_bench_row)
+
+
+def _fetched(name: str) -> Path:
+    """The rows and archives of a repository; nothing else of it is fetched."""
+    repo_id, _, revision = name.partition("@")
+    options = {"revision": revision or None, "allow_patterns": ["*.jsonl", "*.zip"]}
+    return Path(huggingface_hub.snapshot_download(repo_id, repo_type="dataset", **options))
 
 
 def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
@@ -99,10 +113,10 @@ def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], 
     Steps behind the first error have no label.
 
     Args:
-        data: A ``.jsonl`` file (the subset is its column ``subset``, else what stands before the number in ``id``), or
+        data: A file of rows (the subset is its column ``subset``, else what stands before the number in ``id``), or
             a dataset such as ``Qwen/ProcessBench``, whose splits are the subsets.
     """
-    if str(data).endswith(".jsonl"):
+    if is_data_file(data):
         return _load(RawRows(data), _process_bench_row)
     rows = [{"subset": split, **row} for split in PROCESS_BENCH_SUBSETS for row in RawRows(data, split)]
     return _load(rows, _process_bench_row)
@@ -158,7 +172,7 @@ def _parsed(rows: Sequence[Mapping[str, Any]], index: int, parse: Callable[[int,
     try:
         return parse(index, rows[index])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        logger.warning("Row %d is left out: it %s", index, error)
+        logger.warning("Row %d is left out: %s", index, error)
         return None, ["unreadable_row"]
 
 

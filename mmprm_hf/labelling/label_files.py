@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data import Problem, SearchTree
 from ..files import write_json
-from ..rows import hub_configs, problem_features, problem_to_row, stored_figure, write_splits
+from ..rows import hub_configs, problem_features, stored_figure, stored_problem, write_splits
 from .label_rows import Row, label_features
 from .label_selection import DROP_RULES, choose_split, iter_label_rows
 from .label_statistics import JudgeCounts, LabelCounts
@@ -171,7 +171,7 @@ def _problem_rows(
         problem = labelled.problem(problem_id)
         source, license = (problem.meta.get(name) for name in ("source", "license"))
         sources[None if source is None else str(source), None if license is None else str(license)] += 1
-        yield split, {**problem_to_row(problem), "images": [stored_figure(image) for image in problem.images]}
+        yield split, stored_problem(problem)
 
 
 def write_readme(folder: Path) -> None:

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "fingerprints": ["model_fingerprint", "processor_fingerprint"],
         "heads_mm_prm": ["IGNORE_LABEL", "marker_loss", "marker_losses"],
         "fetching_mm_prm": ["fetch"],
-        "figure_sources_mm_prm": ["figure_source", "holds_image", "is_address", "is_figure"],
+        "figure_sources_mm_prm": ["figure_source", "holds_image", "is_address", "is_figure", "named_figure"],
         "images_mm_prm": ["figure_size", "image_format", "load_image", "upright"],
         "loading_mm_prm": ["policy_of_adapter"],
         "modeling_mm_prm": ["MMPRMModel", "MMPRMOutput"],

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .fetching_mm_prm import fetch
+from .fetching_mm_prm import fetch, short_address
 
 _WEB = ("http://", "https://")
 _MIN_BASE64 = 40  # characters: no image is shorter, many a path is
@@ -72,8 +72,15 @@ def holds_image(text: str) -> bool:
     return len(text) >= _MIN_BASE64 and (content := _decoded(text)) is not None and _is_image_file(content)
 
 
+def named_figure(image: Mapping[str, Any]) -> Any:
+    """Return what a mapping without bytes names: its path or address, also in a chat's ``{"image_url": {"url"}}``."""
+    names = (image[key] for key in ("path", "url", "image_url") if image.get(key) is not None)
+    name = next(names, None)
+    return named_figure(name) if isinstance(name, Mapping) else name
+
+
 def _from_mapping(image: Mapping[str, Any]) -> Any:
-    """The content of ``{"bytes", "path"}``, the undecoded form of `datasets`, or of a chat's ``{"url"}``."""
+    """The content of ``{"bytes", "path"}``, the undecoded form of `datasets`, or of a part of a chat."""
     content = image.get("bytes")
     if isinstance(content, str):
         decoded = _decoded(content)
@@ -82,9 +89,7 @@ def _from_mapping(image: Mapping[str, Any]) -> Any:
         return decoded
     if content is not None and not isinstance(content, (bytes, bytearray, memoryview)):
         raise ValueError(f"Found image bytes of type {type(content).__name__}. {_FORMS}")
-    for name in ("path", "url"):
-        if content is None and image.get(name) is not None:
-            content = image[name]
+    content = named_figure(image) if content is None else content
     if content is None:
         raise ValueError(f"Found an image without bytes and path, {str(dict(image))[:80]}. {_FORMS}")
     return content
@@ -94,8 +99,8 @@ def _from_text(text: str, allow_urls: bool | Sequence[str]) -> str | bytes:
     if is_address(text):
         if allow_urls is False:
             raise ValueError(
-                f"Image {text[:100]!r} is an address, and addresses are not fetched unless that is asked for. Give a "
-                "file, or allow it (allow_urls=True, --allow-urls)."
+                f"Image {short_address(text)!r} is an address, and addresses are not fetched unless that is asked for. "
+                "Give a file, or allow its host (allow_urls=True, --allow-urls HOST)."
             )
         return fetch(text, None if allow_urls is True else allow_urls)
     if text[:5].lower() == "data:":
@@ -110,6 +115,8 @@ def _from_text(text: str, allow_urls: bool | Sequence[str]) -> str | bytes:
 
 def _existing(path: str | bytes) -> str:
     path = os.fsdecode(path)
+    if "\0" in path:
+        raise ValueError(f"Image {path!r:.300} has a null character in its name. Correct the name.")
     if not os.path.isfile(path):
         reason = "is a folder" if os.path.isdir(path) else "does not exist"
         raise ValueError(f"Image {path!r:.300} {reason}. Give a readable image file or a PIL image.")
@@ -168,9 +175,19 @@ def _from_array(image: Any) -> Image.Image:
     if not is_figure or not array.size or array.dtype.kind not in "buif":
         raise ValueError(
             f"Found an image of shape {np.shape(image)} and type {array.dtype}. An array is one figure of numbers: "
-            "(height, width), (height, width, 1, 3 or 4 channels), or channels first."
+            "(height, width), (height, width, 1, 3 or 4 channels), or channels first. Give the figures of a batch one "
+            "by one, grey with transparency as a PIL image."
         )
-    return Image.fromarray(np.ascontiguousarray(eight_bits(array)))
+    try:
+        return Image.fromarray(np.ascontiguousarray(eight_bits(array)))
+    except PixelValuesError as error:
+        raise ValueError(
+            f"Found an array whose {error}. Undo a normalisation, scale them, or give an 8-bit image."
+        ) from error
+
+
+class PixelValuesError(ValueError):
+    """Pixel values in a range that no image has; the message lacks its subject."""
 
 
 def eight_bits(array: np.ndarray) -> np.ndarray:
@@ -180,15 +197,15 @@ def eight_bits(array: np.ndarray) -> np.ndarray:
     to 255 are 8-bit, and values up to 65535 are 16-bit.
 
     Raises:
-        ValueError: for values that are negative, above 65535, or not finite.
+        PixelValuesError: for values that are negative, above 65535, or not finite.
     """
     if array.dtype == np.uint8:
         return array
     highest, lowest = float(array.max()), float(array.min())
     if not 0 <= lowest <= highest <= 65535:  # NaN is refused too
-        raise ValueError(
-            f"Found pixel values from {lowest:g} to {highest:g} in an image of type {array.dtype}. They must lie in "
-            "[0, 1], [0, 255] or [0, 65535]; scale them, or give an 8-bit image."
+        raise PixelValuesError(
+            f"pixel values from {lowest:g} to {highest:g} of type {array.dtype} lie in none of [0, 1], [0, 255] and "
+            "[0, 65535]"
         )
     if array.dtype == np.bool_ or (array.dtype.kind == "f" and highest <= 1):
         scale = 255.0

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .figure_sources_mm_prm import eight_bits, figure_source
+from .fetching_mm_prm import short_address
+from .figure_sources_mm_prm import PixelValuesError, eight_bits, figure_source
 
 _ORIENTATION = 0x0112  # Exif tag
 _MAX_CHECKED = 100_000  # figures whose sizes are remembered
@@ -43,7 +44,7 @@ def load_image(image: Any, *, allow_urls: bool | Sequence[str] = False) -> Image
         return _read(source, lambda opened: _opaque(_eight_bits(opened)).convert("RGB"))
     except ValueError as error:
         if isinstance(image, str) and isinstance(source, bytes):
-            raise ValueError(f"Image {image[:100]!r} holds no image: {error}") from error
+            raise ValueError(f"Image {short_address(image)!r} holds no image: {error}") from error
         raise
 
 
@@ -89,10 +90,13 @@ def _read(source: str | bytes | Image.Image, finish: Callable[[Any], Image.Image
         name = source if isinstance(source, str) else "given as bytes"
         name = name if not isinstance(source, Image.Image) else f"of mode {source.mode}"
         # Pillow names the object in memory, with a number that differs each time.
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(
-            f"Image {name!r:.300} cannot be read ({reason}). Give a whole image file or a PIL image."
-        ) from error
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else str(error).rstrip(".")
+        remedy = "Give a whole image file or a PIL image."
+        if isinstance(error, Image.DecompressionBombError):
+            remedy = "Make it smaller."
+        elif isinstance(error, PixelValuesError):
+            remedy = "Undo a normalisation, scale them, or give an 8-bit image."
+        raise ValueError(f"Image {name!r:.300} cannot be read ({reason}). {remedy}") from error
 
 
 def _opened(source: str | bytes | Image.Image) -> Image.Image:
@@ -103,7 +107,7 @@ def _opened(source: str | bytes | Image.Image) -> Image.Image:
     opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and opened.width * opened.height > limit:
-        raise ValueError(
+        raise Image.DecompressionBombError(
             f"it has {opened.width} x {opened.height} pixels, more than MAX_IMAGE_PIXELS={limit} of Pillow"
         )
     return opened

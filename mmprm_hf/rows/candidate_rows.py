@@ -115,8 +115,9 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
         raise ValueError(f"{name} has steps={str(steps)[:80]!r}. Steps are a list of texts.")
     if scores is not None:
         _check_scores(scores, len(steps), name)
-    if not isinstance(candidate.get("complete", True), bool):
-        raise ValueError(f"{name} has complete={candidate['complete']!r}. It must be true or false.")
+    complete = True if is_absent(candidate.get("complete")) else candidate["complete"]
+    if not isinstance(complete, bool):
+        raise ValueError(f"{name} has complete={complete!r}. It must be true or false.")
     answer, verdict = candidate.get("answer"), candidate.get("verdict") or Verdict.UNDECIDED
     answer = None if is_absent(answer) and not isinstance(answer, str) else answer
     if not isinstance(answer, str | None):
@@ -128,7 +129,7 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
         **candidate,
         "steps": list(steps),
         "answer": answer,
-        "complete": candidate.get("complete", True),
+        "complete": complete,
         "step_scores": scores,
         "score": score if is_number(score) and math.isfinite(score) else None,
         "verdict": Verdict(verdict) if has_gold else Verdict.UNDECIDED,

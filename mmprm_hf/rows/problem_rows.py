@@ -7,7 +7,9 @@ always in this order. ``datasets`` is imported only for the features.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import Problem
@@ -123,8 +125,15 @@ def row_images(row: Mapping[str, Any]) -> list[Any]:
     return figures
 
 
-def stored_figure(image: Any) -> Any:
-    """Return a figure in any form as `datasets` stores it, its own bytes kept; what has no bytes becomes PNG.
+def stored_problem(problem: Problem) -> dict[str, Any]:
+    """Return a problem as a row that is written: `problem_to_row` with its figures as `stored_figure` gives them."""
+    return {**problem_to_row(problem), "images": [stored_figure(image) for image in problem.images]}
+
+
+def stored_figure(image: Any) -> dict[str, Any]:
+    """Return a figure in any form as ``{"bytes", "path"}``, its own bytes kept; what has no bytes becomes PNG.
+
+    The path is a file's name alone: what is written may be published, and says nothing of this machine's folders.
 
     Args:
         image: As in `load_image`; addresses are refused.
@@ -132,16 +141,16 @@ def stored_figure(image: Any) -> Any:
     Raises:
         ValueError: if it has no form that `load_image` takes.
     """
-    if isinstance(image, Mapping) and isinstance(image.get("bytes"), bytes):
-        return image
     source = figure_source(image)
-    if isinstance(source, bytes):
-        return {"bytes": source, "path": None}
+    has_bytes = isinstance(image, Mapping) and image.get("bytes") is not None
+    name = image.get("path") if has_bytes else source
     if isinstance(source, str):
-        return source
-    turned, buffer = upright(source), io.BytesIO()  # a PNG has no tag that turns it
-    (turned if turned.mode in _PNG_MODES else load_image(turned)).save(buffer, format="PNG")
-    return {"bytes": buffer.getvalue(), "path": None}
+        source = Path(source).read_bytes()
+    elif not isinstance(source, bytes):
+        turned, buffer = upright(source), io.BytesIO()  # a PNG has no tag that turns it
+        (turned if turned.mode in _PNG_MODES else load_image(turned)).save(buffer, format="PNG")
+        source = buffer.getvalue()
+    return {"bytes": source, "path": os.path.basename(name) or None if isinstance(name, str) else None}
 
 
 def _is_empty(figure: Any) -> bool:

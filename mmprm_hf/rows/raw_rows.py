@@ -6,15 +6,15 @@ is the failure of its own row. Each row is made when it is asked for. ``datasets
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .figure_rules import FigureFinder, FigureRules
-from .table_files import check_json_files, is_saved_dataset, read_table, table_kind
+from .table_files import HUB_PREFIX, check_json_files, is_data_file, is_saved_dataset, read_table, table_kind
 
-HUB_PREFIX = "hub:"
 FIGURE_COLUMNS = ("images", "image", "decoded_image", "figures", "figure")
 
 
@@ -57,24 +57,57 @@ class RawRows(Sequence[dict[str, Any]]):
         figure_columns: Sequence[str] = FIGURE_COLUMNS,
         rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     ) -> None:
-        self._figure_columns = tuple(figure_columns)
         path = Path(str(data).removeprefix(HUB_PREFIX))
         if is_data_file(data) and table_kind(path) is not None:
-            self._rows: Any = read_table(path, num_rows)
-            self.columns = tuple(dict.fromkeys(column for row in self._rows for column in row))
+            rows: Any = read_table(path, num_rows)
         else:
-            rows = _open_split(str(data), split, subset)
-            self._rows = rows.select(range(len(rows))[:num_rows])
+            rows = _open(str(data), split, subset)
+            rows = rows.select(range(len(rows))[:num_rows])
+        self._take(rows, _finder(data, rules), figure_columns)
+
+    @classmethod
+    def splits(
+        cls,
+        data: str | os.PathLike[str],
+        rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    ) -> dict[str, RawRows]:
+        """Return all splits of a dataset by name; a file is the split "train". Arguments and errors as of the class."""
+        if is_data_file(data):
+            return {"train": cls(data, rules=rules)}
+        finder, splits = _finder(data, rules), {}
+        for name, rows in _open(str(data)).items():
+            splits[name] = cls.__new__(cls)
+            splits[name]._take(rows, finder, FIGURE_COLUMNS)
+        return splits
+
+    def _take(self, rows: Any, finder: FigureFinder, figure_columns: Sequence[str]) -> None:
+        if isinstance(rows, list):
+            self.columns = tuple(dict.fromkeys(column for row in rows for column in row))
+        else:
             self.columns = tuple(rows.features)
-        self._finder = FigureFinder(data_folder(data), rules)
+            for column, feature in rows.features.items():
+                if (undecoded := _undecoded(feature)) is not feature:
+                    rows = rows.cast_column(column, undecoded)
+        self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = dict(self._rows[index])
+        row = self.written(index)
         names = [name for name in self._figure_columns if row.get(name) is not None]
         return row | {name: self._finder.find(row[name]) for name in names}
+
+    def written(self, index: int) -> dict[str, Any]:
+        """Return a row as its file has it: names of figures stay names, and nothing is fetched."""
+        return dict(self._rows[index])
+
+    def select(self, indices: Sequence[int]) -> RawRows:
+        """Return some of the rows, in this order."""
+        rows = copy.copy(self)
+        is_list = isinstance(self._rows, list)
+        rows._rows = [self._rows[index] for index in indices] if is_list else self._rows.select(indices)
+        return rows
 
     def column(self, name: str) -> list[Any]:
         """Return one column of all rows as it is, None where a row lacks it; other columns are not read."""
@@ -83,26 +116,15 @@ class RawRows(Sequence[dict[str, Any]]):
         return list(self._rows.select_columns([name])[name])
 
 
-def is_data_file(data: str | os.PathLike[str]) -> bool:
-    """Whether data are one file of rows, by its name; a folder may have such a name, too."""
-    path = Path(str(data).removeprefix(HUB_PREFIX))
-    is_hub = str(data).startswith(HUB_PREFIX)
-    return not is_hub and (table_kind(path) is not None or path.suffix.lower() == ".parquet") and not path.is_dir()
-
-
-def data_folder(data: str | os.PathLike[str]) -> Path | None:
-    """Return the folder beside which figures lie; None for a dataset of the Hub."""
+def _finder(data: str | os.PathLike[str], rules: FigureRules) -> FigureFinder:
+    """A finder of figures beside a file or in a dataset's folder; a dataset of the Hub has none."""
     path = Path(data)
-    return path.parent if is_data_file(data) else path if path.is_dir() else None
+    is_folder = not is_data_file(data) and path.is_dir()
+    return FigureFinder(path.parent if is_data_file(data) else path if is_folder else None, rules, is_folder)
 
 
-def open_splits(name: str, split: str | None = None, subset: str | None = None) -> Any:
-    """Return a dataset by its folder, parquet file or hub id, as `datasets` gives it: a split, or all of them by name.
-
-    Raises:
-        ValueError: if its files cannot be read.
-        OSError: if there is no such dataset.
-    """
+def _open(name: str, split: str | None = None, subset: str | None = None) -> Any:
+    """A dataset by its folder, parquet file or hub id, as `datasets` gives it: a split, or all of them by name."""
     import datasets
     from pyarrow import ArrowException
 
@@ -129,17 +151,8 @@ def open_splits(name: str, split: str | None = None, subset: str | None = None) 
         ) from error
 
 
-def _open_split(name: str, split: str, subset: str | None) -> Any:
-    """A split, its figures undecoded."""
-    rows = open_splits(name, split, subset)
-    for column, feature in rows.features.items():
-        if (undecoded := undecoded_feature(feature)) is not feature:
-            rows = rows.cast_column(column, undecoded)
-    return rows
-
-
-def undecoded_feature(feature: Any) -> Any:
-    """Return an image feature, or a list of them, as one that gives bytes and path; any other as it is."""
+def _undecoded(feature: Any) -> Any:
+    """An image feature, or a list of them, as one that gives bytes and path; any other as it is."""
     import datasets
 
     if isinstance(feature, datasets.Image):

@@ -1,6 +1,6 @@
 """Table files of other people as rows: JSON lines, JSON and CSV, also compressed, within limits of size and nesting.
 
-Every fault is a ValueError that names file and line. Standard library and NumPy only.
+Every fault is a ValueError that names file and line. ``datasets`` is imported only where it is needed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import itertools
 import json
 import lzma
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+HUB_PREFIX = "hub:"
+"""What may stand before the id of a dataset of the Hub."""
 MAX_LINE = 64 * 2**20
 """The most characters of a line."""
 MAX_DOCUMENT = 2**30
@@ -44,12 +46,19 @@ def table_kind(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in _TABLES else None
 
 
+def is_data_file(data: str | os.PathLike[str]) -> bool:
+    """Whether data are one file of rows, by its name; a folder may have such a name, too."""
+    path = Path(data)
+    is_hub = str(data).startswith(HUB_PREFIX)
+    return not is_hub and (table_kind(path) is not None or path.suffix.lower() == ".parquet") and not path.is_dir()
+
+
 def read_table(path: Path, num_rows: int | None = None) -> list[dict[str, Any]]:
     """Return the rows of a table file.
 
     Args:
-        path: A ``.jsonl``, ``.json`` (a list of objects, or one object per line) or ``.csv`` file (with a header),
-            perhaps compressed (``.gz``, ``.bz2``, ``.xz``), in UTF-8 or, with its mark, UTF-16.
+        path: A ``.jsonl``, ``.json`` (one object per line, a list of them, or an object of them by id) or ``.csv`` file
+            (with a header), perhaps compressed (``.gz``, ``.bz2``, ``.xz``), in UTF-8 or, with its mark, UTF-16.
         num_rows: The most rows, from the first; None takes all.
 
     Raises:
@@ -79,7 +88,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _lines(path: Path, text: IO[str]) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank."""
+    """Numbered lines."""
     limit = max(MAX_LINE, MAX_RATIO * path.stat().st_size) if path.suffix.lower() in _COMPRESSED else None
     num_chars = 0
     for number in itertools.count(1):
@@ -97,35 +106,48 @@ def _lines(path: Path, text: IO[str]) -> Iterator[tuple[int, str]]:
                 f"{path} grows to more than {MAX_RATIO} times its size when it is unpacked, which no table does. "
                 "Unpack it by hand if it is what you expect."
             )
-        if line.strip():
-            yield number, line
+        yield number, line
 
 
 def _json_rows(path: Path, text: IO[str], kind: str | None) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON file: a list of them, or one per line."""
-    lines = _lines(path, text)
-    first = next(lines, None)
-    if first is None:
-        return
-    if kind == ".json" and first[1].lstrip().startswith("["):
-        pieces, num_chars = [], 0
-        for _, line in itertools.chain([first], lines):
-            pieces.append(line)
-            num_chars += len(line)
-            if num_chars > MAX_DOCUMENT:
-                raise ValueError(f"{path} has more than {MAX_DOCUMENT} characters. Write it as .jsonl, a row per line.")
-        rows = enumerate(_parsed("".join(pieces), str(path), "Write it again."))
+    """The objects of a JSON file: one per line, or one document (a list of them, one by key, or a single one)."""
+    lines = ((number, line) for number, line in _lines(path, text) if line.strip())
+    first = list(itertools.islice(lines, 2))
+    lines = itertools.chain(first, lines)
+    if kind == ".json" and not (len(first) == 2 and _is_json(first[0][1])):
+        rows = _document_rows(path, (line for _, line in lines))
     else:
         remedy = "Only the last line may be torn; remove the broken line, or write the file again."
-        named = ((f"Line {number} of {path}", line) for number, line in itertools.chain([first], lines))
-        rows = enumerate(_parsed(line, where, remedy) for where, line in named)
-    for index, row in rows:
+        rows = (_parsed(line, f"Line {number} of {path}", remedy) for number, line in lines)
+    for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ValueError(
                 f"Row {index} of {path} is {_kind_of(row)}. A row is an object with named columns; remove it, or write "
                 "it as one."
             )
         yield row
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _document_rows(path: Path, lines: Iterable[str]) -> Sequence[Any]:
+    """The rows of a JSON document: those of a list, of an object that has them by id, or the document itself."""
+    pieces, num_chars = [], 0
+    for line in lines:
+        pieces.append(line)
+        num_chars += len(line)
+        if num_chars > MAX_DOCUMENT:
+            raise ValueError(f"{path} has more than {MAX_DOCUMENT} characters. Write it as .jsonl, a row per line.")
+    document = _parsed("".join(pieces), str(path), "Write it again.") if pieces else []
+    if isinstance(document, Mapping) and document and all(isinstance(row, Mapping) for row in document.values()):
+        return [{"id": key, **row} for key, row in document.items()]
+    return document if isinstance(document, list) else [document]
 
 
 def _kind_of(value: Any) -> str:
@@ -145,7 +167,14 @@ def _csv_rows(path: Path, text: IO[str]) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(MAX_LINE)  # the default is less than a figure in Base64
     number = 1
     try:
-        for number, row in enumerate(csv.DictReader((line for _, line in _lines(path, text)), strict=True), start=1):
+        rows = csv.DictReader((line for _, line in _lines(path, text)), strict=True)
+        header = rows.fieldnames or []
+        if len(header) == 1 and (mark := next((mark for mark in ";\t|" if mark in header[0]), None)):
+            raise ValueError(
+                f"The header of {path} is {header[0]!r:.80}, one column. Cells are separated by commas, not by "
+                f"{mark!r}; save it so."
+            )
+        for number, row in enumerate(rows, start=1):
             if None in row:
                 raise ValueError(f"Row {number} of {path} has more cells than the header. Quote cells with commas.")
             yield row
@@ -156,21 +185,20 @@ def _csv_rows(path: Path, text: IO[str]) -> Iterator[dict[str, Any]]:
 def check_json_files(folder: Path) -> None:
     """Refuse JSON files of a dataset's folder that would end the process in the reader of `datasets`.
 
-    That is one that begins with neither an object nor a list, or is nested too deeply (pyarrow 25, apache/arrow).
+    That is one that begins with neither an object nor a list, or is nested too deeply (pyarrow 25, apache/arrow). Files
+    that `datasets` does not read as rows may contain anything.
 
     Raises:
         ValueError: naming the file.
     """
-    for path in sorted(folder.rglob("*.json*")):
-        if not path.is_file() or table_kind(path) not in (".jsonl", ".json"):
-            continue
+    for path in _json_files(folder):
         try:
             with _COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as file:
                 start = file.read(2**16).lstrip(b"\xef\xbb\xbf \t\r\n")
                 if start and start[:1] not in (b"{", b"[", b"\xff", b"\xfe"):
                     raise ValueError(
                         f"{path} begins with {start[:20]!r}. A JSON file of rows begins with an object or a list; "
-                        "remove the file, or write it again."
+                        "remove the file, write it again, or give the file of rows instead of its folder."
                     )
                 file.seek(0)
                 if _may_be_deep(file):
@@ -179,6 +207,21 @@ def check_json_files(folder: Path) -> None:
                         _check_depth(line, path)
         except (OSError, EOFError, lzma.LZMAError) as error:
             raise ValueError(f"{path} cannot be read ({error}). Fetch it again.") from error
+
+
+def _json_files(folder: Path) -> list[Path]:
+    """The JSON files that `datasets` reads in a folder; all of them if a README may name others."""
+    from datasets.data_files import DataFilesDict, get_data_patterns
+
+    paths = [path for path in sorted(folder.rglob("*.json*")) if path.is_file() and table_kind(path) is not None]
+    if not paths or (folder / "README.md").exists():
+        return paths
+    try:
+        files = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    except FileNotFoundError:
+        return paths
+    read = {os.path.realpath(file) for split in files.values() for file in split}
+    return [path for path in paths if os.path.realpath(path) in read]
 
 
 def _may_be_deep(file: IO[bytes]) -> bool:

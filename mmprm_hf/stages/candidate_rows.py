@@ -19,7 +19,7 @@ from transformers import AutoConfig, pipeline
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
 from ..errors import CheckpointError, loading
-from ..files import append_line, drop_torn_line, read_records, sealed
+from ..files import append_line, drop_torn_line, read_jsonl, read_records, sealed, write_jsonl
 from ..models import MMPRMModel, figure_source, image_format, load_image
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rerank import ServedPolicy
@@ -153,6 +153,8 @@ def write_candidates(
 ) -> CandidateSource:
     """Write a row for every problem to ``folder/candidates.jsonl``, resuming where a run was cut off.
 
+    A row of the file whose problem could not be read then, and can be now, is made again.
+
     Args:
         problems: The problems.
         folder: A folder that the caller holds (`files.lock_folder`), until what it makes of the rows is written too.
@@ -174,15 +176,22 @@ def write_candidates(
     drop_torn_line(path)
     if path.stat().st_size:
         refuse_other_settings(folder, settings)
-    num_done = _num_done(path, problems, shown_as)
+    num_done, mended = _done(path, problems, shown_as)
     source = open_source()
     write_settings(folder, settings, source.facts)
-    shown = {"desc": "solving", "unit": "problem", "total": len(problems), "initial": min(num_done, len(problems))}
-    with tqdm(**shown, disable=not progress) as bar:
-        for start in range(num_done, len(problems), batch_size):
-            indices = range(start, min(start + batch_size, len(problems)))
+    parts = mended, range(num_done, len(problems))
+    batches = [part[start : start + batch_size] for part in parts for start in range(0, len(part), batch_size)]
+    shown = {"desc": "solving", "unit": "problem", "total": len(problems)}
+    with tqdm(**shown, initial=len(problems) - sum(map(len, parts)), disable=not progress) as bar:
+        for indices in batches:
             rows = _batch_rows([_read(problems, index) for index in indices], source, folder)
-            append_line(path, *map(sealed, rows))
+            if indices[0] < num_done:
+                before = read_jsonl(path)
+                for index, row in zip(indices, rows, strict=True):
+                    before[index] = row
+                write_jsonl(path, map(sealed, before))
+            else:
+                append_line(path, *map(sealed, rows))
             bar.update(len(indices))
     return source
 
@@ -244,13 +253,15 @@ def _read(problems: Problems, index: int) -> Problem | dict[str, Any]:
         return {"problem_id": problems.ids[index], "error": str(error)}
 
 
-def _num_done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]) -> int:
-    """How many problems a file has already: its rows stand in their order, and ids need not be unique.
+def _done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]) -> tuple[int, list[int]]:
+    """How many problems a file has already, and which of them could not be read then and can be now.
+
+    Its rows stand in the order of the problems, and ids need not be unique.
 
     Raises:
         ValueError: if they are other problems.
     """
-    num_done = 0
+    num_done, mended = 0, []
     for num_done, row in enumerate(read_records(path, "problem_id", "question"), start=1):
         if num_done > len(problems):
             continue
@@ -259,14 +270,16 @@ def _num_done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]
         question, key = (shown_as(problem), _key(problem)) if is_problem else (None, None)
         # Rows of texts that no model could be shown have none.
         is_same = row["problem_id"] == problems.ids[num_done - 1] and row["question"] in (question, None)
-        if not is_same or row.get("problem_key") != key:
+        if is_same and key is not None and row.get("problem_key") is None and row.get("error"):
+            mended.append(num_done - 1)
+        elif not is_same or row.get("problem_key") != key:
             raise ValueError(
                 f"Row {num_done} of {path} is problem {row['problem_id']!r} with another text, figure or gold answer "
                 f"than row {num_done} of the data, {problems.ids[num_done - 1]!r}. The data has changed since; choose "
                 "another output folder (`mmprm evaluate answers --candidates` judges candidates for the same texts "
                 "and figures again)."
             )
-    return num_done
+    return num_done, mended
 
 
 def _solved_row(problem: Problem, question: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def rerank_problems(
         `evaluation.best_of_n_report`, None without gold}``.
 
     Raises:
-        ValueError: if the folder was made with other options or of other problems, or another process writes to it.
+        ValueError: if the folder was made with other options or of other problems, another process writes to it, or no
+            problem could be shown to the models.
+        EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
     source = open_problems(data, num_problems, split, rules)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
@@ -100,6 +102,12 @@ def rerank_problems(
         rows = read_jsonl(output / "candidates.jsonl")[: len(source)]
         summary = _summary(rows, {**opened.pipeline.options, **options})
         write_json(output / "summary.json", summary)
+    if rows and summary["outcomes"]["not_shown"] == len(rows):
+        reason, count = next(iter(summary["errors"].items()))
+        raise ValueError(
+            f"None of the {len(rows)} problems of {data} could be shown to the models; {count} of them because of: "
+            f"{reason:.300} All reasons are in {output / 'candidates.jsonl'}."
+        )
     return summary
 
 

@@ -123,8 +123,8 @@ def _trainer(
     peft_config: Any,
     rules: FigureRules,
 ) -> PRMTrainer:
-    callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates))]
-    train_rows, eval_rows = train_and_eval_rows(data, eval_share, args.on_bad_row, rules)
+    callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates, rules))]
+    train_rows, eval_rows = train_and_eval_rows(data, eval_share, rules)
     if callbacks and not len(eval_rows):
         raise ValueError(
             f"Found no eval rows in {data}, but candidates are scored at evaluations. Raise eval_share, or give the "

@@ -40,34 +40,40 @@ class CandidateSet:
     outcomes: tuple[float | None, ...]
 
 
-def read_candidate_sets(path: str | Path) -> list[CandidateSet]:
+def read_candidate_sets(
+    path: str | Path,
+    rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+) -> list[CandidateSet]:
     """Return the candidate sets of a candidates file, as `mmprm rerank`, `evaluate` and `demo` write it.
 
-    Figures lie in the file's folder. Problems without candidates (they could
-    not be shown to a model) or without any decided candidate are left out.
+    Problems without candidates (they could not be shown to a model) or without any decided candidate are left out.
+
+    Args:
+        path: The file.
+        rules: Which figures besides those in the file's folder may be read and fetched.
 
     Raises:
         ValueError: for a bad row or a figure that cannot be read or lies elsewhere, naming it, or a file without a
             usable problem.
     """
     path = Path(path)
+    finder = FigureFinder(path.parent, rules)
     rows = [row for row in read_candidate_rows(path, need_verdicts=True) if row["candidates"]]
-    sets = [_candidate_set(row, path.parent) for row in rows]
+    sets = [_candidate_set(row, finder, path) for row in rows]
     sets = [candidate_set for candidate_set in sets if set(candidate_set.outcomes) != {None}]
     if not sets:
         raise ValueError(f"Found no problem with judged candidates in {path}. Write it with `mmprm rerank --data`.")
     return sets
 
 
-def _candidate_set(row: Mapping[str, Any], folder: Path) -> CandidateSet:
+def _candidate_set(row: Mapping[str, Any], finder: FigureFinder, path: Path) -> CandidateSet:
     try:
-        figures = FigureFinder(folder, FigureRules()).find(row.get("figures") or row_images(row))
+        figures = finder.find(row.get("figures") or row_images(row))
         for figure in figures:
             figure_size(figure)
     except ValueError as error:
         raise ValueError(
-            f"Problem {row['problem_id']!r} has a figure that cannot be used: {error} Figures lie in the folder of the "
-            "candidates file."
+            f"Problem {row['problem_id']!r} of {path} has a figure that cannot be used: {error}"
         ) from error
     candidates = [
         dataclasses.replace(Candidate.from_dict(candidate), step_scores=None, score=None)

@@ -129,7 +129,7 @@ def check_rows(
     """Return the rows that can be trained on, their tokens, and the number of the others by reason.
 
     Args:
-        dataset: `datasets.Dataset` or a list of rows; each figure is decoded, once for each content.
+        dataset: `datasets.Dataset` or a sequence of rows; each figure is decoded, once for each content.
         processor: The PRM's processor.
         limits: The most tokens of a row.
         targets: How labels become targets; a row whose labels it cannot use is bad.
@@ -174,16 +174,19 @@ def check_rows(
 
 
 def select_rows(dataset: Any, indices: Sequence[int]) -> Any:
-    """Return some rows of a `datasets.Dataset` or of a list."""
-    if isinstance(dataset, datasets.Dataset):
-        return dataset.select(indices)
-    return [dataset[index] for index in indices]
+    """Return some rows of a `datasets.Dataset`, of `RawRows` or of a list."""
+    return dataset.select(indices) if hasattr(dataset, "select") else [dataset[index] for index in indices]
 
 
-def raw_rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows with their images undecoded (as bytes or path)."""
+def raw_rows(dataset: Any) -> Iterator[Any]:
+    """Yield the rows with their images undecoded (as bytes or path), in place of one that cannot be read its error."""
     if not isinstance(dataset, datasets.Dataset):
-        yield from dataset
+        for index in range(len(dataset)):
+            try:
+                row = dataset[index]
+            except ValueError as error:
+                row = error
+            yield row
         return
     raw = dataset.with_format("arrow")
     for start in range(0, len(dataset), _ROWS_PER_READ):
@@ -192,6 +195,8 @@ def raw_rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
 
 def _check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: TargetConfig) -> None:
     """Raise if a row cannot be trained on; its length is checked elsewhere."""
+    if isinstance(row, ValueError):  # its figure may not be read
+        raise BadRowError("image", str(row))
     if not isinstance(row, Mapping):
         raise BadRowError("wrong_type", f"Found a {type(row).__name__}, {row!r:.80}. A row has named columns.")
     cells = {name: row.get(name) for name in ("prompt", "completions")}

@@ -11,12 +11,12 @@ import zipfile
 
 import datasets
 import pytest
+from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from PIL import Image
 from support.hub_stub import serve_hub
 
 from mmprm_hf.evaluation import zipped_figures
 from mmprm_hf.evaluation.step_samples import load_visual_process_bench
-from mmprm_hf.evaluation.zipped_figures import rows_with_figures
 from mmprm_hf.files import json_line, write_jsonl
 from mmprm_hf.models.images_mm_prm import load_image
 
