@@ -1,10 +1,18 @@
 """Loaders of the step-level benchmarks: labels, and every bad row counted by its reason."""
 
+import gzip
+import io
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
+from support.hub_stub import serve_hub
 from support.layout import SHARED
 
 from mmprm_hf.evaluation.step_metrics import prm_bench_report, process_bench_report
@@ -16,6 +24,9 @@ from mmprm_hf.evaluation.step_samples import (
     load_process_bench,
     load_visual_process_bench,
 )
+from mmprm_hf.files import json_line
+from mmprm_hf.models import load_image
+from mmprm_hf.rows import FigureRules
 
 DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the project")
@@ -59,6 +70,60 @@ def test_visual_process_bench_folder(folder):
     assert samples[1].images == (str(folder / "one.png"), str(folder / "two.png"))
     assert [sample.id for sample in samples] == ["visualprocessbench-0", "visualprocessbench-1"]
     assert samples[0].category == "WeMath"
+
+
+def test_visual_process_bench_of_every_kind_of_file(folder):
+    """With its figures in an archive beside the rows."""
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        archive.write(folder / "one.png", "images/1.png")
+    rows = [visual(["images/1.png"], [1, 0, -1]), visual(["../one.png"], [1, 1, 1]), visual(["gone.png"], [1, 1, 1])]
+    packed, listed, table = folder / "a.jsonl.gz", folder / "b.json", folder / "test.parquet"
+    packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    listed.write_text(json.dumps(rows))
+    datasets.Dataset.from_list(rows).to_parquet(table)
+    expected = {"num_rows": 3, "num_kept": 1, "problems": {"missing_image": 1, "unreadable_row": 1}}
+    for data in (packed, listed, table, folder):
+        samples, counts = load_visual_process_bench(data)
+        assert counts == expected, data
+        assert [load_image(image).size for image in samples[0].images] == [(8, 8)]
+
+
+def test_figures_of_visual_process_bench_may_lie_where_a_user_allows(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "one.png").rename(elsewhere / "1.png")
+    data = write(folder / "test.jsonl", [visual(["1.png"], [1, 0, -1]), visual([str(elsewhere / "1.png")], [1, 0, -1])])
+    assert load_visual_process_bench(data)[1]["num_kept"] == 0
+    assert load_visual_process_bench(data, FigureRules(roots=(str(elsewhere),)))[1]["num_kept"] == 2
+
+
+FROM_THE_HUB = """
+import json
+from mmprm_hf.evaluation.step_samples import load_visual_process_bench
+from mmprm_hf.models import load_image
+samples, counts = load_visual_process_bench("you/bench")
+print(json.dumps([counts, [load_image(image).size for image in samples[0].images]]))
+"""
+
+
+def test_visual_process_bench_from_the_hub(folder, tmp_path):
+    """In a process of its own, which asks a Hub on loopback from the start."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(folder / "one.png", "images/1.png")
+    rows = [visual(["images/1.png"], [1, 0, -1]), visual(["images/gone.png"], [1, 0, -1])]
+    files = {"test.jsonl": b"".join(map(json_line, rows)), "images.zip": archive.getvalue()}
+    with serve_hub() as hub:
+        shared = {"private": False, "sdk": None, "url": f"{hub.url}/datasets/you/bench"}
+        commit = hub.commit({**files, "README.md": b"# A bench", "weights.bin": b"0" * 1000})
+        hub.repositories["dataset", "you/bench"] = {**shared, "branches": {"main": commit}}
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+        settings |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        command = [sys.executable, "-c", FROM_THE_HUB]
+        done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not [request for request in hub.requests if "weights.bin" in request], "only rows and archives"
+    counts, sizes = json.loads(done.stdout)
+    assert counts == {"num_rows": 2, "num_kept": 1, "problems": {"missing_image": 1}} and sizes == [[8, 8]]
 
 
 def test_the_reference_answer_is_not_shown(folder):
