@@ -1,10 +1,25 @@
 """Problems <-> rows: round trips, tolerant reading, the figures of a row, and a source of problems."""
 
+import base64
+import io
+
+import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from mmprm_hf.data import Problem
 from mmprm_hf.files import write_jsonl
-from mmprm_hf.rows import ProblemSource, problem_features, problem_from_row, problem_to_row, row_images
+from mmprm_hf.models import load_image
+from mmprm_hf.rows import (
+    ProblemSource,
+    problem_features,
+    problem_from_row,
+    problem_to_row,
+    row_images,
+    stored_figure,
+    stored_problem,
+    write_splits,
+)
 
 PROBLEM = Problem(
     id="p",
@@ -79,6 +94,26 @@ def test_a_source_gives_problems_with_figures_beside_the_file(tmp_path):
     with pytest.raises(ValueError, match="Problem 'bad' has an empty question"):
         problems[2]
     assert [problem.id for problem in ProblemSource(tmp_path / "problems.jsonl", 2)] == ["0", "7"]
+
+
+def test_figures_of_all_forms_are_written_alike_and_without_folders(tmp_path):
+    """Into one column, in any order; what is written may be published."""
+    figure, buffer = Image.new("RGB", (4, 3), "red"), io.BytesIO()
+    figure.save(buffer, "PNG")
+    content = buffer.getvalue()
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    forms = [str(path), content, {"bytes": content, "path": str(path)}, {"bytes": None, "path": str(path)}, figure]
+    forms += [path, {"bytes": base64.b64encode(content).decode(), "path": "b.png"}, base64.b64encode(content).decode()]
+    for images in (forms, forms[::-1]):
+        stored = [stored_figure(image) for image in images]
+        assert all(set(image) == {"bytes", "path"} for image in stored)
+        rows = [("train", stored_problem(Problem(str(i), "?", images=tuple(images[i:])))) for i in range(len(images))]
+        write_splits(tmp_path / "out", rows, problem_features(), ("train",))
+        written = pyarrow.parquet.read_table(tmp_path / "out" / "train.parquet").to_pylist()
+        assert [row["images"] for row in written] == [stored[i:] for i in range(len(stored))]
+        assert all(image["path"] in (None, "a.png", "b.png") for image in stored)
+        assert all(load_image(image).tobytes() == figure.tobytes() for image in stored)
 
 
 def test_a_figure_of_no_bytes_is_a_broken_figure_and_not_a_problem_without_one():

@@ -83,6 +83,17 @@ def test_splits_and_configurations_of_a_folder(tmp_path):
     assert RawRows(tmp_path, "test")[0] == {"id": "test"} and RawRows(tmp_path)[0] == {"id": "train"}
 
 
+def test_all_splits_at_once_and_some_rows_of_one(files, tmp_path):
+    for path in files:
+        splits = RawRows.splits(path)
+        assert list(splits) == ["train"] and list(splits["train"]) == list(RawRows(path))
+        some = splits["train"].select([2, 0])
+        assert [row["id"] for row in some] == some.column("id") == ["c", "a"] and some.columns[0] == "id"
+        assert some.written(1)["images"] == ["figures/a.png", "figures/b.png"]
+    write_jsonl(tmp_path / "folder" / "test.jsonl", ROWS[:1])
+    assert {name: len(rows) for name, rows in RawRows.splits(tmp_path / "folder").items()} == {"train": 3, "test": 1}
+
+
 def test_what_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "torn.jsonl").write_text('{"id": 1}\n{"id"')
     (tmp_path / "list.jsonl").write_text('{"id": 1}\n[2]\n')

@@ -1,5 +1,6 @@
 """Files of rows as people have them, and those that are broken, too large, or end the reader of `datasets`."""
 
+import csv
 import gzip
 import json
 
@@ -19,12 +20,41 @@ def test_files_as_people_have_them_give_the_same_rows(tmp_path):
     (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(LINES.encode()))
     (tmp_path / "windows.jsonl").write_bytes(LINES.replace("\n", "\r\n\r\n").encode())
     (tmp_path / "list.json").write_text(json.dumps(ROWS, indent=2))
+    (tmp_path / "by_id.json").write_text(
+        json.dumps({row["id"]: {"question": row["question"]} for row in ROWS}, indent=1)
+    )
+    (tmp_path / "by_id_in_a_line.json").write_text(json.dumps({row["id"]: row for row in ROWS}))
     (tmp_path / "table.csv").write_text("id,question\na,1 + 1 = ?\nb,Wie groß?\n")
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
     datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "splits")
     for path in sorted(tmp_path.iterdir()):
         assert list(RawRows(path)) == ROWS, path
         assert list(RawRows(path, num_rows=1)) == ROWS[:1], path
+
+
+def test_an_object_over_several_lines_is_one_row(tmp_path):
+    for indent in (2, None):
+        (tmp_path / "row.json").write_text(json.dumps({**ROWS[0], "options": {"A": "1"}}, indent=indent))
+        assert list(RawRows(tmp_path / "row.json")) == [{**ROWS[0], "options": {"A": "1"}}]
+
+
+def test_a_cell_of_a_csv_keeps_its_blank_lines_and_may_be_as_long_as_a_figure(tmp_path):
+    figure = "iVBORw0KGgo" * 20_000  # Base64; the csv module takes 131,072 characters by default
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["question", "image"], ["one\n\n  \ntwo", figure], ["three", ""]])
+    assert list(RawRows(tmp_path / "rows.csv", figure_columns=())) == [
+        {"question": "one\n\n  \ntwo", "image": figure},
+        {"question": "three", "image": ""},
+    ]
+
+
+def test_other_json_files_in_a_folder_may_contain_anything(tmp_path):
+    (tmp_path / "notes.json").write_text('"hello"')
+    (tmp_path / "train.jsonl").write_text(LINES)
+    assert list(RawRows(tmp_path)) == ROWS
+    (tmp_path / "train.jsonl").rename(tmp_path / "rows.jsonl")  # a name that lets `datasets` read the notes as well
+    with pytest.raises(ValueError, match="notes.json begins with b'\"hello\"'.* give the file of rows instead"):
+        RawRows(tmp_path)
 
 
 def test_broken_files_are_named_with_the_place(tmp_path, monkeypatch):
@@ -40,6 +70,11 @@ def test_broken_files_are_named_with_the_place(tmp_path, monkeypatch):
         ("digits.jsonl", "9" * 990, "Row 0 of .*is a int|is not JSON"),
         ("latin.jsonl", '{"id": "\u00df"}'.encode("latin-1"), "latin.jsonl is not UTF-8"),
         ("cells.csv", "a,b\n1,2,3\n", "Row 1 of .*cells.csv has more cells than the header"),
+        (
+            "semicolons.csv",
+            "id;question\n1;2\n",
+            "The header of .*semicolons.csv is 'id;question', one column. .*commas",
+        ),
         ("quote.csv", 'a,b\n1,"2\n', "quote.csv is not CSV"),
         ("cut.jsonl.gz", gzip.compress(LINES.encode() * 99)[:-20], "cut.jsonl.gz cannot be unpacked"),
         ("bomb.jsonl.gz", gzip.compress(b"\n".join([b" " * 900] * 9000)), "grows to more than 200 times its size"),
