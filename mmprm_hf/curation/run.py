@@ -67,7 +67,10 @@ def curate(
     if not run.kept:
         num_read = sum(len(source.rows) for source in run.sources)
         counts = ", ".join(f"{reason}: {count}" for reason, count in run.ledger.num_dropped().most_common())
-        raise ValueError(f"Of {num_read} rows none is kept ({counts}). Nothing was written; look at the criteria.")
+        example = f" The first one: {run.ledger.rejects[0]['detail']}" if run.ledger.rejects else ""
+        raise ValueError(
+            f"Of {num_read} rows none is kept ({counts}). Nothing was written; look at the criteria.{example}"
+        )
     for name in (_REPORT_FILE, _REJECTS_FILE, "README.md", "facts.json"):  # they describe the rows that are replaced
         (folder / name).unlink(missing_ok=True)
     rows = tqdm(run.rows(), desc="writing", total=len(run.kept), unit="row", disable=None)

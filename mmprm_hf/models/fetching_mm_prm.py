@@ -127,8 +127,8 @@ def _address(parts: urllib.parse.SplitResult, hosts: Sequence[str] | None) -> st
             if is_named:
                 continue
             raise ValueError(
-                f"Image {url!r} lies at the private address {resolved}, this machine, which is fetched only where its "
-                f"host is named (--allow-urls {host}). Name it, or give a file."
+                f"Image {url!r} lies at the private address {resolved}, which is not fetched unless its host is named "
+                f"(--allow-urls {host}). Name it, or give a file."
             )
         if not resolved.is_global or resolved.is_multicast or any(resolved in network for network in _PRIVATE):
             raise ValueError(

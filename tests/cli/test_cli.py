@@ -238,10 +238,25 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
             ("evaluate", "steps", "--benchmark", "visualprocessbench", "--data", "x", "--figures-root", "none"),
             "not a folder",
         ),
+        (
+            ("rerank", "--data", "x.jsonl", "-o", "out", "--allow-urls", "http://x.example/a"),
+            "is not a host, such as example.com",
+        ),
+        (("rerank", "--data", "A" * 3000, "-o", "out"), "is too long"),
     ):
         result = run(*words)
         assert result.exit_code in (1, 2) and re.search(message, result.stderr), (words, result.output)
-        assert "Traceback" not in result.output, words
+        assert "Traceback" not in result.output and len(result.stderr) < 1500, words
+
+
+def test_figures_are_fetched_from_the_hosts_that_a_user_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmprm_hf.stages.rerank_problems", lambda *_, **options: rules.append(options["rules"]) or {})
+    monkeypatch.setattr("mmprm_hf.stages.format_summary", lambda _: "")
+    rules, common = [], ["rerank", "--data", "x.jsonl", "--output", tmp_path]
+    for flags in ([], ["a.example", "B.example:80"], ["public"]):
+        result = run(*common, *(word for host in flags for word in ("--allow-urls", host)))
+        assert result.exit_code == 0, result.output
+    assert [rule.allow_urls for rule in rules] == [False, ("a.example", "B.example:80"), True]
 
 
 def test_candidates_are_found_in_their_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 import io
 import subprocess
@@ -250,6 +251,30 @@ def test_figures_of_any_kind_are_kept(tmp_path):
     assert curated.rejects == [] and curated.report["composition"]["images per problem"] == {"1": 2, "2": 2}
     paths = [image["path"] for row in curated.rows["train"] for image in row["images"]]
     assert paths == ["0.png", "1.png", "1.png", "2.png", "3.png", "3.png"]  # no folder of this machine
+
+
+def test_a_figure_outside_the_folder_costs_only_its_row(tmp_path):
+    """Its reject has its texts, and no folder of this machine."""
+    rows = [raw_row(tmp_path / "s", number) for number in range(3)]
+    rows[1]["image"] = "../secret.png"
+    curated = run_curation(tmp_path / "out", write_source(tmp_path / "s", rows))
+    assert curated.ids() == ["s-0", "s-2"]
+    (reject,) = curated.rejects
+    assert reject["reason"] == "unreadable_row" and reject["question"] == rows[1]["question"]
+    assert "'../secret.png', which lies outside the folder of its file, 's'" in reject["detail"]
+    with pytest.raises(ValueError, match="none is kept .unreadable_row: 1.*The first one: .*'../secret.png'"):
+        run_curation(tmp_path / "none", write_source(tmp_path / "t", [rows[1]]))
+
+
+def test_figures_as_paths_and_as_bytes_in_one_source(tmp_path):
+    rows = [raw_row(tmp_path / "s", number) for number in range(4)]
+    contents = [(tmp_path / "s" / row["image"]).read_bytes() for row in rows]
+    for number in (0, 3):
+        rows[number]["image"] = base64.b64encode(contents[number]).decode()
+    rows[2]["image"] = [rows[2]["image"], rows[3]["image"]]
+    curated = run_curation(tmp_path / "out", write_source(tmp_path / "s", rows[:3]))
+    figures = [image["bytes"] for row in curated.rows["train"] for image in row["images"]]
+    assert figures == contents and curated.rejects == []
 
 
 def test_a_model_decides_where_the_text_leaves_it_open(tmp_path):

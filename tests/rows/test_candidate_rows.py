@@ -41,6 +41,8 @@ def test_what_is_left_out_has_its_default():
     (entry,) = row["candidates"]
     assert entry.pop("verdict") is Verdict.UNDECIDED
     assert entry == {"steps": ["a"], "answer": None, "complete": True, "step_scores": None, "score": None}
+    null = check_candidate_row({"problem_id": "a", "candidates": [{"steps": ["a"], "complete": None}]}, "row 1")
+    assert null["candidates"][0]["complete"] is True  # a null is absent, as everywhere
     assert row["greedy"] is None
     assert check_candidate_row({"problem_id": "p"}, "row 1")["candidates"] == []
 

@@ -5,15 +5,19 @@ import json
 import os
 import re
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import datasets
 import pytest
 from PIL import Image
 
 from mmprm_hf.data import Candidate, Problem
-from mmprm_hf.files import lock_folder, read_jsonl, write_json, write_jsonl
+from mmprm_hf.errors import EngineUnavailableError
+from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
+from mmprm_hf.rows import FigureRules
 from mmprm_hf.rows.problem_rows import problem_from_row
 from mmprm_hf.stages import (
     Servers,
@@ -98,6 +102,59 @@ def test_every_problem_has_a_row_with_its_outcome(source, tmp_path):
     )
     assert summary["best_of_n"]["num_problems"] == 4 and summary["best_of_n"]["num_candidates"] == 2
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+
+
+def test_a_problem_that_could_not_be_read_is_solved_once_it_can(source, tmp_path, monkeypatch):
+    """Also in the midst of a file, and the other rows keep their bytes."""
+    run(source, tmp_path / "out")
+    before = (tmp_path / "out" / "candidates.jsonl").read_bytes().splitlines()
+    shutil.copy(tmp_path / "bars.png", tmp_path / "broken.png")
+    rows = read_jsonl(source)
+    rows[3]["question"] = "What is A?"
+    write_jsonl(source, rows)
+    solved, real = [], candidate_rows.PipelineSource.rows
+    monkeypatch.setattr(
+        candidate_rows.PipelineSource, "rows", lambda self, batch: solved.extend(batch) or real(self, batch)
+    )
+    summary = run(source, tmp_path / "out")
+    assert [problem.id for problem in solved] == ["b", "d"] and summary["outcomes"]["not_shown"] == 2
+    after = (tmp_path / "out" / "candidates.jsonl").read_bytes().splitlines()
+    assert [index for index in range(9) if after[index] != before[index]] == [1, 3]
+    run(source, tmp_path / "whole")
+    assert without_seconds(tmp_path / "out") == without_seconds(tmp_path / "whole")
+
+
+def test_a_run_that_could_show_no_problem_fails(source, tmp_path):
+    write_jsonl(source, [row for row in read_jsonl(source) if row.get("id") in ("b", "h")])
+    with pytest.raises(ValueError, match="None of the 2 problems of .* could be shown .* because of: .*broken.png"):
+        run(source, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "summary.json")["outcomes"]["not_shown"] == 2
+
+
+def test_the_server_of_a_figure_fails_and_the_same_command_resumes(source, tmp_path):
+    """No row is at fault: the run stops, and nothing is written that the next one would refuse."""
+    content, status = (tmp_path / "bars.png").read_bytes(), [503]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status[0] if "1" in self.path else 200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        urls = [f"http://127.0.0.1:{server.server_port}/{number}.png" for number in range(3)]
+        write_jsonl(source, [{"id": url[-5], "question": "What is A?", "images": [url]} for url in urls])
+        options = {"rules": FigureRules(allow_urls=("127.0.0.1",)), "batch_size": 1}
+        with pytest.raises(EngineUnavailableError, match="1.png': its server answers HTTP 503.* resumes it"):
+            run(source, tmp_path / "out", **options)
+        assert len(read_jsonl(tmp_path / "out" / "candidates.jsonl")) == 1
+        status[0] = 200
+        assert run(source, tmp_path / "out", **options)["outcomes"]["not_shown"] == 0
+        server.shutdown()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_rows(source, tmp_path, monkeypatch):

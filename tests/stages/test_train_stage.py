@@ -248,7 +248,7 @@ def test_label_rows_of_a_file_name_figures_beside_it(tmp_path, tiny_prm_dir, fig
         stages.train(str(tiny_prm_dir), data, output, config=config, eval_share=0.0)
         assert read_json(output / "train_config.json")["num_train_rows"] == 4
     write_jsonl(folder / "rows.jsonl", [*rows, {**row, "problem_id": "p", "images": ["../secret.png"]}])
-    with pytest.raises(ValueError, match="Row 4 of .*rows.jsonl names the figure '../secret.png', which lies outside"):
+    with pytest.raises(ValueError, match="Row 4: The row names the figure '../secret.png', which lies outside"):
         stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "raised", config=config)
     stages.train(
         str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "dropped", config={**config, "on_bad_row": "drop"}

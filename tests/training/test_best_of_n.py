@@ -10,6 +10,7 @@ from transformers import TrainerState
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.files import write_jsonl
 from mmprm_hf.models import MMPRMModel
+from mmprm_hf.rows import FigureRules
 from mmprm_hf.scoring import PRMScorer
 from mmprm_hf.training import BestOfNCallback, read_candidate_sets
 from mmprm_hf.training.best_of_n import CandidateSet, mean_outcomes
@@ -209,12 +210,25 @@ def test_a_candidates_file_is_read(tmp_path, figures):
     assert last.problem == Problem("last", "And y?") and last.outcomes == (0.0,)
 
 
+def test_figures_of_candidates_may_lie_where_a_user_allows(tmp_path, figures):
+    for name in ("cands", "elsewhere"):
+        (tmp_path / name).mkdir()
+    figures[0].save(tmp_path / "elsewhere" / "a.png")
+    row = {"problem_id": "a", "question": "?", "candidates": [{"steps": ["c"], "verdict": "correct"}]}
+    write_jsonl(tmp_path / "cands" / "c.jsonl", [{**row, "figures": [str(tmp_path / "elsewhere" / "a.png")]}])
+    rules = FigureRules(roots=(str(tmp_path / "elsewhere"),))
+    (candidate_set,) = read_candidate_sets(tmp_path / "cands" / "c.jsonl", rules)
+    assert candidate_set.problem.images == (str(tmp_path / "elsewhere" / "a.png"),)
+    with pytest.raises(ValueError, match="Problem 'a' of .*c.jsonl has a figure that cannot be used: .*--figures-root"):
+        read_candidate_sets(tmp_path / "cands" / "c.jsonl")
+
+
 def test_bad_rows_of_a_candidates_file_are_named(tmp_path):
     good = {"problem_id": "p", "question": "q", "candidates": [{"steps": ["a"], "verdict": "correct"}]}
     path = tmp_path / "candidates.jsonl"
     for change, message in (
         ({"question": " "}, "empty question"),
-        ({"figures": ["none.png"]}, r"Problem 'p' has a figure that cannot be used: .*none\.png' does not exist"),
+        ({"figures": ["none.png"]}, r"Problem 'p' of .* has a figure that cannot be used: .*none\.png' does not exist"),
         ({"candidates": "a"}, r"candidates='a' of problem 'p', row 2 of .*They are a list"),
         ({"candidates": ["a"]}, "Candidate 0 of problem 'p', row 2 of .* is a str"),
         ({"candidates": [{"steps": "ab"}]}, "Candidate 0 .* has steps='ab'. Steps are a list"),
