@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import UnknownNameError
-from ..models import figure_source, holds_image
 from ..rows import FIGURE_COLUMNS, cell, is_absent, problem_from_row, row_images, text_cell, texts_cell
 from .config import SourceConfig
 from .records import RawProblem, RowError
@@ -175,20 +173,7 @@ def _options_in_text(text: str) -> list[Any]:
 
 def _figures(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
     """The figures in the first of these columns that has some."""
-    for name in columns:
-        try:
-            figures = row_images({"images": row.get(name)})
-        except ValueError as error:
-            raise RowError("figure_unreadable", f"the row {error}") from error
-        if figures:
-            return tuple(map(_undecoded, figures))
-    return ()
-
-
-def _undecoded(figure: Any) -> Any:
-    """Bytes and Base64 as `{"bytes", "path"}`; paths and decoded images as they are."""
-    is_text = isinstance(figure, str) and not os.path.isfile(figure)
-    if isinstance(figure, bytes) or (is_text and (figure[:5].lower() == "data:" or holds_image(figure))):
-        with contextlib.suppress(ValueError):
-            return {"bytes": figure_source(figure), "path": None}
-    return figure
+    try:
+        return tuple(row_images(row, columns))
+    except ValueError as error:
+        raise RowError("figure_unreadable", f"the row {error}") from error

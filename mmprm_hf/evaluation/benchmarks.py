@@ -188,10 +188,7 @@ def _list(row: Row, name: str) -> tuple[str, ...]:
 
 def _figures(row: Row) -> tuple[Any, ...]:
     """The figures, undecoded; a decoded column comes before a path of the dataset's own."""
-    for name in ("images", "decoded_image", "image", *FIGURE_COLUMNS):
-        if figures := row_images({"images": row.get(name)}):
-            return tuple(figures)
-    return ()
+    return tuple(row_images(row, ("images", "decoded_image", "image", *FIGURE_COLUMNS)))
 
 
 def _some_figures(row: Row) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +103,8 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
     )
 
 
-def row_images(row: Mapping[str, Any]) -> list[Any]:
-    """Return the figures of a row as they are: those of `images` (a list or one), else of `image`; [] if it has none.
+def row_images(row: Mapping[str, Any], columns: Sequence[str] = ("images", "image")) -> list[Any]:
+    """Return the figures of a row as they are: of the first column that has some (a list or one); [] if none has.
 
     Raises:
         ValueError: if some of them are empty and others are not; it lacks its subject, such as "Row 3".
@@ -113,16 +113,15 @@ def row_images(row: Mapping[str, Any]) -> list[Any]:
         >>> row_images({"image": "a.png"}), row_images({"images": None}), row_images({"images": ["a.png", "b.png"]})
         (['a.png'], [], ['a.png', 'b.png'])
     """
-    figures = next((row[name] for name in ("images", "image") if not _is_empty(row.get(name))), None)
-    if figures is None:
-        return []
-    figures = list(figures) if isinstance(figures, (list, tuple)) else [figures]
-    num_empty = sum(map(_is_empty, figures))
-    if num_empty == len(figures):
-        return []
-    if num_empty:
-        raise ValueError(f"has {num_empty} empty figures among {len(figures)}. Fill them or drop the row.")
-    return figures
+    for name in columns:
+        figures = row.get(name)
+        figures = list(figures) if isinstance(figures, (list, tuple)) else [figures]
+        num_empty = sum(map(_is_empty, figures))
+        if 0 < num_empty < len(figures):
+            raise ValueError(f"has {num_empty} empty figures among {len(figures)}. Fill them or drop the row.")
+        if not num_empty and figures:
+            return figures
+    return []
 
 
 def stored_problem(problem: Problem) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def _json_rows(path: Path, text: IO[str], kind: str | None) -> Iterator[dict[str
     lines = ((number, line) for number, line in _lines(path, text) if line.strip())
     first = list(itertools.islice(lines, 2))
     lines = itertools.chain(first, lines)
-    if kind == ".json" and not (len(first) == 2 and _is_json(first[0][1])):
+    is_row = len(first) == 2 and first[0][1].lstrip().startswith("{") and first[0][1].rstrip().endswith("}")
+    if kind == ".json" and not is_row:
         rows = _document_rows(path, (line for _, line in lines))
     else:
         remedy = "Only the last line may be torn; remove the broken line, or write the file again."
@@ -126,14 +127,6 @@ def _json_rows(path: Path, text: IO[str], kind: str | None) -> Iterator[dict[str
                 "it as one."
             )
         yield row
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _document_rows(path: Path, lines: Iterable[str]) -> Sequence[Any]:

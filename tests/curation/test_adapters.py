@@ -12,6 +12,7 @@ from mmprm_hf.curation.adapters import ADAPTERS, choose_adapter
 from mmprm_hf.curation.config import SourceConfig
 from mmprm_hf.curation.records import RowError
 from mmprm_hf.nano.world import load_nano
+from mmprm_hf.rows import stored_figure
 
 FILE = io.BytesIO()
 drawing(0, (40, 30)).save(FILE, "PNG")
@@ -37,7 +38,7 @@ def test_published_mm_k12():
 def test_figures_in_every_form():
     text = base64.b64encode(PNG).decode()
     for image in (PNG, text, f"data:image/png;base64,{text}"):
-        assert read(image=image).images == (FIGURE,)
+        assert [stored_figure(figure) for figure in read(image=image).images] == [FIGURE]
     assert read(image=None, images=[FIGURE, FIGURE]).images == (FIGURE, FIGURE)
     assert read(image=None, figure="a.png").images == ("a.png",)
     for empty in (None, "", {"bytes": None, "path": None}, []):
