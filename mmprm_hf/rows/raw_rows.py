@@ -36,6 +36,7 @@ class RawRows(Sequence[dict[str, Any]]):
 
     Attributes:
         columns: Names of all columns.
+        info: What `datasets` knows of the dataset, such as its name; None for a file of rows.
 
     Raises:
         ValueError: if a file cannot be read, or one of its rows is not an object.
@@ -89,6 +90,7 @@ class RawRows(Sequence[dict[str, Any]]):
                 if (undecoded := _undecoded(feature)) is not feature:
                     rows = rows.cast_column(column, undecoded)
         self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
+        self.info = getattr(rows, "info", None)
 
     def __len__(self) -> int:
         return len(self._rows)

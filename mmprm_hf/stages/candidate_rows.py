@@ -7,12 +7,10 @@ row with its outcome, also one that could not be shown to the models.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image
 from tqdm.auto import tqdm
 from transformers import AutoConfig, pipeline
 
@@ -20,10 +18,10 @@ from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
 from ..errors import CheckpointError, loading
 from ..files import append_line, drop_torn_line, read_jsonl, read_records, sealed, write_jsonl
-from ..models import MMPRMModel, figure_source, image_format, load_image
+from ..models import MMPRMModel, image_format
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rerank import ServedPolicy
-from ..rows import problem_key
+from ..rows import problem_key, stored_figure
 from .options import Servers
 from .run_settings import refuse_other_settings, write_settings
 
@@ -223,13 +221,7 @@ def _content(problem: Problem, folder: Path) -> dict[str, Any]:
 
 def _write_figure(image: Any, folder: Path, stem: str) -> str:
     """Write a figure without loss, its original bytes where there are any, else PNG; return its path in the folder."""
-    source = figure_source(image)
-    if isinstance(source, Image.Image):
-        buffer = io.BytesIO()
-        load_image(source).save(buffer, "PNG")
-        content = buffer.getvalue()
-    else:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    content = stored_figure(image)["bytes"]
     image_type = image_format(content)
     name = f"figures/{stem}.{ {'JPEG': 'jpg', 'MPO': 'jpg'}.get(image_type, image_type.lower()) }"
     (folder / "figures").mkdir(exist_ok=True)

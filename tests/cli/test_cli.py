@@ -243,6 +243,8 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
             "is not a host, such as example.com",
         ),
         (("rerank", "--data", "A" * 3000, "-o", "out"), "is too long"),
+        (("evaluate", "candidates", "a/" * 800), "a/a/ cannot be read: no such file"),
+        (("score", "--question", "q", "--solution", "a/" * 800), "There is no file or folder 'a/a/"),
     ):
         result = run(*words)
         assert result.exit_code in (1, 2) and re.search(message, result.stderr), (words, result.output)

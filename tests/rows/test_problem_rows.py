@@ -78,7 +78,7 @@ def test_the_figures_of_a_row_are_in_images_or_in_image():
     assert row_images({"images": ["a.png", "b.png"], "image": "c.png"}) == ["a.png", "b.png"]
     assert row_images({"images": "a.png"}) == ["a.png"]
     assert row_images({"images": figure}) == [figure]
-    assert row_images({"images": [], "image": "c.png"}) == ["c.png"]
+    assert row_images({"images": [], "image": "c.png"}) == row_images({"images": [None], "image": "c.png"}) == ["c.png"]
     assert row_images({"images": None, "image": ["c.png", "d.png"]}) == ["c.png", "d.png"]
     assert row_images({"images": ("a.png",)}) == ["a.png"]
     assert row_images({}) == row_images({"images": []}) == row_images({"images": None, "image": None}) == []
