@@ -236,8 +236,8 @@ def _errors_in_words(path: Path, action: str) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise type(error)(
-            f"{str(path):.300} cannot be {action}: {reason}. Correct the path or the permissions, or restore it, and start "
-            "again."
+            f"{str(path):.300} cannot be {action}: {reason}. Correct the path or the permissions, or restore it, and "
+            "start again."
         ) from error
 
 

@@ -253,8 +253,16 @@ def test_label_rows_of_a_file_name_figures_beside_it(tmp_path, tiny_prm_dir, fig
     stages.train(
         str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "dropped", config={**config, "on_bad_row": "drop"}
     )
-    rules = FigureRules(roots=(str(tmp_path),))
-    stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "allowed", config=config, rules=rules)
+    dropped = read_json(tmp_path / "dropped" / "train_config.json")
+    assert (dropped["num_train_rows"], dropped["dropped_rows"]["train"]) == (5, {"image": 1})
+    judged = {"problem_id": "p", "question": "?", "figures": [str(tmp_path / "secret.png")]}
+    judged["candidates"] = [{"steps": ["a"], "verdict": "correct"}]
+    (tmp_path / "cands").mkdir()
+    write_jsonl(tmp_path / "cands" / "c.jsonl", [judged])
+    options = {"rules": FigureRules(roots=(str(tmp_path),)), "candidates": tmp_path / "cands" / "c.jsonl"}
+    data = folder / "rows.jsonl"
+    metrics = stages.train(str(tiny_prm_dir), data, tmp_path / "allowed", config=config, eval_share=0.5, **options)
+    assert metrics["eval_oracle"] == 1.0
     with pytest.raises(ValueError, match="lacks completions, labels: these are not label rows. `mmprm label` writes"):
         write_jsonl(folder / "rows.jsonl", [{"prompt": "q"}])
         stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "none", config=config)
