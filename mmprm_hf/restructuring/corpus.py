@@ -14,7 +14,7 @@ from ..rows import stored_figure, write_splits
 from ..steps import render_solution
 from .journal import ReplyJournal
 from .prompt import read_reply
-from .rows import FreeFormRow, Outcome
+from .rows import FreeFormRow, FreeFormRows, Outcome
 
 if TYPE_CHECKING:
     import datasets
@@ -40,14 +40,14 @@ def corpus_features(with_images: bool) -> datasets.Features:
     )
 
 
-def write_corpus(rows: Sequence[FreeFormRow], outcomes: Sequence[Outcome], journal: ReplyJournal, folder: Path) -> None:
+def write_corpus(rows: FreeFormRows, outcomes: Sequence[Outcome], journal: ReplyJournal, folder: Path) -> None:
     """Write accepted rows to ``train.parquet`` (no such file if there are none), the others to ``rejected.jsonl``.
 
     Rows keep their order and figures their bytes. The prompt is the question alone, as engines show it; TRL puts the
     figures before it.
     """
     pairs = list(enumerate(outcomes))
-    rejected = [(_row_id(rows, index), outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
+    rejected = [(rows.row_id(index), outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
     write_jsonl(
         folder / REJECTED,
         ({"id": row_id, "reason": rejection.reason, "detail": rejection.detail} for row_id, rejection in rejected),
@@ -56,14 +56,6 @@ def write_corpus(rows: Sequence[FreeFormRow], outcomes: Sequence[Outcome], journ
     features = corpus_features(any(outcome.has_figure for _, outcome in accepted))
     corpus = (("train", _corpus_row(rows[index], outcome, journal)) for index, outcome in accepted)
     write_splits(folder, corpus, features, ["train"])
-
-
-def _row_id(rows: Sequence[FreeFormRow], index: int) -> str:
-    """The id of a row; its index if it cannot be read."""
-    try:
-        return rows[index].id
-    except ValueError:
-        return str(index)
 
 
 def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..rows import FigureRules, RawRows, row_images, text_cell, texts_cell
+from ..rows import FigureRules, RawRows, is_absent, row_images, text_cell, texts_cell
 from .checks import Rejection
 
 
@@ -61,11 +61,16 @@ class FreeFormRows(Sequence[FreeFormRow]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def row_id(self, index: int) -> str:
+        """Return the id of a row, also of one that cannot be read; its index if it has none."""
+        value = self._rows.written(index).get("id")
+        return str(index if is_absent(value) else value)
+
     def __getitem__(self, index: int) -> FreeFormRow:
         row = self._rows[index]
         try:
             return FreeFormRow(
-                id=text_cell(row, "id") or str(index),
+                id=self.row_id(index),
                 question=text_cell(row, "question") or "",
                 solution=text_cell(row, "solution") or "",
                 images=tuple(row_images(row)),

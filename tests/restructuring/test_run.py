@@ -91,7 +91,7 @@ def test_a_row_that_cannot_be_read_costs_only_itself(tmp_path):
         write_corpus(rows, outcomes, journal, tmp_path / "out")
     assert reasons(outcomes) == [None, *["unreadable_row"] * 4, None, None]
     rejected = read_jsonl(tmp_path / "out" / "rejected.jsonl")
-    assert [row["id"] for row in rejected] == ["1", "2", "3", "3"]
+    assert [row["id"] for row in rejected] == ["0", "1", "2", "3"]  # the rows' own
     assert "has the question" in rejected[0]["detail"] and "lies outside" in rejected[2]["detail"]
 
 
