@@ -174,7 +174,8 @@ def _connected(
         if is_over.is_set():  # a connection that is cut ends as a whole answer does
             raise TimeoutError(too_late)
     except (OSError, http.client.HTTPException) as error:
-        raise TimeoutError(too_late) if is_over.is_set() else error from error
+        is_late = is_over.is_set() or isinstance(error, TimeoutError)
+        raise TimeoutError(too_late) if is_late else error from error
     finally:
         timer.cancel()
         connection.close()
