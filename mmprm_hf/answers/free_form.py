@@ -9,15 +9,22 @@ import re
 from fractions import Fraction
 
 from ..data import Verdict
+from .cleaning import clean_answer
 from .equality import same_named_value, same_value
-from .sentences import stated_value
+from .numerals import words_to_digits
+from .phrases import CONDITION, DOUBT, SENTENCE_END
+from .sentences import mask_formulas, stated_value
+from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
-from .values import NUMBER, Number, Value, matched_number, read_name, read_value
+from .values import Number, Value, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
-_FREE_NUMBER = re.compile(rf"(?<![A-Za-z])(?:{NUMBER.pattern})")  # 0x10c4 does not name 4
-_NUMBER_WORD = re.compile(
-    r"(?i:\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b)|[零两二三四五六七八九十百千]+"
+_FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?(?:(?=[^\w]|$)|(?=[\u4e00-\u9fff]))")
+_NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
+_OPERATION = re.compile(
+    r"\b(?:half|twice|thrice|double|triple|times|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial|dozens?"
+    r"|percent|hundreds?|thousands?|millions?|power|reciprocal|opposite|negative)\b|[倍半减加乘除负分方]|\\(?:frac|sqrt)",
+    re.IGNORECASE,
 )
 
 
@@ -34,13 +41,18 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
         gold: The right answer.
         written: The answer before it was cleaned; its sentences are read.
     """
-    if not any(character.isalnum() for character in answer):
-        return Verdict.CORRECT if answer and answer == gold else Verdict.INCORRECT  # < and = can be answers
     if answer == gold or (tokens(answer) and tokens(answer) == tokens(gold)):
-        return Verdict.CORRECT
+        return verdict_of(True)
+    if not any(character.isalnum() for character in answer):
+        return verdict_of(False)  # < and = can be answers
+    parts = labelled_parts(gold), labelled_parts(answer)
+    if all(parts):
+        return _verify_parts(*parts)
+    if CONDITION.search(answer) and CONDITION.search(gold):
+        return verdict_of(same_text(gold, answer))
     gold_value, answer_value = read_value(gold), read_value(answer)
     if gold_value is None:
-        return _verify_words(answer, gold, answer_value, written)
+        return _verify_words(answer, gold, answer_value)
     if _is_range_around(answer, gold_value):
         return Verdict.UNDECIDED  # 70-75 where 70 is right
     if answer_value is not None:
@@ -48,6 +60,14 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
     if is_in_words(answer):
         return _verify_sentence(answer, gold_value, written or answer)
     return Verdict.INCORRECT if answer.isalpha() else Verdict.UNDECIDED
+
+
+def _verify_parts(gold: dict[str, str], answer: dict[str, str]) -> Verdict:
+    """Answers to the parts of a question, (a) 3 (b) 5: each is compared with its own."""
+    if gold.keys() != answer.keys():
+        return Verdict.UNDECIDED
+    verdicts = {verify_free_form(answer[label], gold[label]) for label in gold}
+    return next((v for v in (Verdict.INCORRECT, Verdict.UNDECIDED) if v in verdicts), Verdict.CORRECT)
 
 
 def _is_range_around(answer: str, gold: Value) -> bool:
@@ -59,12 +79,12 @@ def _is_range_around(answer: str, gold: Value) -> bool:
     return low <= gold.raw <= high and low < high
 
 
-def _verify_words(answer: str, gold: str, answer_value: Value | None, written: str) -> Verdict:
+def _verify_words(answer: str, gold: str, answer_value: Value | None) -> Verdict:
     """A gold in words, or one that is not read whole: the same text, the value that it states, or undecided."""
     stated = _STATED_GOLD.fullmatch(gold)
     stated_value_of_gold = read_value(stated.group(1)) if stated and answer_value else None
     if stated_value_of_gold is not None and same_value(stated_value_of_gold, answer_value):
-        return Verdict.CORRECT
+        return Verdict.UNDECIDED if DOUBT.search(gold) else Verdict.CORRECT
     if is_in_words(gold) or not answer_value:
         if not is_in_words(gold) and gold.replace(" ", "") in answer.replace(" ", ""):
             return Verdict.UNDECIDED
@@ -73,17 +93,21 @@ def _verify_words(answer: str, gold: str, answer_value: Value | None, written: s
 
 
 def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:
-    """A sentence against a typed gold: what it states; if that is not clear, undecided where it names the gold."""
+    """A sentence against a typed gold: what it states; if that is not clear, undecided where it may mean the gold."""
     is_cut = re.search(r"\b(?:or|and|is|are)$|[-+=*/]$", answer, re.IGNORECASE)  # before the (second) value
     stated = None if is_cut else stated_value(written)
     if stated is not None:
         return verdict_of(same_value(gold, stated))
-    numbers = [matched_number(match) for match in _FREE_NUMBER.finditer(answer)]
-    values = {Number(number, number) for number in numbers if number is not None}
-    if is_negated(answer) and len(values) == 1:
+    masked, formulas = mask_formulas(written)
+    mentioned = {read_value(match.group().replace(" ", "")) for match in _FREE_NUMBER.finditer(masked)}
+    mentioned |= {read_value(clean_answer(formula)) for formula in formulas}
+    mentioned |= {
+        read_value(word) for word in _NUMBER_WORD.findall(masked) if words_to_digits(word.casefold()) != word.casefold()
+    }
+    mentioned.discard(None)
+    if is_negated(answer) and len(mentioned) == 1:
         return Verdict.INCORRECT  # x = 15 is not a solution
-    if not values and any(same_value(gold, value) for value in map(read_value, _NUMBER_WORD.findall(answer)) if value):
-        return Verdict.UNDECIDED  # "there are seven apples", but also "two of them are red"
-    if not isinstance(gold, Number):
-        return Verdict.UNDECIDED if values else Verdict.INCORRECT
-    return Verdict.UNDECIDED if any(same_value(gold, value) for value in values) else Verdict.INCORRECT
+    if not mentioned and not _FREE_NUMBER.search(answer):
+        return Verdict.INCORRECT
+    may_mean_gold = any(same_value(gold, value) is not False for value in mentioned) or _OPERATION.search(SENTENCE_END.split(masked.strip(' .\n'))[-1])
+    return Verdict.UNDECIDED if may_mean_gold or not isinstance(gold, Number) else Verdict.INCORRECT

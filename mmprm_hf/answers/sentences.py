@@ -1,143 +1,159 @@
-r"""The answer that a sentence states: "Therefore, the area is $6\sqrt{2}$." is about ``6\sqrt{2}``.
+r"""The value that a sentence states: "Therefore, the area is $6\sqrt{2}$." is about ``6\sqrt{2}``.
 
-Looks at the text as it was written, with the marks of bold and of formulas. Standard library only.
+A sentence states a value only where all of it is read by a grammar: [conclusion] [subject] copula VALUE, "there are
+VALUE things", "they need VALUE things", "VALUE is the answer". Nothing is looked for inside a sentence: what mentions
+a number without stating it ("half of 5", "5 is wrong") has no value. Standard library only.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from .cleaning import clean_answer
+from .equality import same_value
 from .numerals import words_to_digits
-from .texts import is_in_words
-from .values import Value, read_value
+from .phrases import (
+    CHINESE_COUNT,
+    CONCLUSION,
+    COPULA,
+    DOUBT,
+    HAS,
+    IS_THE_ANSWER,
+    LEAD_IN,
+    NEUTRAL_END,
+    NEUTRAL_SENTENCE,
+    QUANTITY,
+    SENTENCE_END,
+    SUBJECT,
+    THERE_ARE,
+)
+from .splitting import outside_brackets
+from .values import Number, Value, read_value
 
-MAX_SENTENCES = 3
-_SENTENCE_END = re.compile(r"(?<=[^\d\s])[.!?]\**(?=\s+[A-Z\\*$]|\s*$)|(?<=[\d)}$])\.(?=\s+[A-Z\\]|\s*$)|。|\n\s*\n")
-_WEAK_VERBS = "have has had by of at approximately about exactly only 有 到 共"
-_VERBS = f"is are was were be equals? becomes? gives? contains? costs? {_WEAK_VERBS}"
-_VERB = re.compile(rf"(?:\b(?:{'|'.join(_VERBS.split())}|equal to)\b|[=≈]|[为是到有成得共]|等于)\s*:?\s*")
+MAX_FORMULAS = 500
+MAX_CHARS = 400
+"""A longer sentence states nothing."""
 _FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$?", re.DOTALL)
 _BOLD = re.compile(r"(?<![A-Za-z0-9_*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
-_NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.\\{^])(?:[-−]\s?)?[$€£¥]?\s?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?"
-    r"(?![\d^]|\s(?:or )?(?:more|less|fewer)\b)"
-)
-_CLAUSE_WORDS = (
-    "when where which for in on at occurring because since so if as with from to left out after than per altogether "
-    "all that given under"
-)
-_CLAUSE_END = re.compile(rf",\s(?!\d)|;\s|[，；]|\s\(|\s+(?:{'|'.join(_CLAUSE_WORDS.split())})\b")
-_DENIAL = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n['’]t\b|不(?!同)|没|非", re.IGNORECASE)
-_LAST_NUMBER = re.compile(r"[a-z]{3,}(?<!and)(?<!from)(?<!between) (\d[\d,]*(?:\.\d+)?)\s*\.?\s*$")
-_FIRST_NUMBER = re.compile(
-    r"\s*(?:(?:therefore|thus|so|hence|then|finally)\s*,?\s+)?(\d[\d,]*(?:\.\d+)?)(?=\s+(?!or\b|more\b|less\b|fewer\b|of\b|out\b)[a-z]{2})",
-    re.IGNORECASE,
-)
-_COMPARATIVE = re.compile(
-    r"(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other|rather) than"
-    r"|\b(?:but|except(?: for)?|excluding|without|minus|negative|step|part|case|question|problem)"
-    r"|at (?:most|least)|up to|under|over|above|below|nearly|almost|[大小多少高低]于|超过|不足|至[少多])\s*$",
-    re.IGNORECASE,
-)
+_FIRST_MARK = 0xE000
+_MARK = re.compile("[\ue000-\uf8ff]")
 
 
 def stated_value(text: str) -> Value | None:
-    """Return the value that the end of a text states; None if there is none, or more than one could be meant.
+    """Return the value that a text states, as it was written, with its marks; None if it states none or several.
+
+    Of several sentences the last must be a conclusion ("so", "the answer is"), or all must state the same value.
 
     Example:
-        >>> stated_value("So they need 6 hours for it. Thus, the sum of 3 and 4 is **7**, as was claimed.").raw
+        >>> stated_value("They have 3 and 4. Thus, the sum of both is **7**, as was claimed.").raw
         Fraction(7, 1)
-        >>> stated_value("It is between 3 and 4 apples") is None
-        True
+        >>> stated_value("It is half of 4") is None, stated_value("5 is wrong.") is None
+        (True, True)
     """
-    sentences = [sentence for sentence in _SENTENCE_END.split(text) if re.search(r"[^\s*_.$]", sentence)]
-    is_whole = bool(re.search(r"[.!?。)$*\]]\s*$", text))  # else it is cut off: what it says before concludes nothing
-    for sentence in reversed(sentences[-MAX_SENTENCES if is_whole else -1 :]):
-        values = list(_values_of(sentence))
-        if values:
-            return values[0]
-        if re.search(r"\d", sentence):
-            return None
-    return None
+    if _MARK.search(text):
+        return None
+    masked, formulas = mask_formulas(text)
+    sentences = [sentence.strip(" \n\t*_:") for sentence in SENTENCE_END.split(masked)]
+    sentences = [sentence for sentence in sentences if re.search(r"\w|[\ue000-\uf8ff]", sentence)]
+    while len(sentences) > 1 and NEUTRAL_SENTENCE.fullmatch(sentences[-1]) and not _doubts(sentences[-1]):
+        sentences.pop()
+    if not sentences:
+        return None
+    value, is_conclusion = _statement(sentences[-1], formulas)
+    if is_conclusion or value is None:
+        return value
+    others = [_statement(sentence, formulas)[0] for sentence in sentences[:-1]]
+    return value if all(other in (None, value) for other in others) else None
 
 
-def _values_of(sentence: str) -> Iterator[Value]:
-    """Values that a sentence may state, the likeliest first."""
-    bold = [
-        read_value(clean_answer(content)) or next(_only_value(content), None) for content in _BOLD.findall(sentence)
-    ]
-    if len(bold) == 1 and bold[0] is not None and not _DENIAL.search(sentence.partition("**")[0][-20:]):
-        yield bold[0]
-    plain = _BOLD.sub(r"\1", sentence)
-    hidden = _hide_formulas(plain)
-    is_only = len(_FORMULA.findall(plain)) + len(_NUMBER.findall(hidden)) <= 1
-    for verb in reversed(list(_VERB.finditer(hidden))):
-        if verb.group().strip(": ").casefold() in _WEAK_VERBS.split() and not is_only:
-            continue  # 3 bags of 12
-        value = _value_at_start(plain[verb.end() :])
-        if value is not None and not _COMPARATIVE.search(plain[: verb.end()]) and not _is_denied(plain, verb):
-            yield value
-    if _DENIAL.search(plain):
-        return
-    for number in (_LAST_NUMBER.search(plain), _FIRST_NUMBER.match(plain)):
-        if number and not _COMPARATIVE.search(plain[: number.start(1)]):
-            yield read_value(clean_answer(number.group(1)))
-    yield from _only_value(plain)
+def mask_formulas(text: str) -> tuple[str, list[str]]:
+    """Return a text without bold, each of its formulas as one character of the private area, and the formulas."""
+    formulas: list[str] = []
+
+    def mask(match: re.Match[str]) -> str:
+        if len(formulas) == MAX_FORMULAS:
+            return match.group()
+        formulas.append(match.group())
+        is_last = match.group().rstrip(")]$\\ \n").endswith(".")
+        return chr(_FIRST_MARK + len(formulas) - 1) + (". " if is_last else "")
+
+    return _FORMULA.sub(mask, _BOLD.sub(r"\1", text)), formulas
 
 
-def _is_denied(sentence: str, verb: re.Match[str]) -> bool:
-    """Whether the clause of a verb negates it: "is not 5", "5 is not a solution"."""
-    before = re.split(r"[,，;；(（。]", sentence[: verb.end()])[-1]
-    after = re.split(r"[,，;；)）。]|\b(?:when|where|because|since)\b", sentence[verb.end() :])[0]
-    return bool(_DENIAL.search(before + " " + after))
+def _doubts(text: str) -> bool:
+    return bool(DOUBT.search(text))
 
 
-def _hide_formulas(text: str) -> str:
-    """The text with formulas as blanks of the same length, so that nothing in them is taken for a verb."""
-    return _FORMULA.sub(lambda match: "\0" * len(match.group()), text)
+def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, bool]:
+    """The value that a masked sentence states, and whether as a conclusion."""
+    conclusions = list(CONCLUSION.finditer(sentence))
+    clause = sentence[conclusions[-1].end() :] if conclusions else sentence
+    premise = re.sub(r"[(（].*?[)）]", "", sentence[: conclusions[-1].start()]) if conclusions else ""
+    if len(sentence) > MAX_CHARS or re.search(r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", premise, re.IGNORECASE):
+        return None, True
+    while (lead_in := LEAD_IN.match(clause)) and not _doubts(lead_in.group()):
+        clause = clause[lead_in.end() :]
+    clause = clause.strip(" .,。，")
+    if _doubts(clause):
+        return None, bool(conclusions)
+    is_answer = bool(re.match(r"(?:the )?(?:final |correct )?(?:answer|result)\b|答案", clause, re.IGNORECASE))
+    return _clause_value(clause, formulas), bool(conclusions) or is_answer
 
 
-def _value_at_start(text: str) -> Value | None:
-    """The value that a text begins with, to its end or to the end of its clause."""
-    text = text.strip().rstrip(".")
-    if text.count(")") > text.count("("):
-        text = text[: text.rindex(")")]
-    hidden = _hide_formulas(text)
-    ends = [len(text), *(end.start() for end in _CLAUSE_END.finditer(hidden))]
-    for end in sorted(set(ends), reverse=True):
-        clause = text[:end].strip()
-        value = _read(clause) if len(clause) <= 120 else None
+def _clause_value(clause: str, formulas: list[str]) -> Value | None:
+    ended = NEUTRAL_END.sub("", clause)
+    for text in dict.fromkeys((clause, ended)):
+        value = _stated_by(text, formulas)
         if value is not None:
             return value
-    formula = _FORMULA.match(text)
-    rest = text[formula.end() :] if formula else ""
-    if formula and not re.match(r"\s*(?:[-+*/=<>^,]|and\b|or\b)", rest):
-        return read_value(clean_answer(formula.group()))
-    number = _NUMBER.match(text)
-    if number and re.match(r"\s+[A-Za-z]|\s*[\u4e00-\u9fff]", text[number.end() :]):
-        return read_value(clean_answer(number.group()))
     return None
 
 
-def _read(clause: str) -> Value | None:
-    cleaned = clean_answer(clause)
-    if not re.search(r"\d|\\", cleaned) and cleaned == words_to_digits(cleaned):
-        return None  # a word is no value in a sentence
-    return read_value(cleaned)
+def _stated_by(clause: str, formulas: list[str]) -> Value | None:
+    """The value of a clause in one of the forms of the grammar."""
+    answer = IS_THE_ANSWER.search(clause)
+    if answer:
+        return _read(clause[: answer.start()], formulas)
+    there_are = THERE_ARE.match(clause)
+    if there_are:
+        return _quantity(clause[there_are.end() :], formulas)
+    for copula in COPULA.finditer(clause):
+        value = _read(clause[copula.end() :], formulas)
+        if value is not None and SUBJECT.fullmatch(clause[: copula.start()].strip()):
+            return value
+    has = HAS.match(clause)
+    if has:
+        return _quantity(clause[has.end() :], formulas)
+    return _quantity(re.sub(r"^(?:the )?(?:final )?answer\s+", "", clause, flags=re.IGNORECASE), formulas)
 
 
-def _only_value(sentence: str) -> Iterator[Value]:
-    """The only formula or number of a sentence."""
-    formulas = [next(filter(None, groups)) for groups in _FORMULA.findall(sentence)]
-    numbers = list(_NUMBER.finditer(_hide_formulas(sentence)))
-    if len(formulas) == 1 and not numbers:
-        value = read_value(clean_answer(formulas[0]))
-        if value is not None:
-            yield value
-    different = {read_value(clean_answer(number.group())) for number in numbers}
-    if not formulas and len(different) == 1 and not _COMPARATIVE.search(sentence[: numbers[0].start()]):
-        value = different.pop()
-        if value is not None and is_in_words(sentence):
-            yield value
+def _quantity(text: str, formulas: list[str]) -> Value | None:
+    """The value of "50 whole numbers left", "858颗糖果", "2 hours to walk to the store"."""
+    value = _read(text, formulas)
+    if value is not None:
+        return value
+    match = QUANTITY.fullmatch(text)
+    tail = (match.group("tail") or "") if match else ""
+    is_purpose = re.match(r"(?:are|is|were) (?:needed|required)\b", tail)  # 20 workers are needed to make 7
+    if not match or (re.search(r"[\d\ue000-\uf8ff]", tail) and not is_purpose):
+        return None
+    return _read(match.group("value") + match.group("noun"), formulas)
+
+
+def _read(text: str, formulas: list[str]) -> Value | None:
+    """The value that a masked text is as a whole; None for plain words, which are no value in a sentence."""
+    written = _MARK.sub(lambda match: formulas[ord(match.group()) - _FIRST_MARK], text)
+    cleaned = clean_answer(written) if len(written) <= MAX_CHARS else ""
+    count = CHINESE_COUNT.fullmatch(cleaned)
+    if count:
+        return _end_of_chain(count.group("number"))
+    is_value = bool(_MARK.search(text) or re.search(r"\d|\\", cleaned)) or cleaned != words_to_digits(cleaned)
+    return _end_of_chain(cleaned) if is_value else None
+
+
+def _end_of_chain(text: str) -> Value | None:
+    """The value of a text, of a chain of equal constants (3 + 10 = 13) that of its end."""
+    sides = [read_value(side.strip()) for side in outside_brackets(text, re.compile("="))]
+    if len(sides) > 1 and all(isinstance(side, Number) for side in sides):
+        return sides[-1] if all(same_value(sides[-1], side) for side in sides[:-1]) else None
+    return read_value(text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_JOINTS = re.compile(
-    r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|、|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
-)
+from .phrases import JOINT
+
+_LABEL = re.compile(r"(?:^|(?<=[\s,;.]))\(?([a-h]|[1-9])\)\s+(?![-+*/=^])")
 
 
 def outside_brackets(text: str, separator: re.Pattern[str]) -> list[str]:
@@ -63,5 +63,22 @@ def split_list(text: str, *, has_words: bool) -> list[str]:
         spaced = outside_brackets(text, re.compile(r",(?=\s)|(?<!\d),|,(?!\d{3}(?!\d))"))
         parts = spaced if len(spaced) > 1 else outside_brackets(text, re.compile(","))
     if has_words:
-        parts = [piece for part in parts for piece in outside_brackets(part, _JOINTS)]
+        parts = [piece for part in parts for piece in outside_brackets(part, JOINT)]
     return [part.strip() for part in parts if part.strip()]
+
+
+def labelled_parts(text: str) -> dict[str, str]:
+    """Return the parts of an answer by their labels, which count from a or 1; empty if there are not two.
+
+    Example:
+        >>> labelled_parts("(a) 3 (b) 5"), labelled_parts("a) x, b) y"), labelled_parts("f(a) (b)")
+        ({'a': '3', 'b': '5'}, {'a': 'x', 'b': 'y'}, {})
+    """
+    labels = list(_LABEL.finditer(text))
+    names = "".join(label.group(1) for label in labels)
+    if len(names) < 2 or labels[0].start() > 0 or not ("abcdefgh".startswith(names) or "123456789".startswith(names)):
+        return {}
+    ends = [label.start() for label in labels[1:]] + [len(text)]
+    return {
+        label.group(1): text[label.end() : end].strip(" ,;.") for label, end in zip(labels, ends, strict=True)
+    }

@@ -1,7 +1,7 @@
 r"""Whether two answers in words are the same: True, False, or None where the rules cannot tell.
 
-Words, signs, relations and names all count, in their order; formulas inside a text are compared by their values.
-Standard library only.
+Words, signs, relations and names all count, in their order; formulas inside a text are compared by their values. Only
+of plain words are fillers and the case of a first letter left out. Standard library only.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ import difflib
 import re
 
 from .equality import same_named_value
-from .splitting import outside_brackets
+from .phrases import DENIAL
 from .values import read_name, read_value
 
 MISSPELT_LIKENESS = 0.85
 """Words that are more alike than this may be the same word, misspelt."""
 _TOKEN = re.compile(r"\\\\|\\[A-Za-z]+|[\u4e00-\u9fff]|[^\W\d_\u4e00-\u9fff]+(?:'[a-z]+)?|\d+(?:[.,]\d+)*|\S")
 _WORD = re.compile(r"[^\W\d_]{2,}(?:'[a-z]+)?|[\u4e00-\u9fff]")
+_PLAIN = re.compile(r"(?:[^\W\d_]|[.,;:!?\"“”，；：！？、' -])*")
+_LETTER = re.compile(r"(?<![^\W\d_'])[B-Zb-zα-ω](?![^\W\d_'])")
 _OPENING_WORDS = frozenset(["it", "is", "are", "they", "on", "in", "at", "the", "an", "of"])
-_FILLERS = frozenset(["the", "is", "are", "an"])
-_NEGATION = re.compile(r"\b(?:not?|never|cannot|neither|nor|without)\b|n['’]t\b|[不没无非]", re.IGNORECASE)
+_FILLERS = frozenset(["the", "is", "are", "an", "a"])
 _GENOTYPE = re.compile(r"(?:([A-Za-z])(?i:\1))+")
-_JOINT = re.compile(r"\s*(?:[,;、]|\band\b|[和与])+\s*")
+_THING = r"([^\W\d]+|\d+(?: [a-z]+){1,2})"
+_PAIR = re.compile(rf"{_THING}(?: and |[和与]){_THING}", re.IGNORECASE)
+_VOWEL = re.compile("[aeiouyAEIOUY]")
 
 
 def is_negated(text: str) -> bool:
     """Return whether a text has a word that negates it."""
-    return bool(_NEGATION.search(text))
+    return bool(DENIAL.search(text))
 
 
 def is_in_words(text: str) -> bool:
@@ -45,32 +48,28 @@ def likeness(first: str, second: str) -> float:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """Return the words, numbers and signs of a text, without fillers, the case of plain words and closing marks.
+    """Return the words, numbers and signs of a text; of plain words without fillers, marks and the case of a capital.
 
     Example:
-        >>> tokens("It is Isosceles."), tokens("Player A"), tokens("x < 2")
-        (('isosceles',), ('player', 'A'), ('x', '<', '2'))
+        >>> tokens("It is Isosceles."), tokens("Player A"), tokens("x, y")
+        (('isosceles',), ('player', 'A'), ('x', ',', 'y'))
     """
-    found = _TOKEN.findall(
-        re.sub(r"(?<=[A-Za-z\u4e00-\u9fff])(?:[.,;:?]+(?=\s|$)|[,;])|(?<=[A-Za-z]{2})!+|[\"“”]", " ", text)
-    )
-    found = [_fold(token) for token in found]
-    while len(found) > 1 and found[0] in _OPENING_WORDS:
-        del found[0]
-    if found[:1] == ["only"]:
-        found.append(found.pop(0))  # only 2, 2 only
-    return tuple(
-        token
-        for token, following in zip(found, [*found[1:], ""], strict=False)
-        if token not in _FILLERS and not (token == "a" and re.fullmatch("(?!and|or)[a-z]{2,}", following))
-    )
+    is_plain = bool(_PLAIN.fullmatch(text)) and not _LETTER.search(text)
+    if is_plain:
+        text = re.sub(r"[.:;!?\"“”，；：！？、]|,(?=\s*$)", " ", text)
+    words = [_fold(token) for token in _TOKEN.findall(text)]
+    if not is_plain or all(word in _FILLERS | _OPENING_WORDS for word in words):
+        return tuple(words)
+    while len(words) > 1 and words[0] in _OPENING_WORDS:
+        del words[0]
+    return tuple(word for word in words if word not in _FILLERS)
 
 
 def _fold(token: str) -> str:
-    """A word in lower case if its shape is a plain word's; Bb, CO and NaCl keep theirs."""
-    is_plain = token.islower() or (token[1:].islower() and len(token) > 1) or (token.isupper() and len(token) > 3)
-    is_short_word = token.casefold() in ("no", "yes", "all")
-    return token.casefold() if is_short_word or (is_plain and not _GENOTYPE.fullmatch(token)) else token
+    """A word in lower case if its shape is a plain word's; Bb, CO, NaCl, mgh and ABCD keep theirs."""
+    is_short_word = token.casefold() in ("no", "yes", "all", "none", "true", "false", "it", "is")
+    is_capitalised = token[1:].islower() and len(token) > 2 and bool(_VOWEL.search(token))
+    return token.casefold() if is_short_word or is_capitalised and not _GENOTYPE.fullmatch(token) else token
 
 
 def same_text(gold: str, answer: str) -> bool | None:
@@ -88,10 +87,12 @@ def same_text(gold: str, answer: str) -> bool | None:
     if is_chinese(gold) != is_chinese(answer):
         return None  # the rules do not translate
     if len(gold_tokens) == len(answer_tokens) == 1:
-        return None if likeness(gold_tokens[0], answer_tokens[0]) > MISSPELT_LIKENESS else False
-    lists = [sorted(map(tokens, outside_brackets(text, _JOINT))) for text in (gold, answer)]
-    if lists[0] == lists[1]:
-        return True if len(lists[0]) == 2 else None  # blue and red, red and blue; of more, the order may be the point
+        return _same_word(gold_tokens[0], answer_tokens[0])
+    pairs = [_PAIR.fullmatch(("" if is_chinese(gold) else " ").join(side)) for side in (gold_tokens, answer_tokens)]
+    if all(pairs) and pairs[0].groups() == pairs[1].groups()[::-1]:
+        return True  # blue and red, red and blue
+    if sorted(gold_tokens) == sorted(answer_tokens) and all(map(str.isalpha, gold_tokens)):
+        return None  # the order may be the point
     words = [[token for token in side if _WORD.fullmatch(token)] for side in (gold_tokens, answer_tokens)]
     if words[0] == words[1]:
         return _same_between_words(gold, answer)
@@ -103,11 +104,17 @@ def same_text(gold: str, answer: str) -> bool | None:
     return None if set(words[0]) & set(words[1]) else False
 
 
+def _same_word(gold: str, answer: str) -> bool | None:
+    """Words that differ: maybe misspelt, in other case, or names multiplied in another order."""
+    is_product = gold.islower() and sorted(gold) == sorted(answer) and not _VOWEL.search(gold)
+    return None if is_product or likeness(gold, answer) > MISSPELT_LIKENESS else False
+
+
 def _same_between_words(gold: str, answer: str) -> bool | None:
     """Whether the formulas between equal words are the same."""
     verdicts = set()
     for first, second in zip(_between_words(gold), _between_words(answer), strict=False):
-        if tokens(first) == tokens(second):
+        if first == second:
             continue
         values = read_value(first), read_value(second)
         if None not in values:
@@ -118,15 +125,12 @@ def _same_between_words(gold: str, answer: str) -> bool | None:
 
 
 def _between_words(text: str) -> list[str]:
-    pieces, current, macro_end = [], "", 0
-    marks = re.compile(rf"\\[A-Za-z]+|{_WORD.pattern}")
-    for match in marks.finditer(text):
-        current += text[macro_end : match.start()]
-        macro_end = match.end()
-        if match.group()[0] == "\\" or _fold(match.group()) in _FILLERS | _OPENING_WORDS:
-            current += match.group() if match.group()[0] == "\\" else " "
+    """What stands between the words of a text, outside of macros."""
+    pieces = re.split(rf"(\\[A-Za-z]+)|(?:{_WORD.pattern})", text)
+    joined = [""]
+    for index, piece in enumerate(pieces):
+        if index % 2 or (index and pieces[index - 1]):
+            joined[-1] += piece or ""
         else:
-            pieces.append(current)
-            current = ""
-    pieces.append(current + text[macro_end:])
-    return [re.sub(r"^[\s.,;:]+|[\s.,;:]+$", "", piece) for piece in pieces]
+            joined.append(piece)
+    return [re.sub(r"^[\s.,;:]+|[\s.,;:]+$", "", piece) for piece in joined]

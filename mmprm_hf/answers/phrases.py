@@ -1,0 +1,121 @@
+"""Words of running text around answers: what ends a sentence, joins two things, denies, concludes, asserts.
+
+What asserts is a whitelist: nouns that a value can be the value of, verbs that state a quantity, clauses that change
+nothing. Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _any_of(words: str) -> str:
+    return "|".join(sorted(words.split(), key=len, reverse=True))
+
+
+SENTENCE_END = re.compile(
+    r"(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bSt)(?<!\bvs)(?<![\d\s])[.!?](?=\s+[^\sa-z]|\s*$)"
+    r"|(?<=\d)\.(?=\s+[^\sa-z\d]|\s*$)|。|\n\s*\n"
+)
+JOINT = re.compile(
+    r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|[、和与或]|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
+)
+DENIAL = re.compile(r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同)", re.IGNORECASE)
+DOUBT = re.compile(
+    rf"{DENIAL.pattern}|\b(?:wrong(?:ly)?|incorrect(?:ly)?|false|untrue|mistak\w+|errors?|erroneous\w*|invalid|rejects?|rejected"
+    r"|extraneous|spurious|exclud\w+|except|impossible|fail\w*|discard\w*|eliminat\w+|ruled?|contradict\w+|misread\w*"
+    r"|but|however|although|though|unless|if|whether|suppos\w+|assum\w+|would|could|might|may|should|perhaps|maybe"
+    r"|possibly|probably|likely|guess\w*|doubt\w*|instead|rather|other|another|else|previous\w*|previously|than|at most"
+    r"|at least|up to|nearly|almost|roughly|hypothe\w+|pretend\w*|imagine|distractors?|counterexamples?|wait|trap)\b"
+    r"|[错假若]|如果|可能|大约|约为|至少|至多|最多|超过|不足|排除|除了|以外|舍去|估计|猜|另|其他|原来|误",
+    re.IGNORECASE,
+)
+"""Words of a sentence that may retract, condition or compare what it states."""
+
+_DETERMINERS = "the a an our his her its their your my this that both all"
+_ADJECTIVES = """
+    final correct right required desired resulting overall total whole entire new current exact numerical possible
+    greatest largest biggest maximum maximal minimum minimal least smallest lowest highest longest shortest positive
+    average mean common sought missing unknown remaining first second third last real natural integer prime even odd
+    distinct different unique only simplified surface lateral shaded annual monthly daily weekly hourly horizontal
+    vertical combined expected general particular special zero identity three-digit two-digit
+"""
+_HEADS = """
+    answer answers result results solution solutions value values number numbers total sum difference product quotient
+    remainder ratio probability chance percentage percent fraction area perimeter circumference volume length width
+    height depth distance radius diameter angle angles measure measures slope gradient intercept coordinate coordinates
+    point points vertex center centre range domain function equation expression formula matrix vector determinant rank
+    limit derivative integral sequence term terms coefficient coefficients constant degree root roots zeros speed
+    velocity acceleration force mass weight time duration age cost price profit revenue amount charge salary mean
+    median mode variance deviation maximum minimum count size capacity temperature energy pressure density frequency
+    digit integer set interval side sides hypotenuse diagonal altitude midpoint asymptote line conclusion option choice
+"""
+_VERBS = """
+    need needs needed take takes took has have had cost costs ran run runs walks walked travels traveled travelled pay
+    pays paid spend spends spent save saves saved earn earns earned make makes made get gets got receive receives
+    received sell sells sold buy buys bought weigh weighs weighed contain contains contained eat eats ate read reads
+    drive drives drove gain gains gained collect collects collected
+"""
+_CHINESE_HEADS = """
+    答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离 时间 速度 数 个数
+    总数 人数 数量 总和 总量 重 重量 体重 质量 价格 价钱 费用 钱 利润 年龄 坐标 概率 最大值 最小值 边长 路程 方程 解析式
+"""
+_CHINESE_VERBS = "共有 一共有 总共有 一共 共 总共 有 还有 还剩 剩下 需要 需 赚了 卖出了 花了 用了 得到 可得 等于"
+_CONCLUSIONS = "therefore thus hence so consequently finally conclusion"
+CONCLUSION = re.compile(
+    rf"(?:^|[,;:，；：.]\s*|\s(?=[A-Z所因])|\b(?:and|which means|that means)\s+)"
+    rf"(?:(?:in\s+)?(?:\b(?:{_any_of(_CONCLUSIONS)})\b|所以|因此|于是|从而|综上|故)\s*[,:，：]?\s*(?:that\b\s*)?)+",
+    re.IGNORECASE,
+)
+LEAD_IN = re.compile(
+    r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that|this (?:means|shows|gives)(?: that)?"
+    r"|in (?:total|all|conclusion|summary),|altogether,|now,|then,?|i think|"
+    r"(?:after|since|because|given|from|by|counting|rounded|in|for|with)\b[^,，]*,(?=\s))\s*",
+    re.IGNORECASE,
+)
+COPULA = re.compile(
+    r"\s*(?:\b(?:is|are|was|were|equals?|becomes?|(?:is|are) (?:equal to|exactly)|occurs at|amounts? to|will be|must be)\b:?"
+    r"|=|[为是]|等于|:(?=\s)|：)\s*",
+    re.IGNORECASE,
+)
+SUBJECT = re.compile(
+    rf"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{{2,3}}|[\ue000-\uf8ff]"
+    rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*"
+    rf"(?:{_any_of(_HEADS)})(?:\s+(?:[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed)\b).*)?"
+    rf"|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
+    re.IGNORECASE | re.DOTALL,
+)
+THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
+HAS = re.compile(
+    rf"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?|[Tt]he (?:[a-z]+ ){{0,3}}?[a-z]+)"
+    rf"\s+(?:(?:must|will|can|finally)\s+)?(?:{_any_of(_VERBS)})\s+(?:[A-Z][a-z]+\s+)?(?:exactly |only |a total of )?"
+    rf"|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
+)
+IS_THE_ANSWER = re.compile(
+    r"\s+(?:is|are)\s+(?:the|our|my)\s+(?:final |correct |right |required |only )?(?:answer|solution|result|value)s?$",
+    re.IGNORECASE,
+)
+QUANTITY = re.compile(
+    r"(?P<value>[\ue000-\uf8ff]|[-−]?[$€£¥]?\d[\d,]*(?:\.\d+)?%?|[a-z]+(?:-[a-z]+)?)"
+    r"(?P<noun>(?:\s+[a-z]+){1,3}?)(?:\s+(?P<tail>(?:left|to|that|which|in|on|for|of|the|such|are|is|were|from|will)\b.*))?$",
+    re.IGNORECASE | re.DOTALL,
+)
+NEUTRAL_END = re.compile(
+    r",?\s+(?:as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)|in total|in all|altogether|all together|left"
+    r"|respectively|(?:under|given|with) the (?:given )?(?:conditions|constraints)"
+    r"|(?:occurring|attained|achieved|reached)\b\D*"
+    r"|to the nearest (?:tenth|hundredth|thousandth|whole number|integer|degree|cent|dollar))$",
+    re.IGNORECASE,
+)
+NEUTRAL_SENTENCE = re.compile(
+    r"\s*(?:i hope (?:it|this) is correct|that is all|that['’]s all|done|this is (?:the|our|my) (?:final )?answer"
+    r"|this (?:function|value|result|conclusion|covers|matches|completes|follows|means|is because)\b[^.]*)\s*",
+    re.IGNORECASE | re.DOTALL,
+)
+CHINESE_COUNT = re.compile(
+    r"(?P<number>(?:[^=\u4e00-\u9fff]+=\s*)?[-\d.,]+|[零〇一二两三四五六七八九十百千万亿]+)\s*"
+    r"(?:个|只|颗|本|条|张|件|支|枝|头|匹|辆|块|名|位|人|岁|种|袋|箱|盒|瓶|杯|朵|棵|次|页|美元|道|组|节|间|座|艘|架|根|片|把|份|周)"
+    r"[^\x00-\x7f以上下内外左右前后多余半倍的之中第不每分几者或]{0,6}"
+)
+CONDITION = re.compile(r"\bfor (?:all|any|every|each)\b")
+"""What follows restricts an answer: x = 1 for all even n."""
