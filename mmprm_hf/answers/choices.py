@@ -1,6 +1,7 @@
 """Verdicts on choice problems: letters, values of options, and both at once. All texts are cleaned.
 
-Standard library only.
+A letter counts where it stands alone or is what is called the answer, the option or the choice; a sentence that only
+mentions it ("B is greater than A") is undecided. Standard library only.
 """
 
 from __future__ import annotations
@@ -10,20 +11,39 @@ import string
 
 from ..data import Verdict
 from .free_form import verify_free_form
+from .phrases import CONCLUSION, DOUBT, JOINT
 from .texts import MISSPELT_LIKENESS, is_chinese, is_in_words, is_negated, likeness, tokens
 from .values import read_value
 
 _LETTER = re.compile(
-    r"(?i:option|choice|选项)?\s*(?:[(\[]([A-Za-z])[)\]][.:、]?|([A-Za-z])(?:[.):、]|(?=$)))\s*(.*)", re.DOTALL
+    r"(?i:(?:option|choice|选项)\s*)?(?:[(\[]([A-Za-z])[)\]][.:、]?|([A-Za-z])(?:[.):、]|(?=$)))\s*(.*)", re.DOTALL
 )
-_JOINT = r"(?:\s|,|、|&|and\b|or\b|[和与或])*"
-_DENIAL = r"(?:\b(?:not|neither|nor|except|than|non)\b|n't\b|不[是选能会]|排除)"
-_LETTERS_ONLY = re.compile(rf"(?:\([A-Z]\){_JOINT}){{2,}}|(?:[A-Z]{_JOINT}){{2,}}")
-_NAMED_LETTER = re.compile(
-    r"\(([A-Z])\)|(?:\b(?:is|be|est|answer|option|choice|for sure)|['’]s|[是选为])[: ]*([A-Z])(?![A-Za-z'’])"
-    r"|^([A-Z])(?= ?(?:is\b|项|选项|,|$))"
+_AND = rf"(?:\s|,|&|{JOINT.pattern})*"
+_LETTERS_ONLY = re.compile(rf"(?:\([A-Z]\){_AND}){{2,}}|(?:[A-Z]{_AND}){{2,}}")
+_ANY_LETTER = re.compile(r"(?<![A-Za-z\\'’/])([A-Z])(?![A-Za-z'’])")
+_MENTIONED = rf"\(?[A-Z](?![A-Za-z'’])\)?(?:{_AND}\(?[A-Z](?![A-Za-z'’])\)?)*"
+_RIGHT = (
+    r"(?:the )?(?:final |only |best )*(?:correct|right|true|answer|option|choice|one)(?: (?:answer|option|choice|one))?"
 )
-_DENIED_LETTER = re.compile(rf"{_DENIAL}[^.。A-Z]*?(?<![A-Za-z])(?:\(?[A-Z](?![a-z])\)?{_JOINT})+")
+_ASSERTED = re.compile(
+    r"(?:i (?:think|believe)(?: that)? )?"
+    r"(?:(?:(?:the |my )?(?:final |correct |right |best |only )*(?:answer|option|choice|réponse)\s*"
+    r"(?:is|est|=|:|would be|must be|should be|can only be)"
+    r"|(?:it|this|that)(?: is|['’]s| must be)|i?\s*(?:choose|chose|pick|select|go with)|leaving|leaves)\s*"
+    r"|(?:正确)?(?:答案|选项)(?:应该?)?[是为选]?\s*[:：]?\s*|(?:故|应)?选择?\s*[:：]?\s*)?"
+    r"(?:(?:therefore|thus|clearly|definitely|surely|for sure)\s+)?(?:the )?(?:option|choice|answer|选项)?\s*"
+    r"(?-i:\(?([A-Z])(?![A-Za-z'’])\)?)\s*"
+    rf"(?:is {_RIGHT}|项|选项|(?:项|选项)?是?(?:正确的?|答案))?(?:,? (?:for sure|i think|(?:because|since|as)\b.*))?[ .!。]*",
+    re.IGNORECASE | re.DOTALL,
+)
+_DENIED = re.compile(
+    r"(?:(?i:.*(?:\b(?:not|non|neither|except|rule out|eliminate|exclude|(?:all|anything|everything) but)\b|n['’]t\b)|.*(?:不[是选能会]|排除|除了))"
+    rf"[^A-Z:]*({_MENTIONED}).*"
+    rf"|(?i:(?:the )?(?:option|choice|answer)?)\s*({_MENTIONED})\s*(?i:(?:is|are)?\s*(?:not\b.*|n['’]t\b.*|wrong|incorrect|false|excluded"
+    r"|eliminated|ruled out|impossible)|不.*|是?错.*|以外))[ .!。]*",
+    re.DOTALL,
+)
+_CLAUSE_END = re.compile(r"[,;，；。?]\s*|[.!]\s+|\s+(?=(?:so|non|hence|therefore|thus|because|since) )")
 
 
 def read_letter(text: str) -> tuple[str, str] | None:
@@ -45,8 +65,15 @@ def read_letters(text: str) -> frozenset[str]:
     return frozenset(re.findall("[A-Z]", text)) if _LETTERS_ONLY.fullmatch(text) else frozenset()
 
 
-def verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
-    """Return the verdict on a choice problem; a letter outside the options is read as a value."""
+def verify_choice(answer: str, gold: str, options: tuple[str, ...], written: str = "") -> Verdict:
+    """Return the verdict on a choice problem; a letter outside the options is read as a value.
+
+    Args:
+        answer: Cleaned, as `gold` and the options are.
+        gold: The right letter, or the text of the right option.
+        options: Texts in the order of their letters; empty where they are not known.
+        written: The answer before it was cleaned.
+    """
     letters = string.ascii_uppercase[: len(options)] if options else string.ascii_uppercase
     several = read_letters(gold)
     if len(several) > 1 and several <= set(letters) and gold not in options:
@@ -54,30 +81,45 @@ def verify_choice(answer: str, gold: str, options: tuple[str, ...]) -> Verdict:
     gold_letter, _ = read_letter(gold) or _letter_and_option(gold, options) or ("", "")
     right = {gold_letter} if gold_letter and gold_letter in letters else _equal_options(gold, options)
     if not right:
-        return verify_free_form(answer, gold)
-
+        return verify_free_form(answer, gold, written)
+    is_doubted = bool(DOUBT.search(written)) and not DOUBT.search(answer)  # cleaning took "the wrong answer is"
     letter, rest = read_letter(answer) or _letter_and_option(answer, options) or ("", answer)
     if letter and (letter not in letters or (answer.islower() and answer in options)):
         letter, rest = "", answer
     stated = _equal_options(rest or answer, options)
+    if is_doubted and not _is_last_asserted(written, answer):
+        return Verdict.UNDECIDED
+    if letter and rest and not stated:
+        return _verdict_beside_text(letter, rest, options, right)
     if letter and stated and letter not in stated and right & {letter, *stated}:
         return Verdict.UNDECIDED  # "(C) 14" where E is 14 and C or E is right
-    if letter in right and not stated and _is_another_value(rest, options):
-        return Verdict.UNDECIDED  # "(D) 71" where D is right and 56
     if stated and not letter and len(stated) > 1 and stated & right:
         return Verdict.CORRECT if stated <= right else Verdict.UNDECIDED  # it fits several options
-    if stated:
+    if stated or letter:
         return Verdict.CORRECT if ({letter} if letter else stated) & right else Verdict.INCORRECT
     if len(read_letters(answer)) > 1:
         return Verdict.INCORRECT
-    if letter:
-        return Verdict.CORRECT if letter in right else Verdict.INCORRECT
     return _verdict_on_words(answer, options, right)
+
+
+def _is_last_asserted(written: str, answer: str) -> bool:
+    """Whether the last clause of an answer that doubts something asserts what cleaning left of it."""
+    last = [clause for clause in _CLAUSE_END.split(written) if clause and clause.strip(" .")][-1]
+    return not DOUBT.search(last) and last.rstrip(" .*$)").endswith(answer.rstrip(" .*$)"))
+
+
+def _verdict_beside_text(letter: str, rest: str, options: tuple[str, ...], right: set[str]) -> Verdict:
+    """A letter beside text that is no option: "B. because ...", "(D) 71" where D is 56, "B. not 12"."""
+    if letter not in right:
+        return Verdict.INCORRECT
+    is_odd = DOUBT.search(rest) or _is_another_value(rest, options)
+    return Verdict.UNDECIDED if is_odd and not re.match("because|since|as ", rest) else Verdict.CORRECT
 
 
 def _letter_and_option(text: str, options: tuple[str, ...]) -> tuple[str, str] | None:
     """The letter and the text of "C Cecile", where that is option C or there are no options."""
-    letter, _, rest = text.partition(" ")
+    last = re.fullmatch(r"(.*\S)\s*\(([A-Z])\)", text)  # 20 cm (B)
+    letter, rest = last.groups()[::-1] if last else text.partition(" ")[::2]
     index = string.ascii_uppercase.find(letter) if len(letter) == 1 else -1
     if index < 0 or not rest:
         return None
@@ -86,13 +128,36 @@ def _letter_and_option(text: str, options: tuple[str, ...]) -> tuple[str, str] |
 
 
 def _verdict_on_words(answer: str, options: tuple[str, ...], right: set[str]) -> Verdict:
-    """A sentence that names one letter, or words that look most like the right option."""
-    asserted = _DENIED_LETTER.sub(" ", answer)
-    named = {"".join(groups) for groups in _NAMED_LETTER.findall(asserted)}
-    if len(named) == 1:
-        return Verdict.CORRECT if named & right else Verdict.INCORRECT
+    """A sentence about letters, or words that look most like the right option."""
+    asserted, denied, unclear = _letters_of_clauses(answer)
+    if asserted or denied or unclear:
+        is_clear = len(asserted) == 1 and not asserted & (denied | unclear)
+        if is_clear and not unclear:
+            return Verdict.CORRECT if asserted & right else Verdict.INCORRECT
+        is_denied = right <= denied and not right & (asserted | unclear)
+        return Verdict.INCORRECT if is_denied or not right & (asserted | unclear) else Verdict.UNDECIDED
     is_possible = _is_misspelt(answer, options, right) or _is_translated(answer, options, right)
     return Verdict.UNDECIDED if is_possible else Verdict.INCORRECT
+
+
+def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:
+    """The letters that the clauses of an answer call the answer, those that they deny, and those of other clauses."""
+    asserted: set[str] = set()
+    denied: set[str] = set()
+    unclear: set[str] = set()
+    text = re.sub(r"\bnot (\(?[A-Z]\)?),? but (?=\(?[A-Z](?![A-Za-z]))", r"not \1, ", text)
+    for clause in filter(None, map(str.strip, _CLAUSE_END.split(text))):
+        clause = CONCLUSION.sub("", f"{clause} ").strip() if not re.match("because|since", clause) else clause
+        clause = re.sub(r"^(?:so|and|no|yes)\b,?\s*", "", clause, flags=re.IGNORECASE)
+        assertion, denial = _ASSERTED.fullmatch(clause), _DENIED.fullmatch(clause)
+        letters = set(_ANY_LETTER.findall(re.sub(r"\bI\b(?= [a-z])|^A(?= [a-z]{3})(?! is\b)", "", clause)))
+        if denial and letters == set(re.findall("[A-Z]", denial.group(1) or denial.group(2))):
+            denied |= letters
+        elif assertion:
+            asserted.add(assertion.group(1))
+        else:
+            unclear |= letters
+    return asserted, denied, unclear
 
 
 def _equal_options(text: str, options: tuple[str, ...]) -> set[str]:

@@ -9,22 +9,32 @@ from __future__ import annotations
 import re
 
 from .cleaning import closed_boxes, text_to_closing_brace
+from .phrases import SENTENCE_END
 
+MAX_RULE_CHARS = 2000
+"""Of a longer answer the final one is extracted; what is still longer, gold and options too, is undecided."""
 MAX_RESPONSE_CHARS = 20_000
 """Only the end of a longer response is read: such a response is a degenerate loop."""
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_JSON = re.compile(
+    r"\{[^{}]*\"(?:final_)?answer\"\s*:\s*(?:\"([^\"]*)\"|([^\",{}]+))[^{}]*\}\s*(?:```)?\s*$", re.IGNORECASE
+)
+_BULLETS = re.compile(r"(?<=[:：])\**[ \t]*\n\s*((?:[-*•][ \t]+\S[^\n]*(?:\n\s*|$))+)")
+_BULLET = re.compile(r"^\s*[-*•][ \t]+", re.MULTILINE)
+_BARE_BOX = re.compile(r"\\boxed\s+(?=[A-Za-z0-9](?![\w{]))([A-Za-z0-9])")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
-    r"^[ \t†*#>]*(?:(?:(?:final |correct )?answer|ans|答案)(?:\*\*)?[ \t]*[:：=是为]|a(?:\*\*)?[ \t]*[:：])"
-    r"[ \t*]*\n?\s{0,6}(?=[^\s*])",
+    r"^[ \t†*#>]*(?:(?:(?:final |correct )?answer|ans|答案)(?:\*{1,2})?[ \t]*(?:[:：=是为]|-(?=[ \t]))|a(?:\*\*)?[ \t]*[:：]"
+    r"|(?<=####)(?<!#####))[ \t*]*\n?\s{0,6}(?=[^\s*])",
     re.IGNORECASE | re.MULTILINE,
 )
 _PHRASE = re.compile(
-    r"\b(?:answer|result|solution|choice|option)\b(?: (?:to|of|for)\b[^.\n]{0,60}?)?[ \t]*"
-    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\*{0,2}\s{0,3}(?=\S)"
-    r"|(?:答案[ \t]*[是为:：]?|故选|应?选择?)[ \t]*[:：]?[ \t]*(?=[^\s。])",
+    r"(?<!wrong )(?<!incorrect )(?<!other )\b(?:answer|result|solution|choice|option)\b"
+    r"(?: (?:to|of|for)\b(?![^.\n]{0,60}?\bother\b)[^.\n]{0,60}?)?[ \t]*"
+    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\*{0,2}\s{0,3}(?=\S)(?:(?:therefore|thus|then|approximately)\s+)?"
+    r"|(?:答案[ \t]*[是为:：]?|故选|(?<!不)应?选择?)[ \t]*[:：]?[ \t]*(?=[^\s。])",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[^\d\s])[.!?](?=\s+[A-Z\\]|$)|(?<=\d)\.(?=\s+[A-Z]|$)|。")
 _SAYS_NOTHING = re.compile(r"(?:an?|the|given|shown|as|found|clear|that|then|therefore|correct)\b(?!.*[\d\\])|.*:$")
 _IS_ANSWER = re.compile(r"(?:answer|答案).*(?:[\d\\]|(?<![A-Za-z])[A-Z](?![A-Za-z]))", re.IGNORECASE)
 _DISPLAYS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)", "\\begin": "\\end"}
@@ -37,16 +47,21 @@ def extract_answer(response: str) -> str | None:
         response: A whole response of a model, reasoning and all.
 
     Returns:
-        The answer as it is written, with its markup (`RuleVerifier` removes it); several boxes in one sentence are
-        joined by commas. None for a blank response and for an answer that is cut off before its first word.
+        The answer as it is written, with its markup (`RuleVerifier` removes it); several boxes in one sentence and
+        the points of a list are joined by commas. None for a blank response and for an answer that is cut off before
+        its first word.
 
     Example:
         >>> extract_answer("3 + 4 = 7, so it is \\boxed{7}."), extract_answer("So many.\nAnswer: 12 cm")
         ('7', '12 cm')
-        >>> extract_answer("We get \\boxed{7}. Halved, the answer is 3.5.")
-        '3.5'
+        >>> extract_answer("We get \\boxed{7}. Halved, the answer is 3.5."), extract_answer("The answer is:\n- 12")
+        ('3.5', '12')
     """
-    response = response.strip()[-MAX_RESPONSE_CHARS:]
+    response = _without_bullets(response.strip()[-MAX_RESPONSE_CHARS:])
+    marked = _marked_answer(response)
+    if marked is not None:
+        return marked or None
+    response = _BARE_BOX.sub(r"\\boxed{\1}", response)
     if not response:
         return None
     box = next(reversed(list(_BOX.finditer(response))), None)
@@ -65,13 +80,41 @@ def extract_answer(response: str) -> str | None:
     return _last_line(response)
 
 
+def answer_to_read(answer: str) -> str | None:
+    """Return the text of an answer to judge: what it marks as the answer if it is long; None if that is long as well.
+
+    Example:
+        >>> answer_to_read("<answer>84</answer>"), answer_to_read("So. " * 1000 + "The answer is 5."), answer_to_read("7 cm")
+        ('84', '5', '7 cm')
+    """
+    if len(answer) > MAX_RULE_CHARS:
+        answer = extract_answer(answer) or ""
+    marked = _marked_answer(answer.strip())
+    answer = marked or _without_bullets(answer)
+    return answer if len(answer) <= MAX_RULE_CHARS else None
+
+
+def _marked_answer(text: str) -> str | None:
+    """What stands between the tags of an answer, or under "answer" in JSON; None for several and for no such mark."""
+    tagged = {content.strip() for content in _TAG.findall(text)}
+    if tagged:
+        return tagged.pop() if len(tagged) == 1 else None
+    match = _JSON.search(text[-MAX_RULE_CHARS:])
+    return (match.group(1) or match.group(2) or "").strip() if match else None
+
+
+def _without_bullets(text: str) -> str:
+    """A list behind a colon in one line, its points joined by commas: the bullet of "- 12" is not a sign."""
+    return _BULLETS.sub(lambda match: " " + ", ".join(_BULLET.sub("", match.group(1)).strip().splitlines()), text)
+
+
 def _last_phrase(response: str, box_end: int) -> tuple[str | None, int]:
     """What the last phrase that names an answer says, and where; phrases like "the solution is an integer" do not.
 
     Behind a box only "the answer is" with a value or a letter counts.
     """
     for match in reversed(list(_PHRASE.finditer(response))):
-        text = _SENTENCE_END.split(_line_at(response, match.end()), maxsplit=1)[0].strip()
+        text = SENTENCE_END.split(_line_at(response, match.end()), maxsplit=1)[0].strip()
         if box_end >= 0 and (match.start() < box_end or not _IS_ANSWER.search(match.group() + text)):
             continue
         if not _SAYS_NOTHING.match(text) or match.end() + len(text) >= len(response) - 1:

@@ -12,14 +12,14 @@ from ..data import Verdict
 from .cleaning import clean_answer
 from .equality import same_named_value, same_value
 from .numerals import words_to_digits
-from .phrases import CONDITION, DOUBT, SENTENCE_END
+from .phrases import CONDITION, DOUBT, ORDERED, SENTENCE_END
 from .sentences import mask_formulas, stated_value
 from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
-from .values import Number, Value, read_name, read_value
+from .values import Number, Value, ValueList, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
-_FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?(?:(?=[^\w]|$)|(?=[\u4e00-\u9fff]))")
+_FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
 _NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
 _OPERATION = re.compile(
     r"\b(?:half|twice|thrice|double|triple|times|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial|dozens?"
@@ -41,10 +41,18 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
         gold: The right answer.
         written: The answer before it was cleaned; its sentences are read.
     """
+    verdict = _verdict(answer, gold, written or answer)
+    if verdict is Verdict.CORRECT and DOUBT.search(written) and not DOUBT.search(gold):
+        gold_value, stated = read_value(gold), stated_value(written)  # "5 (rejected)", "the wrong answer is 5"
+        return verdict if gold_value and stated and same_value(gold_value, stated) else Verdict.UNDECIDED
+    return verdict
+
+
+def _verdict(answer: str, gold: str, written: str) -> Verdict:
     if answer == gold or (tokens(answer) and tokens(answer) == tokens(gold)):
-        return verdict_of(True)
+        return Verdict.CORRECT
     if not any(character.isalnum() for character in answer):
-        return verdict_of(False)  # < and = can be answers
+        return Verdict.INCORRECT  # < and = can be answers
     parts = labelled_parts(gold), labelled_parts(answer)
     if all(parts):
         return _verify_parts(*parts)
@@ -56,9 +64,10 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
     if _is_range_around(answer, gold_value):
         return Verdict.UNDECIDED  # 70-75 where 70 is right
     if answer_value is not None:
-        return verdict_of(same_named_value(read_name(gold), gold_value, read_name(answer), answer_value))
+        is_same = same_named_value(read_name(gold), gold_value, read_name(answer), answer_value)
+        return verdict_of(None if is_same and ORDERED.search(gold + answer) else is_same)
     if is_in_words(answer):
-        return _verify_sentence(answer, gold_value, written or answer)
+        return _verify_sentence(answer, gold_value, written)
     return Verdict.INCORRECT if answer.isalpha() else Verdict.UNDECIDED
 
 
@@ -109,5 +118,9 @@ def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:
         return Verdict.INCORRECT  # x = 15 is not a solution
     if not mentioned and not _FREE_NUMBER.search(answer):
         return Verdict.INCORRECT
-    may_mean_gold = any(same_value(gold, value) is not False for value in mentioned) or _OPERATION.search(SENTENCE_END.split(masked.strip(' .\n'))[-1])
-    return Verdict.UNDECIDED if may_mean_gold or not isinstance(gold, Number) else Verdict.INCORRECT
+    sentence = SENTENCE_END.split(masked.strip(" .\n"))[-1]
+    parts = gold.parts if isinstance(gold, ValueList) else (gold,)
+    may_mean_gold = any(
+        same_value(part, value) is not False for part in parts for value in mentioned
+    ) or _OPERATION.search(re.split(r"[,;:] ", sentence)[-1])
+    return Verdict.UNDECIDED if may_mean_gold or not isinstance(gold, (Number, ValueList)) else Verdict.INCORRECT

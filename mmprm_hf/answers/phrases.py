@@ -20,7 +20,10 @@ SENTENCE_END = re.compile(
 JOINT = re.compile(
     r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|[、和与或]|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
 )
-DENIAL = re.compile(r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同)", re.IGNORECASE)
+DENIAL = re.compile(
+    r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同)",
+    re.IGNORECASE,
+)
 DOUBT = re.compile(
     rf"{DENIAL.pattern}|\b(?:wrong(?:ly)?|incorrect(?:ly)?|false|untrue|mistak\w+|errors?|erroneous\w*|invalid|rejects?|rejected"
     r"|extraneous|spurious|exclud\w+|except|impossible|fail\w*|discard\w*|eliminat\w+|ruled?|contradict\w+|misread\w*"
@@ -32,23 +35,23 @@ DOUBT = re.compile(
 )
 """Words of a sentence that may retract, condition or compare what it states."""
 
-_DETERMINERS = "the a an our his her its their your my this that both all"
+_DETERMINERS = "le la the a an our his her its their your my this that both all"
 _ADJECTIVES = """
     final correct right required desired resulting overall total whole entire new current exact numerical possible
     greatest largest biggest maximum maximal minimum minimal least smallest lowest highest longest shortest positive
     average mean common sought missing unknown remaining first second third last real natural integer prime even odd
     distinct different unique only simplified surface lateral shaded annual monthly daily weekly hourly horizontal
-    vertical combined expected general particular special zero identity three-digit two-digit
+    vertical combined expected general particular special zero identity three-digit two-digit coût
 """
 _HEADS = """
-    answer answers result results solution solutions value values number numbers total sum difference product quotient
+    final answer answers result results solution solutions value values number numbers total sum difference product quotient
     remainder ratio probability chance percentage percent fraction area perimeter circumference volume length width
     height depth distance radius diameter angle angles measure measures slope gradient intercept coordinate coordinates
     point points vertex center centre range domain function equation expression formula matrix vector determinant rank
     limit derivative integral sequence term terms coefficient coefficients constant degree root roots zeros speed
     velocity acceleration force mass weight time duration age cost price profit revenue amount charge salary mean
     median mode variance deviation maximum minimum count size capacity temperature energy pressure density frequency
-    digit integer set interval side sides hypotenuse diagonal altitude midpoint asymptote line conclusion option choice
+    digit integer set interval side sides hypotenuse diagonal altitude midpoint asymptote line conclusion option choice réponse coût
 """
 _VERBS = """
     need needs needed take takes took has have had cost costs ran run runs walks walked travels traveled travelled pay
@@ -74,7 +77,7 @@ LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 COPULA = re.compile(
-    r"\s*(?:\b(?:is|are|was|were|equals?|becomes?|(?:is|are) (?:equal to|exactly)|occurs at|amounts? to|will be|must be)\b:?"
+    r"\s*(?:\b(?:is|are|was|were|equals?|becomes?|(?:is|are) (?:equal to|exactly)|occurs at|amounts? to|will be|must be|est(?: donc)?(?: de)?)\b:?"
     r"|=|[为是]|等于|:(?=\s)|：)\s*",
     re.IGNORECASE,
 )
@@ -82,7 +85,7 @@ SUBJECT = re.compile(
     rf"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{{2,3}}|[\ue000-\uf8ff]"
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*"
     rf"(?:{_any_of(_HEADS)})(?:\s+(?:[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed)\b).*)?"
-    rf"|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
+    rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )
 THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
@@ -97,11 +100,12 @@ IS_THE_ANSWER = re.compile(
 )
 QUANTITY = re.compile(
     r"(?P<value>[\ue000-\uf8ff]|[-−]?[$€£¥]?\d[\d,]*(?:\.\d+)?%?|[a-z]+(?:-[a-z]+)?)"
-    r"(?P<noun>(?:\s+[a-z]+){1,3}?)(?:\s+(?P<tail>(?:left|to|that|which|in|on|for|of|the|such|are|is|were|from|will)\b.*))?$",
+    r"(?P<noun>(?:\s+[a-z]+){1,3}?)(?:\s+(?P<tail>(?:left|to|that|which|in|on|for|of|the|such|from)\b.*))?$",
     re.IGNORECASE | re.DOTALL,
 )
+NEEDED = re.compile(r"(\S+(?: [a-z]+){0,3}) (?:are|is|were) (?:needed|required)(?: (?:to|for) .*)?", re.DOTALL)
 NEUTRAL_END = re.compile(
-    r",?\s+(?:as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)|in total|in all|altogether|all together|left"
+    r",?\s+(?:of (?:them|these|those)(?: left)?|as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)|in total|in all|altogether|all together|left"
     r"|respectively|(?:under|given|with) the (?:given )?(?:conditions|constraints)"
     r"|(?:occurring|attained|achieved|reached)\b\D*"
     r"|to the nearest (?:tenth|hundredth|thousandth|whole number|integer|degree|cent|dollar))$",
@@ -119,3 +123,5 @@ CHINESE_COUNT = re.compile(
 )
 CONDITION = re.compile(r"\bfor (?:all|any|every|each)\b")
 """What follows restricts an answer: x = 1 for all even n."""
+ORDERED = re.compile(r"\brespectively\b|依次|分别")
+"""What says that the order of several values counts."""

@@ -20,6 +20,7 @@ from .phrases import (
     HAS,
     IS_THE_ANSWER,
     LEAD_IN,
+    NEEDED,
     NEUTRAL_END,
     NEUTRAL_SENTENCE,
     QUANTITY,
@@ -89,7 +90,9 @@ def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, bool]:
     conclusions = list(CONCLUSION.finditer(sentence))
     clause = sentence[conclusions[-1].end() :] if conclusions else sentence
     premise = re.sub(r"[(（].*?[)）]", "", sentence[: conclusions[-1].start()]) if conclusions else ""
-    if len(sentence) > MAX_CHARS or re.search(r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", premise, re.IGNORECASE):
+    if len(sentence) > MAX_CHARS or re.search(
+        r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", premise, re.IGNORECASE
+    ):
         return None, True
     while (lead_in := LEAD_IN.match(clause)) and not _doubts(lead_in.group()):
         clause = clause[lead_in.end() :]
@@ -124,7 +127,12 @@ def _stated_by(clause: str, formulas: list[str]) -> Value | None:
     has = HAS.match(clause)
     if has:
         return _quantity(clause[has.end() :], formulas)
-    return _quantity(re.sub(r"^(?:the )?(?:final )?answer\s+", "", clause, flags=re.IGNORECASE), formulas)
+    twice = re.fullmatch(r"(\S+) \((\w+)\)", clause)  # 7 (seven)
+    if twice:
+        first, second = (_read(text, formulas) for text in twice.groups())
+        return first if first is not None and first == second else None
+    clause = re.sub(r"^(?:(?:the )?(?:final )?answer|exactly|only)\s+", "", clause, flags=re.IGNORECASE)
+    return _read(clause, formulas) or _purpose(clause, formulas)
 
 
 def _quantity(text: str, formulas: list[str]) -> Value | None:
@@ -133,11 +141,15 @@ def _quantity(text: str, formulas: list[str]) -> Value | None:
     if value is not None:
         return value
     match = QUANTITY.fullmatch(text)
-    tail = (match.group("tail") or "") if match else ""
-    is_purpose = re.match(r"(?:are|is|were) (?:needed|required)\b", tail)  # 20 workers are needed to make 7
-    if not match or (re.search(r"[\d\ue000-\uf8ff]", tail) and not is_purpose):
+    if not match or re.search(r"[\d\ue000-\uf8ff]", match.group("tail") or ""):
         return None
     return _read(match.group("value") + match.group("noun"), formulas)
+
+
+def _purpose(text: str, formulas: list[str]) -> Value | None:
+    """The value of "20 workers are needed to make 7 of them"."""
+    match = NEEDED.fullmatch(text)
+    return _read(match.group(1), formulas) if match else None
 
 
 def _read(text: str, formulas: list[str]) -> Value | None:
@@ -153,7 +165,8 @@ def _read(text: str, formulas: list[str]) -> Value | None:
 
 def _end_of_chain(text: str) -> Value | None:
     """The value of a text, of a chain of equal constants (3 + 10 = 13) that of its end."""
-    sides = [read_value(side.strip()) for side in outside_brackets(text, re.compile("="))]
+    inner = text[1:-1] if re.fullmatch(r"\([^()]*=[^()]*\)", text) else text
+    sides = [read_value(side.strip()) for side in outside_brackets(inner, re.compile("="))]
     if len(sides) > 1 and all(isinstance(side, Number) for side in sides):
         return sides[-1] if all(same_value(sides[-1], side) for side in sides[:-1]) else None
     return read_value(text)

@@ -79,6 +79,4 @@ def labelled_parts(text: str) -> dict[str, str]:
     if len(names) < 2 or labels[0].start() > 0 or not ("abcdefgh".startswith(names) or "123456789".startswith(names)):
         return {}
     ends = [label.start() for label in labels[1:]] + [len(text)]
-    return {
-        label.group(1): text[label.end() : end].strip(" ,;.") for label, end in zip(labels, ends, strict=True)
-    }
+    return {label.group(1): text[label.end() : end].strip(" ,;.") for label, end in zip(labels, ends, strict=True)}

@@ -23,7 +23,7 @@ _OPENING_WORDS = frozenset(["it", "is", "are", "they", "on", "in", "at", "the", 
 _FILLERS = frozenset(["the", "is", "are", "an", "a"])
 _GENOTYPE = re.compile(r"(?:([A-Za-z])(?i:\1))+")
 _THING = r"([^\W\d]+|\d+(?: [a-z]+){1,2})"
-_PAIR = re.compile(rf"{_THING}(?: and |[和与]){_THING}", re.IGNORECASE)
+_PAIR = re.compile(rf"{_THING}( and | , |[和与、，]){_THING}", re.IGNORECASE)
 _VOWEL = re.compile("[aeiouyAEIOUY]")
 
 
@@ -58,6 +58,8 @@ def tokens(text: str) -> tuple[str, ...]:
     if is_plain:
         text = re.sub(r"[.:;!?\"“”，；：！？、]|,(?=\s*$)", " ", text)
     words = [_fold(token) for token in _TOKEN.findall(text)]
+    if words[:1] == ["only"]:
+        words.append(words.pop(0))  # only 2, 2 only
     if not is_plain or all(word in _FILLERS | _OPENING_WORDS for word in words):
         return tuple(words)
     while len(words) > 1 and words[0] in _OPENING_WORDS:
@@ -89,7 +91,9 @@ def same_text(gold: str, answer: str) -> bool | None:
     if len(gold_tokens) == len(answer_tokens) == 1:
         return _same_word(gold_tokens[0], answer_tokens[0])
     pairs = [_PAIR.fullmatch(("" if is_chinese(gold) else " ").join(side)) for side in (gold_tokens, answer_tokens)]
-    if all(pairs) and pairs[0].groups() == pairs[1].groups()[::-1]:
+    if all(pairs) and pairs[0].group(1, 3) == pairs[1].group(1, 3):
+        return True  # red and blue, red, blue
+    if all(pairs) and pairs[0].groups() == pairs[1].groups()[::-1] and pairs[0].group(2) in (" and ", "和", "与"):
         return True  # blue and red, red and blue
     if sorted(gold_tokens) == sorted(answer_tokens) and all(map(str.isalpha, gold_tokens)):
         return None  # the order may be the point

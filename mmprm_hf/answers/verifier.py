@@ -18,12 +18,10 @@ from ..data import Problem, Verdict
 from .choices import verify_choice
 from .cleaning import clean_answer, num_open_braces
 from .equality import rounds_to
+from .extraction import MAX_RULE_CHARS, answer_to_read
 from .free_form import verify_free_form
 from .texts import is_in_words
 from .values import Number, read_name, read_value
-
-MAX_RULE_CHARS = 2000
-"""Only the last 2000 characters of a longer answer are read: degenerate loops must not cost minutes."""
 
 
 class RuleVerifier:
@@ -70,8 +68,8 @@ class RuleVerifier:
 
         Returns:
             UNDECIDED also for a gold that cannot be read, a letter that contradicts the value beside it, a
-            formula that is cut off and begins as the gold does, a misspelt option, and wordy answers that a reader
-            could take either way.
+            formula that is cut off and begins as the gold does, a misspelt option, a value that the answer itself
+            doubts ("5 (rejected)"), and wordy answers that a reader could take either way.
 
         Example:
             >>> RuleVerifier().verify("$\\\\frac{1}{2}$", "0.5")
@@ -95,14 +93,18 @@ def _verify(
         return Verdict.UNDECIDED
     if answer is None or not answer.strip():
         return Verdict.INCORRECT
-    is_cut = num_open_braces(answer) > 0 or bool(re.search(r"[-+*/=^]\s*$", answer))
-    written = answer[-MAX_RULE_CHARS:]
+    if answer.strip() == gold.strip():
+        return Verdict.CORRECT
+    written = answer_to_read(answer)
+    if written is None or max(map(len, (gold, *options))) > MAX_RULE_CHARS:
+        return Verdict.UNDECIDED
+    is_cut = num_open_braces(written) > 0 or bool(re.search(r"[-+*/=^]\s*$", written))
     gold, answer = clean_answer(gold), clean_answer(written)
     options = tuple(clean_answer(option) for option in options)
     if is_cut and _begins_as_the_gold(answer, gold, options):
         return Verdict.UNDECIDED
     if options or answer_type == "choice":
-        return verify_choice(answer, gold, options)
+        return verify_choice(answer, gold, options, written)
     verdict = verify_free_form(answer, gold, written)
     if is_cut and verdict is Verdict.UNDECIDED and not is_in_words(answer):
         return Verdict.INCORRECT  # it does not begin as the gold does
