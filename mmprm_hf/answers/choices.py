@@ -43,7 +43,8 @@ _DENIED = re.compile(
     r"|eliminated|ruled out|impossible)|不.*|是?错.*|以外))[ .!。]*",
     re.DOTALL,
 )
-_CLAUSE_END = re.compile(r"[,;，；。?]\s*|[.!]\s+|\s+(?=(?:so|non|hence|therefore|thus|because|since) )")
+_REASON = re.compile(r"(?:because|since|as)\b")
+_CLAUSE_END = re.compile(r"[,;，；。]\s*|(?<=\?)\s+|[.!]\s+|\s+(?=(?:so|non|hence|therefore|thus|because|since) )")
 
 
 def read_letter(text: str) -> tuple[str, str] | None:
@@ -89,6 +90,8 @@ def verify_choice(answer: str, gold: str, options: tuple[str, ...], written: str
     stated = _equal_options(rest or answer, options)
     if is_doubted and not _is_last_asserted(written, answer):
         return Verdict.UNDECIDED
+    if letter and rest and not stated and re.match(r"[(\[].[)\]] [a-z]", answer) and not _REASON.match(rest):
+        return _verdict_on_words(answer, options, right)  # (B) is the worst of all
     if letter and rest and not stated:
         return _verdict_beside_text(letter, rest, options, right)
     if letter and stated and letter not in stated and right & {letter, *stated}:
@@ -113,7 +116,7 @@ def _verdict_beside_text(letter: str, rest: str, options: tuple[str, ...], right
     if letter not in right:
         return Verdict.INCORRECT
     is_odd = DOUBT.search(rest) or _is_another_value(rest, options)
-    return Verdict.UNDECIDED if is_odd and not re.match("because|since|as ", rest) else Verdict.CORRECT
+    return Verdict.UNDECIDED if is_odd and not _REASON.match(rest) else Verdict.CORRECT
 
 
 def _letter_and_option(text: str, options: tuple[str, ...]) -> tuple[str, str] | None:
@@ -130,7 +133,7 @@ def _letter_and_option(text: str, options: tuple[str, ...]) -> tuple[str, str] |
 def _verdict_on_words(answer: str, options: tuple[str, ...], right: set[str]) -> Verdict:
     """A sentence about letters, or words that look most like the right option."""
     asserted, denied, unclear = _letters_of_clauses(answer)
-    if asserted or denied or unclear:
+    if asserted or denied or unclear - {"?"}:
         is_clear = len(asserted) == 1 and not asserted & (denied | unclear)
         if is_clear and not unclear:
             return Verdict.CORRECT if asserted & right else Verdict.INCORRECT
@@ -147,8 +150,8 @@ def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:
     unclear: set[str] = set()
     text = re.sub(r"\bnot (\(?[A-Z]\)?),? but (?=\(?[A-Z](?![A-Za-z]))", r"not \1, ", text)
     for clause in filter(None, map(str.strip, _CLAUSE_END.split(text))):
-        clause = CONCLUSION.sub("", f"{clause} ").strip() if not re.match("because|since", clause) else clause
-        clause = re.sub(r"^(?:so|and|no|yes)\b,?\s*", "", clause, flags=re.IGNORECASE)
+        clause = CONCLUSION.sub("", f"{clause} ").strip() if not _REASON.match(clause) else clause
+        clause = re.sub(r"^(?:so|and|no,|yes)\b,?\s*", "", clause, flags=re.IGNORECASE)
         assertion, denial = _ASSERTED.fullmatch(clause), _DENIED.fullmatch(clause)
         letters = set(_ANY_LETTER.findall(re.sub(r"\bI\b(?= [a-z])|^A(?= [a-z]{3})(?! is\b)", "", clause)))
         if denial and letters == set(re.findall("[A-Z]", denial.group(1) or denial.group(2))):
@@ -156,7 +159,8 @@ def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:
         elif assertion:
             asserted.add(assertion.group(1))
         else:
-            unclear |= letters
+            is_retraction = DOUBT.search(clause) and not _REASON.match(clause)
+            unclear |= letters or ({"?"} if is_retraction else set())
     return asserted, denied, unclear
 
 

@@ -13,13 +13,14 @@ from .cleaning import clean_answer
 from .equality import same_named_value, same_value
 from .numerals import words_to_digits
 from .phrases import CONDITION, DOUBT, ORDERED, SENTENCE_END
-from .sentences import mask_formulas, stated_value
+from .sentences import has_known_name, mask_formulas, stated_value
 from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
 from .values import Number, Value, ValueList, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
 _FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
+_LEAD_IN = re.compile(r"\b(?:answer|result|solution)s? *(?:is|are|:|=|would be)|答案|选", re.IGNORECASE)
 _NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
 _OPERATION = re.compile(
     r"\b(?:half|twice|thrice|double|triple|times|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial|dozens?"
@@ -42,8 +43,10 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
         written: The answer before it was cleaned; its sentences are read.
     """
     verdict = _verdict(answer, gold, written or answer)
-    if verdict is Verdict.CORRECT and DOUBT.search(written) and not DOUBT.search(gold):
-        gold_value, stated = read_value(gold), stated_value(written)  # "5 (rejected)", "the wrong answer is 5"
+    is_retracted = DOUBT.search(written) and not DOUBT.search(gold)  # "5 (rejected)", "the wrong answer is 5"
+    has_lead_in = _LEAD_IN.search(written) and not _LEAD_IN.search(gold) and "\\boxed" not in written
+    if verdict is Verdict.CORRECT and (is_retracted or has_lead_in):
+        gold_value, stated = read_value(gold), stated_value(written)
         return verdict if gold_value and stated and same_value(gold_value, stated) else Verdict.UNDECIDED
     return verdict
 
@@ -63,10 +66,11 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return _verify_words(answer, gold, answer_value)
     if _is_range_around(answer, gold_value):
         return Verdict.UNDECIDED  # 70-75 where 70 is right
-    if answer_value is not None:
+    is_named = has_known_name(answer) or read_name(answer).casefold() == read_name(gold).casefold()
+    if answer_value is not None and is_named:
         is_same = same_named_value(read_name(gold), gold_value, read_name(answer), answer_value)
         return verdict_of(None if is_same and ORDERED.search(gold + answer) else is_same)
-    if is_in_words(answer):
+    if answer_value is not None or is_in_words(answer):
         return _verify_sentence(answer, gold_value, written)
     return Verdict.INCORRECT if answer.isalpha() else Verdict.UNDECIDED
 

@@ -29,8 +29,10 @@ DOUBT = re.compile(
     r"|extraneous|spurious|exclud\w+|except|impossible|fail\w*|discard\w*|eliminat\w+|ruled?|contradict\w+|misread\w*"
     r"|but|however|although|though|unless|if|whether|suppos\w+|assum\w+|would|could|might|may|should|perhaps|maybe"
     r"|possibly|probably|likely|guess\w*|doubt\w*|instead|rather|other|another|else|previous\w*|previously|than|at most"
-    r"|at least|up to|nearly|almost|roughly|hypothe\w+|pretend\w*|imagine|distractors?|counterexamples?|wait|trap)\b"
-    r"|[错假若]|如果|可能|大约|约为|至少|至多|最多|超过|不足|排除|除了|以外|舍去|估计|猜|另|其他|原来|误",
+    r"|at least|up to|nearly|almost|roughly|hypothe\w+|pretend\w*|imagine|distractors?|counterexamples?|wait|trap|too|short|off by|in base)\b|\?\s*$"
+    r"|(?:['’]s|\b(?:his|her|their|your))\s+(?:\w+\s+)?(?:answer|result|solution)\b"
+    r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[他她]的|小[明红华]|学生|同学"
+    r"|[错假若]|如果|可能|大约|约为|至少|至多|最多|超过|不足|排除|除了|以外|舍去|估计|猜|另|其他|原来|误|近似|上一|旧|别人|底数|指数|倒数|反数|倍数",
     re.IGNORECASE,
 )
 """Words of a sentence that may retract, condition or compare what it states."""
@@ -73,7 +75,7 @@ CONCLUSION = re.compile(
 LEAD_IN = re.compile(
     r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that|this (?:means|shows|gives)(?: that)?"
     r"|in (?:total|all|conclusion|summary),|altogether,|now,|then,?|i think|"
-    r"(?:after|since|because|given|from|by|counting|rounded|in|for|with)\b[^,，]*,(?=\s))\s*",
+    r"(?:after|since|because|given|by|counting|rounded)\b[^,，]*,(?=\s))\s*",
     re.IGNORECASE,
 )
 COPULA = re.compile(
@@ -90,7 +92,7 @@ SUBJECT = re.compile(
 )
 THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
 HAS = re.compile(
-    rf"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?|[Tt]he (?:[a-z]+ ){{0,3}}?[a-z]+)"
+    rf"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?|[Tt]he (?!answer|number|result|solution|value)(?:[a-z]+ ){{0,3}}?[a-z]+)"
     rf"\s+(?:(?:must|will|can|finally)\s+)?(?:{_any_of(_VERBS)})\s+(?:[A-Z][a-z]+\s+)?(?:exactly |only |a total of )?"
     rf"|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
 )

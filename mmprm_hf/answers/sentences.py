@@ -29,7 +29,8 @@ from .phrases import (
     THERE_ARE,
 )
 from .splitting import outside_brackets
-from .values import Number, Value, read_value
+from .values import Number, Value, read_name, read_value
+from .vocabulary import SYMBOLS
 
 MAX_FORMULAS = 500
 MAX_CHARS = 400
@@ -43,7 +44,7 @@ _MARK = re.compile("[\ue000-\uf8ff]")
 def stated_value(text: str) -> Value | None:
     """Return the value that a text states, as it was written, with its marks; None if it states none or several.
 
-    Of several sentences the last must be a conclusion ("so", "the answer is"), or all must state the same value.
+    Of several sentences the last counts: if it is no conclusion ("so", "the answer is"), all must state its value.
 
     Example:
         >>> stated_value("They have 3 and 4. Thus, the sum of both is **7**, as was claimed.").raw
@@ -51,20 +52,19 @@ def stated_value(text: str) -> Value | None:
         >>> stated_value("It is half of 4") is None, stated_value("5 is wrong.") is None
         (True, True)
     """
-    if _MARK.search(text):
+    if _MARK.search(text) or text.rstrip().endswith(("?", "？")):
         return None
-    masked, formulas = mask_formulas(text)
-    sentences = [sentence.strip(" \n\t*_:") for sentence in SENTENCE_END.split(masked)]
+    masked, formulas = mask_formulas(re.sub(r"\b(it|that)['’]s\b", r"\1 is", text, flags=re.IGNORECASE))
+    sentences = [sentence.strip(" \n\t*_:!") for sentence in SENTENCE_END.split(masked)]
     sentences = [sentence for sentence in sentences if re.search(r"\w|[\ue000-\uf8ff]", sentence)]
     while len(sentences) > 1 and NEUTRAL_SENTENCE.fullmatch(sentences[-1]) and not _doubts(sentences[-1]):
         sentences.pop()
     if not sentences:
         return None
-    value, is_conclusion = _statement(sentences[-1], formulas)
-    if is_conclusion or value is None:
-        return value
-    others = [_statement(sentence, formulas)[0] for sentence in sentences[:-1]]
-    return value if all(other in (None, value) for other in others) else None
+    value, rank = _statement(sentences[-1], formulas)
+    others = [_statement(sentence, formulas) for sentence in sentences[:-1]] if value is not None else []
+    agrees = (other in (None, value) or other_rank < rank or other_rank == rank == 1 for other, other_rank in others)
+    return value if all(agrees) else None
 
 
 def mask_formulas(text: str) -> tuple[str, list[str]]:
@@ -85,22 +85,22 @@ def _doubts(text: str) -> bool:
     return bool(DOUBT.search(text))
 
 
-def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, bool]:
-    """The value that a masked sentence states, and whether as a conclusion."""
+def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, int]:
+    """The value that a masked sentence states, and its rank: 2 for the answer, 1 for a conclusion, else 0."""
     conclusions = list(CONCLUSION.finditer(sentence))
     clause = sentence[conclusions[-1].end() :] if conclusions else sentence
     premise = re.sub(r"[(（].*?[)）]", "", sentence[: conclusions[-1].start()]) if conclusions else ""
     if len(sentence) > MAX_CHARS or re.search(
         r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", premise, re.IGNORECASE
     ):
-        return None, True
+        return None, 0
     while (lead_in := LEAD_IN.match(clause)) and not _doubts(lead_in.group()):
         clause = clause[lead_in.end() :]
     clause = clause.strip(" .,。，")
     if _doubts(clause):
-        return None, bool(conclusions)
+        return None, 0
     is_answer = bool(re.match(r"(?:the )?(?:final |correct )?(?:answer|result)\b|答案", clause, re.IGNORECASE))
-    return _clause_value(clause, formulas), bool(conclusions) or is_answer
+    return _clause_value(clause, formulas), 2 if is_answer else int(bool(conclusions))
 
 
 def _clause_value(clause: str, formulas: list[str]) -> Value | None:
@@ -139,9 +139,9 @@ def _quantity(text: str, formulas: list[str]) -> Value | None:
     """The value of "50 whole numbers left", "858颗糖果", "2 hours to walk to the store"."""
     value = _read(text, formulas)
     if value is not None:
-        return value
+        return None if re.search(r"\b(?:each|apiece)$", text) else value
     match = QUANTITY.fullmatch(text)
-    if not match or re.search(r"[\d\ue000-\uf8ff]", match.group("tail") or ""):
+    if not match or re.search(r"[\d\ue000-\uf8ff]|\b(?:each|apiece)\b", match.group("tail") or ""):
         return None
     return _read(match.group("value") + match.group("noun"), formulas)
 
@@ -160,7 +160,14 @@ def _read(text: str, formulas: list[str]) -> Value | None:
     if count:
         return _end_of_chain(count.group("number"))
     is_value = bool(_MARK.search(text) or re.search(r"\d|\\", cleaned)) or cleaned != words_to_digits(cleaned)
-    return _end_of_chain(cleaned) if is_value else None
+    return _end_of_chain(cleaned) if is_value and has_known_name(cleaned) else None
+
+
+def has_known_name(text: str) -> bool:
+    """Whether a value has no name, a symbol, or words that a value can be the value of: not "Let x = 5"."""
+    name = read_name(text)
+    is_symbol = not re.fullmatch(r"[A-Za-z][a-z]{2,}|.* .*", name) or name in SYMBOLS
+    return is_symbol or bool(SUBJECT.fullmatch(name))
 
 
 def _end_of_chain(text: str) -> Value | None:

@@ -34,7 +34,7 @@ def is_negated(text: str) -> bool:
 
 def is_in_words(text: str) -> bool:
     """Return whether a text has words: a run of three letters outside LaTeX commands, "is", "or", or Chinese."""
-    return bool(re.search(r"[^\W\d_]{3,}|[\u4e00-\u9fff]|\b(?:is|or)\b", re.sub(r"\\[A-Za-z]+", " ", text)))
+    return bool(re.search(r"[^\W\d_]{3,}|[\u4e00-\u9fff]|\b(?:is|or|[Ii]t['’]s)\b", re.sub(r"\\[A-Za-z]+", " ", text)))
 
 
 def is_chinese(text: str) -> bool:

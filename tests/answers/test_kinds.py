@@ -101,9 +101,9 @@ KINDS = {  # gold: (right answers, wrong ones, undecided ones)
          ["The length of \\(AB\\) is \\(6\\sqrt{2}\\).", "so it is $6\\sqrt2$ cm"], ["The area is $2\\sqrt{6}$"], []),
         (
             "20",
-            ["If 5 need 9 hours, 30 workers in 4 hours need 20."],
+            ["They need 20 workers for it.", "So 20 workers are needed."],
             ["Therefore, he needs 21 hours."],
-            ["Therefore, it takes 21 hours for 20 workers."],
+            ["Therefore, it takes 21 hours for 20 workers.", "If 5 need 9 hours, 30 workers in 4 hours need 20."],
         ),
         ("20", ["Therefore, 20 workers are needed to make 7 of them in 4 hours."], [], []),
         ("12", ["They have 12 of them."], [], ["He buys 3 bags of 12 apples."]),
