@@ -20,7 +20,7 @@ _LETTER = re.compile(
 )
 _AND = rf"(?:\s|,|&|{JOINT.pattern})*"
 _LETTERS_ONLY = re.compile(rf"(?:\([A-Z]\){_AND}){{2,}}|(?:[A-Z]{_AND}){{2,}}")
-_ANY_LETTER = re.compile(r"(?<![A-Za-z\\'’/])([A-Z])(?![A-Za-z'’])")
+_ANY_LETTER = re.compile(r"(?<![A-Za-z\\'’/])(?<!\\angle )([A-Z])(?![A-Za-z'’]|\s*[=(_^])")
 _MENTIONED = rf"\(?[A-Z](?![A-Za-z'’])\)?(?:{_AND}\(?[A-Z](?![A-Za-z'’])\)?)*"
 _RIGHT = (
     r"(?:the )?(?:final |only |best )*(?:correct|right|true|answer|option|choice|one)(?: (?:answer|option|choice|one))?"
@@ -33,14 +33,16 @@ _ASSERTED = re.compile(
     r"|(?:正确)?(?:答案|选项)(?:应该?)?[是为选]?\s*[:：]?\s*|(?:故|应)?选择?\s*[:：]?\s*)?"
     r"(?:(?:therefore|thus|clearly|definitely|surely|for sure)\s+)?(?:the )?(?:option|choice|answer|选项)?\s*"
     r"(?-i:\(?([A-Z])(?![A-Za-z'’])\)?)\s*"
-    rf"(?:is {_RIGHT}|项|选项|(?:项|选项)?是?(?:正确的?|答案))?(?:,? (?:for sure|i think|(?:because|since|as)\b.*))?[ .!。]*",
+    rf"(?:is {_RIGHT}|项|选项|(?:项|选项)?是?(?:正确的?|答案))?"
+    r"(?:,? (?:for sure|i think|(?:because|since|as)\b.*))?[ .!。]*",
     re.IGNORECASE | re.DOTALL,
 )
 _DENIED = re.compile(
-    r"(?:(?i:.*(?:\b(?:not|non|neither|except|rule out|eliminate|exclude|(?:all|anything|everything) but)\b|n['’]t\b)|.*(?:不[是选能会]|排除|除了))"
-    rf"[^A-Z:]*({_MENTIONED}).*"
-    rf"|(?i:(?:the )?(?:option|choice|answer)?)\s*({_MENTIONED})\s*(?i:(?:is|are)?\s*(?:not\b.*|n['’]t\b.*|wrong|incorrect|false|excluded"
-    r"|eliminated|ruled out|impossible)|不.*|是?错.*|以外))[ .!。]*",
+    r"(?:(?i:.*(?:\b(?:not|non|neither|except|rule out|eliminate|exclude|(?:all|anything|everything) but)\b|n['’]t\b)"
+    rf"|.*(?:不[是选能会]|排除|除了))(?:(?! (?:is|are)\b)[^A-Z:])*({_MENTIONED}).*"
+    rf"|(?i:(?:the )?(?:option|choice|answer)?)\s*({_MENTIONED})\s*"
+    r"(?i:(?:is|are)?\s*(?:not\b.*|n['’]t\b.*|wrong|incorrect|false|excluded|eliminated|ruled out|impossible)"
+    r"|不.*|是?错.*|以外))[ .!。]*",
     re.DOTALL,
 )
 _REASON = re.compile(r"(?:because|since|as)\b")
@@ -58,7 +60,7 @@ def read_letter(text: str) -> tuple[str, str] | None:
     letter = match and (match.group(1) or match.group(2))
     if not letter or (letter.islower() and match.group(3)):
         return None
-    return letter.upper(), match.group(3).strip()
+    return letter.upper(), match.group(3).strip(" ,")
 
 
 def read_letters(text: str) -> frozenset[str]:
@@ -153,7 +155,7 @@ def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:
         clause = CONCLUSION.sub("", f"{clause} ").strip() if not _REASON.match(clause) else clause
         clause = re.sub(r"^(?:so|and|no,|yes)\b,?\s*", "", clause, flags=re.IGNORECASE)
         assertion, denial = _ASSERTED.fullmatch(clause), _DENIED.fullmatch(clause)
-        letters = set(_ANY_LETTER.findall(re.sub(r"\bI\b(?= [a-z])|^A(?= [a-z]{3})(?! is\b)", "", clause)))
+        letters = set(_ANY_LETTER.findall(re.sub(r"\bI\b(?= [a-z])|^A(?= [A-Za-z]{3})", "", clause)))
         if denial and letters == set(re.findall("[A-Z]", denial.group(1) or denial.group(2))):
             denied |= letters
         elif assertion:

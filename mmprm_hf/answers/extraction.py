@@ -19,19 +19,21 @@ _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _JSON = re.compile(
     r"\{[^{}]*\"(?:final_)?answer\"\s*:\s*(?:\"([^\"]*)\"|([^\",{}]+))[^{}]*\}\s*(?:```)?\s*$", re.IGNORECASE
 )
-_BULLETS = re.compile(r"(?<=[:：])\**[ \t]*\n\s*((?:[-*•][ \t]+\S[^\n]*(?:\n\s*|$))+)")
+_BULLETS = re.compile(r"(?<=[:：])\**[ \t]*\n\s*((?:[-*•][ \t]+\S[^\n]*(?:\n\s*|$))+)\Z")
 _BULLET = re.compile(r"^\s*[-*•][ \t]+", re.MULTILINE)
 _BARE_BOX = re.compile(r"\\boxed\s+(?=[A-Za-z0-9](?![\w{]))([A-Za-z0-9])")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_LINE = re.compile(
-    r"^[ \t†*#>]*(?:(?:(?:final |correct )?answer|ans|答案)(?:\*{1,2})?[ \t]*(?:[:：=是为]|-(?=[ \t]))|a(?:\*\*)?[ \t]*[:：]"
+    r"^[ \t†*#>]*(?:(?:(?:final |correct )?answer|ans|答案)(?:\*{1,2})?[ \t]*(?:[:：=是为]|-(?=[ \t]))"
+    r"|a(?:\*\*)?[ \t]*[:：]"
     r"|(?<=####)(?<!#####))[ \t*]*\n?\s{0,6}(?=[^\s*])",
     re.IGNORECASE | re.MULTILINE,
 )
 _PHRASE = re.compile(
-    r"(?<!wrong )(?<!incorrect )(?<!other )\b(?:answer|result|solution|choice|option)\b"
+    r"(?<!wrong )(?<!incorrect )(?<!other )\b(?:answers?|result|solutions?|choice|option)\b"
     r"(?: (?:to|of|for)\b(?![^.\n]{0,60}?\bother\b)[^.\n]{0,60}?)?[ \t]*"
-    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\*{0,2}\s{0,3}(?=\S)(?:(?:therefore|thus|then|approximately)\s+)?"
+    r"(?:\bis\b|\bare\b|\bwould be\b|\bshould be\b|:|=):?\*{0,2}\s{0,3}(?=\S)"
+    r"(?:(?:therefore|thus|then|approximately)\s+)?"
     r"|(?:答案[ \t]*[是为:：]?|故选|(?<!不)应?选择?)[ \t]*[:：]?[ \t]*(?=[^\s。])",
     re.IGNORECASE,
 )
@@ -84,8 +86,8 @@ def answer_to_read(answer: str) -> str | None:
     """Return the text of an answer to judge: what it marks as the answer if it is long; None if that is long as well.
 
     Example:
-        >>> answer_to_read("<answer>84</answer>"), answer_to_read("So. " * 1000 + "The answer is 5."), answer_to_read("7 cm")
-        ('84', '5', '7 cm')
+        >>> answer_to_read("<answer>84</answer>"), answer_to_read("So. " * 1000 + "The answer is 5.")
+        ('84', '5')
     """
     if len(answer) > MAX_RULE_CHARS:
         answer = extract_answer(answer) or ""

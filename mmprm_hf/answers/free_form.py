@@ -23,8 +23,8 @@ _FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
 _LEAD_IN = re.compile(r"\b(?:answer|result|solution)s? *(?:is|are|:|=|would be)|答案|选", re.IGNORECASE)
 _NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
 _OPERATION = re.compile(
-    r"\b(?:half|twice|thrice|double|triple|times|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial|dozens?"
-    r"|percent|hundreds?|thousands?|millions?|power|reciprocal|opposite|negative)\b|[倍半减加乘除负分方]|\\(?:frac|sqrt)",
+    r"\b(?:half|twice|thrice|double|triple|times(?= \w)|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial"
+    r"|dozens?|percent|hundreds?|thousands?|millions?|power|reciprocal|opposite|negative)\b|[倍半减加乘除负分方]|\\(?:frac|sqrt)",
     re.IGNORECASE,
 )
 
@@ -122,9 +122,8 @@ def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:
         return Verdict.INCORRECT  # x = 15 is not a solution
     if not mentioned and not _FREE_NUMBER.search(answer):
         return Verdict.INCORRECT
-    sentence = SENTENCE_END.split(masked.strip(" .\n"))[-1]
+    clause = re.split(r"[,;:] ", SENTENCE_END.split(masked.strip(" .\n"))[-1])[-1]
     parts = gold.parts if isinstance(gold, ValueList) else (gold,)
-    may_mean_gold = any(
-        same_value(part, value) is not False for part in parts for value in mentioned
-    ) or _OPERATION.search(re.split(r"[,;:] ", sentence)[-1])
-    return Verdict.UNDECIDED if may_mean_gold or not isinstance(gold, (Number, ValueList)) else Verdict.INCORRECT
+    names_gold = any(same_value(part, value) is not False for part in parts for value in mentioned)
+    is_clear = isinstance(gold, (Number, ValueList)) and not names_gold and not _OPERATION.search(clause)
+    return Verdict.INCORRECT if is_clear else Verdict.UNDECIDED

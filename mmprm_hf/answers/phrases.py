@@ -24,15 +24,19 @@ DENIAL = re.compile(
     r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同)",
     re.IGNORECASE,
 )
+HYPOTHESIS = re.compile(r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", re.IGNORECASE)
+_DOUBTS = r"""
+    wrong(?:ly)? incorrect(?:ly)? false untrue mistak\w+ errors? erroneous\w* invalid rejects? rejected extraneous
+    spurious exclud\w+ except impossible fail\w* discard\w* eliminat\w+ ruled? contradict\w+ misread\w* but however
+    although though whether would could might may should perhaps maybe possibly probably likely guess\w* doubt\w* instead
+    rather other another else previous\w* than nearly almost roughly hypothe\w+ pretend\w* imagine distractors?
+    counterexamples? wait trap too short at\smost at\sleast up\sto off\sby in\sbase
+"""
 DOUBT = re.compile(
-    rf"{DENIAL.pattern}|\b(?:wrong(?:ly)?|incorrect(?:ly)?|false|untrue|mistak\w+|errors?|erroneous\w*|invalid|rejects?|rejected"
-    r"|extraneous|spurious|exclud\w+|except|impossible|fail\w*|discard\w*|eliminat\w+|ruled?|contradict\w+|misread\w*"
-    r"|but|however|although|though|unless|if|whether|suppos\w+|assum\w+|would|could|might|may|should|perhaps|maybe"
-    r"|possibly|probably|likely|guess\w*|doubt\w*|instead|rather|other|another|else|previous\w*|previously|than|at most"
-    r"|at least|up to|nearly|almost|roughly|hypothe\w+|pretend\w*|imagine|distractors?|counterexamples?|wait|trap|too|short|off by|in base)\b|\?\s*$"
+    rf"{DENIAL.pattern}|{HYPOTHESIS.pattern}|\b(?:{_any_of(_DOUBTS)})\b|\?\s*$"
     r"|(?:['’]s|\b(?:his|her|their|your))\s+(?:\w+\s+)?(?:answer|result|solution)\b"
-    r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[他她]的|小[明红华]|学生|同学"
-    r"|[错假若]|如果|可能|大约|约为|至少|至多|最多|超过|不足|排除|除了|以外|舍去|估计|猜|另|其他|原来|误|近似|上一|旧|别人|底数|指数|倒数|反数|倍数",
+    r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[错假误猜另旧]|可能|大约|约为|至少|至多|最多|超过|不足"
+    r"|排除|除了|以外|舍去|估计|其他|原来|近似|上一|别人|底数|指数|倒数|反数|倍数|[他她]的|小[明红华]|学生|同学",
     re.IGNORECASE,
 )
 """Words of a sentence that may retract, condition or compare what it states."""
@@ -46,14 +50,15 @@ _ADJECTIVES = """
     vertical combined expected general particular special zero identity three-digit two-digit coût
 """
 _HEADS = """
-    final answer answers result results solution solutions value values number numbers total sum difference product quotient
+    answer answers result results solution solutions value values number numbers total sum difference product quotient
     remainder ratio probability chance percentage percent fraction area perimeter circumference volume length width
     height depth distance radius diameter angle angles measure measures slope gradient intercept coordinate coordinates
     point points vertex center centre range domain function equation expression formula matrix vector determinant rank
     limit derivative integral sequence term terms coefficient coefficients constant degree root roots zeros speed
     velocity acceleration force mass weight time duration age cost price profit revenue amount charge salary mean
     median mode variance deviation maximum minimum count size capacity temperature energy pressure density frequency
-    digit integer set interval side sides hypotenuse diagonal altitude midpoint asymptote line conclusion option choice réponse coût
+    digit integer set interval side sides hypotenuse diagonal altitude midpoint asymptote line conclusion option choice
+    réponse coût final
 """
 _VERBS = """
     need needs needed take takes took has have had cost costs ran run runs walks walked travels traveled travelled pay
@@ -62,8 +67,9 @@ _VERBS = """
     drive drives drove gain gains gained collect collects collected
 """
 _CHINESE_HEADS = """
-    答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离 时间 速度 数 个数
-    总数 人数 数量 总和 总量 重 重量 体重 质量 价格 价钱 费用 钱 利润 年龄 坐标 概率 最大值 最小值 边长 路程 方程 解析式
+    答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离
+    时间 速度 数 个数 总数 人数 数量 总和 总量 重 重量 体重 质量 价格 价钱 费用 钱 利润 年龄 坐标 概率
+    最大值 最小值 边长 路程 方程 解析式
 """
 _CHINESE_VERBS = "共有 一共有 总共有 一共 共 总共 有 还有 还剩 剩下 需要 需 赚了 卖出了 花了 用了 得到 可得 等于"
 _CONCLUSIONS = "therefore thus hence so consequently finally conclusion"
@@ -73,28 +79,33 @@ CONCLUSION = re.compile(
     re.IGNORECASE,
 )
 LEAD_IN = re.compile(
-    r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that|this (?:means|shows|gives)(?: that)?"
-    r"|in (?:total|all|conclusion|summary),|altogether,|now,|then,?|i think|"
+    r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that"
+    r"|this (?:means|shows|gives)(?: that)?|in (?:total|all|conclusion|summary),|altogether,|now,|then,?|i think|"
     r"(?:after|since|because|given|by|counting|rounded)\b[^,，]*,(?=\s))\s*",
     re.IGNORECASE,
 )
 COPULA = re.compile(
-    r"\s*(?:\b(?:is|are|was|were|equals?|becomes?|(?:is|are) (?:equal to|exactly)|occurs at|amounts? to|will be|must be|est(?: donc)?(?: de)?)\b:?"
+    r"\s*(?:\b(?:is|are|was|were|equals?|becomes?|(?:is|are) (?:equal to|exactly)|occurs at|amounts? to|will be"
+    r"|must be|est(?: donc)?(?: de)?)\b:?"
     r"|=|[为是]|等于|:(?=\s)|：)\s*",
     re.IGNORECASE,
 )
+_COMPLEMENT = r"[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed)\b"
 SUBJECT = re.compile(
-    rf"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{{2,3}}|[\ue000-\uf8ff]"
-    rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*"
-    rf"(?:{_any_of(_HEADS)})(?:\s+(?:[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed)\b).*)?"
+    r"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{2,3}|[\ue000-\uf8ff]"
+    rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
+    rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})(?:\s+(?:{_COMPLEMENT}).*)?"
     rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )
 THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
+_ACTOR = (
+    r"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?"
+    r"|[Tt]he (?!answer|number|result|solution|value)(?:[a-z]+ ){0,3}?[a-z]+)"
+)
 HAS = re.compile(
-    rf"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?|[Tt]he (?!answer|number|result|solution|value)(?:[a-z]+ ){{0,3}}?[a-z]+)"
-    rf"\s+(?:(?:must|will|can|finally)\s+)?(?:{_any_of(_VERBS)})\s+(?:[A-Z][a-z]+\s+)?(?:exactly |only |a total of )?"
-    rf"|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
+    rf"{_ACTOR}\s+(?:(?:must|will|can|finally)\s+)?(?:{_any_of(_VERBS)})\s+(?:[A-Z][a-z]+\s+)?"
+    rf"(?:exactly |only |a total of )?|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
 )
 IS_THE_ANSWER = re.compile(
     r"\s+(?:is|are)\s+(?:the|our|my)\s+(?:final |correct |right |required |only )?(?:answer|solution|result|value)s?$",
@@ -107,8 +118,9 @@ QUANTITY = re.compile(
 )
 NEEDED = re.compile(r"(\S+(?: [a-z]+){0,3}) (?:are|is|were) (?:needed|required)(?: (?:to|for) .*)?", re.DOTALL)
 NEUTRAL_END = re.compile(
-    r",?\s+(?:of (?:them|these|those)(?: left)?|as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)|in total|in all|altogether|all together|left"
-    r"|respectively|(?:under|given|with) the (?:given )?(?:conditions|constraints)"
+    r",?\s+(?:of (?:them|these|those)(?: left)?|as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)"
+    r"|in total|in all|altogether|all together|left|respectively"
+    r"|(?:under|given|with) the (?:given )?(?:conditions|constraints)"
     r"|(?:occurring|attained|achieved|reached)\b\D*"
     r"|to the nearest (?:tenth|hundredth|thousandth|whole number|integer|degree|cent|dollar))$",
     re.IGNORECASE,

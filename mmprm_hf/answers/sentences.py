@@ -18,6 +18,7 @@ from .phrases import (
     COPULA,
     DOUBT,
     HAS,
+    HYPOTHESIS,
     IS_THE_ANSWER,
     LEAD_IN,
     NEEDED,
@@ -90,9 +91,7 @@ def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, int]:
     conclusions = list(CONCLUSION.finditer(sentence))
     clause = sentence[conclusions[-1].end() :] if conclusions else sentence
     premise = re.sub(r"[(（].*?[)）]", "", sentence[: conclusions[-1].start()]) if conclusions else ""
-    if len(sentence) > MAX_CHARS or re.search(
-        r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", premise, re.IGNORECASE
-    ):
+    if len(sentence) > MAX_CHARS or HYPOTHESIS.search(premise):
         return None, 0
     while (lead_in := LEAD_IN.match(clause)) and not _doubts(lead_in.group()):
         clause = clause[lead_in.end() :]
