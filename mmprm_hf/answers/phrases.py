@@ -28,8 +28,8 @@ HYPOTHESIS = re.compile(r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若
 _DOUBTS = r"""
     wrong(?:ly)? incorrect(?:ly)? false untrue mistak\w+ errors? erroneous\w* invalid rejects? rejected extraneous
     spurious exclud\w+ except impossible fail\w* discard\w* eliminat\w+ ruled? contradict\w+ misread\w* but however
-    although though whether would could might may should perhaps maybe possibly probably likely guess\w* doubt\w* instead
-    rather other another else previous\w* than nearly almost roughly hypothe\w+ pretend\w* imagine distractors?
+    although though whether would could might may should perhaps maybe possibly probably likely guess\w* doubt\w*
+    instead rather other another else previous\w* than nearly almost roughly hypothe\w+ pretend\w* imagine distractors?
     counterexamples? wait trap too short at\smost at\sleast up\sto off\sby in\sbase
 """
 DOUBT = re.compile(
