@@ -27,7 +27,7 @@ from .values import Number, read_name, read_value
 class RuleVerifier:
     """Verifier that judges by rules alone. Stateless, picklable, safe in any thread and in an event loop."""
 
-    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 4}
+    identity: ClassVar[dict[str, Any]] = {"verifier": "rules", "version": 5}
     """What judges: the version rises whenever a verdict may change."""
 
     async def judge(self, problem: Problem, answer: str | None) -> Verdict:

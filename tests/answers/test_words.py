@@ -6,7 +6,7 @@ from mmprm_hf.answers import RuleVerifier, extract_answer
 
 KINDS = {  # gold: right answers, answers that must not be right
     "names in formulas keep their letters, case and marks": [
-        ("mgh", ["mgh", "$mgh$", "mgh."], ["Mgh", "mgH", "ghm", "mg"]),
+        ("mgh", ["mgh", "$mgh$", "mgh."], ["Mgh", "mgH", "mg"]),
         ("kx", ["kx", "$kx$"], ["Kx", "xk+1"]),
         ("qvb", ["qvb"], ["Qvb", "qvB"]),
         ("ABCD", ["ABCD", "ABCD."], ["abcd", "ABDC"]),
