@@ -30,12 +30,13 @@ _DOUBTS = r"""
     spurious exclud\w+ except impossible fail\w* discard\w* eliminat\w+ ruled? contradict\w+ misread\w* but however
     although though whether would could might may should perhaps maybe possibly probably likely guess\w* doubt\w*
     instead rather other another else previous\w* than nearly almost roughly hypothe\w+ pretend\w* imagine distractors?
+    initially originally earlier before beginning yesterday already at\sfirst used\sto
     counterexamples? wait trap too short at\smost at\sleast up\sto off\sby in\sbase
 """
 DOUBT = re.compile(
     rf"{DENIAL.pattern}|{HYPOTHESIS.pattern}|\b(?:{_any_of(_DOUBTS)})\b|\?\s*$"
     r"|(?:['’]s|\b(?:his|her|their|your))\s+(?:\w+\s+)?(?:answer|result|solution)\b"
-    r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[错假误猜另旧]|可能|大约|约为|至少|至多|最多|超过|不足"
+    r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[错假误猜另旧每]|已经|可能|大约|约为|至少|至多|最多|超过|不足"
     r"|排除|除了|以外|舍去|估计|其他|原来|近似|上一|别人|底数|指数|倒数|反数|倍数|[他她]的|小[明红华]|学生|同学",
     re.IGNORECASE,
 )
@@ -61,10 +62,13 @@ _HEADS = """
     réponse coût final
 """
 _VERBS = """
-    need needs needed take takes took has have had cost costs ran run runs walks walked travels traveled travelled pay
-    pays paid spend spends spent save saves saved earn earns earned make makes made get gets got receive receives
-    received sell sells sold buy buys bought weigh weighs weighed contain contains contained eat eats ate read reads
-    drive drives drove gain gains gained collect collects collected
+    need needs needed take takes took has have had cost costs ran run runs walk walks walked travel travels traveled
+    travelled pay pays paid spend spends spent save saves saved earn earns earned make makes made get gets got receive
+    receives received sell sells sold buy buys bought weigh weighs weighed contain contains contained eat eats ate read
+    reads drive drives drove gain gains gained collect collects collected use uses used catch catches caught count
+    counts counted produce produces produced give gives gave score scores scored lose loses lost last lasts lasted owe
+    owes owed raise raises raised drink drinks drank bake bakes baked sleep sleeps slept work works worked swim swims
+    swam grow grows grew build builds built write writes wrote plant plants planted finish finishes finished keep keeps kept
 """
 _CHINESE_HEADS = """
     答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离
@@ -80,7 +84,8 @@ CONCLUSION = re.compile(
 )
 LEAD_IN = re.compile(
     r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that"
-    r"|this (?:means|shows|gives)(?: that)?|in (?:total|all|conclusion|summary),|altogether,|now,|then,?|i think|"
+    r"|this (?:means|shows|gives)(?: that)?|in (?:total|all|conclusion|summary|(?:an?|one) \w+),"
+    r"|(?:altogether|together|overall|now),?|then,?|i think|"
     r"(?:after|since|because|given|by|counting|rounded)\b[^,，]*,(?=\s))\s*",
     re.IGNORECASE,
 )
@@ -90,7 +95,9 @@ COPULA = re.compile(
     r"|=|[为是]|等于|:(?=\s)|：)\s*",
     re.IGNORECASE,
 )
-_COMPLEMENT = r"[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed)\b"
+_COMPLEMENT = (
+    r"[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed|the|she|he|they|we)\b"
+)
 SUBJECT = re.compile(
     r"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{2,3}|[\ue000-\uf8ff]"
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
@@ -101,11 +108,14 @@ SUBJECT = re.compile(
 THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
 _ACTOR = (
     r"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?"
+    r"|(?i:each|his|her|their|its|our|my|your) [a-z]+"
     r"|[Tt]he (?!answer|number|result|solution|value)(?:[a-z]+ ){0,3}?[a-z]+)"
 )
 HAS = re.compile(
-    rf"{_ACTOR}\s+(?:(?:must|will|can|finally)\s+)?(?:{_any_of(_VERBS)})\s+(?:[A-Z][a-z]+\s+)?"
-    rf"(?:exactly |only |a total of )?|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
+    rf"{_ACTOR}\s+(?:(?:must|will|can|finally|now|still|needs? to|has to|have to|had to)\s+)*(?:{_any_of(_VERBS)})\s+"
+    r"(?:[A-Z][a-z]+\s+|him\s+|her\s+|them\s+)?(?:exactly |only |a total of )?"
+    rf"|{_ACTOR}\s+(?:is|are|was|will be)\s+(?:now\s+)?(?=\S+ (?:years?|months?|weeks?|days?) old$)"
+    rf"|[^,，\d]{{0,60}}?(?:{_any_of(_CHINESE_VERBS)})\s*"
 )
 IS_THE_ANSWER = re.compile(
     r"\s+(?:is|are)\s+(?:the|our|my)\s+(?:final |correct |right |required |only )?(?:answer|solution|result|value)s?$",
@@ -113,10 +123,13 @@ IS_THE_ANSWER = re.compile(
 )
 QUANTITY = re.compile(
     r"(?P<value>[\ue000-\uf8ff]|[-−]?[$€£¥]?\d[\d,]*(?:\.\d+)?%?|[a-z]+(?:-[a-z]+)?)"
-    r"(?P<noun>(?:\s+[a-z]+){1,3}?)(?:\s+(?P<tail>(?:left|to|that|which|in|on|for|of|the|such|from)\b.*))?$",
+    r"(?P<noun>(?:\s+[a-z]+){0,3}?)(?:\s+(?P<tail>(?:left|to|that|who|which|in|on|for|of|the|such|from|a|an|per|every|during|after|with"
+    r"|at|by|this|together|combined|remaining|old|available)\b.*))?$",
     re.IGNORECASE | re.DOTALL,
 )
-NEEDED = re.compile(r"(\S+(?: [a-z]+){0,3}) (?:are|is|were) (?:needed|required)(?: (?:to|for) .*)?", re.DOTALL)
+NEEDED = re.compile(
+    r"(?:^|, and )(\S+(?: [a-z]+){0,4}) (?:are|is|was|were) (?:needed|required|left)(?: (?:to|for) .*)?$", re.DOTALL
+)
 NEUTRAL_END = re.compile(
     r",?\s+(?:of (?:them|these|those)(?: left)?|as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)"
     r"|in total|in all|altogether|all together|left|respectively"
@@ -139,3 +152,8 @@ CONDITION = re.compile(r"\bfor (?:all|any|every|each)\b")
 """What follows restricts an answer: x = 1 for all even n."""
 ORDERED = re.compile(r"\brespectively\b|依次|分别")
 """What says that the order of several values counts."""
+_TERM = r"\(?[$€£]?\d[\d,]*(?:\.\d+)?%?\)?(?: ?(?!x\b)[A-Za-z]+(?:/[A-Za-z]+)?){0,3}\)?"
+ARITHMETIC = re.compile(
+    rf"(?P<sum>{_TERM}(?:\s*[-+*/×÷x]\s*{_TERM}){{1,9}})\s*=\s*(?P<value>[$€£]?\d[\d,]*(?:\.\d+)?)(?![\d^/*])"
+)
+"""A sum with its value: 22 red + 66 blue = 88."""

@@ -13,6 +13,7 @@ from .cleaning import clean_answer
 from .equality import same_value
 from .numerals import words_to_digits
 from .phrases import (
+    ARITHMETIC,
     CHINESE_COUNT,
     CONCLUSION,
     COPULA,
@@ -36,7 +37,11 @@ from .vocabulary import SYMBOLS
 MAX_FORMULAS = 500
 MAX_CHARS = 400
 """A longer sentence states nothing."""
-_FORMULA = re.compile(r"\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<!\\)\$\$?(.+?)(?<!\\)\$\$?", re.DOTALL)
+_FORMULA = re.compile(
+    r"\\\(.+?\\\)|\\\[.+?\\\]|(?<!\\)\$\$.+?\$\$"
+    r"|(?<!\\)\$(?:\s(?:\\.|[^$\\])+|(?!\s)(?:\\.|[^$\\])*?(?:\\.|[^\s$\\]))\$(?!\d)",  # not $5 + $6
+    re.DOTALL,
+)
 _BOLD = re.compile(r"(?<![A-Za-z0-9_*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*(?!\*)")
 _FIRST_MARK = 0xE000
 _MARK = re.compile("[\ue000-\uf8ff]")
@@ -56,6 +61,7 @@ def stated_value(text: str) -> Value | None:
     if _MARK.search(text) or text.rstrip().endswith(("?", "？")):
         return None
     masked, formulas = mask_formulas(re.sub(r"\b(it|that)['’]s\b", r"\1 is", text, flags=re.IGNORECASE))
+    masked = ARITHMETIC.sub(_value_of_sum, masked)
     sentences = [sentence.strip(" \n\t*_:!") for sentence in SENTENCE_END.split(masked)]
     sentences = [sentence for sentence in sentences if re.search(r"\w|[\ue000-\uf8ff]", sentence)]
     while len(sentences) > 1 and NEUTRAL_SENTENCE.fullmatch(sentences[-1]) and not _doubts(sentences[-1]):
@@ -80,6 +86,16 @@ def mask_formulas(text: str) -> tuple[str, list[str]]:
         return chr(_FIRST_MARK + len(formulas) - 1) + (". " if is_last else "")
 
     return _FORMULA.sub(mask, _BOLD.sub(r"\1", text)), formulas
+
+
+def _value_of_sum(match: re.Match[str]) -> str:
+    """The value of a sum that is right; the whole text of one that is not."""
+    terms = re.sub(r"(?<![A-Za-z])x(?![A-Za-z])|×", "*", match.group("sum"))
+    terms = re.sub(r"[$€£]|[A-Za-z]+(?:/[A-Za-z]+)?", "", terms).replace("÷", "/")
+    computed = read_value(clean_answer(re.sub(r"([-+*/])", r" \1 ", terms)))
+    value = read_value(match.group("value").lstrip("$€£"))
+    is_right = isinstance(computed, Number) and value is not None and same_value(value, computed)
+    return match.group("value") if is_right else match.group()
 
 
 def _doubts(text: str) -> bool:
@@ -125,7 +141,7 @@ def _stated_by(clause: str, formulas: list[str]) -> Value | None:
             return value
     has = HAS.match(clause)
     if has:
-        return _quantity(clause[has.end() :], formulas)
+        return _quantity(clause[has.end() :], formulas) or _purpose(clause, formulas)
     twice = re.fullmatch(r"(\S+) \((\w+)\)", clause)  # 7 (seven)
     if twice:
         first, second = (_read(text, formulas) for text in twice.groups())
@@ -137,8 +153,10 @@ def _stated_by(clause: str, formulas: list[str]) -> Value | None:
 def _quantity(text: str, formulas: list[str]) -> Value | None:
     """The value of "50 whole numbers left", "858颗糖果", "2 hours to walk to the store"."""
     value = _read(text, formulas)
-    if value is not None:
-        return None if re.search(r"\b(?:each|apiece)$", text) else value
+    if text.endswith((" each", " apiece")):
+        return None
+    if value is not None and (_MARK.search(text) or isinstance(value, Number)):  # 720 a year is no product
+        return value
     match = QUANTITY.fullmatch(text)
     if not match or re.search(r"[\d\ue000-\uf8ff]|\b(?:each|apiece)\b", match.group("tail") or ""):
         return None
@@ -147,8 +165,8 @@ def _quantity(text: str, formulas: list[str]) -> Value | None:
 
 def _purpose(text: str, formulas: list[str]) -> Value | None:
     """The value of "20 workers are needed to make 7 of them"."""
-    match = NEEDED.fullmatch(text)
-    return _read(match.group(1), formulas) if match else None
+    match = NEEDED.search(text)
+    return _quantity(match.group(1), formulas) if match else None
 
 
 def _read(text: str, formulas: list[str]) -> Value | None:

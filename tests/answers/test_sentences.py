@@ -27,6 +27,14 @@ MENTIONS = """
     {} is a common mistake|{} does not work|{} does not satisfy the equation|The hypothetical value is {}.
     The answer is {}. This is wrong.|The answer is {}. But that is false.|So x = {}. However, x = 99.
     The result would be {} if we doubled it.|The answer, unlike {}, is 99.|It is roughly {}.|It is nearly {}.
+    There were {} at first.|Initially there were {} apples.|They already have {} apples.|They have {} apples each.
+    She paid {} too much.|He owes {} times that.|He gets {} wrong.|There are {} in each box.
+    He had {} before.|We are {} short.
+    Let x = {}|Try x = {}.|For x = {}, y = 99.|So far x = {}.|Hence the guess x = {}|His answer is {}.
+    Tom's answer is {}.
+    The negative of the answer is {}.|The answer in base 7 is {}.|The answer is {}. The answer is 99.
+    The answer has {} digits.
+    每人有{}个|已经有{}个|它的倒数是{}|指数是{}|小明的答案是{}
     {}的倍数|{}倍|{}折|{}以上|{}以下|{}左右|第{}|{}个以上|至少{}|负{}|{}分之一|{}成|除以{}|超过{}个|不足{}|不等于{}|不是{}
     {}的平方|{}的一半|{}的相反数|小于{}|大于{}|大约{}|答案不是{}|如果答案是{}|假设x等于{}|{}是错的|错误答案是{}|可能是{}
     答案是{}的两倍|比{}多|比{}少|{}舍去|除了{}|{}除以3|x不等于{}|至多有{}个|最多{}个|原来有{}个|另一个答案是{}
@@ -39,6 +47,9 @@ ASSERTIONS = """
     Therefore ${}$ is the answer.|Hence, the length of $AB$ is ${}$.|In conclusion, the perimeter is {}.
     Therefore, {} workers are needed.|So it takes {} hours.|We get 3 + 4 = 7. Therefore, the total is {}.
     Since all sides are equal, the perimeter is {}.|The greatest possible value is {}, as required.
+    Dexter will have {} pounds of feed left.|They now have {} apples.
+    So there are 3 boys + 4 girls = 7 children. Therefore, {} chairs are needed.
+    In total, she spent ${}.|He pays ${} a year.
     答案是{}|答案为{}。|所以答案是{}。|因此，面积是{}。|所以一共有{}个苹果。|共{}个|故答案为{}|所以他有{}颗糖。
 """
 
@@ -60,6 +71,18 @@ def test_sentences_that_assert_the_gold_state_it():
     verdicts = [str(verify(*pair)) for pair in pairs]
     assert [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "incorrect"] == []
     assert verdicts.count("correct") >= 0.95 * len(pairs)
+
+
+def test_sums_in_sentences_are_computed():
+    verify = RuleVerifier().verify
+    for answer in (
+        "So she has 22 red + 66 blue = 88 balls.",
+        "It costs $40 + $48 = $88.",
+        "There are 100 - 12 = 88 of them.",
+    ):
+        assert verify(answer, "88") == "correct" and verify(answer, "77") == "incorrect", answer
+    for answer in ("So she has 22 red + 65 blue = 88 balls.", "There are 11 * 7 = 88 of them."):
+        assert verify(answer, "88") == "undecided", answer
 
 
 def test_sentences_that_assert_another_value_are_never_right():
