@@ -68,7 +68,8 @@ _VERBS = """
     reads drive drives drove gain gains gained collect collects collected use uses used catch catches caught count
     counts counted produce produces produced give gives gave score scores scored lose loses lost last lasts lasted owe
     owes owed raise raises raised drink drinks drank bake bakes baked sleep sleeps slept work works worked swim swims
-    swam grow grows grew build builds built write writes wrote plant plants planted finish finishes finished keep keeps kept
+    swam grow grows grew build builds built write writes wrote plant plants planted finish finishes finished
+    keep keeps kept
 """
 _CHINESE_HEADS = """
     答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离

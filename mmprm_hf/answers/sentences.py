@@ -61,7 +61,6 @@ def stated_value(text: str) -> Value | None:
     if _MARK.search(text) or text.rstrip().endswith(("?", "？")):
         return None
     masked, formulas = mask_formulas(re.sub(r"\b(it|that)['’]s\b", r"\1 is", text, flags=re.IGNORECASE))
-    masked = ARITHMETIC.sub(_value_of_sum, masked)
     sentences = [sentence.strip(" \n\t*_:!") for sentence in SENTENCE_END.split(masked)]
     sentences = [sentence for sentence in sentences if re.search(r"\w|[\ue000-\uf8ff]", sentence)]
     while len(sentences) > 1 and NEUTRAL_SENTENCE.fullmatch(sentences[-1]) and not _doubts(sentences[-1]):
@@ -103,11 +102,14 @@ def _doubts(text: str) -> bool:
 
 
 def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, int]:
-    """The value that a masked sentence states, and its rank: 2 for the answer, 1 for a conclusion, else 0."""
+    """The value that a masked sentence states, and its rank: 2 for the answer, 1 for a conclusion or sum, else 0."""
+    if len(sentence) > MAX_CHARS:
+        return None, 0
+    sentence, written = ARITHMETIC.sub(_value_of_sum, sentence), sentence
     conclusions = list(CONCLUSION.finditer(sentence))
     clause = sentence[conclusions[-1].end() :] if conclusions else sentence
     premise = re.sub(r"[(（].*?[)）]", "", sentence[: conclusions[-1].start()]) if conclusions else ""
-    if len(sentence) > MAX_CHARS or HYPOTHESIS.search(premise):
+    if HYPOTHESIS.search(premise):
         return None, 0
     while (lead_in := LEAD_IN.match(clause)) and not _doubts(lead_in.group()):
         clause = clause[lead_in.end() :]
@@ -115,7 +117,7 @@ def _statement(sentence: str, formulas: list[str]) -> tuple[Value | None, int]:
     if _doubts(clause):
         return None, 0
     is_answer = bool(re.match(r"(?:the )?(?:final |correct )?(?:answer|result)\b|答案", clause, re.IGNORECASE))
-    return _clause_value(clause, formulas), 2 if is_answer else int(bool(conclusions))
+    return _clause_value(clause, formulas), 2 if is_answer else int(bool(conclusions) or sentence != written)
 
 
 def _clause_value(clause: str, formulas: list[str]) -> Value | None:
