@@ -109,7 +109,7 @@ def verify_choice(answer: str, gold: str, options: tuple[str, ...], written: str
 
 def _is_last_asserted(written: str, answer: str) -> bool:
     """Whether the last clause of an answer that doubts something asserts what cleaning left of it."""
-    last = [clause for clause in _CLAUSE_END.split(written) if clause and clause.strip(" .")][-1]
+    last = next((clause for clause in reversed(_CLAUSE_END.split(written)) if clause and clause.strip(" .")), "")
     return not DOUBT.search(last) and last.rstrip(" .*$)").endswith(answer.rstrip(" .*$)"))
 
 

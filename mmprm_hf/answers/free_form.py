@@ -44,6 +44,7 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
     """
     verdict = _verdict(answer, gold, written or answer)
     is_retracted = DOUBT.search(written) and not DOUBT.search(gold)  # "5 (rejected)", "the wrong answer is 5"
+    is_retracted = is_retracted or re.search(r"(?<![A-Za-z])(?!no)[a-z]{2}!$", written.strip())  # xy! is a factorial
     has_lead_in = _LEAD_IN.search(written) and not _LEAD_IN.search(gold) and "\\boxed" not in written
     if verdict is Verdict.CORRECT and (is_retracted or has_lead_in):
         gold_value, stated = read_value(gold), stated_value(written)

@@ -95,8 +95,11 @@ def same_text(gold: str, answer: str) -> bool | None:
         return True  # red and blue, red, blue
     if all(pairs) and pairs[0].groups() == pairs[1].groups()[::-1] and pairs[0].group(2) in (" and ", "和", "与"):
         return True  # blue and red, red and blue
-    if sorted(gold_tokens) == sorted(answer_tokens) and all(map(str.isalpha, gold_tokens)):
-        return None  # the order may be the point
+    things = [[token for token in side if token != ","] for side in (gold_tokens, answer_tokens)]
+    if things[0] == things[1] and all(token.isalpha() and len(token) > 1 for token in things[0]):
+        return True  # hello, world
+    if sorted(things[0]) == sorted(things[1]) and is_in_words(gold) and all(map(str.isalnum, things[0])):
+        return None  # the order may be the point, but not of March 5, 2021
     words = [[token for token in side if _WORD.fullmatch(token)] for side in (gold_tokens, answer_tokens)]
     if words[0] == words[1]:
         return _same_between_words(gold, answer)
@@ -110,7 +113,8 @@ def same_text(gold: str, answer: str) -> bool | None:
 
 def _same_word(gold: str, answer: str) -> bool | None:
     """Words that differ: maybe misspelt, in other case, or names multiplied in another order."""
-    is_product = gold.islower() and sorted(gold) == sorted(answer) and not _VOWEL.search(gold)
+    is_short = len(gold) < 4 or not _VOWEL.search(gold)
+    is_product = gold.islower() and is_short and sorted(gold) == sorted(answer)
     return None if is_product or likeness(gold, answer) > MISSPELT_LIKENESS else False
 
 
