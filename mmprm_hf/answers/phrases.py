@@ -109,7 +109,7 @@ SUBJECT = re.compile(
 THERE_ARE = re.compile(r"(?:in total,? )?there (?:is|are|were|will be) (?:a total of |exactly |only )?", re.IGNORECASE)
 _ACTOR = (
     r"(?:(?i:it|they|he|she|we|you|i)|[A-Z][a-z]+(?:, [A-Z][a-z]+)*(?:,? and [A-Z][a-z]+)?"
-    r"|(?i:each|his|her|their|its|our|my|your) [a-z]+"
+    r"|(?i:each|his|her|their|its) [a-z]+"
     r"|[Tt]he (?!answer|number|result|solution|value)(?:[a-z]+ ){0,3}?[a-z]+)"
 )
 HAS = re.compile(

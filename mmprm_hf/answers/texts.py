@@ -69,7 +69,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
 def _fold(token: str) -> str:
     """A word in lower case if its shape is a plain word's; Bb, CO, NaCl, mgh and ABCD keep theirs."""
-    is_short_word = token.casefold() in ("no", "yes", "all", "none", "true", "false", "it", "is")
+    is_short_word = token.casefold() in ("no", "yes", "all", "none", "true", "false") or token in ("It", "Is")
     is_capitalised = token[1:].islower() and len(token) > 2 and bool(_VOWEL.search(token))
     return token.casefold() if is_short_word or is_capitalised and not _GENOTYPE.fullmatch(token) else token
 
