@@ -73,7 +73,8 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return verdict_of(None if is_same and ORDERED.search(gold + answer) else is_same)
     if answer_value is not None or is_in_words(answer):
         return _verify_sentence(answer, gold_value, written)
-    return Verdict.INCORRECT if answer.isalpha() else Verdict.UNDECIDED
+    is_word = answer.isalpha() and not (answer.isupper() and sorted(answer) == sorted(re.findall("[A-Z]", gold)))
+    return Verdict.INCORRECT if is_word else Verdict.UNDECIDED  # ABD may be A, B and D
 
 
 def _verify_parts(gold: dict[str, str], answer: dict[str, str]) -> Verdict:
@@ -99,6 +100,8 @@ def _verify_words(answer: str, gold: str, answer_value: Value | None) -> Verdict
     stated_value_of_gold = read_value(stated.group(1)) if stated and answer_value else None
     if stated_value_of_gold is not None and same_value(stated_value_of_gold, answer_value):
         return Verdict.UNDECIDED if DOUBT.search(gold) else Verdict.CORRECT
+    if gold.replace(" ", "").startswith(answer.replace(" ", "") + "("):
+        return Verdict.UNDECIDED  # x = 2 (double root)
     if is_in_words(gold) or not answer_value:
         if not is_in_words(gold) and gold.replace(" ", "") in answer.replace(" ", ""):
             return Verdict.UNDECIDED

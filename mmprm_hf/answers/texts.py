@@ -113,7 +113,7 @@ def same_text(gold: str, answer: str) -> bool | None:
 
 def _same_word(gold: str, answer: str) -> bool | None:
     """Words that differ: maybe misspelt, in other case, or names multiplied in another order."""
-    is_short = len(gold) < 4 or not _VOWEL.search(gold)
+    is_short = len(gold) < 3 or not _VOWEL.search(gold)
     is_product = gold.islower() and is_short and sorted(gold) == sorted(answer)
     return None if is_product or likeness(gold, answer) > MISSPELT_LIKENESS else False
 
