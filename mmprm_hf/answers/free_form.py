@@ -73,8 +73,9 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return verdict_of(None if is_same and ORDERED.search(gold + answer) else is_same)
     if answer_value is not None or is_in_words(answer):
         return _verify_sentence(answer, gold_value, written)
-    is_word = answer.isalpha() and not (answer.isupper() and sorted(answer) == sorted(re.findall("[A-Z]", gold)))
-    return Verdict.INCORRECT if is_word else Verdict.UNDECIDED  # ABD may be A, B and D
+    letters = "".join(sorted(re.findall("[A-Z]", gold))) if "," in gold else ""
+    is_word = answer.isalpha() and "".join(sorted(answer)) != letters  # ABD may be A, B and D
+    return Verdict.INCORRECT if is_word else Verdict.UNDECIDED
 
 
 def _verify_parts(gold: dict[str, str], answer: dict[str, str]) -> Verdict:
