@@ -117,6 +117,7 @@ def _verdict_beside_text(letter: str, rest: str, options: tuple[str, ...], right
     """A letter beside text that is no option: "B. because ...", "(D) 71" where D is 56, "B. not 12"."""
     if letter not in right:
         return Verdict.INCORRECT
+    rest = rest.removeprefix(f"{letter}, ")
     is_odd = DOUBT.search(rest) or _is_another_value(rest, options)
     return Verdict.UNDECIDED if is_odd and not _REASON.match(rest) else Verdict.CORRECT
 
