@@ -8,19 +8,24 @@ outlive a power cut asks for `sync`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from .errors import FolderInUseError, SettingsDifferError, StorageFailedError
+from .errors import FolderInUseError, RunStoppedError, SettingsDifferError, StorageFailedError
 
 _BLOCK = 65536  # bytes that are read at a time in search of a line's end
 _CHECKSUM = "_checksum"  # the last key of a sealed row
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What libraries raise instead of an OSError: safetensors cites the system, torch's writer names itself or a position.
+_NO_ROOM_WORDS = re.compile("|".join([*map(os.strerror, _NO_ROOM), "PytorchStreamWriter failed", "unexpected pos "]))
 
 
 def to_json(content: Any, indent: int | None = None) -> str:
@@ -86,6 +91,32 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether an error means that the disk is full, a quota used up, or a file too large, also as libraries say it."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    is_sentence = isinstance(error, (ValueError, RunStoppedError))  # of our own
+    return not is_sentence and _NO_ROOM_WORDS.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let a library write a file or folder; if there is no room for it, the error says so.
+
+    Raises:
+        StorageFailedError: naming the path. What was written of it stays.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_room(error):
+            raise
+        raise StorageFailedError(
+            f"{path} could not be written whole: the disk is full, a quota used up, or the file too large. Make room, "
+            "then start the run again: it resumes from what is whole."
+        ) from error
+
+
 def json_line(row: Any) -> bytes:
     """A row as one line of a JSON-lines file."""
     return (to_json(row) + "\n").encode("utf-8")
@@ -99,11 +130,11 @@ def sealed(row: Mapping[str, Any]) -> dict[str, Any]:
         {'verdict': 'correct', '_checksum': 'aeb57a8a724c2453'}
     """
     content = {name: value for name, value in row.items() if name != _CHECKSUM}
-    return {**content, _CHECKSUM: _checksum(content)}
+    return {**content, _CHECKSUM: checksum(content)}
 
 
 def unsealed(row: Any, where: str) -> Any:
-    """Return a row without its checksum; one that has none, as of earlier versions, is not checked.
+    """Return a row without its checksum, which is compared if there is one.
 
     Args:
         row: A parsed line.
@@ -115,7 +146,7 @@ def unsealed(row: Any, where: str) -> Any:
     if not isinstance(row, dict) or _CHECKSUM not in row:
         return row
     content = {name: value for name, value in row.items() if name != _CHECKSUM}
-    if row[_CHECKSUM] != _checksum(content):
+    if row[_CHECKSUM] != checksum(content):
         raise ValueError(
             f"{where} was changed after it was written: its checksum differs. Restore the file; or delete this line "
             "and those below it, and start the run again: what they held is made again."
@@ -123,8 +154,9 @@ def unsealed(row: Any, where: str) -> Any:
     return content
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+def checksum(content: Any) -> str:
+    """Return 16 hex digits that depend on everything in a JSON document, and on the order of its keys."""
+    text = json.dumps(content, separators=(",", ":"))  # with NaN, which only a changed file can have
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
@@ -179,27 +211,65 @@ def drop_torn_line(path: Path) -> bool:
     return end < size
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
-    """Yield ``(start, length, row)``, in bytes, of each line of a JSON-lines file; blank lines are passed over.
+def open_log(path: Path) -> None:
+    """Make a log of sealed rows ready for more: absent, it is made; a torn line is cut; lines without seal get one.
 
     Raises:
-        ValueError: naming the line that is not JSON, or that was changed after it was `sealed`.
+        ValueError: if it is of an earlier version, which wrote no checksums, and a line is not an object.
     """
-    start = 0
+    drop_torn_line(path)
+    with path.open("rb") as file:
+        first = file.readline()
+    if first and f'"{_CHECKSUM}"'.encode() not in first:
+        write_jsonl(path, map(sealed, read_records(path)))
+
+
+def read_lines(path: Path, names: Sequence[str] | None = None) -> Iterator[tuple[int, int, Any]]:
+    """Yield ``(start, length, row)``, in bytes, of each line of a JSON-lines file; blank lines are passed over.
+
+    Args:
+        path: The file.
+        names: Every row must be an object with a text or null under each of these names. None: rows of any form.
+
+    Raises:
+        ValueError: naming the line that is not JSON, was changed after it was `sealed`, has another form, or has a
+            seal where the lines above have none, or none where they have one.
+    """
+    start, are_sealed = 0, None
     with _errors_in_words(path, "read"):
         file = path.open("rb")
     with file:
         for number, line in enumerate(file, start=1):
             if line.strip():
+                where = f"Line {number} of {path}"
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise ValueError(
-                        f"Line {number} of {path} is not JSON ({error}). Only the last line may be torn; remove the "
-                        "broken line, or write the file again."
+                        f"{where} is not JSON ({error}). Only the last line may be torn; remove the broken line, or "
+                        "write the file again."
                     ) from error
-                yield start, len(line), unsealed(row, f"Line {number} of {path}")
+                if isinstance(row, dict):
+                    is_sealed = _CHECKSUM in row
+                    if is_sealed != (is_sealed if are_sealed is None else are_sealed):
+                        raise ValueError(
+                            f"{where} has {'a' if is_sealed else 'no'} checksum, unlike the lines above: some were "
+                            "changed after they were written. Restore the file; or delete the lines without a "
+                            "checksum, and start the run again."
+                        )
+                    are_sealed = is_sealed
+                row = unsealed(row, where)
+                if names is not None and not _has_texts(row, names):
+                    raise ValueError(
+                        f"{where} is {str(row)[:60]!r}, not an object with texts under {', '.join(names) or 'names'}: "
+                        "no run wrote it. Restore the file, or delete the line."
+                    )
+                yield start, len(line), row
             start += len(line)
+
+
+def _has_texts(row: Any, names: Sequence[str]) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(name, 0), (str, type(None))) for name in names)
 
 
 def iter_jsonl(path: Path) -> Iterator[Any]:
@@ -213,19 +283,8 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def read_records(path: Path, *names: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSON-lines file of a run, each an object that has these names.
-
-    Raises:
-        ValueError: naming the line that is something else.
-    """
-    for number, row in enumerate(iter_jsonl(path), start=1):
-        missing = [name for name in names if not isinstance(row, dict) or name not in row]
-        if missing:
-            raise ValueError(
-                f"Line {number} of {path} is {str(row)[:60]!r}, without {missing[0]!r}: no run wrote it. Restore the "
-                "file, or delete the line."
-            )
-        yield row
+    """Yield the rows of a JSON-lines file of a run, objects with texts under these names; see `read_lines`."""
+    return (row for _, _, row in read_lines(path, names))
 
 
 @contextlib.contextmanager
@@ -264,11 +323,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_settings(path: Path, before: Any, now: Mapping[str, Any]) -> None:
     """Refuse to add to a folder what was made with other settings.
 
     Args:
-        folder: The folder, for the message.
+        path: The file of the folder's settings, for the message.
         before, now: The settings of what is in it, and of what would be added; compared as JSON. A setting that only
             one of them has is a difference, unless it is None.
 
@@ -277,14 +336,31 @@ def check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[st
     """
     if not isinstance(before, Mapping):
         raise SettingsDifferError(
-            f"The settings of the folder {str(folder)!r} are {str(before)[:60]!r}, not an object. Restore the file "
-            "that has them, or choose another output folder."
+            f"{path} contains {str(before)[:60]!r}, and not the settings of a run. Restore it, or choose another "
+            "output folder."
         )
-    before, now = (json.loads(to_json(dict(settings))) for settings in (before, now))
+    before, now = (json.loads(json.dumps(dict(settings))) for settings in (before, now))
     differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if differing:
         details = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now" for name in differing)
         raise SettingsDifferError(
-            f"The folder {str(folder)!r} was made with other settings ({details}). Results of different settings are "
-            "not mixed; choose another output folder, or the same settings."
+            f"The folder {str(path.parent)!r} was made with other settings ({details}; see {path.name}). Results of "
+            "different settings are not mixed; choose another output folder, or the same settings."
+        )
+
+
+def check_outside(output: Path, data: Any) -> None:
+    """Refuse to write into a folder of data, where a later start would read the run's own files as data.
+
+    Args:
+        output: The folder to write.
+        data: What is read: a folder, or anything else, which is not checked.
+
+    Raises:
+        ValueError: if the output lies in the data's folder, or is it.
+    """
+    if isinstance(data, (str, Path)) and Path(data).is_dir() and output.resolve().is_relative_to(Path(data).resolve()):
+        raise ValueError(
+            f"The output {str(output)!r} lies in the folder of the data, {str(data)!r}: its files would be read as "
+            "data at the next start. Choose an output folder outside of it."
         )

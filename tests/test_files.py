@@ -5,12 +5,15 @@ import json
 import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mmprm_hf import files
 from mmprm_hf.data import Verdict
@@ -220,33 +223,104 @@ def test_a_lock_is_let_go_whatever_happens_inside(tmp_path):
 
 
 def test_other_settings_are_named_with_both_values():
-    folder = Path("out/run")
+    path = Path("out/run/run.json")
     settings = {"seed": 0, "names": ("a", "b"), "nested": {"x": 1.0}}
-    files.check_same_settings(folder, {"names": ["a", "b"], "nested": {"x": 1}, "seed": 0}, settings)
+    files.check_same_settings(path, {"names": ["a", "b"], "nested": {"x": 1}, "seed": 0}, settings)
     with pytest.raises(SettingsDifferError) as raised:
-        files.check_same_settings(folder, settings, {**settings, "seed": 1, "nested": {"x": 2}, "new": True})
+        files.check_same_settings(path, settings, {**settings, "seed": 1, "nested": {"x": 2}, "new": True})
     message = str(raised.value)
     assert message.startswith("The folder 'out/run' was made with other settings (")
     for words in ("nested: {'x': 1.0} there, {'x': 2} now", "new: None there, True now", "seed: 0 there, 1 now"):
         assert words in message
-    assert "names" not in message and message.endswith("choose another output folder, or the same settings.")
+    assert "names" not in message and "see run.json). Results" in message
+    assert message.endswith("choose another output folder, or the same settings.")
+    with pytest.raises(SettingsDifferError, match="seed: nan there, 0 now"):
+        files.check_same_settings(path, {**settings, "seed": math.nan}, settings)
+    for broken in (None, [settings], "seed"):
+        with pytest.raises(SettingsDifferError, match=r"out/run/run.json contains .* Restore it, or choose another"):
+            files.check_same_settings(path, broken, settings)
     with pytest.raises(SettingsDifferError, match="seed: 0 there, None now"):
-        files.check_same_settings(folder, settings, {"names": ["a", "b"], "nested": {"x": 1}})
+        files.check_same_settings(path, settings, {"names": ["a", "b"], "nested": {"x": 1}})
 
 
 def test_a_setting_of_none_is_as_good_as_none_at_all():
-    files.check_same_settings(Path("run"), {}, {"limit": None})
-    files.check_same_settings(Path("run"), {"limit": None}, {})
+    files.check_same_settings(Path("run.json"), {}, {"limit": None})
+    files.check_same_settings(Path("run.json"), {"limit": None}, {})
 
 
-def test_a_sealed_row_that_was_changed_is_named_and_one_without_a_seal_is_read(tmp_path):
+def test_a_sealed_row_that_was_changed_is_named(tmp_path):
     """Whatever JSON can hold comes back as it was; the order of the lines does not matter, that of the keys does."""
     path = tmp_path / "rows.jsonl"
     rows = [{"a": [0.1, 1e300, -0.0, None]}, {"ü": "\ud800 \n", 3: {"b": True}}, {"x": Verdict.CORRECT}, {}]
-    files.append_line(path, *map(files.sealed, rows), {"not": "sealed"}, [1])
-    expected = [*(json.loads(json.dumps(row)) for row in rows), {"not": "sealed"}, [1]]
-    assert files.read_jsonl(path) == expected
+    files.append_line(path, *map(files.sealed, rows))
+    assert files.read_jsonl(path) == [json.loads(json.dumps(row)) for row in rows]
     assert files.sealed(files.sealed(rows[0])) == files.sealed(rows[0])
-    path.write_bytes(path.read_bytes().replace(b'"x": "correct"', b'"x": "incorrect"'))
-    with pytest.raises(ValueError, match=r"Line 3 of .*rows.jsonl was changed after it was written.*Restore the file"):
-        files.read_jsonl(path)
+    content = path.read_bytes()
+    for old, new, line in ((b'"x": "correct"', b'"x": "incorrect"', 3), (b"0.1", b"NaN", 1), (b"1e+300", b"1e999", 1)):
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(
+            ValueError, match=rf"Line {line} of .*rows.jsonl was changed after it was .*Restore the file"
+        ):
+            files.read_jsonl(path)
+
+
+def test_a_row_that_lost_its_checksum_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for number, words in ((0, "Line 2 of .* has a checksum, unlike"), (2, "Line 3 of .* has no checksum, unlike")):
+        rows = [files.sealed({"x": row}) for row in range(3)]
+        del rows[number]["_checksum"]
+        files.write_jsonl(path, rows)
+        with pytest.raises(ValueError, match=words):
+            files.read_jsonl(path)
+    files.write_jsonl(path, [{"x": 1}, [1], {"x": 2}])  # a user's file
+    assert files.read_jsonl(path) == [{"x": 1}, [1], {"x": 2}]
+
+
+def test_a_log_of_an_earlier_version_gets_checksums_before_more_is_appended(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": 1}\n{"x": 2}\n{"x": 3')
+    files.open_log(path)
+    files.append_line(path, files.sealed({"x": 3}))
+    assert files.read_jsonl(path) == [{"x": 1}, {"x": 2}, {"x": 3}]
+    sealed = path.read_bytes()
+    files.open_log(path)
+    assert path.read_bytes() == sealed and sealed.count(b"_checksum") == 3
+    path.write_text('{"x": 1}\nnull\n')
+    with pytest.raises(ValueError, match="Line 2 of .* is 'None', not an object.*Restore the file, or delete the line"):
+        files.open_log(path)
+
+
+def test_what_libraries_raise_on_a_full_disk_is_one_error_that_names_the_path(tmp_path):
+    """As safetensors, torch and pyarrow say it; a limit on the size of files stands for the full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    weights = {"x": torch.zeros(100_000)}
+    for save in (
+        lambda path: save_file(weights, path),
+        lambda path: torch.save(weights, path),
+        lambda path: torch.save(weights, path, _use_new_zipfile_serialization=False),
+        lambda path: path.write_bytes(bytes(400_000)),
+    ):
+        path = tmp_path / "weights"
+        with pytest.raises(StorageFailedError, match="weights could not be written whole: the disk is full, a quota"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+            try:
+                with files.writing(path):
+                    save(path)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for error in (RuntimeError("a bug"), OSError(errno.EACCES, "Permission denied")):
+        with pytest.raises(type(error), match=str(error.args[-1])), files.writing(path):
+            raise error
+
+
+def test_an_output_folder_inside_the_data_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    for output in (tmp_path / "data", tmp_path / "data" / "deep" / "out", Path("link/out")):
+        for data in (tmp_path / "data", "data"):
+            with pytest.raises(ValueError, match="lies in the folder of the data, .* Choose an output folder outside"):
+                files.check_outside(output, data)
+    for data in (None, "org/data", tmp_path / "data" / "rows.jsonl", tmp_path / "data"):
+        files.check_outside(tmp_path / "data2", data)
+    files.check_outside(tmp_path, "data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib.metadata
 import logging
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import EngineUnavailableError, RunStoppedError, UnknownNameError
+from ..files import is_out_of_room
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
 from .options import unknown_option
 
@@ -32,8 +34,21 @@ SECTIONS = {
 }
 
 
+@dataclasses.dataclass
+class _State:
+    """What a signal finds: whether a verb is running, and what the verb finds: whether SIGTERM came."""
+
+    is_running: bool = False
+    is_terminated: bool = False
+
+
 class _Program(TyperGroup):
     """Prints the verbs by section, and turns errors of users into one line."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        if "--debug" in args:  # also behind the verb
+            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
         width = formatter.width - max(map(len, self.commands)) - 6
@@ -43,8 +58,9 @@ class _Program(TyperGroup):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
 
     def invoke(self, ctx: typer.Context) -> Any:
+        state = ctx.obj or _State()
         try:
-            _running.append(ctx)
+            state.is_running = True
             return super().invoke(ctx)
         except Exception as error:  # noqa: BLE001 (the one place where an error becomes a line)
             is_of_typer = isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "show")
@@ -52,11 +68,11 @@ class _Program(TyperGroup):
                 raise
             _end(error, ctx)
         except KeyboardInterrupt:
-            what, code = ("mmprm: terminated", 143) if _was_terminated else ("\nmmprm: interrupted", 130)
+            what, code = ("mmprm: terminated", 143) if state.is_terminated else ("\nmmprm: interrupted", 130)
             typer.echo(f"{what}. {_KEPT}", err=True)
             raise typer.Exit(code) from None
         finally:
-            _running.clear()
+            state.is_running = False
 
 
 def _end(error: Exception, ctx: typer.Context) -> None:
@@ -64,16 +80,19 @@ def _end(error: Exception, ctx: typer.Context) -> None:
     if isinstance(error, UnknownNameError) and error.what == "option":
         typer.echo(f"mmprm: {unknown_option(ctx, error)}", err=True)
         raise typer.Exit(2) from error
-    is_expected = isinstance(error, (ValueError, OSError, RunStoppedError, EngineUnavailableError))
+    is_foreseen = isinstance(error, (ValueError, OSError, RunStoppedError, EngineUnavailableError))
+    is_expected = is_foreseen or is_out_of_room(error)
     typer.echo(f"mmprm: {_sentence(error) if is_expected else _unexpected(error)}", err=True)
     raise typer.Exit(1) from error
 
 
 def _sentence(error: Exception) -> str:
     """The message of an error, and a sentence for the errors of the operating system, which are a number and a name."""
+    name = f"{str(error.filename)!r:.300}" if getattr(error, "filename", None) else "A file"
+    if is_out_of_room(error):
+        return f"{name} cannot be written: the disk is full, a quota used up, or the file too large. Make room."
     if not isinstance(error, OSError) or error.errno is None or error.filename is None:
         return str(error) or f"{type(error).__name__} without a message."
-    name = f"{str(error.filename)!r:.300}"
     sentences = {
         errno.ENOENT: f"There is no file or folder {name}. Check the path.",
         errno.EISDIR: f"{name} is a folder, and a file is needed there. Name a file in it.",
@@ -81,7 +100,6 @@ def _sentence(error: Exception) -> str:
         errno.EEXIST: f"{name} is a file, and a folder is needed there. Choose another path.",
         errno.EACCES: f"{name} may not be read or written. Correct its permissions, or choose another path.",
         errno.ENAMETOOLONG: f"The path {name[:80]}... is too long. Choose a shorter one.",
-        errno.ENOSPC: f"{name} cannot be written: the disk is full. Make room.",
     }
     return sentences.get(error.errno, f"{name} cannot be read or written ({error.strerror}). Check the path.")
 
@@ -136,11 +154,9 @@ for _verb in (verb for verbs in SECTIONS.values() for verb in verbs):
 
 
 _KEPT = "What was written stays; the same command resumes where it can."
-_running: list[Any] = []  # the verb's context while it runs
-_was_terminated: list[int] = []  # signals that asked the program to end
 
 
-def _end_on_sigterm() -> None:
+def _end_on_sigterm(state: _State) -> None:
     """Let SIGTERM, which schedulers and containers send, end the program as Ctrl-C does."""
     program = os.getpid()
 
@@ -148,10 +164,10 @@ def _end_on_sigterm() -> None:
         if os.getpid() != program:  # a forked worker, which has nothing to put in order
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
-        if not _running:  # before the verb or after it: there is nothing to put in order
+        if not state.is_running:  # before the verb or after it: there is nothing to put in order
             os.write(2, f"mmprm: terminated. {_KEPT}\n".encode())
             os._exit(143)
-        _was_terminated.append(number)
+        state.is_terminated = True
         on_interrupt = signal.getsignal(signal.SIGINT)  # a running event loop has its own; in the background, none
         (on_interrupt if callable(on_interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
 
@@ -160,6 +176,7 @@ def _end_on_sigterm() -> None:
 
 def main() -> None:
     """Entry point of `mmprm`."""
-    _end_on_sigterm()
+    state = _State()
+    _end_on_sigterm(state)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    app()
+    app(obj=state)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..answers import RuleVerifier, extract_answer
 from ..data import Problem, Verdict, content_hash
 from ..engines import ChatModel, gather_or_cancel
-from ..files import append_line, drop_torn_line, iter_jsonl, sealed
+from ..files import append_line, open_log, read_records, sealed
 
 _PROMPT = """\
 Solve the problem. It came with a figure, which is not shown; if the text alone does not settle the answer, say so. \
@@ -37,8 +37,8 @@ async def solved_without_figure(problems: Sequence[Problem], chat: ChatModel, pa
     Raises:
         EngineUnavailableError: if the server is gone for good; what it has answered is kept.
     """
-    drop_torn_line(path)
-    counts = {row["key"]: (row["num_right"], row["num_judged"]) for row in iter_jsonl(path)}
+    open_log(path)
+    counts = {row["key"]: (row["num_right"], row["num_judged"]) for row in read_records(path, "key")}
     slots, verifier = asyncio.Semaphore(_MAX_IN_FLIGHT), RuleVerifier()
 
     async def ask(problem: Problem) -> tuple[int, int]:

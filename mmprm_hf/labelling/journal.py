@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Rollout, Verdict
-from ..files import append_line, drop_torn_line, read_lines, sealed
+from ..files import append_line, open_log, read_lines, sealed
 from .protocols import Prefix
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,8 @@ class ProblemJournal:
         self._path.unlink(missing_ok=True)
 
     def _add(self, row: dict[str, Any]) -> None:
-        rows = [sealed({**row, "seconds": round(self.seconds, 3)})]
-        append_line(self._path, *(rows if self._has_header else [self._header, *rows]))
+        rows = [{**row, "seconds": round(self.seconds, 3)}]
+        append_line(self._path, *map(sealed, rows if self._has_header else [self._header, *rows]))
         self._has_header = True
         self._count(row)
 
@@ -110,9 +110,9 @@ class ProblemJournal:
 
     def _load(self) -> bool:
         """Read the file up to its first broken line and cut it there; return whether it has this header."""
-        drop_torn_line(self._path)
         end = 0
         try:
+            open_log(self._path)
             for start, length, row in read_lines(self._path):
                 if end:
                     self._count(row)

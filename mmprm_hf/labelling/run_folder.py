@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ..data import SCHEMA_VERSION, SearchTree, content_hash
+from ..errors import is_number
 from ..files import (
     append_line,
     check_same_settings,
-    drop_torn_line,
     json_line,
     lock_folder,
+    open_log,
     read_json,
     read_lines,
     read_records,
@@ -32,6 +33,7 @@ from ..files import (
     write_jsonl,
 )
 from .labels import is_mixed
+from .ledger import COSTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +89,12 @@ class RunFolder:
         """
         path = self.path / "run.json"
         if path.exists():
-            check_same_settings(self.path, read_json(path), run)
+            check_same_settings(path, read_json(path), run)
         else:
             write_json(path, run)
         self.run_hash = content_hash(json.loads(to_json(run)))
         for path in (self._trees_path, self._failures_path, self._ledger_path):
-            drop_torn_line(path)
+            open_log(path)
         for start, length, tree in _read_trees(self._trees_path):
             if not tree.problem_key:
                 raise ValueError(
@@ -100,7 +102,7 @@ class RunFolder:
                     "driver did not write it. Choose another output folder."
                 )
             self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
-        self.costs = {row["problem_key"]: row for row in read_records(self._ledger_path, "problem_key")}
+        self.costs = {row["problem_key"]: row for row in _cost_rows(self._ledger_path)}
         failures = read_records(self._failures_path, "problem_id", "problem_key", "error")
         self.failed_before = {row["problem_key"]: row["error"] for row in failures}
         if self.summary_path.exists():
@@ -125,7 +127,7 @@ class RunFolder:
         """Record why a problem has no tree, and what it cost nevertheless."""
         reason = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
         row = {"problem_id": problem_id, "problem_key": problem_key, "error": type(error).__name__, "reason": reason}
-        append_line(self._failures_path, row)
+        append_line(self._failures_path, sealed(row))
         self.failures[problem_id] = row
         if cost is not None:
             append_line(self._ledger_path, sealed(cost))
@@ -149,7 +151,7 @@ class RunFolder:
         rows = {row["problem_id"]: row for _, _, row in read_lines(self._failures_path)}
         others = [row for problem_id, row in rows.items() if problem_id not in problems]
         failures = [self.failures[problem_id] for problem_id in problems if problem_id in self.failures]
-        write_jsonl(self._failures_path, [*failures, *others])
+        write_jsonl(self._failures_path, map(sealed, [*failures, *others]))
         keys = [*(key for key in ids if key in self.costs), *(key for key in self.costs if key not in ids)]
         write_jsonl(self._ledger_path, [sealed(self.costs[key]) for key in keys])
 
@@ -193,9 +195,29 @@ def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:
 def _sessions(summary: Any, path: Path) -> list[dict[str, Any]]:
     """The sessions of a summary; ValueError if it has none."""
     sessions = summary.get("sessions") if isinstance(summary, dict) else None
-    if not isinstance(sessions, list) or not all(isinstance(row, dict) and "seconds" in row for row in sessions):
-        raise ValueError(f"{path} has no list of sessions: no run wrote it. Restore it, or delete it and start again.")
+    if not isinstance(sessions, list) or not all(
+        isinstance(row, dict) and _is_cost(row.get("seconds")) for row in sessions
+    ):
+        raise ValueError(
+            f"{path} has no list of sessions with their seconds: no run wrote it. Restore it, or delete it and start "
+            "again."
+        )
     return sessions
+
+
+def _cost_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a ledger; ValueError for one that does not count."""
+    for number, row in enumerate(read_records(path, "problem_key"), start=1):
+        if not all(_is_cost(row.get(name, 0)) for name in COSTS):
+            raise ValueError(
+                f"Line {number} of {path} has costs that are not counts: no run wrote it. Restore the file, or delete "
+                "the line."
+            )
+        yield row
+
+
+def _is_cost(value: Any) -> bool:
+    return is_number(value) and 0 <= value < float("inf")
 
 
 def _check_nodes(tree: SearchTree, where: str) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ..files import append_line, drop_torn_line, lock_folder, read_lines, sealed
+from ..files import append_line, lock_folder, open_log, read_lines, sealed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,9 @@ class ReplyJournal:
         self.asked_now = {"num_replies": 0, "tokens_in": 0, "tokens_out": 0}
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock_folder(path.parent))
-            drop_torn_line(path)
-            self._positions = {row["key"]: (start, length) for start, length, row in read_lines(path)}
+            open_log(path)
+            rows = read_lines(path, ("key", "text", "finish_reason"))
+            self._positions = {row["key"]: (start, length) for start, length, row in rows}
             self._file = stack.enter_context(path.open("rb"))
             self._resources = stack.pop_all()
 

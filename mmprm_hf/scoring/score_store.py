@@ -11,8 +11,10 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..files import append_line, drop_torn_line, read_lines
+from ..errors import is_number
+from ..files import append_line, checksum, drop_torn_line, read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class ScoreStore:
         path: JSON-lines file to read and append to; None keeps scores in memory only.
 
     Raises:
-        ValueError: if a line is not a score; a last line that was cut off is dropped.
+        ValueError: if a line is not a score, or was changed; a last line that was cut off is dropped.
 
     Example:
         >>> store = ScoreStore()
@@ -41,10 +43,10 @@ class ScoreStore:
         if drop_torn_line(self.path):  # the process died while it wrote; the score is computed again
             logger.warning("The last line of %s was cut off; it is dropped.", self.path)
         for _, _, row in read_lines(self.path):
-            if not (isinstance(row, list) and len(row) == 2 and isinstance(row[1], list)):
+            if not _is_score(row):
                 raise ValueError(
-                    f"{self.path} contains {str(row)[:60]!r}, which is not a score. Every line must be "
-                    "[key, [scores]]; choose another file."
+                    f"{self.path} contains {str(row)[:60]!r}, which is not a score, or no longer the one that was "
+                    "written. Every line is [key, [scores], checksum]: delete the line, or choose another file."
                 )
             self._scores[row[0]] = tuple(row[1])
 
@@ -61,7 +63,14 @@ class ScoreStore:
             return
         self._scores[key] = tuple(scores)
         if self.path is not None:
-            append_line(self.path, [key, list(scores)])
+            append_line(self.path, [key, list(scores), checksum([key, list(scores)])])
+
+
+def _is_score(row: Any) -> bool:
+    """Whether a line is ``[key, [scores], checksum]``; earlier versions wrote no checksum."""
+    if not (isinstance(row, list) and len(row) in (2, 3) and isinstance(row[0], str) and isinstance(row[1], list)):
+        return False
+    return all(map(is_number, row[1])) and row[2:] in ([], [checksum(row[:2])])
 
 
 class RecentScores(ScoreStore):

@@ -12,10 +12,10 @@ from typing import Any
 from ..data import Candidate, Problem
 from ..errors import each_or_error
 from ..evaluation import load_benchmark
-from ..files import lock_folder, read_jsonl, write_json
+from ..files import check_outside, lock_folder, read_jsonl, write_json
 from ..nano import PRM_PATH
 from ..rerank import GUIDED_SEARCHES, check_step_scores, scored_candidates, winner_index
-from ..rows import FigureRules
+from ..rows import FigureRules, is_data_file
 from ..scoring import PRMScorer
 from .candidate_rows import (
     EMPTY_ROW,
@@ -53,7 +53,7 @@ class BenchmarkData:
 
     def settings(self, aggregation: str) -> dict[str, Any]:
         """What a run's settings say of the data, and how its step scores are aggregated."""
-        is_file = self.data.endswith(".jsonl")
+        is_file = is_data_file(self.data)
         name = Path(self.data).name if is_file else data_name(self.data)
         settings = {"benchmark": self.benchmark, "data": name, "aggregation": aggregation}
         return settings if is_file else {**settings, "split": self.split, "subset": self.subset}
@@ -155,6 +155,7 @@ def _open(data: BenchmarkData, output: Path) -> Any:
     if output.is_dir() or output.suffix != ".json":
         hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
         raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+    check_outside(output.parent, data.data)
     options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems, "rules": data.rules}
     return load_benchmark(data.benchmark, data.data, **options)
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, pipeline
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
 from ..errors import CheckpointError, loading
-from ..files import append_line, drop_torn_line, read_jsonl, read_records, sealed, write_jsonl
+from ..files import append_line, open_log, read_jsonl, read_records, sealed, write_jsonl
 from ..models import MMPRMModel, image_format
 from ..nano import POLICY_PATH, PRM_PATH
 from ..rerank import ServedPolicy
@@ -171,7 +171,7 @@ def write_candidates(
             was changed since.
     """
     path = folder / "candidates.jsonl"
-    drop_torn_line(path)
+    open_log(path)
     if path.stat().st_size:
         refuse_other_settings(folder, settings)
     num_done, mended = _done(path, problems, shown_as)

@@ -12,7 +12,7 @@ import yaml
 
 from ..curation import REPAIRS, SPLITS, CurationConfig, curate, solved_without_figure
 from ..data import Problem
-from ..files import write_atomically, write_json
+from ..files import check_outside, lock_folder, write_atomically, write_json
 from ..publish import PROBLEM_COLUMNS, hub_license, write_card
 from ..rows import FigureRules, hub_configs
 from .options import Servers, read_config
@@ -86,10 +86,14 @@ def curate_dataset(
         return asyncio.run(_ask(problems, servers, output / "text_only.jsonl"))
 
     model = None if servers.engine is None else text_only
-    report = curate(CurationConfig(**curation), output, text_only=model, rules=rules)
-    _write_options(output / "curate.yaml", {**report["config"], **card})
-    write_json(output / "facts.json", dataset_facts(report, DatasetCardConfig(**card), output))
-    write_card(output / "facts.json", output / "README.md")
+    run = CurationConfig(**curation)
+    for source in (*run.sources, *run.benchmarks):
+        check_outside(output, source.path)
+    with lock_folder(output):
+        report = curate(run, output, text_only=model, rules=rules)
+        _write_options(output / "curate.yaml", {**report["config"], **card})
+        write_json(output / "facts.json", dataset_facts(report, DatasetCardConfig(**card), output))
+        write_card(output / "facts.json", output / "README.md")
     return report
 
 

@@ -18,7 +18,7 @@ from ..data import content_hash
 _WHOLE_BYTES = 64 << 20  # the longest file that is hashed whole
 _BLOCK_BYTES = 16 << 10
 _NUM_BLOCKS = 512
-# What a model's answers depend on; a README, logs and the trainer's states are none of it.
+# What a model's answers depend on; they do not depend on a README, logs or the trainer's states.
 _CHECKPOINT_SUFFIXES = {".safetensors", ".bin", ".pt", ".json", ".jinja", ".txt", ".model", ".py"}
 _NOT_THE_MODEL = {"train_config.json", "train_metrics.json", "trainer_state.json", "dry_run.json", "trainer"}
 
@@ -46,13 +46,14 @@ def checkpoint_fingerprint(checkpoint: Any) -> str | None:
 def data_fingerprint(data: Any) -> str | None:
     """Return a hash of what a local data file, or the files of a folder, contain; None for anything else.
 
-    Hidden files and texts about the data (.md) do not count.
+    Names inside a folder count; the name of a file or of the folder itself, hidden files and texts about the data
+    (.md) do not.
     """
     if not isinstance(data, (str, Path)) or not Path(data).exists():
         return None
     path = Path(data)
     if path.is_file():
-        return _files_hash(path.parent, [path])
+        return content_hash(_file_hash(path))
     files = [
         file
         for file in path.rglob("*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ..answers import RuleVerifier
 from ..data import Problem
 from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
 from ..errors import UnknownNameError, loading
-from ..files import write_json
+from ..files import check_outside, lock_folder, write_json, writing
 from ..labelling import (
     SEARCHES,
     ChatAnswerJudge,
@@ -47,15 +48,17 @@ def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, in
 
     `load_dataset` reads the folder.
     """
-    output.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for split, count in (("train", num_train), ("test", num_test)):
-        dataset = load_nano(split, count)
-        dataset.to_parquet(output / f"{split}.parquet")
-        counts[split] = len(dataset)
-    configs = hub_configs(output, {"default": ""}, ("train", "test"))
-    write_json(output / "facts.json", {**nano_dataset_facts(counts), "configs": configs})
-    write_card(output / "facts.json", output / "README.md")
+    with lock_folder(output):
+        for split, count in (("train", num_train), ("test", num_test)):
+            dataset, path = load_nano(split, count), output / f"{split}.parquet"
+            with writing(path):
+                dataset.to_parquet(f"{path}.part")
+                os.replace(f"{path}.part", path)
+            counts[split] = len(dataset)
+        configs = hub_configs(output, {"default": ""}, ("train", "test"))
+        write_json(output / "facts.json", {**nano_dataset_facts(counts), "configs": configs})
+        write_card(output / "facts.json", output / "README.md")
     return counts
 
 
@@ -136,6 +139,7 @@ def estimate(options: LabelOptions, num_sampled: int, prices: Prices) -> dict[st
 
 def _readable_problems(options: LabelOptions) -> tuple[Sequence[Problem], int]:
     """The problems, and the number of rows that are not problems; those are logged, each with its fault."""
+    check_outside(options.output, options.data)
     problems = open_problems(options.data, options.num_problems, rules=options.rules)
     if not isinstance(problems, ProblemSource):
         return problems, 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation import best_of_n_report
-from ..files import lock_folder, read_jsonl, write_json
+from ..files import check_outside, lock_folder, read_jsonl, write_json
 from ..nano import POLICY_PATH, foreign_problem_note
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES, read_problem
@@ -91,6 +91,7 @@ def rerank_problems(
             problem could be shown to the models.
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
+    check_outside(output, data)
     source = open_problems(data, num_problems, split, rules)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
 

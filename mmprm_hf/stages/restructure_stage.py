@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..engines import ChatClient
 from ..errors import UnknownNameError
-from ..files import write_json
+from ..files import check_outside, write_json
 from ..restructuring import (
     JOURNAL,
     SUMMARY,
@@ -73,6 +73,7 @@ def restructure(
     ways = _figures_shown(show_figure)
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
+    check_outside(output, data)
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
     rows, chat = FreeFormRows(data, num_rows, rules), servers.chat(servers.engine, model)

@@ -18,8 +18,9 @@ from .options import Servers
 
 _NAME = "config.json"
 _FACTS = "sampling"  # its key in the file; not a setting that a run starts with
-_FINGERPRINTS = ("policy_content", "prm_content")  # by content; a folder without them is compared by names alone
+_CONTENTS = {"policy": "policy_content", "prm": "prm_content", "candidates": "candidates_stamp"}
 _OLD_FINGERPRINTS = ("policy_files", "prm_files")  # of sizes and times, in folders of earlier versions; not compared
+_OF_ROWS = ("data", "split", "subset")  # every row is compared with its problem: text, figures and gold answer
 
 
 def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, Any]:
@@ -51,9 +52,18 @@ def address(servers: Servers) -> str | None:
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
-    """Return a folder's settings as they were written; None where it has none."""
+    """Return a folder's settings as they were written; None where it has none.
+
+    Raises:
+        ValueError: if the file contains something else.
+    """
     path = folder / _NAME
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    settings = read_json(path)
+    if not isinstance(settings, dict) or not isinstance(settings.get(_FACTS, {}), dict):
+        raise ValueError(f"{path} is {str(settings)[:60]!r}, not the settings of a run. Restore it, or delete it.")
+    return settings
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -64,26 +74,43 @@ def write_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str
 def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to add to a folder of candidates that was made with other settings.
 
+    Models of the same content are the same, whatever their names.
+
     Raises:
         SettingsDifferError: naming the settings that differ, or if the folder has none.
     """
     before = read_settings(folder)
-    if not isinstance(before, dict):
+    if before is None:
         raise SettingsDifferError(
             f"{folder} holds candidates of another kind of run: there is no {_NAME} beside them. Choose another "
             "output folder."
         )
-    ignored = {_FACTS, *_OLD_FINGERPRINTS, *(name for name in _FINGERPRINTS if name not in before)}
+    ignored = {_FACTS, *_OLD_FINGERPRINTS, *_OF_ROWS, *(name for name in _CONTENTS.values() if name not in before)}
+    before, now = without_known_names(before, settings, _CONTENTS)
     before, now = (
         {name: value for name, value in facts.items() if name not in ignored and value is not None}
-        for facts in (before, settings)
+        for facts in (before, now)
     )
-    check_same_settings(folder, before, now)
+    check_same_settings(folder / _NAME, before, now)
+
+
+def without_known_names(
+    before: Mapping[str, Any], now: Mapping[str, Any], contents: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two runs' settings without the names of files whose content is the same: the content is what counts.
+
+    Args:
+        before, now: The settings.
+        contents: Setting with a name to the one with the fingerprint of its content.
+    """
+    known = {name for name, content in contents.items() if now.get(content) and before.get(content) == now[content]}
+    before, now = ({key: value for key, value in run.items() if key not in known} for run in (before, now))
+    return before, now
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run folder's settings as results have them: without fingerprints, and without paths of this machine."""
-    hidden = ("benchmark", *_FINGERPRINTS, *_OLD_FINGERPRINTS, "candidates_stamp", _FACTS)
+    hidden = ("benchmark", *_CONTENTS.values(), *_OLD_FINGERPRINTS, _FACTS)
     settings = {**{name: value for name, value in config.items() if name not in hidden}, **config.get(_FACTS, {})}
     return {name: data_name(value) for name, value in settings.items() if value is not None}
 

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import SettingsDifferError
 from ..files import check_same_settings, read_json, write_json
 from ..training import PRMConfig
 from .file_fingerprints import checkpoint_fingerprint, data_fingerprint
+from .run_settings import without_known_names
 
+_CONTENTS = {name: f"{name}_content" for name in ("model", "data", "candidates")}
 _CONFIG, _METRICS = "train_config.json", "train_metrics.json"
 # Beginnings of options that change no weight: what is logged and sent where, how rows are read, memory at evaluation.
 _WITHOUT_EFFECT = (
@@ -53,15 +56,31 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
     """Return the metrics of a folder whose training is finished; None if it is not.
 
     Raises:
-        SettingsDifferError: if the folder holds another training, finished or not.
+        SettingsDifferError: if the folder holds another training, finished or not, or one without its settings.
+        ValueError: if the metrics are none.
     """
-    config = output / _CONFIG
-    if not config.exists():
+    path, metrics_path = output / _CONFIG, output / _METRICS
+    if not path.exists():
+        if metrics_path.exists() or any((output / "trainer").glob("checkpoint-*")):
+            raise SettingsDifferError(
+                f"{output} holds a training without {_CONFIG}, which tells what it was trained with. Restore the file, "
+                "or choose another output folder."
+            )
         return None
-    before = read_json(config)  # a version that wrote it may not have known every setting
-    known = [name for name in settings if name in before]
-    check_same_settings(output, {name: before[name] for name in known}, {name: settings[name] for name in known})
-    return read_json(output / _METRICS) if (output / _METRICS).exists() else None
+    before = read_json(path)
+    if isinstance(before, Mapping):  # a version that wrote it may not have known every setting
+        settings = {name: value for name, value in settings.items() if name in before}
+        before, settings = without_known_names({name: before[name] for name in settings}, settings, _CONTENTS)
+    check_same_settings(path, before, settings)
+    if not metrics_path.exists():
+        return None
+    metrics = read_json(metrics_path)
+    if not isinstance(metrics, dict):
+        raise ValueError(
+            f"{metrics_path} is {str(metrics)[:60]!r}, not the metrics of a training. Restore it; or delete it, and "
+            "start again: they are measured again from the last checkpoint."
+        )
+    return metrics
 
 
 def write_start(output: Path, settings: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import lock_folder, write_json
+from ..files import check_outside, lock_folder, write_json
 from ..rows import FigureRules
 from ..training import (
     BestOfNCallback,
@@ -67,6 +67,7 @@ def train(
         ValueError: for bad rows or options, candidates without eval rows, a damaged checkpoint, or a folder that holds
             another training, finished or not, or in which another process trains.
     """
+    check_outside(output, data)
     (options,) = read_config(config, PRMConfig)
     shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config, "rules": rules}
     if dry_run:
@@ -88,7 +89,11 @@ def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> di
     """Train from the newest whole checkpoint, or from the start; save the model and what it was trained with."""
     if trainer.is_world_process_zero():
         write_start(output, settings)
-    trainer.train(resume_from_checkpoint=newest_whole_checkpoint(Path(trainer.args.output_dir)))
+    args = trainer.args
+    if args.save_only_model:
+        logger.warning("save_only_model=True saves no optimizer: if this training is stopped, it begins again.")
+    checkpoint = None if args.save_only_model else newest_whole_checkpoint(Path(args.output_dir))
+    trainer.train(resume_from_checkpoint=checkpoint)
     metrics = finite(trainer.evaluate()) if trainer.eval_dataset is not None else {}
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():

@@ -22,10 +22,11 @@ from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from ..files import writing
 from ..models import MMPRMModel
 from ..scoring import packed_inputs
 from .card import TAGS, write_card
-from .checkpoints import STATE_FILE, check_whole, newest_whole_checkpoint
+from .checkpoints import STATE_FILE, check_whole, newest_whole_checkpoint, write_checksums
 from .collators import PRMCollator
 from .losses import pairwise_loss, step_losses, weighted_mean_loss
 from .prm_config import PRMConfig
@@ -265,7 +266,8 @@ class PRMTrainer(Trainer):
         """As `Trainer.train`; True resumes from the newest whole checkpoint. The seconds are counted for the card.
 
         Raises:
-            ValueError: if the checkpoint lacks a file, or one is cut off: the training would go another way.
+            ValueError: if the checkpoint lacks a file, or one was changed: the training would go another way.
+            StorageFailedError: if there is no room for a checkpoint.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = newest_whole_checkpoint(Path(self.args.output_dir))
@@ -273,7 +275,8 @@ class PRMTrainer(Trainer):
                 raise ValueError(f"Found no whole checkpoint in {self.args.output_dir}. Train without resuming.")
         if resume_from_checkpoint:
             is_sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-            check_whole(Path(resume_from_checkpoint), is_sharded=is_sharded)
+            if self.args.local_process_index == 0:
+                check_whole(Path(resume_from_checkpoint), self.args.world_size, is_sharded=is_sharded)
             resume_from_checkpoint = str(resume_from_checkpoint)
         self._train_start = time.monotonic()
         return super().train(resume_from_checkpoint, *arguments, **options)
@@ -285,7 +288,30 @@ class PRMTrainer(Trainer):
             (folder / STATE_FILE).unlink(missing_ok=True)
             shutil.rmtree(folder)
         self.accelerator.wait_for_everyone()
-        super()._save_checkpoint(model, trial)
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As `Trainer`'s; then the checksums of what all processes have written. The trainer's state is saved next."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_checksums(Path(output_dir))
+
+    def _init_training_state(self, *arguments: Any, **options: Any) -> tuple[int, int]:
+        """As `Trainer`'s; the best checkpoint is looked for in the output folder, which may have been moved."""
+        progress = super()._init_training_state(*arguments, **options)
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
+        return progress
+
+    def _run_epoch(self, *arguments: Any, **options: Any) -> None:
+        """As `Trainer`'s, which (5.24) takes one step more if it resumes from a checkpoint of the last step."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*arguments, **options)
 
     @property
     def train_seconds(self) -> float | None:
@@ -293,7 +319,8 @@ class PRMTrainer(Trainer):
         return None if self._train_start is None else time.monotonic() - self._train_start
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        with writing(Path(output_dir or self.args.output_dir)):
+            super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
             save_start(self.model, self._policy, folder)

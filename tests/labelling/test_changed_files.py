@@ -11,8 +11,9 @@ from support.pure_runs import PROBLEMS, PureEngine, label, read_trees
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import content_hash
 from mmprm_hf.errors import EngineUnavailableError
-from mmprm_hf.files import read_jsonl, write_jsonl
+from mmprm_hf.files import read_jsonl, write_json, write_jsonl
 from mmprm_hf.labelling import EngineFailedError, FaultTolerance
+from mmprm_hf.labelling.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -60,6 +61,41 @@ def test_a_changed_record_is_named_with_its_line_and_the_remedy(folder):
     assert (folder / "trees.jsonl").read_bytes() == expected
 
 
+def test_a_ledger_changed_after_a_kill_is_noticed_too(tmp_path, monkeypatch):
+    def kill(self, problems):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "put_in_order", kill)
+        label(tmp_path, problems=PROBLEMS[:3])
+    line = replace_once(tmp_path / "ledger.jsonl", r'"num_rollouts": \d+', '"num_rollouts": 1')
+    with pytest.raises(ValueError, match=rf"Line {line} of .*ledger.jsonl was changed after it was written"):
+        label(tmp_path, problems=PROBLEMS[:3])
+
+
+def test_a_file_that_no_run_wrote_is_named_with_the_remedy(folder):
+    key = read_jsonl(folder / "trees.jsonl")[0]["problem_key"]
+    for name, rows, words in (
+        ("ledger.jsonl", [{"problem_key": [1]}], "Line 1 of .*ledger.jsonl is .*Restore the file, or delete the line"),
+        ("ledger.jsonl", [{"problem_key": key, "num_rollouts": "many"}], "Line 1 of .*ledger.jsonl has costs that are"),
+        ("failures.jsonl", [{"problem_id": 5, "problem_key": [1], "error": 3}], "Line 1 of .*failures.jsonl is .*Rest"),
+        (
+            "summary.json",
+            {"sessions": [{"seconds": "x"}]},
+            "summary.json has no list of sessions .* Restore it, or del",
+        ),
+        ("run.json", [1], r"run.json contains '\[1\]', and not the settings of a run. Restore it, or choose another"),
+    ):
+        content = (folder / name).read_bytes()
+        (write_json if name.endswith(".json") else write_jsonl)(folder / name, rows)
+        with pytest.raises(ValueError, match=words):
+            label(folder, problems=PROBLEMS[:3])
+        (folder / name).write_bytes(content)
+    (folder / "run.json").write_text((folder / "run.json").read_text().replace("{", '{"extra": NaN,', 1))
+    with pytest.raises(ValueError, match="was made with other settings .*see run.json"):
+        label(folder, problems=PROBLEMS[:3])
+
+
 def test_a_run_of_an_earlier_version_resumes_to_the_same_trees(folder, tmp_path):
     for name in ("trees.jsonl", "ledger.jsonl"):
         without_checksums(folder / name)
@@ -78,10 +114,11 @@ def test_steps_changed_in_a_tree_without_checksum_do_not_have_its_ids(folder):
     write_jsonl(folder / "trees.jsonl", rows)
     with pytest.raises(ValueError, match=rf"Node 2 in line {index + 1} of trees.jsonl .* has an id that its steps"):
         label(folder, problems=PROBLEMS[:3])
-    node["parent"] = 5
-    write_jsonl(folder / "trees.jsonl", rows)
-    with pytest.raises(ValueError, match="Node 2 in line . of trees.jsonl has the parent 5; parents come before"):
-        label(folder, problems=PROBLEMS[:3])
+    for parent in (5, None):
+        node["parent"] = parent
+        write_jsonl(folder / "trees.jsonl", rows)
+        with pytest.raises(ValueError, match=f"Node 2 in line . of trees.jsonl has the parent {parent}; parents come"):
+            label(folder, problems=PROBLEMS[:3])
 
 
 class Dying(PureEngine):

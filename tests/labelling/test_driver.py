@@ -325,8 +325,8 @@ def test_bad_files_and_arguments_are_named(tmp_path):
     (tmp_path / "trees.jsonl").write_text(lines[0] + "{broken\n" + lines[2])
     with pytest.raises(ValueError, match="Line 2 of .*trees.jsonl is not JSON"):
         label(tmp_path)
-    (tmp_path / "trees.jsonl").write_text(lines[0] + "{}\n")
-    with pytest.raises(ValueError, match="Line 2 of trees.jsonl is not a search tree"):
+    (tmp_path / "trees.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="Line 1 of trees.jsonl is not a search tree"):
         label(tmp_path)
     tree = {**dataclasses.asdict(read_trees(tmp_path / "whole")[0]), "problem_key": ""}
     write_jsonl(tmp_path / "trees.jsonl", [tree])

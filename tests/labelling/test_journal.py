@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from mmprm_hf.data import Rollout, Verdict
+from mmprm_hf.files import read_jsonl
 from mmprm_hf.labelling.journal import ProblemJournal
 
 HEADER = {"problem_key": "k", "run": "r"}
@@ -75,7 +74,7 @@ def test_a_journal_of_something_else_is_set_aside(tmp_path, caplog):
     fill(open_journal(tmp_path))
     other = ProblemJournal(tmp_path / "k.jsonl", {**HEADER, "run": "another"})
     assert not other.answers and "belongs to another run or problem" in caplog.text
-    assert json.loads((tmp_path / "k.jsonl.stale").read_text().splitlines()[0]) == HEADER
+    assert read_jsonl(tmp_path / "k.jsonl.stale")[0] == HEADER
     assert not (tmp_path / "k.jsonl").exists()
 
 

@@ -196,7 +196,7 @@ def test_other_settings_are_refused_and_a_failed_start_is_none(source, tmp_path)
     with pytest.raises(ValueError, match="Did you mean 'beam_search'"):
         run(source, output, options={**SHORT, "strategy": "beem_search"})
     run(source, output, num_problems=1)
-    for changed in ({"options": {**SHORT, "seed": 1}}, {"prm": str(PRM_PATH)}, {"split": "train"}):
+    for changed in ({"options": {**SHORT, "seed": 1}}, {"prm": str(PRM_PATH)}):
         with pytest.raises(ValueError, match=f"made with other settings \\({'seed' if 'options' in changed else ''}"):
             run(source, output, **changed)
     assert len(read_jsonl(output / "candidates.jsonl")) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 
 import datasets
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from mmprm_hf import stages
 from mmprm_hf.cli import app
+from mmprm_hf.errors import StorageFailedError
 from mmprm_hf.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.rows import FigureRules
@@ -142,25 +144,131 @@ def test_a_run_that_died_while_it_saved_resumes_from_the_newest_whole_checkpoint
         assert [log["step"] for log in state["log_history"] if "loss" in log] == [1, 2, 3]
 
 
+def times_gone(metrics):
+    return {name: value for name, value in metrics.items() if "runtime" not in name and "per_second" not in name}
+
+
+def test_a_training_that_died_after_its_last_checkpoint_ends_as_if_it_had_not(tmp_path, tiny_prm_dir, data):
+    """In the middle of an epoch, at a constant rate, its folder moved since; the best checkpoint is not the last."""
+    usual = {**SAVING, "max_steps": 2, "per_device_train_batch_size": 1, "lr_scheduler_type": "constant"}
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "learning_rate": 0.05}
+    best |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}  # the first one
+    for name, config in (("last", usual), ("best", {**usual, **best})):
+        folder, moved = tmp_path / name, tmp_path / f"{name} moved"
+        metrics = stages.train(tiny_prm_dir, data, folder, config=config, eval_share=0.3)
+        weights = weights_of(folder)
+        assert metrics["eval_num_steps"] and (weights == weights_of(folder / "trainer" / "checkpoint-2")) == (
+            name == "last"
+        )
+        (folder / "train_metrics.json").unlink()
+        (folder / "model.safetensors").unlink()
+        folder.rename(moved)
+        again = stages.train(tiny_prm_dir, data, moved, config=config, eval_share=0.3)
+        assert weights_of(moved) == weights and times_gone(again) == times_gone(metrics)
+        steps = [int(path.name.split("-")[1]) for path in (moved / "trainer").glob("checkpoint-*")]
+        assert sorted(steps) == [1, 2], "nothing was trained"
+
+
+def test_a_training_that_saves_no_optimizer_says_so_and_begins_again(tmp_path, tiny_prm_dir, data, monkeypatch, caplog):
+    config = {**SAVING, "max_steps": 2, "save_only_model": True}
+    metrics = stages.train(tiny_prm_dir, data, tmp_path, config=config)
+    assert "saves no optimizer: if this training is stopped, it begins again" in caplog.text
+    weights = weights_of(tmp_path)
+    (tmp_path / "train_metrics.json").unlink()
+    assert stages.train(tiny_prm_dir, data, tmp_path, config=config) == metrics and weights_of(tmp_path) == weights
+
+
+def test_a_disk_that_is_full_is_named_and_the_training_resumes(tmp_path, tiny_prm_dir, data, whole_training):
+    """A limit on the size of files stands for the disk: the weights fit, the optimizer does not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    states = whole_training / "trainer" / "checkpoint-3"
+    sizes = [(states / name).stat().st_size for name in ("model.safetensors", "optimizer.pt")]
+    for limit in (sizes[0] // 2, sum(sizes) // 2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(StorageFailedError, match="checkpoint-1 could not be written whole: the disk is full"):
+                stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
+    assert weights_of(tmp_path) == weights_of(whole_training)
+
+
+def test_files_of_a_training_that_are_damaged_or_gone_are_named(tmp_path, tiny_prm_dir, data, whole_training):
+    shutil.copytree(whole_training, tmp_path / "prm")
+
+    def refused(words):
+        with pytest.raises(ValueError, match=words):
+            stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
+
+    write_json(tmp_path / "prm" / "train_metrics.json", [1])
+    refused(r"train_metrics.json is '\[1\]', not the metrics of a training. Restore it; or delete it, and start again")
+    for content in (None, [], "text"):
+        write_json(tmp_path / "prm" / "train_config.json", content)
+        refused("train_config.json contains .*, and not the settings of a run. Restore it, or choose another output")
+    (tmp_path / "prm" / "train_config.json").unlink()
+    refused("holds a training without train_config.json, .*Restore the file, or choose another output folder")
+    (tmp_path / "prm" / "train_metrics.json").unlink()
+    refused("holds a training without train_config.json")
+
+
+def test_copies_of_model_and_data_are_the_same_training_and_changed_ones_another(
+    tmp_path, tiny_prm_dir, data, whole_training
+):
+    shutil.copytree(tiny_prm_dir, tmp_path / "model")
+    shutil.copytree(data, tmp_path / "data")
+    stages.train(str(tmp_path / "model"), tmp_path / "data", whole_training, config=SAVING)
+    with pytest.raises(ValueError, match=r"settings \(model: .*; model_content: "):
+        (tmp_path / "model" / "config.json").write_text((tmp_path / "model" / "config.json").read_text() + " ")
+        stages.train(str(tmp_path / "model"), data, whole_training, config=SAVING)
+
+
+def test_candidates_adapter_and_number_of_processes_are_those_of_the_start(tmp_path, tiny_prm_dir, data):
+    peft = pytest.importorskip("peft")
+    candidates, moved = tmp_path / "candidates.jsonl", tmp_path / "moved.jsonl"
+    judged = [{"steps": ["a", "b"], "answer": "1", "verdict": "correct"}, {"steps": ["c"], "verdict": "incorrect"}]
+    write_jsonl(candidates, [{"problem_id": "p", "question": "What?", "candidates": judged}])
+    adapter = peft.LoraConfig(target_modules=["q_proj"], r=2)
+    usual = {"config": {**QUICK, "max_steps": 1}, "eval_share": 0.3, "candidates": candidates, "peft_config": adapter}
+    stages.train(tiny_prm_dir, data, tmp_path / "prm", **usual)
+
+    def refused(name, **changed):
+        with pytest.raises(ValueError, match=rf"made with other settings \({name}: "):
+            stages.train(tiny_prm_dir, data, tmp_path / "prm", **{**usual, **changed})
+
+    usual["candidates"] = candidates.rename(moved)
+    stages.train(tiny_prm_dir, data, tmp_path / "prm", **usual)
+    refused("adapter", peft_config=peft.LoraConfig(target_modules=["q_proj"], r=4))
+    refused("adapter", peft_config=None)
+    write_jsonl(candidates, [{"problem_id": "p", "question": "Which?", "candidates": judged}])
+    refused("candidates_content", candidates=candidates)
+    config = read_json(tmp_path / "prm" / "train_config.json")
+    write_json(tmp_path / "prm" / "train_config.json", {**config, "num_processes": 2})
+    refused("num_processes")
+
+
+def test_an_output_folder_inside_the_data_is_refused(tmp_path, tiny_prm_dir, data):
+    with pytest.raises(ValueError, match="lies in the folder of the data"):
+        stages.train(tiny_prm_dir, data, data / "prm", config=SAVING)
+    assert not (data / "prm").exists()
+
+
 def test_a_checkpoint_that_lost_a_file_is_refused(tmp_path, tiny_prm_dir, data, whole_training):
     shutil.copytree(whole_training, tmp_path / "prm")
     (tmp_path / "prm" / "train_metrics.json").unlink()  # as if it had been stopped before its end
     newest = tmp_path / "prm" / "trainer" / "checkpoint-3"
     kept = tmp_path / "kept"
-    for name, fault in {
-        "optimizer.pt": "has no optimizer.pt, the optimizer's state",
-        "scheduler.pt": "has no scheduler.pt",
-        "rng_state.pth": r"has no rng_state\*.pth",
-        "model.safetensors": "holds no weights",
-    }.items():
-        os.replace(newest / name, kept)
+
+    def refused(fault):
         with pytest.raises(ValueError, match=f"checkpoint-3 {fault}.*delete this folder to resume from"):
             stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
-        content = kept.read_bytes()
-        (newest / name).write_bytes(content[: len(content) // 2])
-        with pytest.raises(ValueError, match=f"checkpoint-3 holds a {name} that is cut off"):
-            stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
-        os.replace(kept, newest / name)
+
+    os.replace(newest / "optimizer.pt", kept)
+    refused("has no optimizer.pt, without which the training would go another way")
+    os.replace(kept, newest / "optimizer.pt")
+    weights = weights_of(newest)
+    (newest / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    refused("holds a model.safetensors that was cut off or changed after it was saved")
     shutil.rmtree(newest)
     stages.train(tiny_prm_dir, data, tmp_path / "prm", config=SAVING)
     assert weights_of(tmp_path / "prm") == weights_of(whole_training)
@@ -183,8 +291,6 @@ def test_a_folder_of_another_training_is_refused_finished_or_not(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(2, patch)
         stages.train(tiny_prm_dir, data, tmp_path / "begun", config=SAVING)
-    other_data = tmp_path / "data"
-    shutil.copytree(data, other_data)
     rows = datasets.load_dataset(str(data), split="train").to_list()
     for folder in (whole_training, tmp_path / "begun"):
 
@@ -198,7 +304,6 @@ def test_a_folder_of_another_training_is_refused_finished_or_not(
         refused(["max_steps"], config={**SAVING, "max_steps": 4})
         refused(["label_mapping", "learning_rate"], config={**SAVING, "learning_rate": 1.0, "label_mapping": "hard"})
         refused(["model", "model_content"], model=tiny_text_policy_dir)
-        refused(["data"], rows=other_data)
     changed = [*rows[:-1], {**rows[-1], "labels": [0.1, 0.2]}]
     path = data / "train.parquet"
     content = path.read_bytes()
