@@ -67,8 +67,8 @@ def train(
         ValueError: for bad rows or options, candidates without eval rows, a damaged checkpoint, or a folder that holds
             another training, finished or not, or in which another process trains.
     """
-    check_outside(output, data)
     (options,) = read_config(config, PRMConfig)
+    check_outside(output, data)
     shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config, "rules": rules}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:

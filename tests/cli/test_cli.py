@@ -1,5 +1,6 @@
 """`mmprm` as a new user and as a script meet it: help, YAML, JSON, exit codes."""
 
+import errno
 import json
 import re
 import subprocess
@@ -16,6 +17,7 @@ from mmprm_hf import stages
 from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
 from mmprm_hf.errors import RunStoppedError, UnknownNameError
 from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
+from mmprm_hf.files import lock_folder
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import STRATEGIES
@@ -173,6 +175,10 @@ def test_an_error_that_a_user_can_correct_is_one_line_and_an_exit_code(monkeypat
         (ValueError("Found a."), 1, "mmprm: Found a."),
         (FileNotFoundError(2, "No such file", "x"), 1, "mmprm: There is no file or folder 'x'. Check the path."),
         (RunStoppedError("The disk is full."), 1, "mmprm: The disk is full."),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "mmprm: 'x' cannot be written: the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 1, "mmprm: A file cannot be written: the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), 1, "mmprm: A file cannot be written: the disk is full"),
+        (RuntimeError("write(): fd 3 failed with No space left on device"), 1, "mmprm: A file cannot be written: the"),
         (UnknownNameError("search", "mcts", ("flat_mc",)), 1, "mmprm: Unknown search 'mcts'. Choose one of flat_mc."),
         (KeyboardInterrupt(), 130, "mmprm: interrupted. What was written stays; the same command resumes"),
     ):
@@ -190,8 +196,8 @@ def test_an_error_that_no_rule_foresaw_is_a_line_and_its_traceback_a_file(monkey
     log = Path(line.split("the traceback is in ")[1].split(";")[0])
     assert "RuntimeError: a bug\nof many lines" in log.read_text()
     log.unlink()
-    result = run("--debug", "data")
-    assert isinstance(result.exception, RuntimeError)
+    for words in (("--debug", "data"), ("data", "--debug"), ("data", "--num-train", 2, "--debug", "-o", "never")):
+        assert isinstance(run(*words).exception, RuntimeError), words
     result = run("data", "--num-train", "many")
     assert result.exit_code == 2
 
@@ -259,6 +265,26 @@ def test_figures_are_fetched_from_the_hosts_that_a_user_names(tmp_path, monkeypa
         result = run(*common, *(word for host in flags for word in ("--allow-urls", host)))
         assert result.exit_code == 0, result.output
     assert [rule.allow_urls for rule in rules] == [False, ("a.example", "B.example:80"), True]
+
+
+def test_no_verb_writes_into_the_folder_of_its_data_or_beside_another_process(tmp_path):
+    data, output = tmp_path / "data", tmp_path / "data" / "deep" / "out"
+    data.mkdir()
+    for words in (
+        ("rerank", "--data", data, "-o", output),
+        ("label", "--data", data, "-o", output),
+        ("evaluate", "answers", "--benchmark", "mm_k12", "--data", data, "-o", output / "results.json"),
+        ("curate", "--source", data, "-o", output),
+        ("restructure", "--data", data, "--engine", "http://127.0.0.1:1", "-o", data),
+        ("train", "--model", "none", "--data", data, "-o", output),
+    ):
+        result = run(*words)
+        assert result.exit_code == 1 and "lies in the folder of the data" in result.stderr, (words, result.output)
+    assert not list(data.iterdir())
+    for words in (("curate", "--source", data), ("data", "--num-train", 1)):
+        with lock_folder(tmp_path / "held"):
+            result = run(*words, "-o", tmp_path / "held")
+        assert result.exit_code == 1 and "is in use by another run" in result.stderr, (words, result.output)
 
 
 def test_candidates_are_found_in_their_folder(tmp_path):

@@ -32,8 +32,20 @@ def test_lines_that_are_not_scores_are_refused(tmp_path):
     path.write_text('["a", [0.5]]\nnonsense\n["b", [0.5]]\n')
     with pytest.raises(ValueError, match=r"Line 2 of .* is not JSON"):
         ScoreStore(path)
-    path.write_text('{"a": [0.5]}\n')
-    with pytest.raises(ValueError, match=r"contains \"\{'a': \[0.5\]\}\", which is not a score"):
+    for line in ('{"a": [0.5]}', '["a", [null]]', "[1, [0.5]]", '["a", 0.5]'):
+        path.write_text(line + "\n")
+        with pytest.raises(ValueError, match="scores.jsonl contains .*, which is not a score, or no longer the one"):
+            ScoreStore(path)
+
+
+def test_a_changed_score_is_noticed_and_scores_of_earlier_versions_are_read(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text('["a", [0.5]]\n')
+    store = ScoreStore(path)
+    store.put("b", (0.25,))
+    assert (store.get("a"), ScoreStore(path).get("b")) == ((0.5,), (0.25,))
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    with pytest.raises(ValueError, match=r"no longer the one that was written.*delete the line, or choose another"):
         ScoreStore(path)
 
 

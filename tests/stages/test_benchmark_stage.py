@@ -302,6 +302,20 @@ def test_scoring_again_goes_on_and_spares_other_runs(data, tmp_path, monkeypatch
     assert candidates.read_bytes() == before
 
 
+def test_moved_data_and_candidates_are_the_same_run(data, tmp_path):
+    candidates, output = tmp_path / "first" / "candidates.jsonl", tmp_path / "again" / "results.json"
+    run(data, tmp_path / "first" / "results.json", num_problems=2)
+    rescore(data, candidates, output, num_problems=2)
+    rows = (tmp_path / "again" / "candidates.jsonl").read_bytes()
+    data, candidates = data.rename(tmp_path / "moved.jsonl"), candidates.rename(tmp_path / "moved_candidates.jsonl")
+    (tmp_path / "first" / "config.json").rename(tmp_path / "config.json")
+    rescore(data, candidates, output, num_problems=2)
+    assert (tmp_path / "again" / "candidates.jsonl").read_bytes() == rows
+    for name in ("rows.jsonl", "rows.json", "rows.csv.gz", "rows.parquet"):
+        assert BenchmarkData("mm_k12", f"/deep/{name}").settings("min")["data"] == name
+        assert "split" not in BenchmarkData("mm_k12", name).settings("min"), "a file has no splits"
+
+
 def test_scoring_again_judges_anew(data, tmp_path):
     """A corrected gold answer is taken from the benchmark, not from the candidates' run."""
     run(data, tmp_path / "first" / "results.json")

@@ -203,6 +203,27 @@ def test_other_settings_are_refused_and_a_failed_start_is_none(source, tmp_path)
     assert json.loads((output / "config.json").read_text())["num_candidates"] == 2
 
 
+def test_a_copied_prm_and_moved_data_are_the_same_run_and_a_changed_prm_another(source, tmp_path):
+    output, moved = tmp_path / "out", tmp_path / "moved"
+    shutil.copytree(PRM_PATH, tmp_path / "prm")
+    run(source, output, num_problems=1, prm=str(tmp_path / "prm"))
+    rows = (output / "candidates.jsonl").read_bytes()
+    (tmp_path / "prm").rename(tmp_path / "copy")
+    moved.mkdir()
+    for name in ("problems.jsonl", "clock.png", "broken.png"):
+        shutil.move(tmp_path / name, moved)
+    run(moved / "problems.jsonl", output, num_problems=1, prm=str(tmp_path / "copy"), split="train")
+    assert (output / "candidates.jsonl").read_bytes() == rows
+    config = tmp_path / "copy" / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(ValueError, match=r"made with other settings \(prm_content: "):
+        run(moved / "problems.jsonl", output, num_problems=1, prm=str(tmp_path / "copy"))
+    for broken in (None, [1], {"sampling": 5}):
+        write_json(output / "config.json", broken)
+        with pytest.raises(ValueError, match=r"config.json is .*, not the settings of a run. Restore it, or delete it"):
+            run(moved / "problems.jsonl", output, num_problems=1, prm=str(tmp_path / "copy"))
+
+
 def test_a_dataset_folder_and_its_broken_figure(tmp_path):
     build_nano_data(tmp_path / "nano", 3, 2)
     summary = run(tmp_path / "nano", tmp_path / "out", split="train")
