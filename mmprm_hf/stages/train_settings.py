@@ -57,20 +57,21 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
 
     Raises:
         SettingsDifferError: if the folder holds another training, finished or not, or one without its settings.
-        ValueError: if the metrics are none.
+        ValueError: if the file of the metrics contains something else.
     """
     path, metrics_path = output / _CONFIG, output / _METRICS
     if not path.exists():
         if metrics_path.exists() or any((output / "trainer").glob("checkpoint-*")):
             raise SettingsDifferError(
-                f"{output} holds a training without {_CONFIG}, which tells what it was trained with. Restore the file, "
+                f"{output} holds a training without {_CONFIG}, which says what it was trained with. Restore the file, "
                 "or choose another output folder."
             )
         return None
     before = read_json(path)
     if isinstance(before, Mapping):  # a version that wrote it may not have known every setting
-        settings = {name: value for name, value in settings.items() if name in before}
-        before, settings = without_known_names({name: before[name] for name in settings}, settings, _CONTENTS)
+        known = {*before, "model", "data", "seed"}
+        settings = {name: value for name, value in settings.items() if name in known}
+        before, settings = without_known_names({name: before.get(name) for name in settings}, settings, _CONTENTS)
     check_same_settings(path, before, settings)
     if not metrics_path.exists():
         return None

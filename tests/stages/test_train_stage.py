@@ -206,6 +206,8 @@ def test_files_of_a_training_that_are_damaged_or_gone_are_named(tmp_path, tiny_p
     for content in (None, [], "text"):
         write_json(tmp_path / "prm" / "train_config.json", content)
         refused("train_config.json contains .*, and not the settings of a run. Restore it, or choose another output")
+    write_json(tmp_path / "prm" / "train_config.json", {})
+    refused("made with other settings .*data: None there.*see train_config.json")
     (tmp_path / "prm" / "train_config.json").unlink()
     refused("holds a training without train_config.json, .*Restore the file, or choose another output folder")
     (tmp_path / "prm" / "train_metrics.json").unlink()
