@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import resource
 import subprocess
 import sys
 import typing
@@ -200,6 +201,17 @@ def test_an_error_that_no_rule_foresaw_is_a_line_and_its_traceback_a_file(monkey
         assert isinstance(run(*words).exception, RuntimeError), words
     result = run("data", "--num-train", "many")
     assert result.exit_code == 2
+
+
+def test_a_dataset_for_which_there_is_no_room_is_named_and_not_half_there(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, limits[1]))
+    try:
+        result = run("data", "--num-train", 4, "--output", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.exit_code == 1 and "train.parquet could not be written whole: the disk is full" in result.stderr
+    assert not (tmp_path / "train.parquet").exists()
 
 
 def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):

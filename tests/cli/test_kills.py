@@ -248,12 +248,15 @@ def test_the_program_itself_ends_on_sigterm_with_143():
         "from mmprm_hf.cli import program\n"
         "from mmprm_hf import stages\n"
         "def wait(*arguments, **options):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(30)\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(30)\n"
+        "    finally:\n"
+        "        print('put in order')\n"
         "stages.build_nano_data = wait\n"
         "program.main()\n"
     )
     arguments = [sys.executable, "-c", program, "data"]
     ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     line = "mmprm: terminated. What was written stays; the same command resumes where it can.\n"
-    assert (ended.returncode, ended.stderr) == (143, line)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "put in order\n", line)

@@ -178,18 +178,25 @@ def test_a_training_that_saves_no_optimizer_says_so_and_begins_again(tmp_path, t
     assert stages.train(tiny_prm_dir, data, tmp_path, config=config) == metrics and weights_of(tmp_path) == weights
 
 
-def test_a_disk_that_is_full_is_named_and_the_training_resumes(tmp_path, tiny_prm_dir, data, whole_training):
-    """A limit on the size of files stands for the disk: the weights fit, the optimizer does not."""
+def test_a_disk_that_is_full_is_named_and_the_training_resumes(
+    tmp_path, tiny_prm_dir, data, whole_training, monkeypatch
+):
+    """A limit on the size of files stands for the disk: it is full before the weights, and before the optimizer."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    states = whole_training / "trainer" / "checkpoint-3"
-    sizes = [(states / name).stat().st_size for name in ("model.safetensors", "optimizer.pt")]
-    for limit in (sizes[0] // 2, sum(sizes) // 2):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
-        try:
+    for name in ("_save", "_save_optimizer_and_scheduler"):
+        save = getattr(PRMTrainer, name)
+
+        def save_on_full_disk(self, *arguments, save=save, **options):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+            try:
+                save(self, *arguments, **options)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PRMTrainer, name, save_on_full_disk)
             with pytest.raises(StorageFailedError, match="checkpoint-1 could not be written whole: the disk is full"):
                 stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
     assert weights_of(tmp_path) == weights_of(whole_training)
 
@@ -210,7 +217,10 @@ def test_files_of_a_training_that_are_damaged_or_gone_are_named(tmp_path, tiny_p
     refused("made with other settings .*data: None there.*see train_config.json")
     (tmp_path / "prm" / "train_config.json").unlink()
     refused("holds a training without train_config.json, .*Restore the file, or choose another output folder")
+    os.replace(tmp_path / "prm" / "trainer", tmp_path / "kept")
+    refused("holds a training without train_config.json")
     (tmp_path / "prm" / "train_metrics.json").unlink()
+    shutil.copytree(tmp_path / "kept", tmp_path / "prm" / "trainer", dirs_exist_ok=True)
     refused("holds a training without train_config.json")
 
 
