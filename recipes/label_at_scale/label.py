@@ -118,9 +118,9 @@ def claim(output: str, run: Run) -> None:
     with folder.open(RUN_FILE) as file:
         before = json.load(file)
     try:
-        check_same_settings(Path(output), before, settings)
+        check_same_settings(Path(output) / RUN_FILE, before, settings)
     except SettingsDifferError as error:
-        raise SystemExit(f"{error} They are in its {RUN_FILE}.") from error
+        raise SystemExit(str(error)) from error
 
 
 def read_options(config: Path | None, search: str) -> list[dict[str, Any]]:
