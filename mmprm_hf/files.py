@@ -251,7 +251,7 @@ def read_lines(path: Path, names: Sequence[str] | None = None) -> Iterator[tuple
                     ) from error
                 if isinstance(row, dict):
                     is_sealed = _CHECKSUM in row
-                    if is_sealed != (is_sealed if are_sealed is None else are_sealed):
+                    if are_sealed not in (None, is_sealed):
                         raise ValueError(
                             f"{where} has {'a' if is_sealed else 'no'} checksum, unlike the lines above: some were "
                             "changed after they were written. Restore the file; or delete the lines without a "

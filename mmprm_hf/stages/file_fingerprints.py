@@ -20,7 +20,10 @@ _BLOCK_BYTES = 16 << 10
 _NUM_BLOCKS = 512
 # What a model's answers depend on; they do not depend on a README, logs or the trainer's states.
 _CHECKPOINT_SUFFIXES = {".safetensors", ".bin", ".pt", ".json", ".jinja", ".txt", ".model", ".py"}
-_NOT_THE_MODEL = {"train_config.json", "train_metrics.json", "trainer_state.json", "dry_run.json", "trainer"}
+_NOT_THE_MODEL = {
+    *("trainer", "trainer_state.json", "checksums.json"),
+    *("train_config.json", "train_metrics.json", "dry_run.json"),
+}
 
 
 def checkpoint_fingerprint(checkpoint: Any) -> str | None:
