@@ -304,10 +304,13 @@ def _errors_in_words(path: Path, action: str) -> Iterator[None]:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a folder, made if absent, so that no other process writes to it; a killed process lets go of it.
 
+    A folder that was made and in which nothing was written goes again.
+
     Raises:
         FolderInUseError: if another process holds it.
     """
-    lock = filelock.FileLock(folder / ".lock", blocking=False, thread_local=False)
+    path, is_new = folder / ".lock", not folder.exists()
+    lock = filelock.FileLock(path, blocking=False, thread_local=False)
     try:
         with _errors_in_words(folder, "written to"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -320,6 +323,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            if is_new and list(folder.iterdir()) == [path]:
+                path.unlink()
+                folder.rmdir()
         lock.release()
 
 

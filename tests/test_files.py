@@ -220,6 +220,12 @@ def test_a_lock_is_let_go_whatever_happens_inside(tmp_path):
         raise KeyError("inside")
     with files.lock_folder(tmp_path), pytest.raises(FolderInUseError, match="in use"), files.lock_folder(tmp_path):
         pass
+    with files.lock_folder(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists(), "a run that wrote nothing leaves nothing"
+    with files.lock_folder(tmp_path / "new"):
+        (tmp_path / "new" / "rows").touch()
+    assert (tmp_path / "new" / "rows").exists()
 
 
 def test_other_settings_are_named_with_both_values():
