@@ -30,14 +30,18 @@ from .options import (
 )
 
 DataOption = Annotated[str, typer.Option(help="The benchmark's .jsonl file, dataset folder or hub id.")]
-ResultsOption = Annotated[Path, typer.Option("--output", "-o", help="Results file to write.")]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Results file. Default: out/evaluate/NAME/results.json, NAME for what is done."
+    ),
+]
 CurvesOption = Annotated[bool, typer.Option("--curves", help="Add every smaller N, and the PRM against majority vote.")]
 DiagnoseOption = Annotated[
     bool, typer.Option("--diagnose", help="Add why the PRM does or does not beat the majority vote.")
 ]
 AnswerBenchmark = Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
 StepBenchmark = Literal["visualprocessbench", "processbench", "prmbench"]
-OUTPUT = Path("out/evaluate/results.json")
 _GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed", "timeout")
 
 
@@ -62,7 +66,7 @@ def answers(
     ctx: typer.Context,
     benchmark: Annotated[AnswerBenchmark, typer.Option(help="Benchmark; it decides how problems are worded.")],
     data: DataOption,
-    output: ResultsOption = OUTPUT,
+    output: ResultsOption = None,
     candidates: Annotated[
         Path | None, typer.Option(help="candidates.jsonl of another run: score and judge it; generate nothing.")
     ] = None,
@@ -96,6 +100,7 @@ def answers(
     nothing_left(config)
     from .. import stages
 
+    output = output or _default_output(benchmark)
     which = stages.BenchmarkData(benchmark, data, split, subset, num_problems, figure_rules(figures_root, allow_urls))
     options = {"prm": prm, "aggregation": aggregation, "batch_size": batch_size}
     if candidates is not None:
@@ -114,7 +119,7 @@ def answers(
 def steps(
     benchmark: Annotated[StepBenchmark, typer.Option(help="The step-level benchmark.")],
     data: DataOption,
-    output: ResultsOption = OUTPUT,
+    output: ResultsOption = None,
     threshold: Annotated[float | None, typer.Option(help="A step with a lower score is called wrong.")] = None,
     tuned_on: Annotated[
         str | None, typer.Option(help='Name of the data on which --threshold was chosen; "none" if fixed beforehand.')
@@ -133,6 +138,7 @@ def steps(
     nothing_left(config)
     from .. import stages
 
+    output = output or _default_output(benchmark, says_so=True)
     options = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data, "num_samples": num_samples}
     options["rules"] = figure_rules(figures_root, allow_urls)
     with quiet(as_json):
@@ -142,7 +148,7 @@ def steps(
 
 def candidates(
     file: Annotated[Path, typer.Argument(help="candidates.jsonl, as `mmprm rerank` and `mmprm demo` write it.")],
-    output: ResultsOption = OUTPUT,
+    output: ResultsOption = None,
     curves: CurvesOption = False,
     diagnose: DiagnoseOption = False,
     aggregation: AggregationOption = "min",
@@ -153,13 +159,15 @@ def candidates(
     nothing_left(config)
     from .. import stages
 
+    name = file.parent.name if file.name == "candidates.jsonl" else file.stem
+    output = output or _default_output(name if aggregation == "min" else f"{name}-{aggregation}", says_so=True)
     sections = {"with_diagnosis": diagnose, "with_curves": curves}
     results = stages.evaluate_candidates(file, output, aggregation=aggregation, **sections)
     _show(results, as_json, output)
 
 
 def nano(
-    output: ResultsOption = OUTPUT,
+    output: ResultsOption = None,
     curves: CurvesOption = False,
     diagnose: DiagnoseOption = False,
     num_problems: Annotated[int, typer.Option(help="Held-out problems, 1 to 500.")] = 500,
@@ -179,12 +187,26 @@ def nano(
     from .. import stages
     from ..nano import POLICY_PATH, PRM_PATH
 
+    output = output or _default_output("nano", says_so=True)
     sizes = {"num_problems": num_problems, "num_train_problems": num_train_problems, "num_candidates": num_candidates}
     sections = {"with_diagnosis": diagnose, "with_curves": curves}
     models = stages.load_models(policy or POLICY_PATH, prm or PRM_PATH)
     with quiet(as_json):
         results = stages.evaluate_nano(output, models=models, seed=seed, **sizes, **sections)
     _show(results, as_json, output)
+
+
+def _default_output(name: str, says_so: bool = False) -> Path:
+    """Where results go that were given no place; that earlier ones there are replaced is said, where nothing else does.
+
+    Args:
+        name: What is evaluated.
+        says_so: Say that the file is there already; an evaluation that resumes checks it by itself.
+    """
+    path = Path("out/evaluate") / (name or "candidates") / "results.json"
+    if says_so and path.exists():
+        typer.echo(f"note: {path} of an earlier evaluation is replaced; -o names another file.", err=True)
+    return path
 
 
 def _refuse_generation(ctx: typer.Context) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from support.result_documents import best_of_n_document
+from support.result_documents import best_of_n_document, candidate_rows
 from typer.testing import CliRunner
 
 from mmprm_hf import stages
 from mmprm_hf.cli import app, evaluate_verbs, options, program, solve_verbs
 from mmprm_hf.errors import RunStoppedError, UnknownNameError
 from mmprm_hf.evaluation import READERS, STEP_BENCHMARKS
-from mmprm_hf.files import lock_folder
+from mmprm_hf.files import lock_folder, write_jsonl
 from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank.candidates import STRATEGIES
@@ -303,6 +303,23 @@ def test_candidates_are_found_in_their_folder(tmp_path):
     run("rerank", "--data", "nano", "--num-problems", 2, "--num-candidates", 2, "-o", tmp_path, "--max-new-tokens", 60)
     result = run("evaluate", "candidates", tmp_path, "--output", tmp_path / "results.json")
     assert result.exit_code == 0 and (tmp_path / "results.json").exists()
+
+
+def test_results_without_a_place_are_named_after_what_was_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("first", "second"):
+        write_jsonl(tmp_path / folder / "candidates.jsonl", candidate_rows())
+    for words, name in (
+        (("first/candidates.jsonl",), "first"),
+        (("second",), "second"),
+        (("second", "--aggregation", "mean"), "second-mean"),
+    ):
+        path = Path("out/evaluate") / name / "results.json"
+        result = run("evaluate", "candidates", *words)
+        assert result.exit_code == 0 and path.exists() and f"numbers in {path}" in result.stdout
+        assert result.stderr == ""
+        again = run("evaluate", "candidates", *words)
+        assert f"note: {path} of an earlier evaluation is replaced; -o names another file" in again.stderr
 
 
 def test_score_ranks_solutions_of_files_and_of_standard_input(nano):
