@@ -13,13 +13,13 @@ from .cleaning import clean_answer
 from .equality import same_named_value, same_value
 from .numerals import words_to_digits
 from .phrases import CONDITION, DOUBT, ORDERED, SENTENCE_END
-from .sentences import has_known_name, mask_formulas, stated_value
+from .sentences import has_known_names, mask_formulas, stated_value
 from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
 from .values import Number, Value, ValueList, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
-_FREE_NUMBER = re.compile(r"(?<![\w\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
+_FREE_NUMBER = re.compile(r"(?<![A-Za-z0-9_\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
 _LEAD_IN = re.compile(r"\b(?:answer|result|solution)s? *(?:is|are|:|=|would be)|答案|选", re.IGNORECASE)
 _NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
 _OPERATION = re.compile(
@@ -67,7 +67,8 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return _verify_words(answer, gold, answer_value)
     if _is_range_around(answer, gold_value):
         return Verdict.UNDECIDED  # 70-75 where 70 is right
-    is_named = has_known_name(answer) or read_name(answer).casefold() == read_name(gold).casefold()
+    names = read_name(answer).casefold(), read_name(gold).casefold()
+    is_named = has_known_names(answer, answer_value) or names[0] == names[1] != ""
     if answer_value is not None and is_named:
         is_same = same_named_value(read_name(gold), gold_value, read_name(answer), answer_value)
         return verdict_of(None if is_same and ORDERED.search(gold + answer) else is_same)

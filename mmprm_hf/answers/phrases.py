@@ -37,7 +37,8 @@ DOUBT = re.compile(
     rf"{DENIAL.pattern}|{HYPOTHESIS.pattern}|\b(?:{_any_of(_DOUBTS)})\b|\?\s*$"
     r"|(?:['’]s|\b(?:his|her|their|your))\s+(?:\w+\s+)?(?:answer|result|solution)\b"
     r"|\b(?:of|from|to) the (?:\w+ )?answer\b|[错假误猜另旧每]|已经|可能|大约|约为|至少|至多|最多|超过|不足"
-    r"|排除|除了|以外|舍去|估计|其他|原来|近似|上一|别人|底数|指数|倒数|反数|倍数|[他她]的|小[明红华]|学生|同学",
+    r"|排除|除了|以外|舍去|估计|其他|原来|近似|上一|别人|底数|指数|倒数|反数|倍数"
+    r"|(?:[他她]|小[\u4e00-\u9fff]|学生|同学|有人)[^,，。]{0,6}(?:认为|以为|觉得|说|写|猜|算|答|解法|结果)",
     re.IGNORECASE,
 )
 """Words of a sentence that may retract, condition or compare what it states."""
@@ -72,21 +73,21 @@ _VERBS = """
     keep keeps kept
 """
 _CHINESE_HEADS = """
-    答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离
-    时间 速度 数 个数 总数 人数 数量 总和 总量 重 重量 体重 质量 价格 价钱 费用 钱 利润 年龄 坐标 概率
-    最大值 最小值 边长 路程 方程 解析式
+    答案 结果 解 值 和 差 积 商 比 率 面积 周长 体积 容积 长 长度 宽 宽度 高 高度 半径 直径 角 度数 斜率 距离 时间 速度
+    数 个数 总数 人数 数量 总和 总量 重 重量 体重 质量 价 价格 价钱 费 费用 额 钱 利润 年龄 坐标 概率 最大值 最小值
+    边长 路程 方程 解析式
 """
 _CHINESE_VERBS = "共有 一共有 总共有 一共 共 总共 有 还有 还剩 剩下 需要 需 赚了 卖出了 花了 用了 得到 可得 等于"
 _CONCLUSIONS = "therefore thus hence so consequently finally conclusion"
 CONCLUSION = re.compile(
     rf"(?:^|[,;:，；：.]\s*|\s(?=[A-Z所因])|\b(?:and|which means|that means)\s+)"
-    rf"(?:(?:in\s+)?(?:\b(?:{_any_of(_CONCLUSIONS)})\b|所以|因此|于是|从而|综上|故)\s*[,:，：]?\s*(?:that\b\s*)?)+",
+    rf"(?:(?:in\s+)?(?:\b(?:{_any_of(_CONCLUSIONS)})\b|所以|因此|于是|从而|综上(?:所述|可知)?|故)\s*[,:，：]?\s*(?:that\b\s*)?)+",
     re.IGNORECASE,
 )
 LEAD_IN = re.compile(
     r"(?:(?:we|you|i) (?:get|find|have|obtain|conclude|see)(?: that)?|it follows that"
     r"|this (?:means|shows|gives)(?: that)?|in (?:total|all|conclusion|summary|(?:an?|one) \w+),"
-    r"|(?:altogether|together|overall|now),?|then,?|i think|"
+    r"|(?:altogether|together|overall|now),?|then,?|i think|答[:：]|可[得知][,，:：]?|解得|由此|"
     r"(?:after|since|because|given|by|counting|rounded)\b[^,，]*,(?=\s))\s*",
     re.IGNORECASE,
 )
@@ -102,7 +103,8 @@ _COMPLEMENT = (
 SUBJECT = re.compile(
     r"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{2,3}|[\ue000-\uf8ff]"
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
-    rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})(?:\s+(?:{_COMPLEMENT}).*)?"
+    rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})"
+    rf"(?:\s+(?:{_COMPLEMENT})(?:(?!\b(?:is|are|was|were|equals?)\b|=).)*)?"
     rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -135,7 +137,7 @@ NEUTRAL_END = re.compile(
     r",?\s+(?:of (?:them|these|those)(?: left)?|as (?:required|desired|expected|(?:was )?claimed|needed|shown|stated)"
     r"|in total|in all|altogether|all together|left|respectively"
     r"|(?:under|given|with) the (?:given )?(?:conditions|constraints)"
-    r"|(?:occurring|attained|achieved|reached)\b\D*"
+    r"|(?:occurring|attained|achieved|reached|because|since)\b.*"
     r"|to the nearest (?:tenth|hundredth|thousandth|whole number|integer|degree|cent|dollar))$",
     re.IGNORECASE,
 )

@@ -31,7 +31,7 @@ from .phrases import (
     THERE_ARE,
 )
 from .splitting import outside_brackets
-from .values import Number, Value, read_name, read_value
+from .values import Number, Value, ValueList, read_name, read_value
 from .vocabulary import SYMBOLS
 
 MAX_FORMULAS = 500
@@ -179,12 +179,20 @@ def _read(text: str, formulas: list[str]) -> Value | None:
     if count:
         return _end_of_chain(count.group("number"))
     is_value = bool(_MARK.search(text) or re.search(r"\d|\\", cleaned)) or cleaned != words_to_digits(cleaned)
-    return _end_of_chain(cleaned) if is_value and has_known_name(cleaned) else None
+    value = _end_of_chain(cleaned) if is_value else None
+    return value if has_known_names(cleaned, value) else None
 
 
-def has_known_name(text: str) -> bool:
-    """Whether a value has no name, a symbol, or words that a value can be the value of: not "Let x = 5"."""
-    name = read_name(text)
+def has_known_names(text: str, value: Value | None) -> bool:
+    """Whether a value, and each part of a list, has no name, a symbol, or words that a value can be the value of.
+
+    "Let x = 5" and "19, attained at x = 2" have not.
+    """
+    names = value.names if isinstance(value, ValueList) else ()
+    return all(map(_is_known, (read_name(text), *names))) and "that" not in names  # 3.6 m, that is 3 m 60 cm
+
+
+def _is_known(name: str) -> bool:
     is_symbol = not re.fullmatch(r"[A-Za-z][a-z]{2,}|.* .*", name) or name in SYMBOLS
     return is_symbol or bool(SUBJECT.fullmatch(name))
 

@@ -88,3 +88,28 @@ def test_sums_in_sentences_are_computed():
 def test_sentences_that_assert_another_value_are_never_right():
     verify = RuleVerifier().verify
     assert [answer for answer, _ in filled(ASSERTIONS) if verify(answer, "77") != "incorrect"] == []
+
+
+def test_reasons_and_places_behind_a_value_are_not_the_value():
+    verify = RuleVerifier().verify
+    for answer, right, wrong in (
+        ("x + 3 = 10, so x = 7", "7", "10"),
+        ("The minimum of f is 19, attained at x = 2.", "19", "2"),
+        ("The only solution is x = 2, since x = -1 makes the denominator zero.", "x=2", "-1"),
+        ("It is 5 because 5 is half of 10", "5", "10"),
+        ("The area of the triangle with sides 3, 4, 5 is 6", "6", "3"),
+        ("因此，这件衣服的原价是150元。", "150", "15"),
+        ("一共有36名学生。", "36", "6"),
+        ("答：小明还剩12个苹果。", "12", "2"),
+        ("综上所述，最小值为19。", "19", "9"),
+    ):
+        assert verify(answer, right) == "correct" and verify(answer, wrong) == "incorrect", answer
+
+
+def test_what_is_not_read_is_never_called_wrong_where_it_names_the_gold():
+    verify = RuleVerifier().verify
+    for answer in (
+        *("5天后一共读了96页。", "8排每排12个，共有96个座位。", "小明的答案是96。"),
+        *("小红认为是96。", "正确答案是96，而不是69。", "Elvis is 96 miles east of his house."),
+    ):
+        assert verify(answer, "96") == "undecided", answer
