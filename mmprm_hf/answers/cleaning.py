@@ -11,67 +11,60 @@ import re
 import unicodedata
 
 from .numerals import chinese_to_symbols
+from .vocabulary import CHARACTERS, MACRO_SYNONYMS
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _MACRO = (
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mathcal|boldsymbol|operatorname|mbox|hbox)"
 )
 _BLANK = r"(?<!\\)\\(?:[,;:!> ]|q?quad\b|(?:left|right|displaystyle|limits|bf|rm|it|big|Big|bigl|bigr|Bigl|Bigr)\b)|~"
+_CURRENCY = r"(?P<symbol>\\\$|[€£¥₹₩₽])"
+_AMOUNT = re.compile(
+    rf"(?P<sign>-?)\s*{_CURRENCY}\s*(?P<amount>-?\d[\d,]*(?:\.\d+)?(?: (?:thousand|million|billion|trillion))?)"
+    r"(?=$|[\s.;$}*)/?!]|,(?![\d\\])|\\[\])])(?! *(?:(?!per\b|and\b|or\b|an?\b)[a-z]|\\frac))"
+)
+_WHOLE_AMOUNT = re.compile(rf"(?P<sign>-?)\s*{_CURRENCY}\s*(?P<amount>(?:[^A-Za-z$€£¥₹₩₽]|\\(?!\$)[A-Za-z]*)+)")
+_FRACTIONS = "¼-¾⅐-⅞"
 _REPLACEMENTS = tuple(
     (re.compile(pattern, re.DOTALL), replacement)
     for pattern, replacement in (
         (r"\x0c(?=[A-Za-z])", r"\\f"),  # \frac and \boxed that went through a reader of escapes
         (r"\x08(?=[A-Za-z])", r"\\b"),
         (r"<\|[^<>|]*\|>|<\|[^<>|]*\|?$", " "),  # marks of a chat template
-        (rf"{_MACRO}\s*\*?\s*\{{([^{{}}]*)\}}", r" \1 "),
+        (rf"{_MACRO}\s*\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", r" \1 "),
         (rf"{_MACRO} ?([A-Za-z0-9])(?![A-Za-z])", r" \1 "),  # \mathrm e
         (r"(?<![A-Za-z0-9_)}\]*])\*\*(?=[^\s*])(.+?)(?<=[^\s*])\*\*", r" \1 "),  # bold; other ** are powers
         (r"(?<![\w)}\]])__(?=\S)(.+?)(?<=\S)__(?!\w)|`", r" \1 "),
-        (r"\*\*(?=$|[\s.,;])", " "),
         (r"(?<=[\w)}\]]) ?\*\* ?(?=[\w(+-])", "^"),
         (r"\*\*", " "),
         (r"\\right\s*\.", " "),
-        (r"(?<=\d),\s*\\[,!]\s*(?=\d{3}(?!\d))", ","),  # 1,\!000
+        (r"(?<=\d),\s*\\!\s*(?=\d{3}(?!\d))", ","),  # 1,\!000
         (r"(?<=\d)\\[,!] ?(?=\d{3}(?!\d))", ""),  # 1\,000
-        (r"\\\$\s*(\d[\d,.]*\d|\d)(?=$|[\s.,;$}*)]|\\[\])])(?! *(?:[a-z]|\\frac))", r"\1 dollars "),
-        (r"\\\$|\$|(?<!\\)\\[()\[\]]", " "),
+        (r"\$|(?<!\\)\\[()\[\]]", " "),
+        (r"^\s*~\s*(?=\d)", r"\\sim "),
         (_BLANK, " "),
-        (r"\\[dtc]frac", r"\\frac"),
-        (r"\\(?:text)?(?:dollar|euro|sterling|yen|pounds)(?![A-Za-z])", " "),
-        (r"\{,\}", ","),
         (r"\\%", "%"),
         (r"(?<!\\)\\([{}_&#])", r"\1"),
         (r"(?<=[\d}])\{((?:square ?|cubic ?)?(?:[cdkm]?m|[a-z]{4,}))\}", r" \1 "),  # 18{cm}
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degrees?\b|°", " degrees "),
-        (r"\\colon\b|∶", ":"),
-        (r"[−–—‐‑]", "-"),
-        (r"[′’]", "'"),
-        (r"[•·∙⋅∗]", r"\\cdot "),
-        (r"÷", r"\\div "),
-        (r"×|(?<=\d) ?[xX] ?(?=\d)", r"\\times "),
-        (r"≤|⩽|<=|\\leq?(?:slant)?(?![A-Za-z])", r"\\le "),
-        (r"≥|⩾|>=|\\geq?(?:slant)?(?![A-Za-z])", r"\\ge "),
-        (r"≠|!=|\\neq?(?![A-Za-z])", r"\\ne "),
-        (r"\\lt(?![A-Za-z])", "<"),
-        (r"\\gt(?![A-Za-z])", ">"),
-        (r"∞", r"\\infty "),
-        (r"∪", r"\\cup "),
-        (r"∈", r"\\in "),
-        (r"±", r"\\pm "),
-        (r"≈|≒", r"\\approx "),
-        (r"∅|\\varnothing(?![A-Za-z])", r"\\emptyset "),
-        (r"^\(\d\) +(?!and\b|or\b|[-(,&+*/=])(?=\S)", ""),
-        (r"π|(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
-        (r"√\s*(\d+)", r"\\sqrt{\1}"),
-        (r"√|(?<![A-Za-z\\])sqrt(?![A-Za-z])", r"\\sqrt"),
+        (r"\^\s*\{?\s*\\circ\s*\}?|\\degrees?\b", " degrees "),
+        (r"\{,\}", ","),
+        (r"(?<![\w.])(0[xX][\dA-Fa-f]+)(?!\w)", r" \1 "),
+        (r"(?<!\b0)(?<=\d) ?[xX] ?(?=\d)|(?<=\d) [xX] (?=\d)", r"\\times "),
+        (r"<=", r"\\le "),
+        (r">=", r"\\ge "),
+        (r"!=", r"\\ne "),
+        (r"\.{3,}", r"\\dots "),
+        (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
+        (r"\\sqrt\s*(\d+(?:\.\d+)?)(?![\d.])", r"\\sqrt{\1}"),
+        (r"(?<![A-Za-z\\])sqrt(?![A-Za-z])", r"\\sqrt"),
         (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"[【】「」]", " "),
+        (r"\(\s*\\?mod\b\s*([^()]*)\)|\\mod\s*\{([^{}]*)\}|(?<![A-Za-z\\])mod(?![A-Za-z])", r"\\mod \1\2"),
         (r"\s+", " "),
+        (r"^\{ ?(\w \\in \\mathbb ?\{\w\}) ?[:|]", r"{\1 |"),
     )
 )
 _LEAD_IN = re.compile(
-    r"(?:\b(?:final |correct |right )?(?:answer|result|solution)\s*(?:is|are|:|=|would be)|答案\s*[是为:]?|故选"
-    r"|选(?!项)择?)\s*:?\s*",
+    r"(?:\b(?<!wrong )(?<!incorrect )(?:final |correct |right )?(?:answer|result|solution)\s*(?:is|are|:|=|would be)"
+    r"|答案\s*[是为:]?|故选|(?<!不)选(?!项)择?)\s*:?\s*",
     re.IGNORECASE,
 )
 _CONJUNCTION = re.compile(r"^(?:so|thus|hence|therefore),? (?=[^a-z]*[\d\\=])", re.IGNORECASE)
@@ -92,16 +85,15 @@ def clean_answer(text: str) -> str:
         >>> clean_answer("\\boxed{3} and \\boxed{4}"), clean_answer("2**3")
         ('3, 4', '2^3')
     """
-    text = re.sub(r"[⁺⁻]?[⁰¹²³⁴-⁹]+", lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
-    text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
     text = re.sub(r"\x08oxed\b", r"\\boxed", text)
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z]{2}|[()\[\]{}])", r"\\", text)  # escaped twice
-    text = unicodedata.normalize("NFKC", text.replace("°", r"\degree ").replace("′", "'")).replace("\u2044", "/")
-    text = _CLOSING_WORDS.sub("", text.replace("。", "."))
+    text = _CLOSING_WORDS.sub("", text if text.isascii() else _to_ascii(text))
+    text = re.sub(r"\\\\|\\([A-Za-z]+)", lambda macro: MACRO_SYNONYMS.get(macro.group(1), macro.group()), text)
     is_formula_last = bool(re.search(r"[$)\]}][.,;\s]*$", text))
     text = ", ".join(closed_boxes(text)) or text
     text += "}" * num_open_braces(text)  # a formula that is cut off is read as far as it goes
+    text = _with_currency_behind(text)
     for _ in range(2):  # macros may be nested once: \text{\textbf{C}}
         for pattern, replacement in _REPLACEMENTS:
             text = pattern.sub(replacement, text)
@@ -110,18 +102,43 @@ def clean_answer(text: str) -> str:
     has_lead_in = bool(lead_ins) and bool(text[lead_ins[-1].end() :].strip(" ."))
     if has_lead_in:
         text = text[lead_ins[-1].end() :]
-    text = (
-        re.sub(r"^(?:=|\\approx(?![A-Za-z]))\s*(?=.*\w)", "", _CONJUNCTION.sub("", text.strip()))
-        .rstrip(".,;\\")
-        .strip()
-    )
-    if (
-        (has_lead_in and not is_formula_last)
-        or not re.search(r"[\d)}A-Za-z]!$", text)
-        or re.search(r"[A-Za-z]{2}!$", text)
-    ):
-        text = text.rstrip("!.,; ")  # "5!" alone is a factorial, "The answer is 5!" is not
+    text = re.sub(r"^(?:=|\\approx(?![A-Za-z]))\s*(?=.*\w)", "", _CONJUNCTION.sub("", text.strip()))
+    text = text.rstrip(".,;\\").strip()
+    ends_a_sentence = (has_lead_in and not is_formula_last) or re.search(r"[A-Za-z]{2}!$", text)
+    if ends_a_sentence or not re.search(r"[\d)}A-Za-z]!!?$", text):
+        text = text.rstrip("!.,; ") or text  # "5!" alone is a factorial, "The answer is 5!" is not
     return text
+
+
+def _to_ascii(text: str) -> str:
+    """The text with symbols as macros, raised and lowered characters as powers and indices, wide ones as plain."""
+    text = re.sub(rf"(?<=[\dA-Za-z])(?=[{_FRACTIONS}])", " ", text).translate(CHARACTERS)
+    pieces: list[str] = []
+    kind = ""
+    for character in text:
+        decomposition = "" if character.isascii() else unicodedata.decomposition(character)
+        new_kind = {"<super>": "^", "<sub>": "_"}.get(decomposition.partition(" ")[0], "")
+        if new_kind != kind:
+            pieces.append(("}" if kind else "") + (f"{new_kind}{{" if new_kind else ""))
+            kind = new_kind
+        pieces.append(character if decomposition.startswith("<circle>") else unicodedata.normalize("NFKC", character))
+    text = "".join(pieces) + ("}" if kind else "")
+    return text.replace("\u2044", "/").replace("\u2212", "-")
+
+
+def _with_currency_behind(text: str) -> str:
+    r"""The text with amounts as numbers and their units: ``\$5`` is 5 dollars, €5 is 5 €."""
+    if len(re.findall(r"(?<!\\)\$", text)) == 1:
+        text = re.sub(r"(?<![\w\\}])\$(?=-?[\d.])", r"\\$", text)  # one alone is no mark of a formula
+
+    def unit(match: re.Match[str]) -> str:
+        symbol = match.group("symbol").replace("\\$", "dollars")
+        return f"{match.group('sign')}{match.group('amount').strip()} {symbol} "
+
+    text = _AMOUNT.sub(unit, text)
+    text = re.sub(r"(?<=\d) ?\\\$", " dollars ", text)
+    whole = _WHOLE_AMOUNT.fullmatch(text.strip())
+    return unit(whole) if whole else text.replace("\\$", " ")
 
 
 def closed_boxes(text: str) -> list[str]:
@@ -156,13 +173,24 @@ def _is_joint(between: str) -> bool:
 def text_to_closing_brace(text: str, start: int) -> str | None:
     """Return the text from `start`, just behind an opening brace, to the brace that closes it; None if none does."""
     for escape in ("\\", ""):  # the brace of a set is no brace, unless no other closes
-        depth = 1
-        for index in range(start, len(text)):
-            if text[index] in "{}" and text[index - 1] != escape:
-                depth += 1 if text[index] == "{" else -1
-            if depth == 0:
-                return text[start:index]
+        end = _closing_braces(text, escape).get(start - 1)
+        if end is not None:
+            return text[start:end]
     return None
+
+
+@functools.lru_cache(maxsize=32)
+def _closing_braces(text: str, escape: str) -> dict[int, int]:
+    """Where each opening brace is closed, for all braces in one pass."""
+    closings: dict[int, int] = {}
+    opened: list[int] = []
+    for match in re.finditer(r"[{}]", text):
+        index = match.start()
+        if match.group() == "{":
+            opened.append(index)  # of a box or a group, whatever stands before it
+        elif opened and (not escape or text[index - 1 : index] != escape):
+            closings[opened.pop()] = index
+    return closings
 
 
 def num_open_braces(text: str) -> int:

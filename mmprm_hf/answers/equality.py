@@ -11,20 +11,27 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from .equations import same_equation, same_inequality
+from .approximate import PI
+from .equations import OPPOSITES, same_equation, same_inequality
 from .expressions import parse
-from .nodes import Node, kinds_in, substitute
-from .numeric import Real, is_close, real_constant, same_formula, unknowns
+from .nodes import Node, substitute
+from .numeric import Real, is_close, real_constant, rounds_to, same_formula, unknowns
 from .regions import Region, region_between, same_region
-from .units import LETTER_UNITS, units_agree
+from .units import LETTER_UNITS, conversion, may_agree
 from .values import BaseNumeral, Colon, Formula, Number, Relation, Value, ValueList
 from .vocabulary import SYMBOLS
 
 FUNCTION_NAME = re.compile(r"([A-Za-z]+)\(([a-z])\)")
+_COUNTS = frozenset("BCNPU")
+"""Letters of C(5,2), N(0,1) and the like, which are no names of points."""
 
 
 def same_name(first: str, second: str) -> bool:
-    """Return whether two names name the same thing: AB is BA, angle ABC is CBA, x_1 is an x."""
+    """Return whether two names name the same thing: AB is BA, angle ABC is CBA or ABC, x_1 is an x."""
+    marks = {name[:1] for name in (first, second) if name[:1] in ("∠", "△")}
+    if len(marks) == 2:
+        return False
+    first, second = first.strip("∠△"), second.strip("∠△")
     is_reversed = first.isalpha() and first.isupper() and len(first) <= 3 and first == second[::-1]
     bases = first.partition("_")[0], second.partition("_")[0]
     return first == second or is_reversed or (bases[0] == bases[1] and bases[0] in (first, second))
@@ -49,12 +56,31 @@ def same_named_value(gold_name: str, gold: Value, answer_name: str, answer: Valu
             return None if same_value(gold, answer) else False  # f(y) = x
         answer = Formula(substitute(answer.node, functions[1][2], ("name", functions[0][2])), answer.unit)
     if isinstance(gold, Relation) != isinstance(answer, Relation):
+        if isinstance(answer, Relation) and len(answer.signs) > 1 and gold_name:
+            return None if same_value(gold, answer) is not False else False  # x = 3, x = y-1 = 3
         gold, answer = equation_of(gold_name, gold), equation_of(answer_name, answer)
         return same_value(gold, answer)
+    counted = [_binomial(name, value) for name, value in ((gold_name, gold), (answer_name, answer))]
+    if isinstance(gold, ValueList) != isinstance(answer, ValueList) and any(counted):
+        gold, answer = counted[0] or gold, counted[1] or answer
+        is_number = all(isinstance(value, (Number, Formula)) for value in (gold, answer))
+        return None if is_number and same_value(gold, answer) is not False else False  # C(5,2) may be a point
     is_function = any(functions) and "y" in (gold_name, answer_name)
     if gold_name and answer_name and not (is_renamed or is_function or same_name(gold_name, answer_name)):
         return False  # AB = 5 is not CD = 5
-    return same_value(gold, answer)
+    is_same = same_value(gold, answer)
+    is_named_tuple = isinstance(gold, ValueList) and gold_name != answer_name and {gold_name, answer_name} & _COUNTS
+    return None if is_same and is_named_tuple else is_same  # C(5,2) and (5,2)
+
+
+def _binomial(name: str, value: Value) -> Formula | None:
+    """C(5,2) and P(5,2) as numbers of choices; None for others."""
+    is_count = name in ("C", "P") and isinstance(value, ValueList) and len(value.parts) == 2
+    if not is_count or not all(isinstance(part, (Number, Formula)) for part in value.parts):
+        return None
+    total, part = map(_node, value.parts)
+    binomial = ("call", "binomial", total, part)
+    return Formula(binomial if name == "C" else ("product", binomial, ("call", "factorial", part)))
 
 
 def _is_description(name: str) -> bool:
@@ -94,21 +120,18 @@ def same_value(gold: Value, answer: Value) -> bool | None:
     if isinstance(gold, Region) or isinstance(answer, Region):
         return False
     if isinstance(gold, Formula) and isinstance(answer, Formula) and gold.unit and answer.unit:
-        return same_formula(gold.node, answer.node) if gold.unit == answer.unit else None
+        if gold.unit != answer.unit:
+            return None
+        gold, answer = (Formula(("product", ("num", f.factor), f.node)) for f in (gold, answer))
     return same_formula(_node(gold), _node(answer))
-
-
-def rounds_to(exact: Real, decimal: Real, num_decimals: int) -> bool:
-    """Return whether a value rounded to `num_decimals` is `decimal`; a half may be rounded up or down."""
-    return abs(Fraction(exact) - Fraction(decimal)) * 2 * 10**num_decimals <= 1
 
 
 def _node(value: Number | Formula) -> Node:
     if isinstance(value, Formula):
         return value.node
-    if isinstance(value.raw, Fraction):
-        return ("num", value.raw)
-    return ("name", "infty") if math.isinf(value.raw) else ("num", Fraction(value.raw))
+    if isinstance(value.raw, float):
+        return ("name", "infty") if value.raw > 0 else ("negative", ("name", "infty"))
+    return ("num", value.raw)
 
 
 def _as_region(value: Value) -> Region | None:
@@ -121,25 +144,36 @@ def _as_region(value: Value) -> Region | None:
 def _same_colons(gold: Value, answer: Value) -> bool | None:
     if isinstance(gold, Colon) and isinstance(answer, Colon):
         return _same_colon(gold, answer)
-    return isinstance(gold, Colon) and isinstance(answer, Number) and _same_ratio(gold, answer)
+    colon, other = (gold, answer) if isinstance(gold, Colon) else (answer, gold)
+    if not isinstance(other, Number):
+        return False
+    if colon.half_day and other.raw == colon.parts[0]:
+        return None  # 7 pm, 7
+    return _same_ratio(colon, other)
 
 
-def _same_colon(gold: Colon, answer: Colon) -> bool:
+def _same_colon(gold: Colon, answer: Colon) -> bool | None:
     if gold.half_day and answer.half_day and gold.half_day != answer.half_day:
         return False
     if gold.is_time and answer.is_time and len(gold.parts) != len(answer.parts):
         gold, answer = (dataclasses.replace(t, parts=(*t.parts, Fraction(0))[:3]) for t in (gold, answer))  # 20:34:00
-    if bool(gold.half_day) != bool(answer.half_day) and max(gold.parts[0], answer.parts[0]) > 12:
-        return _on_24_hours(gold) == _on_24_hours(answer)
-    is_ratio = not (gold.is_time and answer.is_time) and len(gold.parts) == len(answer.parts)
-    return gold.parts == answer.parts or (is_ratio and _are_proportional(gold.parts, answer.parts))
+    if bool(gold.half_day) != bool(answer.half_day):
+        without = answer if gold.half_day else gold
+        is_afternoon = without.parts[0] < 12 and "p" in (gold.half_day, answer.half_day)
+        return _on_24_hours(gold) == _on_24_hours(answer) or (is_afternoon and gold.parts == answer.parts)
+    if gold.parts == answer.parts:
+        return (gold.is_time and answer.is_time) or (gold.is_ratio and answer.is_ratio)
+    if not (gold.is_ratio and answer.is_ratio) or len(gold.parts) != len(answer.parts):
+        return False
+    is_proportional = _are_proportional(gold.parts, answer.parts)
+    return None if is_proportional and gold.is_time and answer.is_time else is_proportional  # 1:20, 2:40
 
 
 def _are_proportional(first: Sequence[Real], second: Sequence[Real]) -> bool:
     """Whether one ratio is a positive multiple of the other."""
-    if any((a == 0) != (b == 0) for a, b in zip(first, second, strict=True)):
+    if any((a == 0) or (b == 0) for a, b in zip(first, second, strict=True)):
         return False
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a != 0]
+    pairs = list(zip(first, second, strict=True))
     return all(is_close(a * pairs[0][1], b * pairs[0][0]) and a * b > 0 for a, b in pairs)
 
 
@@ -148,7 +182,7 @@ def _on_24_hours(time: Colon) -> tuple[Real, ...]:
     return (hour, *time.parts[1:])
 
 
-def _same_ratio(gold: Colon, answer: Number) -> bool:
+def _same_ratio(gold: Colon, answer: Number) -> bool | None:
     """3/4 is 3:4; but 5:12 may be a time as well, which only the fraction 5/12 itself is taken for."""
     is_fraction = (
         isinstance(answer.raw, Fraction)
@@ -157,8 +191,10 @@ def _same_ratio(gold: Colon, answer: Number) -> bool:
         and answer.raw.numerator == gold.parts[0]
     )
     is_clock = gold.half_day or (gold.is_time and gold.parts[1] < 10)
-    is_plain_ratio = len(gold.parts) == 2 and not is_clock and (not gold.is_time or is_fraction) and not answer.unit
-    return is_plain_ratio and is_close(gold.parts[0], gold.parts[1] * answer.value)
+    is_plain_ratio = len(gold.parts) == 2 and gold.is_ratio and not is_clock and not answer.unit
+    is_plain_ratio &= not gold.is_time or is_fraction
+    is_same = is_plain_ratio and is_close(gold.parts[0], gold.parts[1] * answer.value)
+    return None if is_same and gold.parts[1] == 1 else is_same  # 5:1 may be 5
 
 
 def _same_numeral(gold: Value, answer: Value) -> bool | None:
@@ -190,17 +226,39 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     if len(gold.parts) != len(answer.parts):
         return None if gold.brackets == answer.brackets == "x" and _product(gold) == _product(answer) else False
     sides = [list(zip(side.names or [""] * len(side.parts), side.parts, strict=True)) for side in (gold, answer)]
-    in_order = _all(same_named_value(*a, *b) for a, b in zip(*sides, strict=True))
+    in_order = _all(same_part(*a, *b) for a, b in zip(*sides, strict=True))
     is_ordered = gold.has_unknowns != answer.has_unknowns and not (gold.names and answer.names)
     if gold.brackets == answer.brackets == "x":
         return _any_order(*sides) or (None if _product(gold) == _product(answer) else False)
     brackets = {gold.brackets, answer.brackets}
     if len(brackets) > 1 and brackets not in ({"", "()"}, {"", "{}"}):
         return False
+    if gold.is_choice != answer.is_choice and (gold.has_unknowns or answer.has_unknowns or _has_conditions(gold)):
+        return False  # x > 2 or y < 3 is not x > 2 and y < 3
     if in_order or is_ordered or brackets.isdisjoint(("", "{}")):
         return in_order
     in_any_order = _any_order(*sides)
-    return None if in_any_order and "()" in brackets else in_any_order
+    return None if in_any_order and "()" in brackets else in_any_order or _roots_in_any_order(*sides)
+
+
+def _has_conditions(values: ValueList) -> bool:
+    return any(isinstance(part, (Region, Relation)) for part in values.parts)
+
+
+def same_part(gold_name: str, gold: Value, answer_name: str, answer: Value) -> bool | None:
+    """Return whether two parts of lists are the same: unlike alone, a set of one value in a list is not the value."""
+    are_sets = [isinstance(value, ValueList) for value in (gold, answer)]
+    if are_sets[0] != are_sets[1] and "{}" in (getattr(gold, "brackets", ""), getattr(answer, "brackets", "")):
+        return None
+    return same_named_value(gold_name, gold, answer_name, answer)
+
+
+def _roots_in_any_order(first: Sequence[tuple[str, Value]], second: Sequence[tuple[str, Value]]) -> bool | None:
+    """x_1 = 2 and x_2 = 3 may be x_1 = 3 and x_2 = 2: None if the values are the same, else False."""
+    names = [sorted(name for name, _ in side) for side in (first, second)]
+    are_roots = names[0] == names[1] and all(re.fullmatch(r"x_\d", name) for name in names[0])
+    is_same = are_roots and _any_order([("", value) for _, value in first], [("", value) for _, value in second])
+    return None if is_same else False
 
 
 def _product(values: ValueList) -> Real:
@@ -211,7 +269,7 @@ def _any_order(first: Sequence[tuple[str, Value]], second: Sequence[tuple[str, V
     """Whether two lists hold the same values, each as often."""
     unmatched, is_sure = list(second), True
     for part in first:
-        verdicts = [same_named_value(*part, *other) for other in unmatched]
+        verdicts = [same_part(*part, *other) for other in unmatched]
         if True in verdicts:
             del unmatched[verdicts.index(True)]
         elif None in verdicts:
@@ -227,7 +285,12 @@ def _all(verdicts: Sequence[bool | None]) -> bool | None:
 
 
 def _same_list_and_other(values: ValueList, other: Value) -> bool | None:
-    """A list is not one value; but 1,22 may be 1.22, and 10-3-2 is 5."""
+    """A list is not one value; but {5} may be 5, 1,22 may be 1.22, 10-3-2 is 5, and a list may be a vector."""
+    if values.brackets == "{}" and len(values.parts) == 1:
+        is_empty = isinstance(other, Formula) and other.node == ("name", "emptyset")
+        return not is_empty and same_part("", values.parts[0], "", other)
+    if isinstance(other, Formula) and other.node[0] == "matrix":
+        return None if _same_matrix(values, other.node) is not False else False
     parts = [part.raw for part in values.parts if isinstance(part, Number) and isinstance(part.raw, Fraction)]
     if len(parts) != len(values.parts) or not isinstance(other, Number):
         return False
@@ -237,6 +300,17 @@ def _same_list_and_other(values: ValueList, other: Value) -> bool | None:
         return is_close(math.prod(parts), other.raw)
     is_glued = len(parts) == 2 and not values.brackets and all(part.denominator == 1 for part in parts)
     return None if is_glued and other.num_decimals >= 2 and abs(other.raw - parts[0]) < 1 else False
+
+
+def _same_matrix(values: ValueList, matrix: Node) -> bool | None:
+    """Whether a list, or a list of rows, holds what a matrix does."""
+    _, height, width, *cells = matrix
+    rows = [row.parts if isinstance(row, ValueList) else (row,) for row in values.parts]
+    entries = [entry for row in rows for entry in row]
+    has_shape = {len(row) for row in rows} == {width} or (1 in (height, width) and {len(row) for row in rows} == {1})
+    if not has_shape or len(entries) != len(cells):
+        return False
+    return _all(same_value(entry, Formula(cell)) for entry, cell in zip(entries, cells, strict=True))
 
 
 def _same_relation(gold: Value, answer: Value) -> bool | None:
@@ -249,27 +323,27 @@ def _same_relation(gold: Value, answer: Value) -> bool | None:
             return same_equation(gold.sides, answer.sides)
         return same_inequality(gold.signs[0], gold.sides, answer.signs[0], answer.sides)
     relation, other = (gold, answer) if isinstance(gold, Relation) else (answer, gold)
-    if isinstance(other, (Number, Formula)) and set(relation.signs) == {"="}:
-        last = relation.sides[-1]
-        is_constant = real_constant(last) is not None and all(
-            real_constant(side) is not None for side in relation.sides
-        )
-        is_same = same_formula(last, _node(other))
-        is_stated = is_constant or (_is_quantity(relation.sides[0]) and real_constant(last) != 0)
-        return is_same if is_stated or is_same is False else None  # x^2+y^2-4=0 is an equation, not the number 0
-    if isinstance(other, (Number, Formula)):
-        return None if True in (same_formula(side, _node(other)) for side in relation.sides) else False
-    return False
+    if not isinstance(other, (Number, Formula)):
+        return False
+    verdicts = [same_formula(side, _node(other)) for side in relation.sides]
+    if set(relation.signs) == {"="} and verdicts[-1] is not None:
+        is_constant = all(real_constant(side) is not None for side in relation.sides)
+        is_stated = _is_quantity(relation.sides[0], len(relation.sides))
+        return verdicts[-1] and (True if (is_constant and all(verdicts)) or is_stated else None)
+    return None if True in verdicts else False
 
 
-def _is_quantity(node: Node) -> bool:
-    r"""Whether a side of an equation names what was asked for (``a+b``, ``\sin A``); 2x+1 is to be solved."""
-    has_number = "num" in kinds_in(node)
-    return node[0] == "call" or len(unknowns(node)) > 1 or (node[0] in ("product", "quotient") and not has_number)
+def _is_quantity(side: Node, num_sides: int) -> bool:
+    r"""Whether a side names what was asked for: a limit, a ratio of lengths, or A in ``A = \pi r^2 = 9\pi``."""
+    is_operator = side[0] == "call" and side[1] in ("lim", "sum_of", "prod", "int")
+    are_lengths = side[0] == "quotient" and all(part[0] == "name" and part[1][1:].isupper() for part in side[1:])
+    return is_operator or are_lengths or (side[0] == "name" and num_sides > 2)
 
 
 def _same_chain(gold: Relation, answer: Relation) -> bool | None:
-    """``AB = CD = EF``: the same sides, in any order where all signs are "="."""
+    """``AB = CD = EF``: the same sides, in any order where all signs are "="; a < b < c is c > b > a."""
+    if gold.signs != answer.signs:
+        answer = Relation(tuple(OPPOSITES.get(sign, sign) for sign in answer.signs[::-1]), answer.sides[::-1])
     if gold.signs != answer.signs:
         return False
     if set(gold.signs) == {"="}:
@@ -286,30 +360,44 @@ def _same_chain(gold: Relation, answer: Relation) -> bool | None:
 def _same_number(gold: Number, answer: Number) -> bool | None:
     """Equal values: units agree or one is missing, 30 % is 30 and 0.3, and 0.33 is 1/3 (never 0.334)."""
     if gold.unit and answer.unit:
-        if gold.unit != answer.unit:
-            is_same = _same_or_rounded(gold, answer)
-            are_nouns = gold.unit.startswith("noun") or answer.unit.startswith("noun")
-            return is_same if units_agree(gold.unit, answer.unit) else None if is_same and are_nouns else False
-        has_same_scale = is_close(gold.value * answer.raw, answer.value * gold.raw)
-        return is_close(gold.value, answer.value) or (has_same_scale and _same_or_rounded(gold, answer))
+        return _same_with_units(gold, answer)
     with_unit, other = (gold, answer) if gold.unit else (answer, gold)
-    if _same_or_rounded(gold, answer):
-        return None if with_unit.unit in LETTER_UNITS else True  # 5 N: a force, or five times an unknown N
+    is_same = _same_or_rounded(gold, answer)
+    if is_same is not False:
+        return None if with_unit.unit in LETTER_UNITS else is_same  # 5 N: a force, or five times an unknown N
     if with_unit.unit == "percent":
         share = dataclasses.replace(with_unit, raw=with_unit.raw / 100, num_decimals=with_unit.num_decimals + 2)
         is_rounded = share.num_decimals == 2 and not is_close(share.raw, other.raw)  # 28 % need not be 5/18
         return (_same_or_rounded(share, other) or False) and (None if is_rounded else True)
-    is_radians = with_unit.unit == "angle" and isinstance(other.raw, float)
-    return is_radians and is_close(math.radians(with_unit.raw), other.raw)
+    is_radians = with_unit.unit == "angle" and not isinstance(other.raw, Fraction)
+    return is_radians and is_close(with_unit.raw * PI / 180, other.raw)
 
 
-def _same_or_rounded(first: Number, second: Number) -> bool:
+def _same_with_units(gold: Number, answer: Number) -> bool | None:
+    factor = conversion(answer.unit, gold.unit)
+    if factor is None:
+        if _same_or_rounded(gold, answer) is False:
+            return False
+        units = gold.unit, answer.unit
+        may_be_same = any(unit.startswith("noun") for unit in units) or "yen_or_yuan" in units
+        return True if may_agree(*units) else None if may_be_same else False
+    converted = dataclasses.replace(answer, value=answer.value * factor)
+    if is_close(gold.value, converted.value):
+        return True
+    has_same_scale = is_close(gold.value * answer.raw, converted.value * gold.raw)
+    return has_same_scale and _same_or_rounded(gold, answer)
+
+
+def _same_or_rounded(first: Number, second: Number) -> bool | None:
     """Whether the numbers as written are equal, or one is the other rounded to two decimals or more."""
     if is_close(first.raw, second.raw):
         return True
     for decimal, exact in ((first, second), (second, first)):
-        is_endless = isinstance(exact.raw, float) or exact.raw.denominator > 1
+        if isinstance(decimal.raw, float) or isinstance(exact.raw, float):
+            continue  # infinite
+        is_endless = not isinstance(exact.raw, Fraction) or exact.raw.denominator > 1
         has_two_digits = decimal.num_decimals >= 2 and abs(decimal.raw) * 10**decimal.num_decimals >= 10
-        if has_two_digits and not exact.num_decimals and is_endless and math.isfinite(exact.raw):
-            return rounds_to(exact.raw, decimal.raw, decimal.num_decimals)
+        if has_two_digits and not exact.num_decimals and is_endless:
+            is_float = decimal.num_decimals >= 14 and rounds_to(exact.raw, decimal.raw, 14)  # printed by a program
+            return rounds_to(exact.raw, decimal.raw, decimal.num_decimals) or (None if is_float else False)
     return False

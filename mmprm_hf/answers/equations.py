@@ -7,12 +7,13 @@ All is moved to one side. Polynomials that are no multiples of each other are di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
-from .approximate import TooLargeError, UndefinedError, approximate
-from .nodes import Node
-from .numeric import Point, compute, same_formula, unknowns
+from .approximate import Real, is_real
+from .nodes import Node, kinds_in
+from .numeric import Point, compute, is_close, same_formula, unknowns
 
-_OPPOSITES = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+OPPOSITES = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 def same_equation(first: Sequence[Node], second: Sequence[Node]) -> bool | None:
@@ -30,7 +31,7 @@ def same_equation(first: Sequence[Node], second: Sequence[Node]) -> bool | None:
     if tuple(first) == tuple(second) or tuple(first) == tuple(reversed(second)):
         return True
     if _names(first) != _names(second):
-        return False
+        return None if "prime" in set().union(*map(kinds_in, (*first, *second))) else False  # y' may be dy/dx
     if not _names(first):
         return False if False in map(same_formula, first, second) else None
     if constant_ratio(first, second) is not None:
@@ -46,26 +47,25 @@ def same_inequality(first_sign: str, first: Sequence[Node], second_sign: str, se
         sides = list(map(same_formula, first, second))
         if None not in sides and True in sides:
             return all(sides)  # mb < 1 is not mb < 2
-    if first_sign not in _OPPOSITES or second_sign not in _OPPOSITES:
+    if first_sign not in OPPOSITES or second_sign not in OPPOSITES:
         return None if first_sign == second_sign else False
     ratio = constant_ratio(first, second)
     if ratio is None:
         return None if first_sign[0] == second_sign[0] else False
-    return first_sign == (second_sign if ratio > 0 else _OPPOSITES[second_sign])
+    return first_sign == (second_sign if ratio > 0 else OPPOSITES[second_sign])
 
 
-def constant_ratio(first: Sequence[Node], second: Sequence[Node]) -> float | None:
-    """Return the number by which one equation is a multiple of the other, to the precision of floats; else None."""
+def constant_ratio(first: Sequence[Node], second: Sequence[Node]) -> Real | None:
+    """Return the number by which one equation is a multiple of the other; None if there is none."""
     ratios = []
     for point in map(Point, (0, 1, 2, 3, 6)):
         try:
-            differences = [approximate(compute(("sum", a, ("negative", b)), point)) for a, b in (first, second)]
-            ratios.append(differences[0].value / differences[1].value)
-        except (UndefinedError, TooLargeError, ZeroDivisionError):
+            values = [compute(("sum", a, ("negative", b)), point) for a, b in (first, second)]
+            ratios.append(values[0] / values[1])
+        except ArithmeticError:
             continue
-    is_constant = bool(ratios) and all(abs(ratio - ratios[0]) <= 1e-9 * abs(ratios[0]) for ratio in ratios)
-    is_real = is_constant and abs(ratios[0].imag) <= 1e-9 * abs(ratios[0]) != 0
-    return ratios[0].real if is_real and len(ratios) > 1 else None
+    has_ratio = len(ratios) > 1 and all(is_real(ratio) and is_close(ratio, ratios[0]) for ratio in ratios)
+    return ratios[0] if has_ratio and not is_close(ratios[0], Fraction(0)) else None
 
 
 def _names(sides: Sequence[Node]) -> set[str]:

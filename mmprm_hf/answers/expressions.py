@@ -22,6 +22,7 @@ _CLOSING = {"(": ")]", "[": ")]", "{": "}", "|": "|", "\\lfloor": "\\rfloor", "\
 _DIGIT = re.compile(r"\s*(\d)")
 _INTEGER = re.compile(r"\s*(\d+)")
 _INDEX = re.compile(r"\s*(?:\{\s*([A-Za-z0-9]+)\s*\}|([A-Za-z0-9]))")
+_POINTS = re.compile(r"\s*(?:\{\s*([A-Z]{2,3})\s*\}|([A-Z]{2,3})(?![A-Za-z]))")
 _BOUND = re.compile(r"=|\\(?:to|rightarrow|in)(?![A-Za-z])")
 
 
@@ -74,7 +75,7 @@ class _Parser:
     def union(self, depth: int) -> Node:
         """The whole of a formula: sums, also joined by set operations."""
         node = self.sum(depth)
-        while self.peek() in ("\\cup", "\\cap", "\\setminus"):
+        while self.peek() in ("\\cup", "\\cap", "\\setminus", "\\mod"):
             node = ("call", self.take()[1:], node, self.sum(depth))
         return node
 
@@ -122,6 +123,8 @@ class _Parser:
     def begins_factor(self, last: Node) -> bool:
         """Whether a factor follows without a sign; two numbers side by side are not a product, but ``2^6 3^5`` is."""
         token = self.peek()
+        if token == "\\dots" and last[0] == "num":
+            raise _UnreadableError  # 3.14...
         if vocabulary.is_number(token):
             if last[0] in ("power", "group"):
                 return True
@@ -144,7 +147,8 @@ class _Parser:
             token = self.peek()
             if token == "!":
                 self.take()
-                node = ("call", "factorial", node)
+                is_double = self.peek() == "!" and self.touches()
+                node = ("call", "double_factorial" if is_double and self.take() else "factorial", node)
             elif token == "'":
                 self.take()
                 node = ("call", "prime", node)
@@ -220,6 +224,8 @@ class _Parser:
             return ("call", f"tuple {opening}{closing}", *parts)
         if opening in "([{" and opening + closing not in ("()", "[]", "{}"):
             raise _UnreadableError
+        if opening == "|" and parts[0][0] == "matrix":
+            return ("vmatrix", *parts[0][1:])
         name = {"|": "abs", "\\lfloor": "floor", "\\lceil": "ceil"}.get(opening)
         return ("call", name, parts[0]) if name else ("group", parts[0])
 
@@ -283,8 +289,7 @@ class _Parser:
 
     def macro(self, depth: int) -> Node:
         token = self.take()
-        name = vocabulary.VARIANTS.get(token[1:], token[1:])
-        name = vocabulary.SPELLINGS.get(name, name)
+        name = vocabulary.SPELLINGS.get(token[1:], token[1:])
         if name == "pi":
             return ("name", "pi")
         if name == "frac":
@@ -297,6 +302,11 @@ class _Parser:
             return self.function(name, depth)
         if name in vocabulary.BIG_OPERATORS:
             return self.big_operator(name, depth)
+        points = _POINTS.match(self.text, self.position)
+        if points and name in ("angle", "triangle", "vec", "overline"):
+            self.position = points.end()
+            letters = points.group(1) or points.group(2)
+            return ("name", _name_of_points(name, letters))
         if name in vocabulary.DECORATIONS:
             return ("call", name, self.argument(depth))
         if name == "begin":
@@ -338,7 +348,7 @@ class _Parser:
         if exponent == ("negative", ("num", Fraction(1))) and name in vocabulary.INVERSES:
             name, exponent = vocabulary.INVERSES[name], None
         argument = self.function_argument(depth)
-        arguments = argument[2:] if argument[0] == "call" and argument[1] == "tuple ()" else (argument,)
+        arguments = argument[2:] if argument[0] == "call" and argument[1] in ("tuple ()", "tuple {}") else (argument,)
         node = ("call", name, *base, *arguments) if not base else ("call", "log_base", *base, *arguments)
         return node if exponent is None else ("power", node, exponent)
 
@@ -385,6 +395,13 @@ class _Parser:
             raise _UnreadableError
         kind = match.group("name") if match.group("name") in ("vmatrix", "Vmatrix") else "matrix"
         return (kind, len(rows), len(rows[0]), *(cell for row in rows for cell in row))
+
+
+def _name_of_points(macro: str, letters: str) -> str:
+    """The name of an angle, triangle, vector or line through points: angle ABC is CBA, the line AB is AB or BA."""
+    if macro == "overline" and len(letters) == 2:
+        return "".join(sorted(letters))
+    return f"{macro} {min(letters, letters[::-1]) if macro == 'angle' else letters}"
 
 
 def _bound_nodes(text: str) -> list[Node]:

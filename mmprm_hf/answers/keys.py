@@ -5,13 +5,15 @@ Other answers may share a key too; `voting` compares them. Standard library only
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Iterator
 from fractions import Fraction
 
+from .approximate import PI
 from .choices import read_letter
 from .equality import FUNCTION_NAME, equation_of
-from .nodes import Node, substitute
+from .nodes import substitute
 from .numeric import Real, fingerprint, fingerprint_ratio, real_constant, unknowns
 from .regions import Region
 from .texts import tokens
@@ -34,7 +36,8 @@ def keys_of(text: str) -> set[Hashable]:
         keys.add(("letter", letter))
     name, value = read_name(text), read_value(text)
     if value is None:
-        return keys | {("text", tuple(sorted(tokens(text))))}
+        words = tokens(text)
+        return keys | {("text", words if text.replace(" ", "").isalpha() else tuple(sorted(words)))}
     keys.update(_value_keys(value))
     function = FUNCTION_NAME.fullmatch(name)
     if function and isinstance(value, Formula):  # f(t) = 2t is f(x) = 2x
@@ -57,26 +60,26 @@ def _value_keys(value: Value) -> Iterator[Hashable]:
         if value.unit == "percent":
             yield from _number_keys(value.raw / 100, value.num_decimals + 2)
         elif value.unit == "angle":
-            yield from _size_keys(math.radians(value.raw))
+            yield from _size_keys(value.raw * PI / 180)
         elif value.unit:
             yield from _size_keys(value.value, value.unit)
     elif isinstance(value, Colon):
         if value.is_time:
             yield "clock", value.parts[0] % 12, value.parts[1]
-        if value.parts[1]:
+        if value.parts[1] != 0:
             yield from _size_keys(value.parts[0] / value.parts[1])
         else:
-            yield "ratio", "to nothing"
+            yield "ratio", str(value.parts[0])
     elif isinstance(value, Formula):
         size = fingerprint(value.node)
-        yield from _size_keys(size) if size is not None else [("formula", tuple(sorted(unknowns(value.node))))]
+        yield from _size_keys(size) if size is not None else [("formula", str(value.node))]
     elif isinstance(value, ValueList):
-        yield from _list_keys(
-            [p.raw for p in value.parts if isinstance(p, Number) and _is_finite(p.raw)], len(value.parts)
-        )
+        yield from _list_keys("list", list(map(_size_of, value.parts)))
+        if value.brackets == "{}" and len(value.parts) == 1:
+            yield from _value_keys(value.parts[0])
     elif isinstance(value, Region):
         ends = [end for interval in value.intervals for end in (interval.low, interval.high)]
-        yield from _list_keys([end for end in ends if _is_finite(end)], len(ends))
+        yield from _list_keys("list", list(map(_float, ends)))
     elif not isinstance(value, Relation):
         yield type(value), str(value)
 
@@ -84,53 +87,61 @@ def _value_keys(value: Value) -> Iterator[Hashable]:
 def _number_keys(number: Real, num_decimals: int = 0) -> Iterator[Hashable]:
     """By size, and by what the number may be rounded to."""
     yield from _size_keys(number)
-    if isinstance(number, Fraction) and number.denominator == 1 and not num_decimals:
+    if isinstance(number, float) or (isinstance(number, Fraction) and number.denominator == 1 and not num_decimals):
         return
+    exact = number if isinstance(number, Fraction) else Fraction(number.real)
     for places in [num_decimals] if num_decimals else _DECIMALS:
-        try:
-            scaled = Fraction(number) * 10**places
-        except (OverflowError, ValueError):
-            return  # infinite
+        scaled = exact * 10**places
         yield "rounded", places, math.ceil(scaled - Fraction(1, 2))
         yield "rounded", places, math.floor(scaled + Fraction(1, 2))
 
 
+def _float(number: Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
 def _size_keys(number: Real, unit: str = "") -> Iterator[Hashable]:
     """Two texts of nine digits, of which floats that are equal up to rounding share one."""
-    try:
-        size = float(number)
-    except OverflowError:
-        yield unit, number
+    size = _float(number)
+    if math.isinf(size):
+        yield unit, str(number)
         return
     for factor in (1 - 1e-11, 1 + 1e-11):
         yield unit, f"{size * factor:.8e}" if abs(size) > 1e-12 else "0"
 
 
-def _list_keys(numbers: list[Real], length: int) -> Iterator[Hashable]:
-    """By length and by cells of the sum of what is a number: rounding moves it by less than a cell."""
-    if not numbers:
-        yield "list", length
-        return
-    cell = math.floor(sum(map(Fraction, numbers)) * 50 / length)
-    yield from (("list", length, cell), ("list", length, cell + 1))
+def _size_of(value: Value) -> float:
+    """A number that equal parts of a list share up to rounding; 0 for those that have none."""
+    if isinstance(value, Number):
+        return _float(value.raw)
+    if isinstance(value, Formula):
+        return fingerprint(value.node) or 0.0
+    return sum(map(_size_of, value.parts)) if isinstance(value, ValueList) else 0.0
 
 
-def _is_finite(number: Real) -> bool:
-    return isinstance(number, Fraction) or math.isfinite(number)
+def _list_keys(kind: str, sizes: list[float]) -> Iterator[Hashable]:
+    """By length and cells of means of waves of all sizes, in any order: rounding moves a mean by less than a cell."""
+    sizes = [size if abs(size) < 1e6 else math.copysign(1e5 * math.log10(abs(size)), size) for size in sizes]
+    finite = [size for size in sizes if math.isfinite(size)]
+    cells = []
+    for frequency in (1.3, 0.7, 0.31, 0.11):
+        mean = sum(math.sin(frequency * size + 1) for size in finite) / len(sizes)
+        cells.append(math.floor(mean * 50))
+    for shifts in itertools.product((0, 1), repeat=len(cells)):
+        yield (kind, len(sizes), *(cell + shift for cell, shift in zip(cells, shifts, strict=True)))
 
 
 def _relation_keys(relation: Relation) -> Iterator[Hashable]:
-    """By names and, for one sign, by what multiples of an equation share."""
+    """By names and, for one sign, by what multiples of an equation share; for more, by their sides."""
     last = real_constant(relation.sides[-1])
     if last is not None:
-        yield from _size_keys(last)  # x+y = 5 may be 5
+        yield from _size_keys(last)  # A = 2x = 6 may be 6
     names = tuple(sorted(set().union(*map(unknowns, relation.sides))))
-    ratio = _ratio(relation.sides) if len(relation.sides) == 2 else None
-    if ratio is None:
-        yield "relation", len(relation.sides), names
-    else:
-        yield from ((names, *key) for key in _size_keys(ratio))
-
-
-def _ratio(sides: tuple[Node, ...]) -> float | None:
-    return fingerprint_ratio(("sum", sides[0], ("negative", sides[1])))
+    if len(relation.sides) > 2:
+        yield from _list_keys(str(names), [fingerprint(side) or 0.0 for side in relation.sides])
+        return
+    ratio = fingerprint_ratio(("sum", relation.sides[0], ("negative", relation.sides[1])))
+    yield from ((names, *key) for key in _size_keys(ratio)) if ratio is not None else [("relation", names)]

@@ -17,13 +17,17 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 NUMBER_WORDS = dict(zip(_TEENS.split(), range(20), strict=True)) | dict(
     zip(_TENS.split(), range(20, 100, 10), strict=True)
 )
-SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 CHINESE_DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9), strict=True))
 CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
-_PARTS = {
-    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
-    "ninth": 9, "tenth": 10,
-}  # fmt: skip
+_ORDINALS = (
+    "fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth"
+)
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "hundredth": 100, "thousandth": 1000} | dict(
+    zip(_ORDINALS.split(), range(4, 21), strict=True)
+)
+"""Words of fractions in the singular, and their denominators."""
 MAX_WORDS = 60
 """A text of more words is not a number with its unit."""
 _CHINESE_NUMBER = "[零〇一二两三四五六七八九十百千万亿]{1,24}"
@@ -147,18 +151,20 @@ def _english_to_digits(text: str) -> str:
     words = [word.casefold() for word in originals]
     number, num_words = read_number_words(words)
     match words[num_words:]:
-        case ["half" | "third" | "quarter" as part] if not num_words:
-            return str(Fraction(1, _PARTS[part]))
+        case ["half" | "quarter" as part] if not num_words:
+            return str(Fraction(1, PARTS[part]))
+        case ["half", "a", "dozen", *rest] if not num_words:
+            value = 6
         case ["a" | "an", "half" | "third" | "quarter" as part, *rest] if not num_words:
-            value = Fraction(1, _PARTS[part])
+            value = Fraction(1, PARTS[part])
         case ["a", "dozen", *rest] if not num_words:
             value = 12
         case [word, *_] if not num_words or word in NUMBER_WORDS or word in SCALE_WORDS:
             return text  # no number, or "two three", which is not one either
-        case ["and", "a" | "one", part, *rest] if part.rstrip("s") in _PARTS:  # one and a half
-            value = number + Fraction(1, _PARTS[part.rstrip("s")])
-        case [part, *rest] if part in _PARTS or part.rstrip("s") in _PARTS:  # two thirds
-            value = Fraction(number, _PARTS.get(part) or _PARTS[part.rstrip("s")])
+        case ["and", "a" | "one", part, *rest] if part.rstrip("s") in PARTS:  # one and a half
+            value = number + Fraction(1, PARTS[part.rstrip("s")])
+        case [part, *rest] if part.rstrip("s") in PARTS:  # two thirds
+            value = Fraction(number, PARTS[part.rstrip("s")])
         case rest:
             value = number
     return " ".join([str(value), *originals[len(originals) - len(rest) :]])

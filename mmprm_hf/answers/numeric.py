@@ -1,14 +1,13 @@
-r"""Whether two formulas are equal: both are computed at the same points, exactly where they are rational.
+r"""Whether two formulas are equal: both are computed at the same points, exactly where rational, else to 60 digits.
 
 Two different formulas agree at a point that was not chosen for them only by accident, so that agreement at all points
 is equality and disagreement at all is inequality; anything between is None (undecided). Points are positive, whole and
-negative; they also take turns in the two readings of ``1/2x``, ``\log x`` and ``f(x)``: what is equal in one reading
-alone is undecided. So is what no point can compute. Standard library only.
+negative; they also take turns in the two readings of ``1/2x``, ``\log x``, ``f(x)`` and ``|A|``: what is equal in one
+reading alone is undecided. So is what no point can compute. Standard library only.
 """
 
 from __future__ import annotations
 
-import cmath
 import functools
 import math
 import zlib
@@ -16,37 +15,57 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from .approximate import (
-    EPSILON,
     FUNCTIONS,
+    PI,
     Approximate,
+    I,
+    Real,
     Scalar,
-    TooLargeError,
     UndefinedError,
     apply,
     approximate,
     are_equal,
     checked,
+    exponential,
     factorial,
+    is_precise,
     is_real,
     of_reals,
     power,
 )
 from .expressions import parse
-from .nodes import Node, kinds_in, names_in, substitute
+from .nodes import Node, is_ambiguous_size, kinds_in, names_in, substitute
 
-Real = Fraction | float
-
-_CONSTANTS = {"pi": math.pi, "e": math.e, "i": 1j, "imath": 1j, "degrees": math.pi / 180}
-_AMBIGUOUS = {"slash", "application", "log"}
-_OPERATORS = {"sum_of", "prod", "int", "lim", "bigcup", "bigcap", "det", "vmatrix"}
+_CONSTANTS = {"pi": PI, "e": exponential(Fraction(1)), "i": I, "imath": I, "degrees": PI * Fraction(1, 180)}
+_AMBIGUOUS = {"slash", "application", "log", "mod"}
+_OPERATORS = {"sum_of", "prod", "int", "lim", "bigcup", "bigcap", "det", "vmatrix", "cup", "cap", "setminus"}
 """What another formula may state in closed form."""
 _KNOWN_KINDS = {"num", "name", "group", "negative", "sum", "product", "quotient", "power", "call"} | (
-    FUNCTIONS.keys() - {"log"} | {"root", "log_base", "factorial", "binomial", "abs", "floor", "ceil", "max", "min"}
+    FUNCTIONS.keys() - {"log"}
+    | {
+        "root",
+        "log_base",
+        "factorial",
+        "double_factorial",
+        "binomial",
+        "abs",
+        "floor",
+        "ceil",
+        "max",
+        "min",
+        "gcd",
+        "remainder",
+    }
+    | {"lcm", "sum_of", "prod", "text", "vmatrix", "det"}
 )
-_PERIODIC = {"sin", "cos", "tan", "cot", "floor", "ceil", "factorial", "binomial"}
+_PERIODIC = {"sin", "cos", "tan", "cot", "floor", "ceil", "factorial", "binomial", "mod", "remainder", "gcd", "lcm"}
 """Functions of which formulas may be equal for whole numbers alone."""
-_NUM_POINTS = 8
-_WHOLE, _POSITIVE = (4, 5), (0, 1, 2, 3, 4, 5)
+_NUM_POINTS = 12
+_WHOLE = (4, 5, 8, 9, 10, 11)
+_POSITIVE = (0, 1, 2, 3, *_WHOLE)
+_MAX_TERMS = 400
+_LEAST, _MOST = Fraction(1, 10**30), Fraction(10**30)
+"""A formula with a constant beyond these is compared exactly or not at all: rounding would lose the small ones."""
 
 
 class Point:
@@ -61,12 +80,12 @@ class Point:
     def name(self, name: str) -> Scalar:
         """Return the value of a name, a small rational number that depends on the name and the point."""
         if name in _CONSTANTS:
-            return Approximate(complex(_CONSTANTS[name]), 0.0 if name in ("i", "imath") else EPSILON)
+            return _CONSTANTS[name]
         seed = zlib.crc32(f"{name} {self.index}".encode())
         if self.index in _WHOLE:
             return Fraction(5 + seed % 41)
         value = Fraction(101 + seed % 397, 211 + seed // 397 % 60)
-        return value * (17 if self.index == 3 else 1) * (-1 if self.index >= 6 else 1)
+        return value * (17 if self.index == 3 else 1) * (-1 if self.index in (6, 7) else 1)
 
 
 def unknowns(node: Node) -> set[str]:
@@ -84,21 +103,46 @@ def same_formula(first: Node, second: Node) -> bool | None:
     if first == second:
         return True
     kinds = kinds_in(first), kinds_in(second)
-    is_ambiguous = bool(_AMBIGUOUS & (kinds[0] | kinds[1]))
+    is_ambiguous = bool(_AMBIGUOUS & (kinds[0] | kinds[1])) or is_ambiguous_size(first) or is_ambiguous_size(second)
     num_points = _NUM_POINTS if unknowns(first) | unknowns(second) else 2 if is_ambiguous else 1
+    must_be_exact = _has_extremes(first) or _has_extremes(second)
     outcomes = []
     for point in map(Point, range(num_points)):
         try:
-            outcomes.append((point, are_equal(compute(first, point), compute(second, point))))
-        except (UndefinedError, TooLargeError):
+            values = compute(first, point), compute(second, point)
+            if not must_be_exact or all(isinstance(value, Fraction) for value in values):
+                outcomes.append((point, are_equal(*values)))
+        except ArithmeticError:
             continue
     sizes = [{kind for kind in side if isinstance(kind, tuple)} for side in kinds]
     if sizes[0] != sizes[1]:
         return False if max(map(len, sizes)) == 1 else None  # a matrix is no number, nor one of another size
-    has_other_form = kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
-    indices = () if is_ambiguous else _WHOLE if (kinds[0] | kinds[1]) & _PERIODIC else _POSITIVE
+    is_known = num_points == 1 and all(_plain_kinds(side) <= _KNOWN_KINDS for side in (first, second))
+    has_other_form = not is_known and kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
+    is_whole = (kinds[0] | kinds[1]) & (_PERIODIC | _OPERATORS)
+    indices = () if is_ambiguous else _WHOLE if is_whole else _POSITIVE
     verdict = _verdict(outcomes, num_points == 1, indices)
-    return None if verdict is False and has_other_form else verdict
+    return None if verdict is False and (has_other_form or _differ_by_case(first, second)) else verdict
+
+
+def _has_extremes(node: Node) -> bool:
+    """Whether a formula has a constant so large or small that another one could be lost beside it."""
+    if node[0] == "num":
+        return isinstance(node[1], Fraction) and node[1] != 0 and not _LEAST <= abs(node[1]) <= _MOST
+    if node[0] == "power" and node[1][0] == node[2][0] == "num" and node[1][1] != 0:
+        return abs(math.log10(abs(node[1][1])) * node[2][1]) > 30 if abs(node[2][1]) < 10**6 else True
+    if node[0] == "power" and node[2][0] == "negative" and node[2][1][0] == "num":
+        return _has_extremes(("power", node[1], node[2][1]))
+    return any(_has_extremes(part) for part in node[1:] if isinstance(part, tuple))
+
+
+def _differ_by_case(first: Node, second: Node) -> bool:
+    """Whether the constant of an integral is C in one formula and c in the other."""
+    names = unknowns(first), unknowns(second)
+    if {*(names[0] - names[1]), *(names[1] - names[0])} != {"C", "c"}:
+        return False
+    upper, lower = (first, second) if "C" in names[0] else (second, first)
+    return same_formula(upper, substitute(lower, "c", ("name", "C"))) is True
 
 
 def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, indices: Sequence[int]) -> bool | None:
@@ -116,15 +160,19 @@ def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, indices:
 
 def real_constant(node: Node) -> Real | None:
     """Return the real value of a formula of numbers and known functions; None for others and for two readings."""
-    if unknowns(node) or not kinds_in(node) <= _KNOWN_KINDS:
+    if unknowns(node) or not _plain_kinds(node) <= _KNOWN_KINDS:
         return None
     try:
         value = compute(node, Point(0))
-    except (UndefinedError, TooLargeError):
+    except ArithmeticError:
         return None
     if isinstance(value, Fraction):
         return value
-    return value.value.real if is_real(value) and math.isfinite(value.value.real) else None
+    return value if is_real(value) and is_precise(value) and not _has_extremes(node) else None
+
+
+def _plain_kinds(node: Node) -> set[str]:
+    return {kind for kind in kinds_in(node) if not isinstance(kind, tuple)}
 
 
 @functools.lru_cache(maxsize=65536)
@@ -132,7 +180,7 @@ def evaluate(text: str) -> Real | None:
     r"""Return the real value of a cleaned formula; None if it has names, is not read whole, is complex or too large.
 
     Example:
-        >>> evaluate("\\frac{3}{2}-1"), evaluate("\\sqrt{3}/2"), evaluate("2x")
+        >>> evaluate("\\frac{3}{2}-1"), float(evaluate("\\sqrt{3}/2")), evaluate("2x")
         (Fraction(1, 2), 0.8660254037844386, None)
     """
     sign = {"\\infty": math.inf, "+\\infty": math.inf, "-\\infty": -math.inf}.get(text.replace(" ", ""))
@@ -143,13 +191,19 @@ def evaluate(text: str) -> Real | None:
 
 
 def is_close(first: Real, second: Real) -> bool:
-    """Return whether two real values are equal: exactly if both are rational, to 12 digits otherwise."""
-    if isinstance(first, Fraction) and isinstance(second, Fraction):
-        return first == second
+    """Return whether two real values are equal: exactly if both are rational, to 35 digits otherwise."""
+    if isinstance(first, float) or isinstance(second, float):
+        return first == second  # infinite
     try:
-        return math.isclose(first, second, rel_tol=1e-12, abs_tol=1e-14 if 0 in (first, second) else 0.0)
-    except OverflowError:
+        return are_equal(first, second)
+    except UndefinedError:
         return False
+
+
+def rounds_to(exact: Real, decimal: Real, num_decimals: int) -> bool:
+    """Return whether a value rounded to `num_decimals` is `decimal`; a half may be rounded up or down."""
+    values = [value if isinstance(value, Fraction) else Fraction(value.real) for value in (exact, decimal)]
+    return abs(values[0] - values[1]) * 2 * 10**num_decimals <= 1
 
 
 def linear(node: Node) -> tuple[str, Real, Real] | None:
@@ -163,22 +217,22 @@ def linear(node: Node) -> tuple[str, Real, Real] | None:
         return None
     slope = values[1] - values[0]
     is_linear = is_close(values[2] - values[1], slope) and is_close(values[0] - values[3], 5 * slope)
-    return (name, slope, values[0]) if is_linear and slope != 0 else None
+    return (name, slope, values[0]) if is_linear and not is_close(slope, Fraction(0)) else None
 
 
 def fingerprint(node: Node) -> float | None:
     """Return a number that equal formulas share up to rounding (the size at one point); None where there is none."""
     try:
-        return abs(approximate(compute(node, Point(0))).value)
-    except (UndefinedError, TooLargeError):
+        return float(abs(approximate(compute(node, Point(0)))))
+    except ArithmeticError:
         return None
 
 
 def fingerprint_ratio(node: Node) -> float | None:
     """Return a number that multiples of a formula share up to rounding; None where there is none."""
     try:
-        return abs(approximate(compute(node, Point(0)) / compute(node, Point(1))).value)
-    except (UndefinedError, TooLargeError, ZeroDivisionError):
+        return float(abs(approximate(compute(node, Point(0)) / compute(node, Point(1)))))
+    except ArithmeticError:
         return None
 
 
@@ -186,8 +240,7 @@ def compute(node: Node, point: Point) -> Scalar:
     """Return the value of a tree at a point.
 
     Raises:
-        UndefinedError: if it has none.
-        TooLargeError: if it is too large to compute.
+        ArithmeticError: if it has none, or is too large to compute.
     """
     kind, *parts = node
     if kind == "num":
@@ -197,7 +250,7 @@ def compute(node: Node, point: Point) -> Scalar:
     if kind == "call":
         return checked(_call(parts[0], parts[1:], point))
     if kind in ("matrix", "vmatrix", "Vmatrix"):
-        return checked(_matrix(kind, *parts[:2], parts[2:], point))
+        return checked(_matrix(kind, *parts[:2], [compute(cell, point) for cell in parts[2:]]))
     if kind == "application":
         argument = compute(parts[1], point)
         return generic(parts[0], [argument]) if point.is_second_reading else point.name(parts[0]) * argument
@@ -233,24 +286,39 @@ def _quotient(first: Scalar, second: Scalar) -> Scalar:
 
 def _power(base: Scalar, exponent: Scalar, point: Point) -> Scalar:
     is_whole = isinstance(exponent, Fraction) and exponent.denominator % 2
-    point.has_branch |= not is_whole and (not is_real(base) or approximate(base).value.real < 0)
+    point.has_branch |= not is_whole and (not is_real(base) or base < 0)
     return power(base, exponent)
 
 
-def _matrix(kind: str, height: int, width: int, cells: Sequence[Node], point: Point) -> Scalar:
-    """A sum of the entries, each times a number of its own: linear, so that multiples and sums come out right."""
-    seeds = (zlib.crc32(f"{kind} {height} {width} {index}".encode()) for index in range(len(cells)))
-    values = [Fraction(1 + seed % 9973, 997) * compute(cell, point) for seed, cell in zip(seeds, cells, strict=True)]
+def _matrix(kind: str, height: int, width: int, cells: Sequence[Scalar]) -> Scalar:
+    """A determinant, or a sum of the entries, each times a number of its own: linear, as matrices are."""
+    if kind == "vmatrix" and height == width <= 6:
+        return _determinant([cells[row * width : (row + 1) * width] for row in range(height)])
+    seeds = (zlib.crc32(f"matrix {height} {width} {index}".encode()) for index in range(len(cells)))
+    values = [Fraction(1 + seed % 9973, 997) * cell for seed, cell in zip(seeds, cells, strict=True)]
     total = sum(values[1:], start=values[0])
     return total if kind == "matrix" else generic(kind, [total])
 
 
+def _determinant(rows: Sequence[Sequence[Scalar]]) -> Scalar:
+    if len(rows) == 1:
+        return rows[0][0]
+    minors = ([(*row[:column], *row[column + 1 :]) for row in rows[1:]] for column in range(len(rows)))
+    terms = [
+        entry * _determinant(minor) * Fraction((-1) ** column)
+        for column, (entry, minor) in enumerate(zip(rows[0], minors, strict=True))
+    ]
+    return sum(terms[1:], start=terms[0])
+
+
 def _call(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
-    values = [compute(argument, point) for argument in arguments if argument[0] != "text"]
-    marks = "".join(argument[1] for argument in arguments if argument[0] == "text")
-    if name in ("sum_of", "int", "prod", "lim") or marks:
-        weight = generic(f"{name} {marks}", values[:-1])
-        return generic(name, [weight, values[-1]]) if name == "prod" else weight * values[-1]  # linear, as sums are
+    if any(argument[0] == "text" for argument in arguments):
+        return _big_operator(name, arguments, point)
+    if name in ("abs", "det") and arguments[0][0] == "matrix":
+        return compute(("vmatrix", *arguments[0][1:]), point)
+    values = [compute(argument, point) for argument in arguments]
+    if name == "abs" and is_ambiguous_size(("call", name, *arguments)) and point.is_second_reading:
+        return generic("size", values)
     if name == "root":
         return _power(values[1], _quotient(Fraction(1), values[0]), point)
     if name == "log_base" and len(values) == 2:
@@ -260,6 +328,10 @@ def _call(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
     if name == "binomial":
         total, part = values
         return factorial(total) / (factorial(part) * factorial(total + part * Fraction(-1)))
+    if name == "mod" and not point.is_second_reading:
+        return _of_integers("remainder", values)
+    if name in ("gcd", "lcm", "remainder", "double_factorial"):
+        return _of_integers(name, values)
     if name in ("abs", "floor", "ceil", "max", "min") and all(map(is_real, values)):
         return of_reals(name, values)
     if len(values) == 1 and name in FUNCTIONS:
@@ -269,19 +341,59 @@ def _call(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
     return generic(name, values)
 
 
+def _of_integers(name: str, values: Sequence[Scalar]) -> Scalar:
+    """A function of whole numbers, which has no value for others."""
+    if not all(isinstance(value, Fraction) and value.denominator == 1 for value in values):
+        raise UndefinedError
+    numbers = [int(value) for value in values]
+    if name == "remainder" and len(numbers) == 2 and numbers[1] > 0:
+        return Fraction(numbers[0] % numbers[1])
+    if name == "double_factorial" and 0 <= numbers[0] <= _MAX_TERMS:
+        return Fraction(math.prod(range(numbers[0], 0, -2)))
+    if name in ("gcd", "lcm"):
+        return Fraction(getattr(math, name)(*numbers))
+    raise UndefinedError
+
+
+def _big_operator(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
+    r"""A sum or product over whole numbers, term by term; any other operator as an unknown, linear one."""
+    *bounds, body = arguments
+    match [bound[1] if bound[0] in ("text", "name") else bound for bound in bounds]:
+        case ["_", str(index), low, "^", high] | ["^", high, "_", str(index), low] if name in ("sum_of", "prod"):
+            low, high = (("name", end) if isinstance(end, str) else end for end in (low, high))
+            body = substitute(body, index, ("name", "bound"))
+            bounds = [("text", "_"), low, ("text", "^"), high]
+            ends = [compute(end, point) if end != ("name", "infty") else None for end in (low, high)]
+            if all(isinstance(end, Fraction) and end.denominator == 1 for end in ends):
+                if ends[1] - ends[0] <= _MAX_TERMS:
+                    terms = [
+                        compute(substitute(body, "bound", ("num", Fraction(term))), point)
+                        for term in range(int(ends[0]), int(ends[1]) + 1)
+                    ]
+                    start = Fraction(name == "prod")
+                    return functools.reduce(lambda a, b: checked(a * b if name == "prod" else a + b), terms, start)
+            elif unknowns(low) | unknowns(high) and None not in ends:
+                raise UndefinedError  # it has a value for whole numbers alone
+    values = [compute(bound, point) for bound in bounds if bound[0] != "text"]
+    weight = generic(f"{name} {''.join(bound[1] for bound in bounds if bound[0] == 'text')}", values)
+    value = compute(body, point)
+    return generic(name, [weight, value]) if name == "prod" else weight * value  # linear, as sums are
+
+
 def _function(name: str, argument: Scalar, point: Point) -> Scalar:
-    value = approximate(argument).value
     is_logarithm = name in ("ln", "lg", "log")
-    point.has_branch |= (is_logarithm and value.real < 0) or (name in ("arcsin", "arccos") and abs(value) > 1)
+    real = argument if is_real(argument) else None
+    outside = real is not None and (
+        (is_logarithm and real < 0) or (name in ("arcsin", "arccos") and not -1 <= real <= 1)
+    )
+    point.has_branch |= outside
     return apply("lg" if name == "log" and point.is_second_reading else name, argument)
 
 
 def generic(name: str, values: Sequence[Scalar]) -> Approximate:
     """Return the value of an unknown function: equal for equal arguments, and like that of no other name."""
-    total, error = complex(1.5 + zlib.crc32(name.encode()) % 9973 / 5000), 1e-15
-    for index, value in enumerate(map(approximate, values)):
-        weight = 0.3 + zlib.crc32(f"{name} {index}".encode()) % 9973 / 7000
-        bounded = value.value / (1 + abs(value.value) / 50)  # large arguments must not lose their digits in the sine
-        total += cmath.sin(weight * bounded) * (1.3 + index * weight)
-        error += 4 * (value.error + abs(value.value) * EPSILON)
-    return Approximate(total, error)
+    total = approximate(Fraction(3, 2) + Fraction(zlib.crc32(name.encode()) % 9973, 5000))
+    for index, value in enumerate(values):
+        weight = Fraction(3, 10) + Fraction(zlib.crc32(f"{name} {index}".encode()) % 9973, 7000)
+        total += apply("sin", approximate(value) * weight + 1) * (Fraction(13, 10) + index * weight)
+    return total

@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from ..data import Problem, Verdict
 from .choices import verify_choice
 from .cleaning import clean_answer, num_open_braces
-from .equality import rounds_to
 from .extraction import MAX_RULE_CHARS, answer_to_read
 from .free_form import verify_free_form
+from .numeric import rounds_to
 from .texts import is_in_words
 from .values import Number, read_name, read_value
 
@@ -126,6 +127,6 @@ def _rounds_to_gold(answer: str, gold: str, precision: int) -> bool:
     gold_value, value = read_value(gold), read_value(answer)
     if not (isinstance(gold_value, Number) and isinstance(value, Number)) or read_name(gold) != read_name(answer):
         return False
-    is_finer = value.num_decimals > precision or isinstance(value.raw, float)
+    is_finer = value.num_decimals > precision or not isinstance(value.raw, Fraction)
     units_match = gold_value.unit == value.unit or not (gold_value.unit and value.unit)
     return is_finer and units_match and rounds_to(value.raw, gold_value.raw, precision)

@@ -10,32 +10,57 @@ _FUNCTION_NAMES = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh l
 _SYMBOL_NAMES = """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron rho sigma tau upsilon phi chi psi
     omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar infty partial nabla imath jmath aleph
-    emptyset circ odot prime ldots cdots dots mathbb
+    emptyset circ odot prime dots mathbb angle triangle
 """
-_DECORATION_NAMES = "overline bar hat vec tilde dot ddot widehat overrightarrow underline"
+_DECORATION_NAMES = "overline hat vec tilde dot ddot widehat underline"
 _BIG_OPERATOR_NAMES = "sum prod int iint oint bigcup bigcap lim"
 _SHORT_WORDS = """
     is are was if or and to of in at as by for the all any not no so but on be it its per mod an we he us up off out one
     two six ten yes has had can may nor non due via
 """
 
+CHARACTERS = str.maketrans(
+    {character: text for characters, text in (
+        ("°º˚", "\\degree "), ("′’", "'"), ("″", "''"), ("•·∙⋅∗", "\\cdot "), ("÷", "\\div "), ("×", "\\times "),
+        ("≤⩽≦", "\\le "), ("≥⩾≧", "\\ge "), ("≠", "\\ne "), ("∞", "\\infty "), ("∪", "\\cup "), ("∩", "\\cap "),
+        ("∈", "\\in "), ("±", "\\pm "), ("∓", "\\mp "), ("≈≒", "\\approx "), ("≡", "\\equiv "), ("∅", "\\emptyset "),
+        ("π", "\\pi "), ("√", "\\sqrt"), ("∛", "\\sqrt[3]"), ("∠", "\\angle "), ("△", "\\triangle "), ("∧", "\\land "),
+        ("∨", "\\lor "), ("¬", "\\neg "), ("→⟶", "\\to "), ("⟨〈", "("), ("⟩〉", ")"), ("ℝ", "\\mathbb{R}"),
+        ("ℤ", "\\mathbb{Z}"), ("ℚ", "\\mathbb{Q}"), ("ℕ", "\\mathbb{N}"), ("ℂ", "\\mathbb{C}"), ("∶", ":"), ("∣", "|"),
+        ("−–—‐‑", "-"), ("…", "..."), ("【】「」", " "), ("。", "."), ("℃", "\\degree C"), ("℉", "\\degree F"),
+        ("∖", "\\setminus "), ("∑", "\\sum "), ("∫", "\\int "), ("⌊", "\\lfloor "), ("⌋", "\\rfloor "),
+        ("⌈", "\\lceil "), ("⌉", "\\rceil "), ("™®", " "),
+    ) for character in characters}
+)  # fmt: skip
+"""Unicode characters as the macros or plain characters that the parser reads."""
+_SYNONYMS = (
+    ("\\le ", "leq leqslant leqq"), ("\\ge ", "geq geqslant geqq"), ("\\ne ", "neq"), ("<", "lt"), (">", "gt"),
+    ("\\emptyset ", "varnothing"), ("\\frac ", "dfrac tfrac cfrac"), ("\\binom ", "dbinom tbinom"), (":", "colon"),
+    ("\\to ", "rightarrow longrightarrow"), ("|", "lvert rvert vert mid"), ("(", "langle"), (")", "rangle"),
+    ("\\land ", "wedge"), ("\\lor ", "vee"), ("\\neg ", "lnot"), ("\\mod ", "bmod pmod"), ("\\overline ", "bar"),
+    ("\\dots ", "ldots cdots dotsc dotsb"), ("\\vec ", "overrightarrow"), ("\\setminus ", "backslash smallsetminus"),
+    ("€", "euro texteuro"), ("£", "pounds sterling textsterling"), ("¥", "yen textyen"), ("\\$ ", "dollar textdollar"),
+    ("\\phi ", "varphi"), ("\\epsilon ", "varepsilon"), ("\\theta ", "vartheta"), ("\\rho ", "varrho"),
+    ("\\sigma ", "varsigma"),
+)  # fmt: skip
+MACRO_SYNONYMS = {macro: text for text, macros in _SYNONYMS for macro in macros.split()}
+"""Other names of macros, and the text that stands for them."""
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 SPELLINGS = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot"}
 INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 SYMBOLS = frozenset(_SYMBOL_NAMES.split())
-VARIANTS = {"varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma"}
 DECORATIONS = frozenset(_DECORATION_NAMES.split())
 BIG_OPERATORS = frozenset(_BIG_OPERATOR_NAMES.split())
 WORDS = frozenset(_SHORT_WORDS.split())
 """Words that are no product of names."""
 TIMES = frozenset(("*", "\\times", "\\cdot", "\\ast"))
-MACROS = FUNCTIONS | SYMBOLS | DECORATIONS | BIG_OPERATORS | SPELLINGS.keys() | VARIANTS.keys()
+MACROS = FUNCTIONS | SYMBOLS | DECORATIONS | BIG_OPERATORS | SPELLINGS.keys()
 MACROS |= {"frac", "sqrt", "binom", "pi", "begin"}
 """Macros that a factor can begin with."""
 
 _DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 TOKEN = re.compile(
-    r"\s*(\d*\.\d*\\(?:overline|bar|dot)\s*\{?\s*\d+\s*\}?"  # a repeating decimal
+    r"\s*(\d*\.\d*\\(?:overline)\s*\{?\s*\d+\s*\}?"  # a repeating decimal
     rf"|{_DIGITS}|\\[A-Za-z]+|\\\\|[^\W\d_]+|\S)"
 )
 ENVIRONMENT = re.compile(
@@ -62,4 +87,5 @@ def letter_name(letter: str) -> str:
     words = unicodedata.name(letter, "").split()
     if words[:1] != ["GREEK"]:
         return ""
+    words = [word.replace("LAMDA", "LAMBDA") for word in words]
     return words[-1].lower() if "SMALL" in words else words[-1].capitalize()

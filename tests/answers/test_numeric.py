@@ -28,6 +28,13 @@ def test_arithmetic_is_exact_where_it_is_rational():
         "0.\\overline{36}": Fraction(4, 11),
         "0.1\\overline{6}": Fraction(1, 6),
         "\\lfloor \\sqrt{10} \\rfloor": Fraction(3),
+        "-\\infty": -math.inf,
+    }
+    assert {text: evaluate(text) for text in values} == values
+
+
+def test_other_numbers_have_sixty_digits():
+    values = {
         "\\log_2 8": 3.0,
         "3\\frac{\\sqrt{2}}{2}": 3 * math.sqrt(2) / 2,
         "3\\sqrt{3}/2": 3 * math.sqrt(3) / 2,
@@ -35,11 +42,37 @@ def test_arithmetic_is_exact_where_it_is_rational():
         "exp(16)": math.exp(16),
         "ln(2)": math.log(2),
         "arctan(1)": math.pi / 4,
-        "-\\infty": -math.inf,
+        "arcsin(0.3)": math.asin(0.3),
+        "\\tanh 2": math.tanh(2),
     }
     for text, value in values.items():
-        assert is_close(evaluate(text), value), text
-        assert isinstance(evaluate(text), float) == isinstance(value, float), text
+        assert math.isclose(evaluate(text), value, rel_tol=1e-14), text  # a float has 15 digits
+    same = [
+        ("\\log_2 8", "3"),
+        ("\\sin 30 degrees", "1/2"),
+        ("\\sqrt{2}\\sqrt{3}", "\\sqrt{6}"),
+        ("4\\arctan 1", "\\pi"),
+    ]
+    for first, second in same:
+        assert is_close(evaluate(first), evaluate(second)), first
+
+
+def test_what_differs_late_is_told_apart_and_what_rounding_would_lose_is_undecided():
+    different = [
+        ("\\sqrt{2}+10^{-17}", "\\sqrt{2}"),
+        ("\\pi\\cdot 10^{14}+3", "\\pi\\cdot 10^{14}"),
+        ("e^{\\pi\\sqrt{163}}", "262537412640768744"),
+        ("\\cos(10^{-9})", "1"),
+        ("\\sqrt{x^2+10^{-20}}", "|x|"),
+        ("\\gcd(1000000,n)", "\\gcd(1000001,n)"),
+        ("\\sum_{k=1}^{1000000} k", "\\sum_{k=1}^{1000001} k"),
+    ]
+    for first, second in different:
+        assert same_formula(parse(first), parse(second)) is False, first
+    undecided = [("\\sqrt{2}+10^{-90}", "\\sqrt{2}"), ("\\tanh(200)", "1"), ("\\cos(10^{-40})", "1"), ("|A|", "|-A|")]
+    undecided += [("\\sqrt{10^{400}+1}", "10^{200}"), ("3 \\mod 5", "3 \\mod 6"), ("e^{-1000}+\\pi", "\\pi")]
+    for first, second in undecided:
+        assert same_formula(parse(first), parse(second)) is None, first
 
 
 def test_what_has_unknowns_or_two_readings_has_no_value():
@@ -88,6 +121,11 @@ IDENTITIES = [  # formula, equal ones, others
     ),
     ("\\sum_{k=0}^{n-1} F_k F_{n-k-1}", ["\\sum_{k=0}^{n-1} F_{n-k-1} F_k"], ["\\sum_{k=0}^{n} F_k F_{n-k-1}"]),
     ("x^{1006}", ["(x^{503})^2"], ["x^{1007}"]),
+    ("\\sum_{k=1}^{n} k", ["\\frac{n(n+1)}{2}", "\\sum_{i=1}^{n} i"], []),
+    ("\\left|\\begin{array}{cc}1&2\\\\3&4\\end{array}\\right|".replace("\\left", "").replace("\\right", ""), [], ["2"]),
+    ("\\angle ABC", ["\\angle CBA"], ["\\triangle ABC", "\\angle BAC"]),
+    ("\\vec{AB}", [], ["\\vec{BA}"]),
+    ("7!!", ["105"], ["7!"]),
 ]
 
 
@@ -101,7 +139,7 @@ def test_formulas_are_equal_when_they_are_for_all_values_of_their_names():
 
 def test_what_is_equal_in_one_reading_or_for_some_values_is_undecided():
     pairs = [("1/2x", "\\frac{x}{2}"), ("\\log x", "\\ln x"), ("f(2x)", "2f(x)"), ("\\sqrt{x^2}", "x"), ("|x|", "x")]
-    pairs += [("\\sum_{k=1}^{n} k", "\\frac{n(n+1)}{2}"), ("\\sin(n\\pi)", "0")]
+    pairs += [("\\sum_{k=0}^{\\infty} x^k", "\\frac{1}{1-x}"), ("\\sin(n\\pi)", "0")]
     for first, second in pairs:
         assert same_formula(parse(first), parse(second)) is None, (first, second)
 

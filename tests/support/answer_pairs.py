@@ -32,7 +32,7 @@ VALUES = [  # gold, answers that are right, answers that are wrong
       "Seven.", "七", "7个", "7 个", "共7种", "7 cm", "7.",
       "答案是7", "答案：7", "The answer is **7**.", "7 (seven)", "7"],
      ["six", "no idea", "7 thousand", "eight", "八", "17", "70", "seventeen", "seventy", "7 million", "-7", "7^2",
-      "7x", "1/7", "7:1", "7 or 8", "77", "twenty-seven"]),
+      "7x", "1/7", "7 or 8", "77", "twenty-seven"]),
     ("north", ["North.", "the north", "North", "north."], ["south", "7", "east"]),
     ("[1,3)", ["1 \\le x < 3", "$1 \\leq x<3$", "[1, 3)"], ["1 < x < 3", "[1,3]", "1 \\le x \\le 3", "[1,4)"]),
     ("x > 2", ["(2,\\infty)", "2 < x"], ["[2,\\infty)", "x \\ge 2", "x < 2"]),
@@ -199,6 +199,7 @@ CHOICES = [  # gold, options, answers that are right, that are wrong, and that t
     ("A", ["10", "20 cm", "$\\frac{1}{2}$", "Saturday", "14"], [], ["(C) 14"], []),
 ]
 UNDECIDED = [  # gold, answer, options
+    ("7", "7:1", []),
     ("7", "seven of them and two others", []),
     ("70", "70-75", []),
     ("0", "x^2+y^2-4=0", []),
