@@ -114,11 +114,10 @@ class _Parser:
 
     def implicit(self, depth: int, last: Node) -> list[Node]:
         """Factors behind a divisor without a sign of multiplication."""
-        factors = []
-        while self.begins_factor(last):
-            last = self.power(depth)
-            factors.append(last)
-        return factors
+        factors = [last]
+        while self.begins_factor(factors[-1]):
+            factors.append(self.power(depth))
+        return factors[1:]
 
     def begins_factor(self, last: Node) -> bool:
         """Whether a factor follows without a sign; two numbers side by side are not a product, but ``2^6 3^5`` is."""
@@ -305,8 +304,7 @@ class _Parser:
         points = _POINTS.match(self.text, self.position)
         if points and name in ("angle", "triangle", "vec", "overline"):
             self.position = points.end()
-            letters = points.group(1) or points.group(2)
-            return ("name", _name_of_points(name, letters))
+            return ("name", vocabulary.name_of_points(name, points.group(1) or points.group(2)))
         if name in vocabulary.DECORATIONS:
             return ("call", name, self.argument(depth))
         if name == "begin":
@@ -395,13 +393,6 @@ class _Parser:
             raise _UnreadableError
         kind = match.group("name") if match.group("name") in ("vmatrix", "Vmatrix") else "matrix"
         return (kind, len(rows), len(rows[0]), *(cell for row in rows for cell in row))
-
-
-def _name_of_points(macro: str, letters: str) -> str:
-    """The name of an angle, triangle, vector or line through points: angle ABC is CBA, the line AB is AB or BA."""
-    if macro == "overline" and len(letters) == 2:
-        return "".join(sorted(letters))
-    return f"{macro} {min(letters, letters[::-1]) if macro == 'angle' else letters}"
 
 
 def _bound_nodes(text: str) -> list[Node]:

@@ -141,6 +141,7 @@ def chinese_to_symbols(text: str) -> str:
     text = _CHINESE_QUANTITY.sub(symbol, text)
     text = re.sub(r"(?<=[\d)])\s*[比∶]\s*(?=\d)", ":", text)
     text = re.sub(r"(?<=[\d)}\]])\s*[和与及]\s*(?=[-\d(\\])", " and ", text)
+    text = re.sub(r"(?<=[\d)}\]A-Za-z])\s*[且]\s*(?=[-\d(\\A-Za-z])", " and ", text)
     return re.sub(r"(?<=[\d)}\]])\s*或者?\s*(?=[-\d(\\A-Za-z])", " or ", text).strip()
 
 

@@ -44,7 +44,8 @@ _SYMBOLS = """
     lbs:mass:.45359237  oz:mass:.028349523125  gal:length^3:.003785411784  qt:length^3:.000946352946
     yr:months:12  yrs:months:12  mph:length*time^-1:.44704  kph:length*time^-1:5/18  kmh:length*time^-1:5/18
     deg:angle:1  rad:radians:1  %:percent:1  pct:percent:1  $:dollars:1  ¢:dollars:.01  €:euros:1  £:sterling:1
-    ¥:yen_or_yuan:1  ₹:rupees:1  USD:dollars:1  EUR:euros:1  GBP:sterling:1  JPY:yen:1  RMB:yuan:1  CNY:yuan:1  ₩:won:1  ₽:roubles:1  元:yuan:1  ':prime:1  amp:current:1  amps:current:1
+    ¥:yen_or_yuan:1  ₹:rupees:1  USD:dollars:1  EUR:euros:1  GBP:sterling:1  JPY:yen:1  RMB:yuan:1  CNY:yuan:1
+    ₩:won:1  ₽:roubles:1  元:yuan:1  ':prime:1  amp:current:1  amps:current:1
     atm:mass*length^-1*time^-2:101325  ha:length^2:10000
 """
 _WORDS = """
@@ -115,8 +116,9 @@ _NOT_A_NOUN = frozenset(
 _MEASURES = frozenset(("long", "wide", "tall", "high", "deep", "thick", "old", "away", "apart", "each", "total"))
 _SYMBOL = "|".join(sorted(map(re.escape, SYMBOLS), key=len, reverse=True))
 _FACTOR = re.compile(
-    r"(?P<square>(?:square|sq\.?|cubic) ?)?(?P<name>degrees (?:C|F|Celsius|Fahrenheit)\b|[A-Za-zµΩÅ]+|[%'$¢€£¥₹₩₽元])"
-    r"(?: ?\^ ?(?:\{ ?(?P<power>-?\d) ?\}|(?P<digit>\d))|(?<=[a-z])(?P<glued>[23])| (?P<word>squared|cubed)\b)?\.?"
+    r"(?P<square>(?:square|sq\.?|cubic) ?)?(?P<name>degrees (?:C|F)(?:elsius|ahrenheit)?\b|[A-Za-zµΩÅ]+|[%'$¢€£¥₹₩₽元])"
+    r"(?: ?\^ ?(?:\{ ?(?P<power>-?[1-9]) ?\}|(?P<digit>[1-9]))|(?<=[a-z])(?P<glued>[23])"
+    r"| (?P<word>squared|cubed)\b)?\.?"
 )
 
 

@@ -89,3 +89,10 @@ def letter_name(letter: str) -> str:
         return ""
     words = [word.replace("LAMDA", "LAMBDA") for word in words]
     return words[-1].lower() if "SMALL" in words else words[-1].capitalize()
+
+
+def name_of_points(macro: str, letters: str) -> str:
+    """The name of an angle, triangle, vector or line through points: angle ABC is CBA, the line AB is AB or BA."""
+    if macro == "overline" and len(letters) == 2:
+        return "".join(sorted(letters))
+    return f"{macro} {min(letters, letters[::-1]) if macro == 'angle' else letters}"
