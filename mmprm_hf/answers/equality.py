@@ -147,10 +147,14 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     is_ordered = gold.has_unknowns != answer.has_unknowns and not (gold.names and answer.names)
     if gold.brackets == answer.brackets == "x":
         return _any_order(*sides) or (None if _product(gold) == _product(answer) else False)
-    brackets = {gold.brackets, answer.brackets}
+    brackets, joints = {gold.brackets, answer.brackets}, {gold.joint, answer.joint}
     if len(brackets) > 1 and brackets not in ({"", "()"}, {"", "{}"}):
         return False
-    if gold.is_choice != answer.is_choice and (gold.has_unknowns or answer.has_unknowns or _has_conditions(gold)):
+    if (
+        "or" in joints
+        and len(joints) > 1
+        and (gold.has_unknowns or answer.has_unknowns or _has_conditions(gold, joints))
+    ):
         return False  # x > 2 or y < 3 is not x > 2 and y < 3
     if in_order or is_ordered or brackets.isdisjoint(("", "{}")):
         return in_order
@@ -158,8 +162,10 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
     return None if in_any_order and "()" in brackets else in_any_order or _roots_in_any_order(*sides)
 
 
-def _has_conditions(values: ValueList) -> bool:
-    return any(isinstance(part, (Region, Relation)) for part in values.parts)
+def _has_conditions(values: ValueList, joints: set[str]) -> bool:
+    """Whether "or" and "and" make a difference: between conditions, and between statements (``p \\lor q``)."""
+    kinds = (Region, Relation, Formula) if "and" in joints else (Region, Relation)
+    return any(isinstance(part, kinds) for part in values.parts)
 
 
 def same_part(gold_name: str, gold: Value, answer_name: str, answer: Value) -> bool | None:

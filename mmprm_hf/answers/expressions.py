@@ -99,7 +99,9 @@ class _Parser:
             token = self.peek()
             if token in vocabulary.TIMES:
                 self.take()
-                factors.append(self.signed(depth))
+                is_cross = token == "\\times" and "vec" in str(factors[-1])
+                right = self.signed(depth)
+                factors.append(("call", "cross", factors.pop(), right) if is_cross else right)
             elif token in ("/", "\\div"):
                 self.take()
                 left = factors[0] if len(factors) == 1 else ("product", *factors)
@@ -355,15 +357,13 @@ class _Parser:
             node = self.group(depth)
             return node[1] if node[0] == "group" else node
         factors = [self.signed(depth)]
-        while self.peek() not in ("(", "[") and not self.is_function(self.peek()) and self.begins_factor(factors[-1]):
+        while (
+            self.peek() not in ("(", "[") and not vocabulary.is_called(self.peek()) and self.begins_factor(factors[-1])
+        ):
             factors.append(self.power(depth))
         if self.peek() == "/":
             raise _UnreadableError  # \sin x/2: of what is it the sine?
         return factors[0] if len(factors) == 1 else ("product", *factors)
-
-    def is_function(self, token: str) -> bool:
-        name = token.removeprefix("\\")
-        return name in vocabulary.FUNCTIONS or name in vocabulary.SPELLINGS or name in vocabulary.BIG_OPERATORS
 
     def big_operator(self, name: str, depth: int) -> Node:
         """A sum, product, integral, union or limit: its bounds and, to the end of the term, its body."""
@@ -372,11 +372,12 @@ class _Parser:
             mark = self.take()
             if self.peek() == "{":
                 self.take()
-                inner = text_to_closing_brace(self.text, self.position)
-                if inner is None:
+                inner = text_to_closing_brace(self.text, self.position) or ""
+                nodes = [parse(part.strip()) for part in _BOUND.split(inner)]  # k=0, x \to 0, or one formula
+                if None in nodes:
                     raise _UnreadableError
                 self.position += len(inner) + 1
-                bounds += [("text", mark), *_bound_nodes(inner)]
+                bounds += [("text", mark), *nodes]
             else:
                 bounds += [("text", mark), self.argument(depth)]
         return ("call", "sum_of" if name == "sum" else name, *bounds, self.product(depth + 1))
@@ -393,11 +394,3 @@ class _Parser:
             raise _UnreadableError
         kind = match.group("name") if match.group("name") in ("vmatrix", "Vmatrix") else "matrix"
         return (kind, len(rows), len(rows[0]), *(cell for row in rows for cell in row))
-
-
-def _bound_nodes(text: str) -> list[Node]:
-    """Both sides of the bound ``k=0``, ``x \\to 0``, or the one formula that a bound is."""
-    nodes = [parse(part.strip()) for part in _BOUND.split(text)]
-    if None in nodes:
-        raise _UnreadableError
-    return nodes

@@ -21,8 +21,9 @@ def same_number(gold: Number, answer: Number) -> bool | None:
         return _same_with_units(gold, answer)
     with_unit, other = (gold, answer) if gold.unit else (answer, gold)
     is_same = _same_or_rounded(gold, answer)
-    if is_same is not False:
-        return None if with_unit.unit in LETTER_UNITS else is_same  # 5 N: a force, or five times an unknown N
+    is_share = with_unit.unit == "percent" and 0 < abs(other.raw) < 1
+    if is_same is not False:  # 5 N: a force, or five times an unknown N; 0.5 % may be meant to be 0.005
+        return None if with_unit.unit in LETTER_UNITS or is_share else is_same
     if with_unit.unit == "percent":
         share = dataclasses.replace(with_unit, raw=with_unit.raw / 100, num_decimals=with_unit.num_decimals + 2)
         is_rounded = share.num_decimals == 2 and not is_close(share.raw, other.raw)  # 28 % need not be 5/18

@@ -108,7 +108,7 @@ _NOT_A_NOUN = frozenset(
     or and to than not half sqrt sin cos tan log ln lim times plus minus per over more less fewer only mod but with when
     where for from are each squared cubed doubled tripled halved factorial choose pair couple score dozen gross lakh
     crore trillion quadrillion mil out off too is was the that this least most about wrong incorrect false invalid
-    rejected extraneous fold divided multiplied added subtracted raised power root square cube cubic inverse reciprocal
+    rejected extraneous fold divided multiplied added subtracted raised power percentile root square cube cubic inverse reciprocal
     equal greater exactly approximately respectively point negative positive modulo base percent thousandth millionth
     {_ORDINALS} {" ".join(PARTS)} {" ".join(NUMBER_WORDS)} {" ".join(SCALE_WORDS)}
     """.split()
@@ -187,7 +187,8 @@ def _noun(text: str) -> Unit | None:
     if not 1 <= len(words) <= 3 or not all(re.fullmatch(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}", word) for word in words):
         return None
     singular = [_singular(word.casefold()) for word in words]
-    is_plain = all(len(word) >= 3 and word not in _NOT_A_NOUN for word in (*singular, *map(str.casefold, words)))
+    is_plain = not any(re.search("[^e]ed$", word) and len(word) > 4 for word in words)  # shaded, but not speed
+    is_plain &= all(len(word) >= 3 and word not in _NOT_A_NOUN for word in (*singular, *map(str.casefold, words)))
     is_symbol = len(words) == 1 and words[0].casefold() in map(str.casefold, SYMBOLS)  # mol is no Mol
     if not is_plain or is_symbol or (len(words) > 1 and _known(words[0]) is not None):
         return None

@@ -43,14 +43,14 @@ class ValueList:
     """Coordinates or an interval (in brackets; the order matters), or several values (no brackets or "{}", any order).
 
     `names` are those of the parts (``x=3, y=-2``), "" for a part without one; all have none where it is empty. The
-    brackets of a sequence with hyphens (5-4-3-2-1) are "-", those of sizes or factors (2 x 3) are "x". `is_choice`
-    where the parts are joined by "or".
+    brackets of a sequence with hyphens (5-4-3-2-1) are "-", those of sizes or factors (2 x 3) are "x". `joint` is "or"
+    or "and" where one of these joins the parts.
     """
 
     brackets: str
     parts: tuple[Value, ...]
     names: tuple[str, ...] = ()
-    is_choice: bool = False
+    joint: str = ""
 
     @property
     def has_unknowns(self) -> bool:
@@ -82,6 +82,7 @@ _SIGNS = re.compile(r"\\(?:le|ge|ne|approx|equiv)(?![A-Za-z])|[=<>]")
 _MODULUS = re.compile(r"(.+?)\\equiv\s*(.+?)\s*\\mod\s*(.+)", re.DOTALL)
 _SYSTEM = re.compile(r"\\begin ?\{cases\}(.*)\\end ?\{cases\}", re.DOTALL)
 _ALTERNATIVE = re.compile(r";|\bor\b|\\(?:lor|vee)(?![A-Za-z])")
+_BOTH = re.compile(r"\band\b|\\(?:land|wedge)(?![A-Za-z])")
 _SYNONYMS = {
     "infinity": "\\infty", "{}": "\\emptyset", "{ }": "\\emptyset", "empty set": "\\emptyset",
     "the empty set": "\\emptyset", "all real numbers": "\\mathbb{R}", "all reals": "\\mathbb{R}",
@@ -197,7 +198,8 @@ def _read_list(text: str) -> Value | None:
     if vector is not None:
         return vector
     brackets, inner = _outer_brackets(text)
-    is_choice = not brackets and bool(_ALTERNATIVE.search(text.replace(";", "")))
+    is_choice = not brackets and _ALTERNATIVE.search(text.replace(";", ""))
+    joint = "or" if is_choice else "and" if not brackets and _BOTH.search(text) else ""
     texts = split_list(inner, has_words=not brackets)
     if len(texts) < 2:
         return _read_single(brackets, inner, text)
@@ -206,7 +208,7 @@ def _read_list(text: str) -> Value | None:
     alternatives = [] if brackets else [side.strip() for side in outside_brackets(text, _ALTERNATIVE) if side.strip()]
     alternatives = list(map(read_value, alternatives)) if len(alternatives) > 1 else []
     if alternatives and all(isinstance(value, ValueList) and value.has_unknowns for value in alternatives):
-        return ValueList("", tuple(alternatives), (), True)  # a=1, b=2 or a=3, b=4
+        return ValueList("", tuple(alternatives), (), "or")  # a=1, b=2 or a=3, b=4
     parts: list[Value] = []
     names: list[str] = []
     for part in texts:
@@ -217,7 +219,7 @@ def _read_list(text: str) -> Value | None:
         new_parts = value.parts if is_several else (value,)
         parts += new_parts
         names += [read_name(part)] * len(new_parts)
-    return ValueList(brackets, tuple(parts), tuple(names) if any(names) else (), is_choice)
+    return ValueList(brackets, tuple(parts), tuple(names) if any(names) else (), joint)
 
 
 def _read_vector_of_names(text: str) -> ValueList | None:

@@ -74,6 +74,11 @@ def is_number(token: str) -> bool:
     return token[:1].isdecimal() or (token[:1] == "." and len(token) > 1)
 
 
+def is_called(token: str) -> bool:
+    """Return whether a token begins what is no argument of the function before it: a bracket, a function, a sum."""
+    return token in ("(", "[") or token.removeprefix("\\") in FUNCTIONS | SPELLINGS.keys() | BIG_OPERATORS
+
+
 def repeating_decimal(literal: str) -> Fraction:
     head, digits = re.fullmatch(r"(\d*\.\d*)\\[a-z]+\s*\{?\s*(\d+)\s*\}?", literal).groups()
     places = len(head.partition(".")[2])
