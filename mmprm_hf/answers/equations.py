@@ -64,8 +64,9 @@ def constant_ratio(first: Sequence[Node], second: Sequence[Node]) -> Real | None
             ratios.append(values[0] / values[1])
         except ArithmeticError:
             continue
-    has_ratio = len(ratios) > 1 and all(is_real(ratio) and is_close(ratio, ratios[0]) for ratio in ratios)
-    return ratios[0] if has_ratio and not is_close(ratios[0], Fraction(0)) else None
+        if not is_real(ratios[-1]) or not is_close(ratios[-1], ratios[0]):
+            return None
+    return ratios[0] if len(ratios) > 1 and not is_close(ratios[0], Fraction(0)) else None
 
 
 def _names(sides: Sequence[Node]) -> set[str]:

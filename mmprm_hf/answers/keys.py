@@ -104,13 +104,13 @@ def _float(number: Real) -> float:
 
 
 def _size_keys(number: Real, unit: str = "") -> Iterator[Hashable]:
-    """Two texts of nine digits, of which floats that are equal up to rounding share one."""
+    """Two texts of twelve digits, of which floats that are equal up to rounding share one."""
     size = _float(number)
     if math.isinf(size):
         yield unit, str(number)
         return
-    for factor in (1 - 1e-11, 1 + 1e-11):
-        yield unit, f"{size * factor:.8e}" if abs(size) > 1e-12 else "0"
+    for factor in (1 - 1e-14, 1 + 1e-14):
+        yield unit, f"{size * factor:.11e}" if abs(size) > 1e-12 else "0"
 
 
 def _size_of(value: Value) -> float:

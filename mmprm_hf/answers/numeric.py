@@ -60,7 +60,7 @@ _KNOWN_KINDS = {"num", "name", "group", "negative", "sum", "product", "quotient"
 )
 _PERIODIC = {"sin", "cos", "tan", "cot", "floor", "ceil", "factorial", "binomial", "mod", "remainder", "gcd", "lcm"}
 """Functions of which formulas may be equal for whole numbers alone."""
-_NUM_POINTS = 12
+_NUM_POINTS, _LEAST_POINTS = 12, 3
 _WHOLE = (4, 5, 8, 9, 10, 11)
 _POSITIVE = (0, 1, 2, 3, *_WHOLE)
 _MAX_TERMS = 400
@@ -105,23 +105,29 @@ def same_formula(first: Node, second: Node) -> bool | None:
     kinds = kinds_in(first), kinds_in(second)
     is_ambiguous = bool(_AMBIGUOUS & (kinds[0] | kinds[1])) or is_ambiguous_size(first) or is_ambiguous_size(second)
     num_points = _NUM_POINTS if unknowns(first) | unknowns(second) else 2 if is_ambiguous else 1
-    must_be_exact = _has_extremes(first) or _has_extremes(second)
-    outcomes = []
-    for point in map(Point, range(num_points)):
-        try:
-            values = compute(first, point), compute(second, point)
-            if not must_be_exact or all(isinstance(value, Fraction) for value in values):
-                outcomes.append((point, are_equal(*values)))
-        except ArithmeticError:
-            continue
     sizes = [{kind for kind in side if isinstance(kind, tuple)} for side in kinds]
     if sizes[0] != sizes[1]:
         return False if max(map(len, sizes)) == 1 else None  # a matrix is no number, nor one of another size
-    is_known = num_points == 1 and all(_plain_kinds(side) <= _KNOWN_KINDS for side in (first, second))
-    has_other_form = not is_known and kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
+    must_be_exact = _has_extremes(first) or _has_extremes(second)
     is_whole = (kinds[0] | kinds[1]) & (_PERIODIC | _OPERATORS)
     indices = () if is_ambiguous else _WHOLE if is_whole else _POSITIVE
-    verdict = _verdict(outcomes, num_points == 1, indices)
+    outcomes: list[tuple[Point, bool]] = []
+    verdict = None
+    for point in map(Point, range(num_points)):
+        try:
+            values = compute(first, point), compute(second, point)
+            if must_be_exact and not all(isinstance(value, Fraction) for value in values):
+                continue
+            outcomes.append((point, are_equal(*values)))
+        except ArithmeticError:
+            continue
+        verdict = _verdict(outcomes, num_points == 1, indices)
+        if verdict is False and point.index in indices:
+            break
+    is_known = num_points == 1 and _is_known(first) and _is_known(second)
+    has_other_form = not is_known and kinds[0] & _OPERATORS != kinds[1] & _OPERATORS
+    if verdict is True and num_points == _NUM_POINTS and len(outcomes) < _LEAST_POINTS:
+        return None
     return None if verdict is False and (has_other_form or _differ_by_case(first, second)) else verdict
 
 
@@ -160,7 +166,7 @@ def _verdict(outcomes: Sequence[tuple[Point, bool]], is_constant: bool, indices:
 
 def real_constant(node: Node) -> Real | None:
     """Return the real value of a formula of numbers and known functions; None for others and for two readings."""
-    if unknowns(node) or not _plain_kinds(node) <= _KNOWN_KINDS:
+    if unknowns(node) or not _is_known(node):
         return None
     try:
         value = compute(node, Point(0))
@@ -171,8 +177,8 @@ def real_constant(node: Node) -> Real | None:
     return value if is_real(value) and is_precise(value) and not _has_extremes(node) else None
 
 
-def _plain_kinds(node: Node) -> set[str]:
-    return {kind for kind in kinds_in(node) if not isinstance(kind, tuple)}
+def _is_known(node: Node) -> bool:
+    return all(kind in _KNOWN_KINDS for kind in kinds_in(node) if isinstance(kind, str))
 
 
 @functools.lru_cache(maxsize=65536)
@@ -221,9 +227,10 @@ def linear(node: Node) -> tuple[str, Real, Real] | None:
 
 
 def fingerprint(node: Node) -> float | None:
-    """Return a number that equal formulas share up to rounding (the size at one point); None where there is none."""
+    """Return a number that equal formulas share up to rounding, from two points; None where there is none."""
     try:
-        return float(abs(approximate(compute(node, Point(0)))))
+        values = [approximate(compute(node, Point(index))) for index in (0, 2)]
+        return float(abs(values[0] * Fraction(7, 19) + values[1]))
     except ArithmeticError:
         return None
 
@@ -231,7 +238,7 @@ def fingerprint(node: Node) -> float | None:
 def fingerprint_ratio(node: Node) -> float | None:
     """Return a number that multiples of a formula share up to rounding; None where there is none."""
     try:
-        return float(abs(approximate(compute(node, Point(0)) / compute(node, Point(1)))))
+        return float(abs(approximate(compute(node, Point(0)) / compute(node, Point(3)))))
     except ArithmeticError:
         return None
 
@@ -268,20 +275,14 @@ def _arithmetic(kind: str, values: list[Scalar], point: Point) -> Scalar:
     if kind == "product":
         return math.prod(rest, start=first)
     if kind == "quotient":
-        return _quotient(first, rest[0])
+        return first / rest[0]
     if kind == "slash":
         divisor, *factors = rest
         factor = math.prod(factors, start=Fraction(1))
-        return _quotient(first, divisor * factor) if point.is_second_reading else _quotient(first, divisor) * factor
+        return first / (divisor * factor) if point.is_second_reading else first / divisor * factor
     if kind == "power":
         return _power(first, rest[0], point)
     return first  # a group
-
-
-def _quotient(first: Scalar, second: Scalar) -> Scalar:
-    if isinstance(second, Fraction) and second == 0:
-        raise UndefinedError
-    return first / second
 
 
 def _power(base: Scalar, exponent: Scalar, point: Point) -> Scalar:
@@ -320,7 +321,7 @@ def _call(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
     if name == "abs" and is_ambiguous_size(("call", name, *arguments)) and point.is_second_reading:
         return generic("size", values)
     if name == "root":
-        return _power(values[1], _quotient(Fraction(1), values[0]), point)
+        return _power(values[1], Fraction(1) / values[0], point)
     if name == "log_base" and len(values) == 2:
         return _function("ln", values[1], point) / _function("ln", values[0], point)
     if name == "factorial":

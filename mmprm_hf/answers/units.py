@@ -108,9 +108,9 @@ _NOT_A_NOUN = frozenset(
     or and to than not half sqrt sin cos tan log ln lim times plus minus per over more less fewer only mod but with when
     where for from are each squared cubed doubled tripled halved factorial choose pair couple score dozen gross lakh
     crore trillion quadrillion mil out off too is was the that this least most about wrong incorrect false invalid
-    rejected extraneous fold divided multiplied added subtracted raised power percentile root square cube cubic inverse reciprocal
-    equal greater exactly approximately respectively point negative positive modulo base percent thousandth millionth
-    {_ORDINALS} {" ".join(PARTS)} {" ".join(NUMBER_WORDS)} {" ".join(SCALE_WORDS)}
+    rejected extraneous fold divided multiplied added subtracted raised power percentile root square cube cubic inverse
+    reciprocal equal greater exactly approximately respectively point negative positive modulo base percent
+    millionth {_ORDINALS} {" ".join(PARTS)} {" ".join(NUMBER_WORDS)} {" ".join(SCALE_WORDS)}
     """.split()
 )
 _MEASURES = frozenset(("long", "wide", "tall", "high", "deep", "thick", "old", "away", "apart", "each", "total"))
