@@ -165,7 +165,8 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
 def _has_conditions(values: ValueList, joints: set[str]) -> bool:
     """Whether "or" and "and" make a difference: between conditions, and between statements (``p \\lor q``)."""
     kinds = (Region, Relation, Formula) if "and" in joints else (Region, Relation)
-    return any(isinstance(part, kinds) for part in values.parts)
+    are_things = "and" in joints and all(isinstance(part, Number) and "noun" in part.unit for part in values.parts)
+    return are_things or any(isinstance(part, kinds) for part in values.parts)
 
 
 def same_part(gold_name: str, gold: Value, answer_name: str, answer: Value) -> bool | None:

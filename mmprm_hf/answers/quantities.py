@@ -42,6 +42,15 @@ class BaseNumeral:
     digits: str
     base: int
 
+    @property
+    def value(self) -> Fraction | None:
+        """The number; None for digits that the base does not have."""
+        whole, _, decimals = self.digits.partition(".")
+        try:
+            return Fraction(int(whole + decimals, self.base), self.base ** len(decimals))
+        except ValueError:
+            return None
+
 
 ENDLESS = 60
 """The decimals of a repeating decimal, which no other decimal rounds to."""

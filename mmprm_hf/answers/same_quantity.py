@@ -126,7 +126,7 @@ def same_numeral(gold: object, answer: object) -> bool | None:
     values = []
     for value in (gold, answer):
         if isinstance(value, BaseNumeral):
-            values += [(value.digits, _in_base_ten(value))]
+            values += [(value.digits, value.value)]
         elif isinstance(value, Number) and isinstance(value.raw, Fraction):
             values += [(str(value.raw), value.raw)]
         else:
@@ -134,11 +134,3 @@ def same_numeral(gold: object, answer: object) -> bool | None:
     is_same_value = values[0][1] == values[1][1] is not None
     has_one_base = not (isinstance(gold, BaseNumeral) and isinstance(answer, BaseNumeral))
     return None if is_same_value or (has_one_base and values[0][0] == values[1][0]) else False
-
-
-def _in_base_ten(numeral: BaseNumeral) -> Fraction | None:
-    whole, _, decimals = numeral.digits.partition(".")
-    try:
-        return Fraction(int(whole + decimals, numeral.base), numeral.base ** len(decimals))
-    except ValueError:
-        return None

@@ -118,7 +118,7 @@ def split_name(text: str) -> tuple[str, str]:
         if is_one and all(_is_same_constant(side, sides[-1]) for side in sides[:-1]):
             return _plain_name(name), sides[-1]
     sides = [side.strip() for side in outside_brackets(text, re.compile("="))]
-    if len(sides) > 1 and parse(sides[-1]) is None and all(evaluate(side) is not None for side in sides[:-1]):
+    if len(sides) > 1 and parse(sides[-1]) is None and all(_is_same_constant(side, sides[-1]) for side in sides[:-1]):
         return "", sides[-1]  # 3/16 = 0.0011_2
     if len(sides) == 2 and _NAME_ONLY.fullmatch(sides[1]) and evaluate(sides[0]) is not None:
         return _plain_name(sides[1]), sides[0]  # 2 = y
@@ -128,6 +128,8 @@ def split_name(text: str) -> tuple[str, str]:
 def _is_same_constant(side: str, last: str) -> bool:
     """Whether a side of a chain is a constant and has the value of its last side, up to rounding."""
     value, result = evaluate(side), read_quantity(last)
+    if isinstance(result, BaseNumeral):
+        return value is not None and value == result.value
     if value is None or not isinstance(result, Number):
         return False
     return is_close(value, result.raw) or (
@@ -152,7 +154,7 @@ def read_name(text: str) -> str:
 
 
 def _plain_name(name: str) -> str:
-    name = re.sub(r"\\angle|\bm(?=\\angle|∠)", "∠", name).replace("\\triangle", "△")
+    name = re.sub(r"\\angle|\bm(?=\\angle|∠)", "∠", name).replace("\\triangle", "△").replace("\\Delta", "Δ")
     return re.sub(r"[ {}\\]|^m(?=∠)", "", name).replace("∠∠", "∠")
 
 
@@ -178,7 +180,7 @@ def read_value(text: str) -> Value | None:
     for approximate in ("\\approx", "\\sim"):
         head, sign, tail = text.partition(approximate)
         if sign and _is_same_constant(head.strip(), tail.strip()):
-            text = head.strip()  # \sqrt{3}/3 \approx 0.577
+            text = (head if evaluate(tail.strip()) is not None else tail).strip()  # \sqrt{3}/3 \approx 0.577
     for brackets, separator in (("-", "-"), ("x", " ?\\\\times ?")):  # 5-4-3, 11-15, 4 x 6 x 16
         if re.fullmatch(rf"\d{{1,9}}(?:{separator}\d{{1,9}})+", text):
             return ValueList(brackets, tuple(Number(n, n) for n in map(Fraction, re.split(separator, text))))
