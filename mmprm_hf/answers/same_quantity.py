@@ -15,6 +15,9 @@ from .quantities import BaseNumeral, Colon, Number
 from .units import LETTER_UNITS, conversion, may_agree
 
 
+_YEN = frozenset(("yen_or_yuan", "yen", "yuan"))
+
+
 def same_number(gold: Number, answer: Number) -> bool | None:
     """Equal values: units agree or one is missing, 30 % is 30 and 0.3, and 0.33 is 1/3 (never 0.334)."""
     if gold.unit and answer.unit:
@@ -38,7 +41,7 @@ def _same_with_units(gold: Number, answer: Number) -> bool | None:
         if _same_or_rounded(gold, answer) is False:
             return False
         units = gold.unit, answer.unit
-        may_be_same = any(unit.startswith("noun") for unit in units) or "yen_or_yuan" in units
+        may_be_same = any(unit.startswith("noun") for unit in units) or {*units} <= _YEN
         return True if may_agree(*units) else None if may_be_same else False
     converted = dataclasses.replace(answer, value=answer.value * factor)
     if is_close(gold.value, converted.value):
