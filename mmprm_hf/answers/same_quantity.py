@@ -14,7 +14,6 @@ from .numeric import is_close, rounds_to
 from .quantities import BaseNumeral, Colon, Number
 from .units import LETTER_UNITS, conversion, may_agree
 
-
 _YEN = frozenset(("yen_or_yuan", "yen", "yuan"))
 
 

@@ -26,7 +26,8 @@ KINDS = {  # (gold, right answers, wrong ones, undecided ones)
         ("2 A", ["2 amperes", "2 amps", "2000 mA"], ["2 mA", "2 V"], ["2"]),
     ],
     "units are products, powers and quotients of units": [
-        ("9.8 m/s^2", ["9.8 m s^{-2}", "9.8 meters per second squared", "9.8", "9.8 m/s/s"], ["9.8 m/s", "9.8 cm/s^2"], []),
+        ("9.8 m/s^2", ["9.8 m s^{-2}", "9.8 meters per second squared", "9.8", "9.8 m/s/s"],
+         ["9.8 m/s", "9.8 cm/s^2"], []),
         ("4 kg·m/s", ["4 kg m/s", "4 \\mathrm{kg\\cdot m/s}"], ["4 kg/s", "4 kg·m", "4 kg·m/s^2"], []),
         ("5 N/m^2", ["5 Pa"], ["5 N/m", "5 kPa"], []),
         ("5 kg/m^3", ["5 g/L"], ["5 kg/m^2"], []),
@@ -37,13 +38,15 @@ KINDS = {  # (gold, right answers, wrong ones, undecided ones)
         ("2x cm", ["2x", "2x cm"], ["3x cm", "2x m"], []),
     ],
     "compounds are sums of one dimension": [
-        ("3 hours 20 minutes", ["200 minutes", "3 h 20 min", "3 hrs 20 mins", "3\\frac13 hours"], ["3 hours 2 minutes"], []),
+        ("3 hours 20 minutes", ["200 minutes", "3 h 20 min", "3 hrs 20 mins", "3\\frac13 hours"],
+         ["3 hours 2 minutes"], []),
         ("-38 in", ["-3 ft 2 in"], ["-34 in", "3 ft 2 in"], []),
         ("30^\\circ 15'", ["30.25°", "30 degrees 15 minutes"], ["30°16'", "15°30'", "30.15°"], []),
         ("30 rad", ["30 radians"], ["30°"], []),
     ],
     "currencies are units": [
-        ("$12.50", ["12.50 dollars", "\\$12.5", "1250 cents", "12 dollars 50 cents"], ["€12.50", "£12.50", "12.50 cents"], []),
+        ("$12.50", ["12.50 dollars", "\\$12.5", "1250 cents", "12 dollars 50 cents"],
+         ["€12.50", "£12.50", "12.50 cents"], []),
         ("€20", ["20 euros", "20€", "20"], ["$20", "£20", "20 dollars"], []),
         ("£7.20", ["7.20 pounds"], ["$7.20", "7.20 lb"], []),
         ("75 cents", ["$0.75", "75¢"], ["$75", "0.75 cents"], []),
@@ -125,7 +128,8 @@ KINDS = {  # (gold, right answers, wrong ones, undecided ones)
     "points name angles, triangles and vectors": [
         ("\\angle ABC=50", ["\\angle CBA=50", "m\\angle ABC = 50"], ["\\triangle ABC=50", "\\angle ACB=50"], []),
         ("\\vec{AB}+\\vec{c}", ["\\vec{c}+\\overrightarrow{AB}"], ["\\vec{BA}+\\vec{c}"], []),
-        ("\\vec{a}\\times\\vec{b}", ["\\vec{a} \\times \\vec{b}"], ["\\vec{b}\\times\\vec{a}", "\\vec{a}\\cdot\\vec{b}"], []),
+        ("\\vec{a}\\times\\vec{b}", ["\\vec{a} \\times \\vec{b}"],
+         ["\\vec{b}\\times\\vec{a}", "\\vec{a}\\cdot\\vec{b}"], []),
         ("\\Delta p=2", ["2"], ["\\Delta P=2"], []),
     ],
     "letters without a vowel are a product": [
@@ -144,7 +148,8 @@ KINDS = {  # (gold, right answers, wrong ones, undecided ones)
     "vectors in another form": [
         ("(1,2,3)", ["\\langle 1,2,3\\rangle"], ["\\begin{pmatrix}1\\\\3\\\\2\\end{pmatrix}"],
          ["\\begin{pmatrix}1\\\\2\\\\3\\end{pmatrix}"]),
-        ("[[1,2],[3,4]]", [], ["\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}"], ["\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"]),
+        ("[[1,2],[3,4]]", [],
+         ["\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}"], ["\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"]),
     ],
     "decimals round to what is exact": [
         ("\\frac{\\sqrt3}{3} \\approx 0.577", ["0.577", "\\frac{1}{\\sqrt3}"], ["0.578"], []),
