@@ -59,8 +59,9 @@ def _same_or_rounded(first: Number, second: Number) -> bool | None:
         is_endless = not isinstance(exact.raw, Fraction) or exact.raw.denominator > 1
         has_two_digits = decimal.num_decimals >= 2 and abs(decimal.raw) * 10**decimal.num_decimals >= 10
         if has_two_digits and not exact.num_decimals and is_endless:
-            is_float = decimal.num_decimals >= 14 and rounds_to(exact.raw, decimal.raw, 14)  # printed by a program
-            return rounds_to(exact.raw, decimal.raw, decimal.num_decimals) or (None if is_float else False)
+            if decimal.num_decimals >= 14 and abs(exact.raw - decimal.raw) * 10**14 <= abs(exact.raw):
+                return True if decimal.raw == Fraction(repr(float(exact.raw))) else None  # printed by a program
+            return rounds_to(exact.raw, decimal.raw, decimal.num_decimals)
     return False
 
 
