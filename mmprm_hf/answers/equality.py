@@ -5,6 +5,7 @@ Units, percent, rounding, half days, ratios, lists in any order, equations up to
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -92,6 +93,7 @@ def equation_of(name: str, value: Value) -> Value:
     return value if left is None else Relation(("=",), (left, _node(value)))
 
 
+@functools.lru_cache(maxsize=4096)  # sets inside sets are compared in many orders
 def same_value(gold: Value, answer: Value) -> bool | None:
     """Return whether a typed answer has the gold's value.
 

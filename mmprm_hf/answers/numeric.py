@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import zlib
 from collections.abc import Sequence
 from fractions import Fraction
@@ -63,7 +64,7 @@ _PERIODIC = {"sin", "cos", "tan", "cot", "floor", "ceil", "factorial", "binomial
 _NUM_POINTS, _LEAST_POINTS = 12, 3
 _WHOLE = (4, 5, 8, 9, 10, 11)
 _POSITIVE = (0, 1, 2, 3, *_WHOLE)
-_MAX_TERMS = 400
+_MAX_TERMS = 200
 _LEAST, _MOST = Fraction(1, 10**30), Fraction(10**30)
 """A formula with a constant beyond these is compared exactly or not at all: rounding would lose the small ones."""
 
@@ -74,6 +75,7 @@ class Point:
     def __init__(self, index: int) -> None:
         self.index = index
         self.is_second_reading = index % 2 == 1
+        self.num_terms = 0  # of sums, nested ones too
         self.has_branch = False
         """Whether a root or logarithm left the real numbers, where equal formulas may take different branches."""
 
@@ -362,17 +364,17 @@ def _big_operator(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
     match [bound[1] if bound[0] in ("text", "name") else bound for bound in bounds]:
         case ["_", str(index), low, "^", high] | ["^", high, "_", str(index), low] if name in ("sum_of", "prod"):
             low, high = (("name", end) if isinstance(end, str) else end for end in (low, high))
-            body = substitute(body, index, ("name", "bound"))
+            bound = f"bound {str(body).count('sum_of') + str(body).count('prod')}"  # nested ones have others
+            body = substitute(body, index, ("name", bound))
             bounds = [("text", "_"), low, ("text", "^"), high]
             ends = [compute(end, point) if end != ("name", "infty") else None for end in (low, high)]
             if all(isinstance(end, Fraction) and end.denominator == 1 for end in ends):
-                if ends[1] - ends[0] <= _MAX_TERMS:
-                    terms = [
-                        compute(substitute(body, "bound", ("num", Fraction(term))), point)
-                        for term in range(int(ends[0]), int(ends[1]) + 1)
-                    ]
-                    start = Fraction(name == "prod")
-                    return functools.reduce(lambda a, b: checked(a * b if name == "prod" else a + b), terms, start)
+                point.num_terms += max(0, int(ends[1] - ends[0]))
+                if point.num_terms <= _MAX_TERMS:
+                    indices = range(int(ends[0]), int(ends[1]) + 1)
+                    terms = (compute(substitute(body, bound, ("num", Fraction(term))), point) for term in indices)
+                    join = operator.mul if name == "prod" else operator.add
+                    return functools.reduce(lambda a, b: checked(join(a, b)), terms, Fraction(name == "prod"))
             elif unknowns(low) | unknowns(high) and None not in ends:
                 raise UndefinedError  # it has a value for whole numbers alone
     values = [compute(bound, point) for bound in bounds if bound[0] != "text"]
@@ -383,11 +385,9 @@ def _big_operator(name: str, arguments: Sequence[Node], point: Point) -> Scalar:
 
 def _function(name: str, argument: Scalar, point: Point) -> Scalar:
     is_logarithm = name in ("ln", "lg", "log")
-    real = argument if is_real(argument) else None
-    outside = real is not None and (
-        (is_logarithm and real < 0) or (name in ("arcsin", "arccos") and not -1 <= real <= 1)
-    )
-    point.has_branch |= outside
+    is_arc = name in ("arcsin", "arccos")
+    if is_real(argument) and ((is_logarithm and argument < 0) or (is_arc and not -1 <= argument <= 1)):
+        point.has_branch = True
     return apply("lg" if name == "log" and point.is_second_reading else name, argument)
 
 

@@ -144,6 +144,16 @@ def test_what_is_equal_in_one_reading_or_for_some_values_is_undecided():
         assert same_formula(parse(first), parse(second)) is None, (first, second)
 
 
+def test_sums_are_computed_term_by_term_with_names_of_their_own():
+    double, other = (
+        "\\sum_{i=1}^{\\infty} \\sum_{j=1}^{\\infty} x^{i+j}",
+        "\\sum_{k=1}^{\\infty} \\sum_{n=1}^{\\infty} x^{k+n}",
+    )
+    assert same_formula(parse(double), parse(other)) is True
+    assert same_formula(parse(double), parse(double.replace("i+j", "2i"))) is not True
+    assert same_formula(parse("\\sum_{i=1}^{3} \\sum_{j=1}^{3} ij"), parse("36")) is True
+
+
 def test_hostile_text_costs_little():
     start = time.process_time()
     for text in HOSTILE_TEXTS:

@@ -1,5 +1,7 @@
 """Kinds of values, each with answers that say the same, that say something else, and that cannot be told."""
 
+import time
+
 import pytest
 
 from mmprm_hf.answers import RuleVerifier
@@ -178,3 +180,15 @@ def test_the_comparison_of_values_is_reflexive_and_symmetric():
                 assert verify(gold, answer) != "incorrect", (gold, answer)
             for answer in (*wrong, *undecided):
                 assert verify(gold, answer) != "correct", (gold, answer)
+
+
+def test_nested_sets_sums_and_boxes_cost_little():
+    texts = [
+        "{" * 28 + "1" + "}" * 28,
+        "\\sum_{i=1}^{99} \\sum_{j=1}^{99} \\sum_{k=1}^{99} \\sqrt{i+j+k}",
+        "\\boxed{" * 9000,
+    ]
+    start = time.process_time()
+    for text in texts:
+        RuleVerifier().verify(text.replace("1", "2", 1), text)
+    assert time.process_time() - start < 10  # seconds of the processor; it takes less than two
