@@ -34,14 +34,14 @@ CHARACTERS = str.maketrans(
 )  # fmt: skip
 """Unicode characters as the macros or plain characters that the parser reads."""
 _SYNONYMS = (
-    ("\\le ", "leq leqslant leqq"), ("\\ge ", "geq geqslant geqq"), ("\\ne ", "neq"), ("<", "lt"), (">", "gt"),
-    ("\\emptyset ", "varnothing"), ("\\frac ", "dfrac tfrac cfrac"), ("\\binom ", "dbinom tbinom"), (":", "colon"),
-    ("\\to ", "rightarrow longrightarrow"), ("|", "lvert rvert vert mid"), ("(", "langle"), (")", "rangle"),
-    ("\\land ", "wedge"), ("\\lor ", "vee"), ("\\neg ", "lnot"), ("\\mod ", "bmod pmod"), ("\\overline ", "bar"),
-    ("\\dots ", "ldots cdots dotsc dotsb"), ("\\vec ", "overrightarrow"), ("\\setminus ", "backslash smallsetminus"),
-    ("€", "euro texteuro"), ("£", "pounds sterling textsterling"), ("¥", "yen textyen"), ("\\$ ", "dollar textdollar"),
-    ("\\phi ", "varphi"), ("\\epsilon ", "varepsilon"), ("\\theta ", "vartheta"), ("\\rho ", "varrho"),
-    ("\\sigma ", "varsigma"),
+    ("\\le", "leq leqslant leqq"), ("\\ge", "geq geqslant geqq"), ("\\ne", "neq"), ("<", "lt"), (">", "gt"),
+    ("\\emptyset", "varnothing"), ("\\frac", "dfrac tfrac cfrac"), ("\\binom", "dbinom tbinom"), (":", "colon"),
+    ("\\to", "rightarrow longrightarrow"), ("|", "lvert rvert vert mid"), ("(", "langle"), (")", "rangle"),
+    ("\\land", "wedge"), ("\\lor", "vee"), ("\\neg", "lnot"), ("\\mod", "bmod pmod"), ("\\overline", "bar"),
+    ("\\dots", "ldots cdots dotsc dotsb"), ("\\vec", "overrightarrow"), ("\\setminus", "backslash smallsetminus"),
+    ("€", "euro texteuro"), ("£", "pounds sterling textsterling"), ("¥", "yen textyen"), ("\\$", "dollar textdollar"),
+    ("\\phi", "varphi"), ("\\epsilon", "varepsilon"), ("\\theta", "vartheta"), ("\\rho", "varrho"),
+    ("\\sigma", "varsigma"),
 )  # fmt: skip
 MACRO_SYNONYMS = {macro: text for text, macros in _SYNONYMS for macro in macros.split()}
 """Other names of macros, and the text that stands for them."""
