@@ -143,7 +143,16 @@ def _verdict_on_words(answer: str, options: tuple[str, ...], right: set[str]) ->
         is_denied = right <= denied and not right & (asserted | unclear)
         return Verdict.INCORRECT if is_denied or not right & (asserted | unclear) else Verdict.UNDECIDED
     is_possible = _is_misspelt(answer, options, right) or _is_translated(answer, options, right)
+    is_possible = is_possible or _mentions(answer, options, right)  # "Doris ate the most"
     return Verdict.UNDECIDED if is_possible else Verdict.INCORRECT
+
+
+def _mentions(answer: str, options: tuple[str, ...], right: set[str]) -> bool:
+    """Whether the words of a right option stand in an answer that joins no two things."""
+    texts = (text for letter, text in zip(string.ascii_uppercase, options, strict=False) if letter in right)
+    in_words = (text for text in texts if len(text) > 1 and text.replace(" ", "").isalpha())
+    is_named = any(re.search(rf"(?<![A-Za-z]){re.escape(text)}(?![A-Za-z])", answer) for text in in_words)
+    return is_named and not JOINT.search(answer)
 
 
 def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:

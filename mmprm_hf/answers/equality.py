@@ -151,7 +151,7 @@ def _same_list(gold: ValueList, answer: ValueList) -> bool | None:
         return _any_order(*sides) or (None if _product(gold) == _product(answer) else False)
     brackets, joints = {gold.brackets, answer.brackets}, {gold.joint, answer.joint}
     if len(brackets) > 1 and brackets not in ({"", "()"}, {"", "{}"}):
-        return False
+        return None if in_order and "" in brackets else False  # [2014, 2016] may be an interval
     if (
         "or" in joints
         and len(joints) > 1

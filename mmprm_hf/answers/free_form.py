@@ -19,14 +19,20 @@ from .texts import is_in_words, is_negated, same_text, tokens
 from .values import Number, Value, ValueList, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
-_FREE_NUMBER = re.compile(r"(?<![A-Za-z0-9_\\.])\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
+_FREE_NUMBER = re.compile(r"(?<![A-Za-z0-9_\\.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?")
 _LEAD_IN = re.compile(r"\b(?:answer|result|solution)s? *(?:is|are|:|=|would be)|答案|选", re.IGNORECASE)
 _NUMBER_WORD = re.compile(r"[A-Za-z]+(?:-[a-z]+)?|[零两二三四五六七八九十百千万亿]+")
 _OPERATION = re.compile(
     r"\b(?:half|twice|thrice|double|triple|times(?= \w)|plus|minus|squared?|cubed?|roots?|divided|multiplied|factorial"
-    r"|dozens?|percent|hundreds?|thousands?|millions?|power|reciprocal|opposite|negative)\b|[倍半减加乘除负分方]|\\(?:frac|sqrt)",
+    r"|dozens?|percent|hundreds?|thousands?|millions?|power|reciprocal|opposite|negative|point)\b|[点倍半减加乘除负分方千百万亿]|\\(?:frac|sqrt)",
     re.IGNORECASE,
 )
+
+_NUMERAL = re.compile(
+    r"\b(?:[IVXLCDM]{2,}|(?i:dozen|pair|point|half|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth))\b"
+    r"|\d(?:st|nd|rd|th)\b|[点零空〇一二两三四五六七八九十百千万亿]"
+)
+"""What may be a number that is not read."""
 
 
 def verdict_of(is_same: bool | None) -> Verdict:
@@ -76,7 +82,8 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return _verify_sentence(answer, gold_value, written)
     letters = "".join(sorted(re.findall("[A-Z]", gold))) if "," in gold else ""
     is_word = answer.isalpha() and "".join(sorted(answer)) != letters  # ABD may be A, B and D
-    return Verdict.INCORRECT if is_word else Verdict.UNDECIDED
+    is_clear = is_word and isinstance(gold_value, (Number, ValueList)) and not _NUMERAL.search(answer)
+    return Verdict.INCORRECT if is_clear else Verdict.UNDECIDED
 
 
 def _verify_parts(gold: dict[str, str], answer: dict[str, str]) -> Verdict:
@@ -126,10 +133,12 @@ def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:
     mentioned.discard(None)
     if is_negated(answer) and len(mentioned) == 1:
         return Verdict.INCORRECT  # x = 15 is not a solution
+    if not isinstance(gold, (Number, ValueList)) or (isinstance(gold, Number) and isinstance(gold.raw, float)):
+        return Verdict.UNDECIDED  # a set, a formula, infinity: there are many words for it
     if not mentioned and not _FREE_NUMBER.search(answer):
-        return Verdict.INCORRECT
+        return Verdict.UNDECIDED if _NUMERAL.search(answer) else Verdict.INCORRECT
     clause = re.split(r"[,;:] ", SENTENCE_END.split(masked.strip(" .\n"))[-1])[-1]
     parts = gold.parts if isinstance(gold, ValueList) else (gold,)
     names_gold = any(same_value(part, value) is not False for part in parts for value in mentioned)
-    is_clear = isinstance(gold, (Number, ValueList)) and not names_gold and not _OPERATION.search(clause)
+    is_clear = not names_gold and not _OPERATION.search(clause)
     return Verdict.INCORRECT if is_clear else Verdict.UNDECIDED

@@ -392,9 +392,9 @@ def _function(name: str, argument: Scalar, point: Point) -> Scalar:
 
 
 def generic(name: str, values: Sequence[Scalar]) -> Approximate:
-    """Return the value of an unknown function: equal for equal arguments, and like that of no other name."""
-    total = approximate(Fraction(3, 2) + Fraction(zlib.crc32(name.encode()) % 9973, 5000))
+    """Return the value of an unknown function: equal for equal arguments, unlike other names', of both signs."""
+    total = approximate(Fraction(-1) + Fraction(zlib.crc32(name.encode()) % 9973, 5000))
     for index, value in enumerate(values):
         weight = Fraction(3, 10) + Fraction(zlib.crc32(f"{name} {index}".encode()) % 9973, 7000)
-        total += apply("sin", approximate(value) * weight + 1) * (Fraction(13, 10) + index * weight)
+        total += apply("sin", approximate(value) * weight + 1) * (3 + index * weight)
     return total

@@ -21,7 +21,7 @@ JOINT = re.compile(
     r"(?<=\d)(?:and|or)(?=\d)|\band\b|\bor\b|[、和与或]|\\(?:text|quad)?(?:and|or)\b|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
 )
 DENIAL = re.compile(
-    r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同)",
+    r"\b(?:not?|never|cannot|neither|nor|without|non(?!-?(?:zero|negative)))\b|n['’]t\b|[没无非未]|不(?!同|等式)",
     re.IGNORECASE,
 )
 HYPOTHESIS = re.compile(r"\b(?:if|unless|suppos\w+|assum\w+)\b|如果|假设|若", re.IGNORECASE)
@@ -100,11 +100,13 @@ COPULA = re.compile(
 _COMPLEMENT = (
     r"[\ue000-\uf8ff]|(?:of|in|for|to|that|which|who|between|from|with|when|on|at|by|under|needed|the|she|he|they|we)\b"
 )
+# What states a value of its own inside a subject; "when T is 3" does not.
+_STATES = r"(?<!when .)(?<!if .) (?:is|are|was|were|equals?) [-\d\ue000-\uf8ff]|(?<!when . )(?<!if . )="
 SUBJECT = re.compile(
     r"(?:it|this|that|these|those|they|he|she|[A-Za-z](?:_\w+)?|[A-Z]{2,3}|[\ue000-\uf8ff]"
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
     rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})"
-    rf"(?:\s+(?:{_COMPLEMENT})(?:(?!\b(?:is|are|was|were|equals?)\b|=).)*)?"
+    rf"(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
     rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )

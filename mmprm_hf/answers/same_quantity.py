@@ -31,7 +31,10 @@ def same_number(gold: Number, answer: Number) -> bool | None:
         is_rounded = share.num_decimals == 2 and not is_close(share.raw, other.raw)  # 28 % need not be 5/18
         return (_same_or_rounded(share, other) or False) and (None if is_rounded else True)
     is_radians = with_unit.unit == "angle" and not isinstance(other.raw, Fraction)
-    return is_radians and is_close(with_unit.raw * PI / 180, other.raw)
+    if is_radians and is_close(with_unit.raw * PI / 180, other.raw):
+        return True
+    is_money = with_unit.unit == "dollars" and is_close(with_unit.value, other.raw)
+    return None if is_money else False  # 75 cents, 0.75
 
 
 def _same_with_units(gold: Number, answer: Number) -> bool | None:
@@ -59,9 +62,11 @@ def _same_or_rounded(first: Number, second: Number) -> bool | None:
         is_endless = not isinstance(exact.raw, Fraction) or exact.raw.denominator > 1
         has_two_digits = decimal.num_decimals >= 2 and abs(decimal.raw) * 10**decimal.num_decimals >= 10
         if has_two_digits and not exact.num_decimals and is_endless:
+            if rounds_to(exact.raw, decimal.raw, decimal.num_decimals):
+                return True
             if decimal.num_decimals >= 14 and abs(exact.raw - decimal.raw) * 10**14 <= abs(exact.raw):
                 return True if decimal.raw == Fraction(repr(float(exact.raw))) else None  # printed by a program
-            return rounds_to(exact.raw, decimal.raw, decimal.num_decimals)
+            return False
     return False
 
 

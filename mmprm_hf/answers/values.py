@@ -77,6 +77,7 @@ _NOT_A_NAME = re.compile(
     r"\\(?:frac|sqrt|begin|infty|pi|emptyset|times|cdot|pm|sum|int)\b|\\?(?:sin|cos|tan|log|ln|not|and)\b"
     r"|(?!(?:sum|max|min|sup|inf|age|deg|dim|det|gcd|lcm)\b)[a-z]{2,3}(?![A-Za-z])"  # xy = 4 is an equation
 )
+_ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b")
 _DATE = re.compile(r"\d{1,4}/\d{1,2}/\d{1,4}")
 _SIGNS = re.compile(r"\\(?:le|ge|ne|approx|equiv)(?![A-Za-z])|[=<>]")
 _MODULUS = re.compile(r"(.+?)\\equiv\s*(.+?)\s*\\mod\s*(.+)", re.DOTALL)
@@ -166,7 +167,7 @@ def read_value(text: str) -> Value | None:
         >>> read_value("seven"), read_value("7:35").is_time, read_value("about 7")
         (Number(value=Fraction(7, 1), raw=Fraction(7, 1), unit='', num_decimals=0), True, None)
     """
-    if len(text) > MAX_CHARS or nesting(text) > MAX_DEPTH or _DATE.fullmatch(text):
+    if len(text) > MAX_CHARS or nesting(text) > MAX_DEPTH or _DATE.fullmatch(text) or _ORDINAL.search(text):
         return None
     text = split_name(text)[1]
     text = _SYNONYMS.get(text.casefold(), text)
