@@ -13,7 +13,7 @@ from .cleaning import clean_answer
 from .equality import same_named_value, same_value
 from .numerals import words_to_digits
 from .phrases import CONDITION, DOUBT, ORDERED, SENTENCE_END
-from .sentences import has_known_names, mask_formulas, stated_value
+from .sentences import has_known_names, mask_formulas, stated_value, stated_words
 from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
 from .values import Number, Value, ValueList, read_name, read_value
@@ -54,7 +54,9 @@ def verify_free_form(answer: str, gold: str, written: str = "") -> Verdict:
     has_lead_in = _LEAD_IN.search(written) and not _LEAD_IN.search(gold) and "\\boxed" not in written
     if verdict is Verdict.CORRECT and (is_retracted or has_lead_in):
         gold_value, stated = read_value(gold), stated_value(written)
-        return verdict if gold_value and stated and same_value(gold_value, stated) else Verdict.UNDECIDED
+        is_stated = bool(gold_value and stated and same_value(gold_value, stated))
+        is_stated = is_stated or tokens(gold) == tokens(clean_answer(stated_words(written)))
+        return verdict if is_stated else Verdict.UNDECIDED
     return verdict
 
 
@@ -63,14 +65,17 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
         return Verdict.CORRECT
     if not any(character.isalnum() for character in answer):
         return Verdict.INCORRECT  # < and = can be answers
+    is_same = _same_yes_or_no(gold, answer)
+    if is_same is not None:
+        return verdict_of(is_same)
     parts = labelled_parts(gold), labelled_parts(answer)
     if all(parts):
         return _verify_parts(*parts)
     if CONDITION.search(answer) and CONDITION.search(gold):
         return verdict_of(same_text(gold, answer))
     gold_value, answer_value = read_value(gold), read_value(answer)
-    if gold_value is None:
-        return _verify_words(answer, gold, answer_value)
+    if gold_value is None or gold.casefold() == "no":
+        return _verify_words(answer, gold, answer_value, written)
     if _is_range_around(answer, gold_value):
         return Verdict.UNDECIDED  # 70-75 where 70 is right
     names = read_name(answer).casefold(), read_name(gold).casefold()
@@ -103,7 +108,7 @@ def _is_range_around(answer: str, gold: Value) -> bool:
     return low <= gold.raw <= high and low < high
 
 
-def _verify_words(answer: str, gold: str, answer_value: Value | None) -> Verdict:
+def _verify_words(answer: str, gold: str, answer_value: Value | None, written: str) -> Verdict:
     """A gold in words, or one that is not read whole: the same text, the value that it states, or undecided."""
     stated = _STATED_GOLD.fullmatch(gold)
     stated_value_of_gold = read_value(stated.group(1)) if stated and answer_value else None
@@ -114,8 +119,19 @@ def _verify_words(answer: str, gold: str, answer_value: Value | None) -> Verdict
     if is_in_words(gold) or not answer_value:
         if not is_in_words(gold) and gold.replace(" ", "") in answer.replace(" ", ""):
             return Verdict.UNDECIDED
-        return verdict_of(same_text(gold, answer))
+        is_same = same_text(gold, answer)
+        stated = "" if is_same else clean_answer(stated_words(written))
+        return verdict_of(True if stated and same_text(gold, stated) else is_same)
     return Verdict.UNDECIDED
+
+
+def _same_yes_or_no(gold: str, answer: str) -> bool | None:
+    """Whether an answer begins with the yes or no of the gold, and has no other; None for other golds and answers."""
+    words = re.findall(r"\b(?:yes|no)\b", answer.casefold())
+    begins = re.match(r"(?:yes|no)\b(?=[,.;!])", answer.casefold())
+    if gold.casefold() not in ("yes", "no") or not begins or len(set(words)) > 1:
+        return None
+    return begins.group() == gold.casefold()
 
 
 def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:

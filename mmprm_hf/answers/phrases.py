@@ -79,9 +79,17 @@ _CHINESE_HEADS = """
 """
 _CHINESE_VERBS = "共有 一共有 总共有 一共 共 总共 有 还有 还剩 剩下 需要 需 赚了 卖出了 花了 用了 得到 可得 等于"
 _CONCLUSIONS = "therefore thus hence so consequently finally conclusion"
+# What is derived from an answer, or is only a part of its way: its square is 25.
+_DERIVED = """
+    reciprocal inverse opposite negation negative square cube squared cubed double half twice triple quarter multiple
+    multiples factor factors divisor divisors base exponent power powers logarithm complement supplement conjugate
+    step steps part case question problem example page chapter line equation premise guess estimate bound bounds
+    previous next wrong old initial original
+"""
 CONCLUSION = re.compile(
     rf"(?:^|[,;:，；：.]\s*|\s(?=[A-Z所因])|\b(?:and|which means|that means)\s+)"
-    rf"(?:(?:in\s+)?(?:\b(?:{_any_of(_CONCLUSIONS)})\b|所以|因此|于是|从而|综上(?:所述|可知)?|故)\s*[,:，：]?\s*(?:that\b\s*)?)+",
+    rf"(?:(?:in\s+)?(?:\b(?:{_any_of(_CONCLUSIONS)})\b|所以|因此|于是|从而|综上(?:所述|可知)?|故"
+    r"|we (?:get|find|obtain|conclude)\b|(?<=[,，])得)\s*[,:，：]?\s*(?:that\b\s*)?)+|\s(?:gives|yields)\s+",
     re.IGNORECASE,
 )
 LEAD_IN = re.compile(
@@ -107,6 +115,8 @@ SUBJECT = re.compile(
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
     rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})"
     rf"(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
+    rf"|(?:the|this|that|its|their|our|his|her)\s+(?!(?:[a-z'-]+\s+){{0,5}}?(?:{_any_of(_DERIVED)})\b)"
+    rf"(?:[a-z'-]+\s+){{0,5}}?[a-z'-]+(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
     rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )

@@ -73,6 +73,28 @@ def stated_value(text: str) -> Value | None:
     return value if all(agrees) else None
 
 
+def stated_words(text: str) -> str:
+    """Return what a sentence in words calls its subject; "" if it states nothing.
+
+    Example:
+        >>> stated_words("So the color of the line is light blue."), stated_words("It may be blue.")
+        ('light blue', '')
+    """
+    sentence = text.strip(" \n\t*_:!.。")
+    if len(sentence) > MAX_CHARS or SENTENCE_END.search(sentence):
+        return ""
+    conclusions = list(CONCLUSION.finditer(sentence))
+    clause = sentence[conclusions[-1].end() :] if conclusions else sentence
+    if HYPOTHESIS.search(sentence) or _doubts(clause):
+        return ""
+    there_are = THERE_ARE.match(clause)
+    if there_are:
+        return clause[there_are.end() :]
+    copulas = (copula for copula in COPULA.finditer(clause) if SUBJECT.fullmatch(clause[: copula.start()].strip()))
+    copula = next(copulas, None)
+    return clause[copula.end() :].strip("*_ ") if copula else ""
+
+
 def mask_formulas(text: str) -> tuple[str, list[str]]:
     """Return a text without bold, each of its formulas as one character of the private area, and the formulas."""
     formulas: list[str] = []
