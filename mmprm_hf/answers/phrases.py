@@ -83,7 +83,7 @@ _CONCLUSIONS = "therefore thus hence so consequently finally conclusion"
 _DERIVED = """
     reciprocal inverse opposite negation negative square cube squared cubed double half twice triple quarter multiple
     multiples factor factors divisor divisors base exponent power powers logarithm complement supplement conjugate
-    step steps part case question problem example page chapter line equation premise guess estimate bound bounds
+    step steps part case premise guess estimate bound bounds
     previous next wrong old initial original
 """
 CONCLUSION = re.compile(
@@ -115,8 +115,9 @@ SUBJECT = re.compile(
     rf"|(?:here (?:is|are) )?(?:(?:{_any_of(_DETERMINERS)})\s+)?(?:[A-Z][a-z]+['’]s\s+)?"
     rf"(?:(?:{_any_of(_ADJECTIVES + _HEADS)})\s+)*(?:{_any_of(_HEADS)})"
     rf"(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
-    rf"|(?:the|this|that|its|their|our|his|her)\s+(?!(?:[a-z'-]+\s+){{0,5}}?(?:{_any_of(_DERIVED)})\b)"
-    rf"(?:[a-z'-]+\s+){{0,5}}?[a-z'-]+(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
+    rf"|(?:the|this|that|its|their|our|his|her)\s+"
+    rf"(?!(?:(?!(?:of|in|for|with|that|which)\b)[a-z'-]+\s+){{0,5}}?(?:{_any_of(_DERIVED)})\b)"
+    rf"(?:(?!(?:is|are|was|were|be)\b)[a-z'-]+\s+){{0,5}}?(?!(?:is|are|was|were|be)\b)[a-z'-]+(?:\s+(?:{_COMPLEMENT})(?:(?!{_STATES}).)*)?"
     rf"|[A-Z][a-z]+['’]s [a-z]+|[^,，;；]{{0,60}}?(?:{_any_of(_CHINESE_HEADS)}))",
     re.IGNORECASE | re.DOTALL,
 )

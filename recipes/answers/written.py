@@ -1,4 +1,4 @@
-"""False verdicts on pairs that were written for this: by people who had not seen the rules, beside math-verify alone.
+"""False verdicts on pairs that were written for this without a look at the rules, beside math-verify alone.
 
     python recipes/answers/written.py --output recipes/answers/results/written.json
 

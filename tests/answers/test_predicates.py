@@ -14,6 +14,8 @@ CORRECT = [
     ("Light Salmon", "The color is Light Salmon."),
     ("Evelyn", "The student with the greatest average speed is Evelyn."),
     ("surplus", "There is a surplus."),
+    ("y=x+1", "The tangent line is y = x + 1."),
+    ("light blue", "So the color of the line is light blue."),
     ("No", "No, it does not."),
     ("Yes", "Yes, the medium line is greater."),
 ]
