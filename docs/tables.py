@@ -215,6 +215,27 @@ def answer_peers() -> str:
     return markdown(header, rows)
 
 
+def answers_written() -> str:
+    """Verdicts on pairs that were written without a look at the rules."""
+    names = {
+        "natural": "answers as chat models write them",
+        "other_forms": "right answers in another form",
+        "choices": "choice problems",
+        "neighbours": "golds with one thing changed",
+        "mentions": "sentences that mention the gold without asserting it",
+    }
+    groups = read("recipes/answers/results/written.json")["groups"]
+    header = ["set", "pairs", "right", "false CORRECT", "false INCORRECT", "UNDECIDED"]
+    rows = [
+        [
+            f"{row['set']}: {names[row['group']]}",
+            *(f"{row[name]:,}" for name in ("num_pairs", "num_right", "false_correct", "false_incorrect", "undecided")),
+        ]
+        for row in groups
+    ]
+    return markdown(header, rows)
+
+
 def kills() -> str:
     """Verbs killed at random moments and repeated."""
     rows = read("recipes/bench/reliability.json")["kills"]

@@ -1,31 +1,31 @@
-"""False verdicts on pairs that were written for this without a look at the rules, beside math-verify alone.
+"""False verdicts on pairs that were written for this, without a look at the rules.
 
     python recipes/answers/written.py --output recipes/answers/results/written.json
 
 `written_pairs.jsonl` has two sets of pairs of a gold and an answer with a label: answers as chat models write them,
-right answers in other forms, golds with one thing changed, and sentences that mention a gold without asserting it. Set
-1 was used afterwards to correct kinds of faults; set 2 was measured once, and nothing was changed for it. Golds and
-answers are invented, or taken from public sets of one question each. Takes about a minute.
+right answers in other forms, golds with one thing changed, and sentences that mention a gold without asserting it. What
+set 1 showed was corrected afterwards; set 2 was measured once, and nothing was changed for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import collections
 from pathlib import Path
 from typing import Any
 
-from peers import RuleVerifier, by_math_verify, by_rules, measure
+from peers import FAULTS, RuleVerifier, by_rules, measure
 
 from mmprm_hf.files import read_jsonl, write_json
 
 PAIRS = Path(__file__).with_name("written_pairs.jsonl")
+GROUPS = {"nat": "natural", "form": "other_forms", "choice": "choices", "nb": "neighbours", "mention": "mentions"}
 
 
-def rows_by_set() -> dict[str, list[dict[str, Any]]]:
-    """The pairs of each set that have a label."""
-    rows = [row for row in read_jsonl(PAIRS) if row["adjudicated"] is not None]
-    return {str(number): [row for row in rows if row["set"] == number] for number in sorted({r["set"] for r in rows})}
+def group_of(row: dict[str, Any]) -> str:
+    """The group of a pair, from its kind: "nb-sentence", a sentence that does not assert the gold, is a mention."""
+    kind = "mention" if row["kind"].startswith("nb-sentence") else row["kind"].rstrip("0123456789").partition("-")[0]
+    return GROUPS[kind.rstrip("0123456789")]
 
 
 def main() -> None:
@@ -33,20 +33,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
-    logging.disable(logging.CRITICAL)  # math-verify logs every error of its parser
-    sets = {
-        number: {
-            "num_right": sum(row["adjudicated"] for row in rows),
-            "num_wrong": sum(not row["adjudicated"] for row in rows),
-            "judges": {"rules": measure(rows, by_rules), "math_verify": measure(rows, by_math_verify)},
-        }
-        for number, rows in rows_by_set().items()
-    }
-    for number, figures in sets.items():
-        for judge, counts in figures["judges"].items():
-            print(number, judge, {key: value for key, value in counts.items() if key != "kinds"})
+    rows_by_group: dict[tuple[int, str], list[dict[str, Any]]] = collections.defaultdict(list)
+    for row in read_jsonl(PAIRS):
+        rows_by_group[row["set"], group_of(row)].append(row)
+    groups = []
+    for (number, group), rows in sorted(rows_by_group.items()):
+        figures = measure(rows, by_rules)
+        counts = {"num_right": sum(row["adjudicated"] for row in rows), **{fault: figures[fault] for fault in FAULTS}}
+        groups.append({"set": number, "group": group, "num_pairs": len(rows), **counts})
+        print(groups[-1])
     if arguments.output:
-        write_json(arguments.output, {"verifier": RuleVerifier.identity, "sets": sets})
+        write_json(arguments.output, {"verifier": RuleVerifier.identity, "groups": groups})
 
 
 if __name__ == "__main__":
