@@ -11,7 +11,7 @@ from support.layout import ROOT
 PACKAGE = ROOT / "mmprm_hf"
 GROUND = {"data", "errors", "files"}  # nouns, failures and files of the whole house: every room may import them
 LEVELS = {
-    0: "data errors files selection metrics steps answers rows",  # no torch
+    0: "data errors files progress selection metrics steps answers rows",  # no torch
     1: "models engines nano",
     2: "families scoring serving",
     3: "labelling training rerank rewards curation restructuring evaluation publish",

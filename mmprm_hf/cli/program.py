@@ -10,6 +10,7 @@ import os
 import signal
 import tempfile
 import traceback
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from ..errors import EngineUnavailableError, RunStoppedError, UnknownNameError
 from ..files import is_out_of_room
+from ..progress import SILENCING_VARIABLES
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
 from .options import unknown_option
 
@@ -34,6 +36,14 @@ SECTIONS = {
 }
 
 
+_ANYWHERE = ("--debug", "--quiet", "-q")  # flags of the program that may also stand behind the verb
+_QUIET = {
+    **dict.fromkeys((*SILENCING_VARIABLES, "HF_DATASETS_DISABLE_PROGRESS_BARS"), "1"),
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYTHONWARNINGS": "ignore",  # of processes that libraries start
+}
+
+
 @dataclasses.dataclass
 class _State:
     """What a signal finds: whether a verb is running, and what the verb finds: whether SIGTERM came."""
@@ -46,9 +56,8 @@ class _Program(TyperGroup):
     """Prints the verbs by section, and turns errors of users into one line."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        if "--debug" in args:  # also behind the verb
-            args = ["--debug", *(arg for arg in args if arg != "--debug")]
-        return super().parse_args(ctx, args)
+        ours = [arg for arg in args if arg in _ANYWHERE]
+        return super().parse_args(ctx, [*ours, *(arg for arg in args if arg not in _ANYWHERE)])
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
         width = formatter.width - max(map(len, self.commands)) - 6
@@ -115,6 +124,14 @@ def _unexpected(error: Exception) -> str:
     )
 
 
+def _silence(is_asked: bool) -> None:
+    """Show results and errors alone. The libraries read these variables when they are first imported."""
+    if is_asked:
+        os.environ |= _QUIET
+        logging.getLogger().setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+
+
 def _version(is_asked: bool) -> None:
     if is_asked:
         typer.echo(f"mmprm_hf {importlib.metadata.version('mmprm_hf')}")
@@ -125,10 +142,9 @@ app = typer.Typer(
     name="mmprm",
     cls=_Program,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich alone takes as long to import as all else that --help needs
-    context_settings={"max_content_width": 100},
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
 
 
@@ -136,6 +152,9 @@ app = typer.Typer(
 def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", callback=_silence, help="Show no progress bars and no warnings.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from ..data import Problem
 from ..files import write_json, write_jsonl
+from ..progress import progress_bar
 from ..rows import FigureRules, problem_features, stored_problem, write_splits
 from .answer_rules import answer_type
 from .config import SPLITS, CurationConfig
@@ -73,7 +72,7 @@ def curate(
         )
     for name in (_REPORT_FILE, _REJECTS_FILE, "README.md", "facts.json"):  # they describe the rows that are replaced
         (folder / name).unlink(missing_ok=True)
-    rows = tqdm(run.rows(), desc="writing", total=len(run.kept), unit="row", disable=None)
+    rows = progress_bar(run.rows(), desc="writing", total=len(run.kept), unit="row", is_shown=None)
     write_splits(folder, rows, problem_features(), SPLITS, rows_in_memory=64)
     write_jsonl(folder / _REJECTS_FILE, run.ledger.rejects)
     report = run.ledger.report(config, run.sources, run.benchmarks, run.pairs)
@@ -99,7 +98,7 @@ class _Run:
         """Read every row; what fails no criterion of its own becomes an entry."""
         ids: set[str] = set()
         for source in (*self.sources, *self.benchmarks):
-            for row in tqdm(range(len(source.rows)), desc=source.title, unit="row", disable=None):
+            for row in progress_bar(range(len(source.rows)), desc=source.title, unit="row", is_shown=None):
                 problem, failure = None, None
                 try:
                     problem = source.problem(row)

@@ -10,11 +10,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from tqdm.auto import tqdm
-
 from .. import metrics
 from ..data import Problem
 from ..errors import UnknownNameError, each_or_error
+from ..progress import progress_bar
 from ..rows import FigureRules
 from .profiles import score_profile
 from .step_metrics import prm_bench_report, process_bench_report, visual_process_bench_report
@@ -94,7 +93,7 @@ def score_samples(
     def score_batch(batch: Sequence[StepSample]) -> list[list[StepScores]]:
         return scorer.score_solutions([sample.to_problem() for sample in batch], [[s.steps] for s in batch])
 
-    with tqdm(total=len(indices), desc="scoring", disable=not progress) as bar:
+    with progress_bar(total=len(indices), desc="scoring", is_shown=progress) as bar:
         for start in range(0, len(indices), BATCH_SIZE):
             batch = indices[start : start + BATCH_SIZE]
             results = each_or_error(score_batch, [samples[index] for index in batch])

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 
-from tqdm import tqdm
-
+from ..progress import progress_bar
 from .ledger import Session
 
 _REFRESH_SECONDS = 0.5
@@ -25,9 +24,8 @@ class Progress:
 
     def __init__(self, session: Session, num_problems: int | None, is_shown: bool) -> None:
         self.session, self._num_skipped, self._refreshed = session, 0, 0.0
-        # smoothing=0: the time left follows from the mean rate, not from the last problems, which end in bursts.
-        options = {"unit": "problem", "smoothing": 0, "dynamic_ncols": True, "disable": not is_shown}
-        self._bar = tqdm(total=num_problems, desc="label", **options)
+        options = {"unit": "problem", "is_mean_rate": True, "is_shown": is_shown}
+        self._bar = progress_bar(total=num_problems, desc="label", **options)
 
     def close(self) -> None:
         """Show the final numbers and leave the bar on the screen."""

@@ -10,12 +10,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tqdm.auto import tqdm
-
 from ..answers import group_answers
 from ..data import Candidate, Problem, content_hash
 from ..engines import RolloutEngine, RolloutRequest, run_async
 from ..errors import RunStoppedError, UnknownNameError
+from ..progress import progress_bar
 from ..selection import aggregate, best_of_n, majority_vote, vote_weight, weighted_vote
 
 SELECTIONS: tuple[str, ...] = ("best_of_n", "majority_vote", "weighted_vote")
@@ -56,7 +55,8 @@ def generate_candidates(
         for problem in problems
     ]
     candidates: list[list[Candidate]] = []
-    with tqdm(total=len(problems) * num_candidates, desc="generating", unit="candidate", disable=not progress) as bar:
+    total = len(problems) * num_candidates
+    with progress_bar(total=total, desc="generating", unit="candidate", is_shown=progress) as bar:
         for start in range(0, len(problems), problems_per_call):
             for rollouts in run_async(engine.generate(requests[start : start + problems_per_call])):
                 candidates.append(

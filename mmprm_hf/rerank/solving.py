@@ -7,11 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from tqdm.auto import tqdm
-
 from ..data import Candidate, Problem
 from ..engines import RolloutEngine, SamplingConfig
 from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, check_values, is_count
+from ..progress import progress_bar
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
@@ -161,7 +160,7 @@ def _search(
     """Solutions that the PRM chooses among after every step."""
     plan = search_plan(config.strategy, config.num_candidates, config.beam_width)
     solved: list[SolvedProblem] = []
-    with tqdm(total=len(problems), desc="solving", unit="problem", disable=not progress) as bar:
+    with progress_bar(total=len(problems), desc="solving", unit="problem", is_shown=progress) as bar:
         for start in range(0, len(problems), problems_per_call):
             chunk = problems[start : start + problems_per_call]
             solutions, generate_seconds, score_seconds = guided_search(engine, scorer, chunk, plan, limits)

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ..data import Candidate, Problem, content_hash
 from ..errors import each_or_error, loading
 from ..models import MMPRMModel, MMPRMProcessor, model_fingerprint, processor_fingerprint
+from ..progress import progress_bar
 from ..rows import problem_fingerprint
 from . import forwards
 from .backbones import max_shared_length, packed_obstacle, pair_cost, uses_tree_kernel
@@ -166,7 +166,7 @@ class PRMScorer:
         order = sorted(
             (i for i, row in enumerate(missing) if row), key=lambda i: _num_characters(problems[i], missing[i])
         )
-        with tqdm(total=len(order), desc="scoring", disable=not progress) as bar:
+        with progress_bar(total=len(order), desc="scoring", is_shown=progress) as bar:
             for start in range(0, len(order), self.max_batch_problems):
                 indices = order[start : start + self.max_batch_problems]
                 jobs = [Job(problems[i], missing[i]) for i in indices]

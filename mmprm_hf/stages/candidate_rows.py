@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm.auto import tqdm
 from transformers import AutoConfig, pipeline
 
 from ..answers import RuleVerifier
@@ -20,6 +19,7 @@ from ..errors import CheckpointError, loading
 from ..files import append_line, open_log, read_jsonl, read_records, sealed, write_jsonl
 from ..models import MMPRMModel, image_format
 from ..nano import POLICY_PATH, PRM_PATH
+from ..progress import progress_bar
 from ..rerank import ServedPolicy
 from ..rows import problem_key, stored_figure
 from .options import Servers
@@ -180,7 +180,7 @@ def write_candidates(
     parts = mended, range(num_done, len(problems))
     batches = [part[start : start + batch_size] for part in parts for start in range(0, len(part), batch_size)]
     shown = {"desc": "solving", "unit": "problem", "total": len(problems)}
-    with tqdm(**shown, initial=len(problems) - sum(map(len, parts)), disable=not progress) as bar:
+    with progress_bar(**shown, initial=len(problems) - sum(map(len, parts)), is_shown=progress) as bar:
         for indices in batches:
             rows = _batch_rows([_read(problems, index) for index in indices], source, folder)
             if indices[0] < num_done:

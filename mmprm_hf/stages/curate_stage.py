@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from ..curation import REPAIRS, SPLITS, CurationConfig, curate, solved_without_figure
 from ..data import Problem
+from ..engines import run_async
 from ..files import check_outside, lock_folder, write_atomically, write_json
 from ..publish import PROBLEM_COLUMNS, hub_license, write_card
 from ..rows import FigureRules, hub_configs
@@ -83,7 +83,7 @@ def curate_dataset(
     curation |= {**(options or {}), "sources": (*curation.get("sources", ()), *sources)}
 
     def text_only(problems: Sequence[Problem]) -> Mapping[str, tuple[int, int]]:
-        return asyncio.run(_ask(problems, servers, output / "text_only.jsonl"))
+        return run_async(_ask(problems, servers, output / "text_only.jsonl"))
 
     model = None if servers.engine is None else text_only
     run = CurationConfig(**curation)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from ..engines import ChatClient
+from ..engines import ChatClient, run_async
 from ..errors import UnknownNameError
 from ..files import check_outside, write_json
+from ..progress import progress_bar
 from ..restructuring import (
     JOURNAL,
     SUMMARY,
@@ -115,10 +113,10 @@ def _restructure_each_way(
 ) -> list[list[Outcome]]:
     """Outcomes of all rows, once for each value of `show_figure` in `ways`."""
     total = len(rows) * len(ways)
-    with tqdm(total=total, desc="restructure", unit="row", smoothing=0, disable=not progress) as bar:
+    with progress_bar(total=total, desc="restructure", unit="row", is_mean_rate=True, is_shown=progress) as bar:
         options = {"config": config, "checks": checks, "on_done": lambda _: bar.update()}
 
         async def run_all() -> list[list[Outcome]]:
             return [await restructure_rows(rows, chat, journal, show_figure=way, **options) for way in ways]
 
-        return asyncio.run(run_all())
+        return run_async(run_all())

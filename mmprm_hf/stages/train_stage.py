@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import transformers
+
 from ..files import check_outside, lock_folder, write_json
 from ..rows import FigureRules
 from ..training import (
@@ -90,6 +92,8 @@ def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> di
     if trainer.is_world_process_zero():
         write_start(output, settings)
     args = trainer.args
+    if transformers.logging.get_verbosity() >= transformers.logging.ERROR:
+        trainer.remove_callback(transformers.PrinterCallback)  # prints every log where there is no bar
     if args.save_only_model:
         logger.warning("save_only_model=True saves no optimizer: if this training is stopped, it begins again.")
     checkpoint = None if args.save_only_model else newest_whole_checkpoint(Path(args.output_dir))

@@ -15,9 +15,9 @@ from typing import Any
 
 import datasets
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..models import MMPRMProcessor, figure_size
+from ..progress import progress_bar
 from ..rows import is_absent, row_images
 from .targets import BadRowError, TargetConfig, list_column, step_targets
 
@@ -150,7 +150,8 @@ def check_rows(
         dataset = dataset.with_format(None)
     kept, lengths, dropped = [], [], Counter()
     counter = TokenCounter(processor)
-    for index, row in enumerate(tqdm(raw_rows(dataset), "rows", len(dataset), disable=quiet, delay=2)):
+    shown = {"desc": "rows", "total": len(dataset), "is_shown": not quiet, "delay": 2}
+    for index, row in enumerate(progress_bar(raw_rows(dataset), **shown)):
         try:
             _check_row(row, processor, targets)
             num_prompt, steps = counter.encode(row)

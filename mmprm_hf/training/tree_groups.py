@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from ..data import content_hash
 from ..models import load_image
+from ..progress import progress_bar
 from ..rows import row_images
 from ..scoring import num_common
 from .rows import TokenCounter, raw_rows, row_prompt, select_rows
@@ -59,10 +59,11 @@ def group_rows(dataset: Any, counter: TokenCounter, max_tokens: int, *, quiet: b
         quiet: No progress bar.
     """
     members: dict[str, list[int]] = {}
-    for index, row in enumerate(tqdm(raw_rows(dataset), "problems", len(dataset), disable=quiet, delay=2)):
+    shown = {"is_shown": not quiet, "delay": 2}
+    for index, row in enumerate(progress_bar(raw_rows(dataset), desc="problems", total=len(dataset), **shown)):
         members.setdefault(group_key(row) or f"row {index}", []).append(index)
     groups: list[RowGroup] = []
-    for key, indices in tqdm(members.items(), "packing", disable=quiet, delay=2):
+    for key, indices in progress_bar(members.items(), desc="packing", **shown):
         encoded = [counter.encode(row) for row in raw_rows(select_rows(dataset, indices))]
         groups += _groups_of_problem(key, indices, encoded, max_tokens)
     return groups

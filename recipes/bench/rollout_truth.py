@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mmprm_hf.answers import RuleVerifier
 from mmprm_hf.data import Rollout, Verdict

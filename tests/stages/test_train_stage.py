@@ -9,6 +9,7 @@ import shutil
 
 import datasets
 import pytest
+import transformers
 import yaml
 from typer.testing import CliRunner
 
@@ -394,3 +395,15 @@ def test_rows_that_name_no_problem_are_split_by_their_prompt(tmp_path, tiny_text
     assert metrics["eval_num_steps"] > 0
     counts = read_json(tmp_path / "out" / "train_config.json")
     assert counts["num_train_rows"] % 4 == counts["num_eval_rows"] % 4 == 0
+
+
+def test_a_quiet_training_prints_no_logs(data, tmp_path, capsys):
+    options = {**QUICK, "max_steps": 1, "logging_steps": 1}
+    level = transformers.logging.get_verbosity()
+    try:
+        for name, verbosity, is_printed in (("loud", level, True), ("quiet", transformers.logging.ERROR, False)):
+            transformers.logging.set_verbosity(verbosity)
+            stages.train(str(PRM_PATH), data, tmp_path / name, config=options, eval_share=0.0)
+            assert ("'loss'" in capsys.readouterr().out) == is_printed
+    finally:
+        transformers.logging.set_verbosity(level)
