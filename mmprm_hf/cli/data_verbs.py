@@ -17,6 +17,7 @@ from .options import (
     RootsOption,
     SeedOption,
     ServedPolicyOption,
+    StepJudgeOption,
     TimeoutOption,
     UrlsOption,
     figure_rules,
@@ -132,7 +133,7 @@ def label(
     judge: Annotated[
         str | None, typer.Option(metavar="URL", help="Server that judges answers that rules cannot.")
     ] = None,
-    step_judge: Annotated[str | None, typer.Option(help="Server URL or PRM that also judges the steps.")] = None,
+    step_judge: StepJudgeOption = None,
     prefill: Annotated[str, typer.Option(help="Prefixes for --engine: continue (vLLM, SGLang), user, auto.")] = "auto",
     api_key: KeyOption = None,
     timeout: TimeoutOption = 600.0,
@@ -180,11 +181,17 @@ def label(
     if estimate is not None:
         show(report, as_json, format_estimate)
     else:
-        show(report, as_json, lambda _: _format_labelling(report, output))
+        show(report, as_json, lambda _: _format_labelling(report, output, "POLICY" if engine else policy or "nano"))
 
 
-def _format_labelling(report: dict[str, Any], output: Path) -> str:
-    """What was labelled, what it cost, where it is and what comes next; every other counter is in files."""
+def _format_labelling(report: dict[str, Any], output: Path, model: str) -> str:
+    """What was labelled, what it cost, where it is and what comes next; every other counter is in files.
+
+    Args:
+        report: As `stages.label` returns it.
+        output: The run folder.
+        model: What a PRM on these labels may start from, as `mmprm train` takes it.
+    """
     search, rows = report["ledger"], report["labels"]
     uniform = search["num_trees"] - search["num_mixed"]
     lines = [
@@ -204,5 +211,5 @@ def _format_labelling(report: dict[str, Any], output: Path) -> str:
         lines.append(f"{report['data']['num_unreadable_rows']:,} rows of the data are not problems and were left out")
     lines.append(f'wrote {output}: load_dataset("{output}"); all counters are in its summary.json and statistics.json')
     if rows["num_rows"]:
-        lines.append(f"next: mmprm train --model POLICY --data {output / 'paths'} --output out/prm --dry-run")
+        lines.append(f"next: mmprm train --model {model} --data {output / 'paths'} --output out/prm --dry-run")
     return "\n".join(lines)

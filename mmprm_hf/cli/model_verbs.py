@@ -13,6 +13,7 @@ from .options import (
     OutputOption,
     RootsOption,
     SeedOption,
+    StartOption,
     UrlsOption,
     figure_rules,
     nothing_left,
@@ -23,7 +24,7 @@ from .options import (
 
 
 def train(
-    model: Annotated[str, typer.Option(help="Policy or PRM to start from: path or hub id.")],
+    model: StartOption,
     data: Annotated[Path, typer.Option(help="Label rows: folder such as labels/paths, file, or hub id.")],
     output: OutputOption,
     candidates: Annotated[

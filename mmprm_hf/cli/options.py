@@ -34,10 +34,12 @@ def _read_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
     """Make the options in a file the verb's defaults; return those that are not flags of the verb."""
     if path is None:
         return {}
+    from ..nano import config_or_nano
     from ..stages import read_yaml
 
     try:
-        options = read_yaml(Path(path))
+        path = config_or_nano(Path(path), ctx.command.name or "")
+        options = read_yaml(path)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     ctx.meta[_CONFIG] = ctx.command, path
@@ -65,6 +67,22 @@ def _flag_value(key: str, value: Any, parameter: Any) -> Any:
     if is_list:
         return [str(element) for element in value] if isinstance(value, list) else [str(value)]
     return value if isinstance(value, bool) else str(value)
+
+
+def _nano(kind: str) -> Callable[[str | None], str | None]:
+    """The callback of an option that names a checkpoint: "nano" is the shipped one."""
+
+    def path_of(name: str | None) -> str | None:
+        from ..nano import checkpoint_or_nano
+
+        return checkpoint_or_nano(name, kind)
+
+    return path_of
+
+
+def _served(ctx: typer.Context, name: str | None) -> str | None:
+    """The name of a policy: at the server, if there is one. Without one, no name is the shipped nano policy."""
+    return name if ctx.params.get("engine") or name != "nano" else None
 
 
 def nothing_left(options: dict[str, Any]) -> None:
@@ -134,13 +152,33 @@ def use_color() -> bool:
 Strategy = Literal["best_of_n", "majority_vote", "weighted_vote", "beam_search", "dvts", "beam_annealing"]
 Aggregation = Literal["min", "last", "product", "mean", "max", "sum_logprob", "sum_logit", "mean_odds"]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
-PolicyOption = Annotated[str | None, typer.Option(help="Policy: path or hub id. Default: the shipped nano policy.")]
-ServedPolicyOption = Annotated[
-    str | None, typer.Option(help="Policy: path, hub id or name at --engine. Default: shipped nano.")
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(callback=_nano("policy"), help="Policy: path, hub id, or nano. Default: the shipped nano policy."),
 ]
-PRMOption = Annotated[str | None, typer.Option(help="PRM: path or hub id. Default: the shipped nano PRM.")]
+ServedPolicyOption = Annotated[
+    str | None,
+    typer.Option(callback=_served, help="Policy: path, hub id, nano, or name at --engine. Default: shipped nano."),
+]
+StartOption = Annotated[
+    str, typer.Option(callback=_nano("policy"), help="Policy or PRM to start from: path, hub id, or nano (the policy).")
+]
+PRMOption = Annotated[
+    str | None, typer.Option(callback=_nano("PRM"), help="PRM: path, hub id, or nano. Default: the shipped nano PRM.")
+]
+SavedPRMOption = Annotated[
+    str | None,
+    typer.Option(callback=_nano("PRM"), help="PRM: path, hub id, or nano. Default: as saved, or shipped for nano."),
+]
+StepJudgeOption = Annotated[
+    str | None,
+    typer.Option(callback=_nano("PRM"), help="Judge of the steps, too: server URL, or PRM (path, hub id, or nano)."),
+]
 EngineOption = Annotated[
-    str | None, typer.Option(metavar="URL", help="OpenAI-compatible server of the policy. Default: run it here.")
+    str | None,
+    typer.Option(  # eager, because what --policy means depends on it
+        metavar="URL", is_eager=True, help="OpenAI-compatible server of the policy. Default: run it here."
+    ),
 ]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
 RootsOption = Annotated[
@@ -164,7 +202,7 @@ ConfigOption = Annotated[
         metavar="FILE",
         callback=_read_config,
         is_eager=True,
-        help="YAML file with options; flags override it.",
+        help="YAML file with options, or nano for those of the nano models; flags override it.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.")]

@@ -20,6 +20,7 @@ from .options import (
     PolicyOption,
     PRMOption,
     RootsOption,
+    SavedPRMOption,
     SeedOption,
     ServedPolicyOption,
     Strategy,
@@ -85,9 +86,7 @@ def rerank(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed. Default: as saved, else 0.")] = None,
     policy: ServedPolicyOption = None,
-    prm: Annotated[
-        str | None, typer.Option(help="PRM: path or hub id. Default: as saved, or shipped for nano.")
-    ] = None,
+    prm: SavedPRMOption = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
     figures_root: RootsOption = None,

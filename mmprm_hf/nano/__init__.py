@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "drawing": ["FIGURE_SIZE"],
         "families": ["FAMILIES"],
+        "shipped": ["checkpoint_or_nano", "config_or_nano"],
         "solver": ["Noise", "StepTruth"],
         "world": [
             "NanoProblem",

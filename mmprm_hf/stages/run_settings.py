@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import SettingsDifferError
 from ..files import check_same_settings, read_json, write_json
+from ..nano import PRM_PATH
 from .file_fingerprints import checkpoint_fingerprint
 from .options import Servers
 
@@ -40,7 +41,9 @@ def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, 
 
 def prm_name(prm: Any) -> str | None:
     """Return how results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
-    return str(prm) if isinstance(prm, (str, Path)) else None if prm is None else type(prm).__name__
+    if isinstance(prm, (str, Path)):
+        return "nano PRM (shipped)" if str(prm) == str(PRM_PATH) else str(prm)
+    return None if prm is None else type(prm).__name__
 
 
 def address(servers: Servers) -> str | None:

@@ -45,7 +45,7 @@ def test_a_run_ends_with_counts_costs_place_and_next_command(label):
         "131,000 rollouts (5 incomplete, 7 undecided), 3,806,700 tokens written, 2:00:11",
         "10,200 solutions with 40,300 step labels, 56% of them above zero",
         'wrote out/mine: load_dataset("out/mine"); all counters are in its summary.json and statistics.json',
-        "next: mmprm train --model POLICY --data out/mine/paths --output out/prm --dry-run",
+        "next: mmprm train --model nano --data out/mine/paths --output out/prm --dry-run",
     ]
 
 
