@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "rewards": ["AnswerReward", "ProcessReward"],
         "scoring": ["PRMScorer", "ScoreStore"],
         "selection": ["aggregate"],
+        "stages.notebook": ["curate", "evaluate", "label"],
         "steps": ["parse_response"],
         "training": ["PRMConfig", "PRMTrainer"],
     },

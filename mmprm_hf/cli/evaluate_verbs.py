@@ -40,7 +40,7 @@ CurvesOption = Annotated[bool, typer.Option("--curves", help="Add every smaller 
 DiagnoseOption = Annotated[
     bool, typer.Option("--diagnose", help="Add why the PRM does or does not beat the majority vote.")
 ]
-AnswerBenchmark = Literal["mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
+AnswerBenchmark = Literal["own", "mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
 StepBenchmark = Literal["visualprocessbench", "processbench", "prmbench"]
 _GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed", "timeout")
 
@@ -64,7 +64,7 @@ class EvaluateGroup(TyperGroup):
 
 def answers(
     ctx: typer.Context,
-    benchmark: Annotated[AnswerBenchmark, typer.Option(help="Benchmark; it decides how problems are worded.")],
+    benchmark: Annotated[AnswerBenchmark, typer.Option(help="Form and wording of rows; own: your problems.")],
     data: DataOption,
     output: ResultsOption = None,
     candidates: Annotated[

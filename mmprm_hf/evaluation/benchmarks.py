@@ -16,7 +16,18 @@ from typing import Any
 
 from ..data import Problem
 from ..errors import UnknownNameError
-from ..rows import FIGURE_COLUMNS, FigureRules, RawRows, cell, is_absent, row_images, text_cell, texts_cell
+from ..rows import (
+    FIGURE_COLUMNS,
+    FigureRules,
+    RawRows,
+    cell,
+    is_absent,
+    problem_from_row,
+    row_images,
+    shown_question,
+    text_cell,
+    texts_cell,
+)
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]
@@ -72,7 +83,17 @@ def read_olympiadbench(row: Row, problem_id: str) -> Problem:
     return Problem(problem_id, question, figures[:MAX_FIGURES], answer, "text", (), {"num_figures": len(figures)})
 
 
+def read_own(row: Row, problem_id: str) -> Problem:
+    """A benchmark of one's own, in the form of problem rows: options follow the question; it may have no figure."""
+    problem = problem_from_row({**row, "id": problem_id})
+    if not (problem.question.strip() and problem.answer):
+        raise ValueError(f"{'answer' if problem.question.strip() else 'question'} is empty")
+    answer_type = problem.answer_type if cell(row, "answer_type") else "choice" if problem.options else "text"
+    return dataclasses.replace(problem, question=shown_question(problem), answer_type=answer_type)
+
+
 READERS: dict[str, Reader] = {
+    "own": read_own,
     "mm_k12": read_mm_k12,
     "olympiadbench": read_olympiadbench,
     "mathvista": read_mathvista,

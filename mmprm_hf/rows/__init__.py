@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = attach(
             "problem_from_row",
             "problem_to_row",
             "row_images",
+            "shown_question",
             "stored_figure",
             "stored_problem",
         ],

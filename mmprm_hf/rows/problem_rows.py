@@ -103,6 +103,19 @@ def problem_from_row(row: Mapping[str, Any]) -> Problem:
     )
 
 
+def shown_question(problem: Problem) -> str:
+    """Return the question with its options below, one a line with its letter, unless it shows them already.
+
+    Options that are nothing but their letters (they stand in the figure) add nothing.
+    """
+    options = problem.options
+    letters = [chr(ord("A") + index) for index in range(len(options))]
+    if not options or list(options) == letters or all(option in problem.question for option in options):
+        return problem.question
+    lines = (f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
+    return "\n".join([problem.question, *lines])
+
+
 def row_images(row: Mapping[str, Any], columns: Sequence[str] = ("images", "image")) -> list[Any]:
     """Return the figures of a row as they are: of the first column that has some (a list or one); [] if none has.
 

@@ -21,7 +21,7 @@ from ..models import MMPRMModel, image_format
 from ..nano import POLICY_PATH, PRM_PATH
 from ..progress import progress_bar
 from ..rerank import ServedPolicy
-from ..rows import problem_key, stored_figure
+from ..rows import problem_key, shown_question, stored_figure
 from .options import Servers
 from .run_settings import refuse_other_settings, write_settings
 
@@ -124,19 +124,6 @@ def judged_row(candidate: Candidate | Mapping[str, Any], problem: Problem) -> di
         return {**row, "verdict": str(Verdict.INCORRECT)}
     rules = {"answer_type": problem.answer_type, "options": problem.options, "precision": problem.meta.get("precision")}
     return {**row, "verdict": str(RuleVerifier().verify(row["answer"], problem.answer, **rules))}
-
-
-def shown_question(problem: Problem) -> str:
-    """Return the question with its options below, one a line with its letter, unless it shows them already.
-
-    Options that are nothing but their letters (they stand in the figure) add nothing.
-    """
-    options = problem.options
-    letters = [chr(ord("A") + index) for index in range(len(options))]
-    if not options or list(options) == letters or all(option in problem.question for option in options):
-        return problem.question
-    lines = (f"({letter}) {option}" for letter, option in zip(letters, options, strict=True))
-    return "\n".join([problem.question, *lines])
 
 
 def write_candidates(

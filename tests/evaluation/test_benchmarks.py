@@ -16,6 +16,7 @@ DATA = SHARED / "data"
 QUERY = "Hint: Please answer with the letter.\nQuestion: Is it?\nChoices:\n(A) Yes\n(B) No"
 VERSE = "Please answer.\nQuestion: What is angle C?\nChoices:\nA:30°\nB:40°\nC:50°\n"
 ROWS = {
+    "own": {"question": "Which is even?", "options": ["3", "4"], "answer": "B"},
     "mm_k12": {"id": "k1", "index": 0, "question": "Find the angle.", "answer": "$$75$$", "image": "a.png"},
     "olympiadbench": {
         "id": 1606,
@@ -39,9 +40,17 @@ ROWS = {
     "mathverse": {"sample_index": "1", "query_cot": VERSE, "question": "?", "answer": "C", "image": "a.png"},
     "mathvision": {"id": "9", "question": "Which?\n<image1>", "options": ["1", "2"], "answer": "B", "image": "a.png"},
 }
-RIGHT = {"mm_k12": "75", "olympiadbench": "2\\sqrt{3} m", "mathvista": "B", "mathverse": "50°", "mathvision": "2"}
-WRONG = {"mm_k12": "76", "olympiadbench": "3 m", "mathvista": "Yes", "mathverse": "B", "mathvision": "1"}
+RIGHT = {
+    "own": "4",
+    "mm_k12": "75",
+    "olympiadbench": "2\\sqrt{3} m",
+    "mathvista": "B",
+    "mathverse": "50°",
+    "mathvision": "2",
+}
+WRONG = {"own": "A", "mm_k12": "76", "olympiadbench": "3 m", "mathvista": "Yes", "mathverse": "B", "mathvision": "1"}
 TEXTS = {
+    "own": "Which is even?\n(A) 3\n(B) 4",
     "mm_k12": "Find the angle.",
     "olympiadbench": "A ball is thrown.\nHow high is it?",
     "mathvista": QUERY,
@@ -72,7 +81,7 @@ def test_wording_and_answers(name):
     assert RuleVerifier().verify(RIGHT[name], problem.answer, **options) is Verdict.CORRECT
     assert RuleVerifier().verify(WRONG[name], problem.answer, **options) is Verdict.INCORRECT
     answer = str(problem.answer)
-    assert name in ("mathvista", "mathvision", "mathverse") or answer not in problem.question
+    assert name in ("own", "mathvista", "mathvision", "mathverse") or answer not in problem.question
 
 
 def test_figures():
@@ -150,7 +159,7 @@ def test_values_that_no_text_can_hold(tmp_path):
 
 def test_unknown_benchmark(tmp_path):
     with pytest.raises(
-        ValueError, match="Unknown benchmark 'math'. Did you mean .* Choose one of mm_k12, olympiadbench"
+        ValueError, match="Unknown benchmark 'math'. Did you mean .* Choose one of own, mm_k12, olympiadbench"
     ):
         load_benchmark("math", tmp_path / "rows.jsonl")
 

@@ -261,7 +261,7 @@ def test_what_is_refused(data, tmp_path):
         run(data, tmp_path / "out")
     with pytest.raises(ValueError, match="needs independent candidates"):
         run(data, tmp_path / "out" / "results.json", options={"strategy": "beam_search"})
-    with pytest.raises(ValueError, match="Unknown benchmark 'x'. Choose one of mm_k12"):
+    with pytest.raises(ValueError, match="Unknown benchmark 'x'. Choose one of own, mm_k12"):
         evaluate_benchmark(BenchmarkData("x", str(data)), tmp_path / "r.json", options={})
     write_jsonl(tmp_path / "bad.jsonl", [{"id": "a", "question": "", "answer": "1"}])
     with pytest.raises(ValueError, match="Name the results file, such as .*r.json"):
@@ -370,6 +370,7 @@ def test_a_candidates_file_knows_its_run(data, tmp_path):
 
 
 FORMS = {
+    "own": lambda q, a, n: ({"id": n, "question": q, "answer": a, "image": f"{n}.png"}, q),
     "mm_k12": lambda q, a, n: ({"id": n, "question": q, "answer": a, "image": f"{n}.png"}, q),
     "olympiadbench": lambda q, a, n: (
         {"id": int(n), "context": "Look.", "question": q, "final_answer": [a], "unit": None, "image_1": f"{n}.png"},

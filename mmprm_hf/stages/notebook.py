@@ -1,0 +1,190 @@
+"""The stages as a notebook calls them: `mmprm_hf.label`, `mmprm_hf.evaluate` and `mmprm_hf.curate`.
+
+Paths are texts or `Path`s, and options are those of the command line and its YAML files, with underscores. Nothing is
+done here but sorting options to where the stages take them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UnknownNameError
+from ..evaluation import READERS, STEP_BENCHMARKS
+from ..nano import POLICY_PATH, checkpoint_or_nano
+from ..rows import FigureRules
+from .benchmark_stage import BenchmarkData, evaluate_benchmark, rescore_benchmark
+from .curate_stage import curate_dataset
+from .evaluate_stage import evaluate_step_benchmark
+from .label_stage import LabelOptions
+from .label_stage import label as label_stage
+from .options import Servers
+
+PathOrName = str | os.PathLike[str]
+_SERVERS = {
+    **{name: name for name in ("engine", "judge", "step_judge", "prefill", "api_key")},
+    "timeout": "timeout_seconds",
+    "step_judge_max_tokens": "step_judge_max_new_tokens",
+}
+_FIGURES = ("figures_root", "allow_urls")
+
+
+def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None, **options: Any) -> dict[str, Any]:
+    """Label the steps of a policy's solutions as `mmprm label` does, and return what it counted.
+
+    Args:
+        data: Problems: file, dataset folder or hub id, or "nano" for the nano world.
+        output: Folder to write; an unfinished one is resumed. ``load_dataset(output)`` reads it.
+        policy: Path or hub id, or the name at `engine`; None or "nano" for the shipped policy.
+        options: What `mmprm label` takes on the command line or in YAML, such as ``num_problems=40`` (of 1,000 by
+            default), ``search="flat_mc"``, ``engine="http://127.0.0.1:8000"`` or ``num_rollouts=8``.
+
+    Returns:
+        As `stages.label`: ``{"ledger": what it cost, "labels": statistics of the label rows}``.
+
+    Raises:
+        UnknownNameError: for an option that does not exist.
+        ValueError, RunStoppedError: as `stages.label`.
+
+    Example:
+        >>> mmprm_hf.label("nano", "out/labels", num_problems=40, num_rollouts=8)  # doctest: +SKIP
+    """
+    names = ("num_problems", "search", "seed", "max_in_flight", "max_undecided")
+    servers, rules, named, others = _sorted(options, names)
+    if servers.engine is None:
+        policy = str(POLICY_PATH) if policy is None else checkpoint_or_nano(_text(policy), "policy")
+    run = LabelOptions(_text(policy), Path(output), data, config=others, servers=servers, rules=rules, **named)
+    with _knowing(*names, *_SERVERS, *_FIGURES):
+        return label_stage(run)
+
+
+def evaluate(
+    data: PathOrName,
+    output: PathOrName,
+    policy: PathOrName | None = None,
+    prm: Any = None,
+    *,
+    benchmark: str = "own",
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate on problems of your own or a benchmark as `mmprm evaluate` does, and return the results.
+
+    Args:
+        data: Problems with answers: file, dataset folder or hub id. Of a step benchmark, its rows.
+        output: Results file (.json), or the folder of a ``results.json``; candidates lie beside it, and are resumed.
+        policy: Path or hub id, or the name at `engine`; None or "nano" for the shipped policy. Step benchmarks have
+            none.
+        prm: Path or hub id, "nano" for the shipped PRM, or a scorer; None takes the one saved with the policy.
+        benchmark: "own" for problem rows (``question``, ``answer``; figures in ``images`` or ``image``, and
+            ``options``, if there are any), or a published benchmark, which decides how rows are read and worded.
+        options: What `mmprm evaluate answers` or `steps` takes, such as ``num_candidates=8`` (16 by default),
+            ``num_problems=100``, ``candidates="out/other/candidates.jsonl"``, or ``threshold=0.5``.
+
+    Returns:
+        A results document; `mmprm_hf.publish.format_results` makes text of it, `mmprm report` a page.
+
+    Raises:
+        UnknownNameError: for a benchmark or an option that does not exist.
+        ValueError: as `stages.evaluate_benchmark`, `rescore_benchmark` and `evaluate_step_benchmark`.
+
+    Example:
+        >>> mmprm_hf.evaluate("mine.jsonl", "out/mine", "you/policy", "you/prm", num_candidates=8)  # doctest: +SKIP
+    """
+    output = Path(output) if Path(output).suffix == ".json" else Path(output) / "results.json"
+    data, policy = _text(data), _text(policy)
+    prm = checkpoint_or_nano(_text(prm), "PRM")
+    if benchmark in STEP_BENCHMARKS:
+        names = ("threshold", "tuned_on", "train_data", "num_samples")
+        _, rules, named, others = _sorted(options, names)
+        _refuse({**others, **({} if policy is None else {"policy": policy})}, (*names, *_FIGURES))
+        return evaluate_step_benchmark(benchmark, data, output, prm=prm, rules=rules, **named)
+    if benchmark not in READERS:
+        raise UnknownNameError("benchmark", benchmark, (*READERS, *STEP_BENCHMARKS))
+    drawing = ("num_candidates", "seed", "temperature", "top_p", "max_new_tokens")
+    which, how = ("split", "subset", "num_problems"), ("aggregation", "batch_size")
+    servers, rules, named, others = _sorted(options, (*drawing, *which, *how, "candidates"))
+    _refuse(others, (*drawing, *which, *how, "candidates", *_SERVERS, *_FIGURES))
+    problems = BenchmarkData(benchmark, data, **_of(named, which), rules=rules)
+    if "candidates" in named:
+        return rescore_benchmark(problems, Path(named["candidates"]), output, prm=prm, **_of(named, how))
+    if servers.engine is None and policy == "nano":
+        policy = None  # which brings its PRM
+    call = {"num_candidates": 16, "seed": 0, **_of(named, drawing)}
+    run = {"policy": policy, "prm": prm, "servers": servers, "options": call}
+    return evaluate_benchmark(problems, output, **run, **_of(named, how))
+
+
+def curate(
+    sources: PathOrName | Mapping[str, Any] | Sequence[PathOrName | Mapping[str, Any]],
+    output: PathOrName,
+    **options: Any,
+) -> dict[str, Any]:
+    """Turn raw problems into a clean dataset with a card as `mmprm curate` does, and return what was counted.
+
+    Args:
+        sources: Raw problems: a file, dataset folder or ``hub:owner/name``, a mapping of the fields of
+            `curation.SourceConfig`, or several of these.
+        output: Folder to write; ``load_dataset(output)`` reads it.
+        options: What `mmprm curate` takes on the command line or in YAML, such as ``num_test=500``,
+            ``adapter="schema"``, ``benchmarks=["bench.jsonl"]`` or ``languages=["en"]``.
+
+    Returns:
+        The content of ``curation.json``; `mmprm_hf.stages.format_curation` makes a table of it.
+
+    Raises:
+        UnknownNameError: for an option that does not exist.
+        ValueError, OSError: as `curation.curate`.
+
+    Example:
+        >>> mmprm_hf.curate("raw.jsonl", "out/curated", num_test=100)  # doctest: +SKIP
+    """
+    names = ("adapter", "split")
+    servers, rules, named, others = _sorted(options, names)
+    several = [sources] if isinstance(sources, (str, os.PathLike, Mapping)) else sources
+    mappings = [source if isinstance(source, Mapping) else {"path": _text(source), **named} for source in several]
+    with _knowing(*names, *_SERVERS, *_FIGURES):
+        return curate_dataset(Path(output), config=others, sources=mappings, servers=servers, rules=rules)
+
+
+def _sorted(
+    options: Mapping[str, Any], names: Sequence[str]
+) -> tuple[Servers, FigureRules, dict[str, Any], dict[str, Any]]:
+    """Options as servers, rules about figures, those that have one of the names, and all others."""
+    servers = Servers(**{field: options[name] for name, field in _SERVERS.items() if name in options})
+    root, urls = options.get("figures_root", ()), options.get("allow_urls", False)
+    rules = FigureRules(
+        tuple(map(str, [root] if isinstance(root, (str, os.PathLike)) else root)),
+        urls if isinstance(urls, bool) else (urls,) if isinstance(urls, str) else tuple(urls),
+    )
+    sorted_out = (*names, *_SERVERS, *_FIGURES)
+    return servers, rules, _of(options, names), {name: options[name] for name in options if name not in sorted_out}
+
+
+def _of(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The options that have one of the names."""
+    return {name: options[name] for name in names if name in options}
+
+
+def _text(path: Any) -> Any:
+    """A path as text; names, scorers and None as they are."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+def _refuse(others: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse options that no function takes."""
+    for name in others:
+        raise UnknownNameError("option", name, sorted(names))
+
+
+@contextlib.contextmanager
+def _knowing(*names: str) -> Iterator[None]:
+    """Let the message about an unknown option also list these."""
+    try:
+        yield
+    except UnknownNameError as error:
+        if error.what != "option":
+            raise
+        raise UnknownNameError("option", error.name, sorted({*error.known, *names}), error.where) from None

@@ -1,0 +1,120 @@
+"""Labelling, evaluating, curating and restructuring from Python, as in a notebook: an event loop is running."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+
+import datasets
+import pytest
+from support.raw_problems import raw_row
+from support.restructuring import QUESTION, policy, solution
+from support.stub_server import StubServer
+
+import mmprm_hf
+from mmprm_hf import stages
+from mmprm_hf.errors import UnknownNameError
+from mmprm_hf.files import write_jsonl
+from mmprm_hf.nano import PRM_PATH, make_problem
+from mmprm_hf.rows import read_results
+
+PROBLEMS = [{"id": f"p{i}", "question": f"What is {i} + 3?", "answer": str(i + 3)} for i in range(2)]
+
+
+def in_notebook(call):
+    """What a call returns where an event loop runs."""
+
+    async def cell():
+        return call()
+
+    return asyncio.run(cell())
+
+
+def add(messages, seed):
+    """A policy: right at even seeds."""
+    return f"<step>I add.</step><step>That is all.</step><answer>{3 + seed % 2}</answer>"
+
+
+def test_label_takes_paths_and_the_options_of_the_command_line(tmp_path):
+    write_jsonl(tmp_path / "mine.jsonl", PROBLEMS)
+    options = {"search": "flat_mc", "num_rollouts": 4, "num_responses": 2, "prefill": "user", "timeout": 30}
+    with StubServer(add) as server:
+        report = in_notebook(
+            lambda: mmprm_hf.label(tmp_path / "mine.jsonl", str(tmp_path / "labels"), engine=server.url, **options)
+        )
+    assert report["ledger"]["num_trees"] == 2 and report["labels"]["num_rows"] > 0
+    assert set(datasets.load_dataset(str(tmp_path / "labels"), split="train")["problem_id"]) == {"p0", "p1"}
+
+
+def test_evaluate_problems_of_ones_own_text_and_figures(tmp_path):
+    figure = make_problem("clock", 1)
+    figure.figure().save(tmp_path / "clock.png")
+    rows = [
+        {**PROBLEMS[0], "options": ["5", "3"], "answer": "B"},
+        {"question": figure.question, "answer": figure.answer, "image": "clock.png"},
+        {"question": "no answer", "answer": None},
+    ]
+    write_jsonl(tmp_path / "mine.jsonl", rows)
+    sizes = {"num_candidates": 2, "max_new_tokens": 8}
+    with StubServer(add) as server:
+        served = {"engine": server.url, "prm": "nano", **sizes}
+        call = {"data": tmp_path / "mine.jsonl", "output": tmp_path / "out", **served}
+        results = in_notebook(lambda: mmprm_hf.evaluate(**call))
+        assert "\n(A) 5\n(B) 3" in str(server.bodies).replace("\\n", "\n")
+        again = mmprm_hf.evaluate(**call)
+    assert results == again == read_results(tmp_path / "out" / "results.json")
+    assert (results["benchmark"], results["prm"]) == ("own", "nano PRM (shipped)")
+    assert results["rows"]["num_used"] == 2 and results["rows"]["problems"] == {"answer is empty": 1}
+    assert results["best_of_n"]["metrics"]["oracle"]["value"] == 0.5
+    candidates = {"candidates": tmp_path / "out" / "candidates.jsonl", "prm": PRM_PATH}
+    other = mmprm_hf.evaluate(str(tmp_path / "mine.jsonl"), tmp_path / "other" / "r.json", **candidates)
+    assert other["best_of_n"] == results["best_of_n"]
+
+
+def test_evaluate_step_scores(tmp_path):
+    row = {"id": "s", "problem": "1+1?", "steps": ["1+1=2", "So 3"], "label": 1, "final_answer_correct": False}
+    write_jsonl(tmp_path / "gsm8k.jsonl", [{**row, "id": f"gsm8k-{i}"} for i in range(2)])
+    results = mmprm_hf.evaluate(tmp_path / "gsm8k.jsonl", tmp_path / "out", benchmark="processbench", threshold=0.5)
+    assert results["steps"]["threshold"] == 0.5 and (tmp_path / "out" / "results.json").exists()
+
+
+def test_curate_asks_a_server_inside_an_event_loop(tmp_path):
+    write_jsonl(tmp_path / "raw" / "rows.jsonl", [raw_row(tmp_path / "raw", number) for number in range(3)])
+    with StubServer(lambda messages, seed: "I cannot say.\nAnswer: none") as server:
+        options = {"engine": server.url, "num_test": 1, "adapter": "mathvision"}
+        report = in_notebook(lambda: mmprm_hf.curate(tmp_path / "raw" / "rows.jsonl", tmp_path / "out", **options))
+        assert server.bodies
+    assert report["splits"] == {"train": 2, "test": 1}
+    twice = mmprm_hf.curate([{"path": str(tmp_path / "raw" / "rows.jsonl")}], str(tmp_path / "again"))
+    assert twice["splits"]["train"] == 3
+
+
+def test_restructure_inside_an_event_loop(tmp_path):
+    row = {"id": "r", "question": QUESTION, "solution": solution("", 0), "answer": "7"}
+    write_jsonl(tmp_path / "rows.jsonl", [row])
+    with StubServer(policy) as server:
+        servers = stages.Servers(server.url)
+        report = in_notebook(lambda: stages.restructure(tmp_path / "rows.jsonl", tmp_path / "out", servers=servers))
+    assert report["num_accepted"] == 1
+
+
+def test_a_misspelt_option_is_named_before_anything_is_written(tmp_path):
+    write_jsonl(tmp_path / "mine.jsonl", PROBLEMS)
+    data, output = tmp_path / "mine.jsonl", tmp_path / "out"
+    for call, wrong, right in (
+        (lambda: mmprm_hf.label(data, output, num_problem=1), "num_problem", "num_problems"),
+        (lambda: mmprm_hf.evaluate(data, output, num_candidate=1), "num_candidate", "num_candidates"),
+        (lambda: mmprm_hf.evaluate(data, output, benchmark="mathvison"), "mathvison", "mathvision"),
+        (lambda: mmprm_hf.evaluate(data, output, benchmark="prmbench", treshold=1), "treshold", "threshold"),
+        (lambda: mmprm_hf.curate(data, output, num_tests=1), "num_tests", "num_test"),
+    ):
+        with pytest.raises(UnknownNameError, match=f"{wrong!r}.*Did you mean {right!r}"):
+            call()
+    assert not output.exists()
+
+
+def test_a_notebook_shows_few_arguments_and_what_they_mean():
+    for function in (mmprm_hf.label, mmprm_hf.evaluate, mmprm_hf.curate):
+        assert len(inspect.signature(function).parameters) <= 6 and "Args:" in function.__doc__
+        assert function.__name__ in dir(mmprm_hf) and not (Path(mmprm_hf.__file__).parent / function.__name__).exists()
