@@ -71,7 +71,7 @@ class MetricRow(NamedTuple):
 
 
 def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
-    """The rows of the best-of-N table."""
+    """The rows of the best-of-N table; greedy has none where no greedy response was drawn."""
     report = document["best_of_n"]
     rows = []
     for key in METRICS:
@@ -79,6 +79,8 @@ def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
         if num_decided not in (None, 0, report["num_problems"]):
             decided = f"{num_decided} of {report['num_problems']} problems, the others are undecided"
         ends = [metric(document, key, name) for name in ("value", "ci_low", "ci_high")]
+        if key == "greedy" and ends[0] is None:
+            continue
         rows.append(MetricRow(key, capital(metric_name(key, report["num_candidates"])), *ends, decided))
     return rows
 
@@ -156,13 +158,19 @@ def curve_blocks(curves: Mapping[str, Any]) -> list[Block]:
 
 
 def diagnosis_blocks(diagnosis: Mapping[str, Any]) -> list[Block]:
-    """What limits choosing among candidates."""
+    """What limits choosing among candidates; of what nobody could measure there is no entry."""
     sentences = _SENTENCES["diagnosis"]
     entries = [
         Entry(entry["title"], render_sentence(entry["figures"], diagnosis), entry["meaning"])
         for entry in sentences["entries"]
+        if _is_measured(diagnosis[entry["section"]])
     ]
     return [render_sentence(sentences["intro"], diagnosis), entries]
+
+
+def _is_measured(section: Mapping[str, Any] | None) -> bool:
+    """Whether a section of a diagnosis has a figure besides counts of what it is of."""
+    return any(value is not None for key, value in (section or {}).items() if not key.startswith("num_"))
 
 
 def truth_blocks(truth: Mapping[str, Any]) -> list[Block]:

@@ -112,7 +112,7 @@ def _report(document: Mapping[str, Any], stem: Path) -> dict[str, Any]:
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's circumstances by their names."""
+    """The run's circumstances by their names; what is not known is left out."""
     settings, report, rows = dict(document["settings"]), document.get("best_of_n"), document["rows"]
     facts: dict[str, Any] = {"Benchmark": document["benchmark"]}
     if report:
@@ -135,7 +135,8 @@ def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
         }
     if rows:
         facts["Rows of the data"] = rows_words(rows)
-    return facts | {capital(str(key).replace("_", " ")): value for key, value in settings.items()}
+    facts |= {capital(str(key).replace("_", " ")): value for key, value in settings.items()}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def _curves_plot(document: Mapping[str, Any], stem: Path) -> Plot | None:

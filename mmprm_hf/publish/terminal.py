@@ -11,7 +11,7 @@ from typing import Any
 
 from .documents import get
 from .explanations import SECTIONS, Block, metric_rows, rows_words
-from .words import Table, share
+from .words import METRICS, Table, capital, share
 
 _WIDTH = 110  # columns that sentences are wrapped to
 _NUM_REASONS = 8  # shown; the results have all
@@ -56,6 +56,8 @@ def format_best_of_n(report: Mapping[str, Any], cost: Mapping[str, Any] | None =
     notes += f"; incomplete, counted as wrong: {report['num_incomplete']} candidates."
     if report.get("num_unscored"):
         notes += f" Complete but without step scores: {report['num_unscored']} candidates."
+    distinct = METRICS["random_distinct"]
+    notes += f" {capital(distinct.name)}: {distinct.explanation}."
     if cost:
         notes += " Tokens and seconds are those of one answer."
     if cost and cost["seconds"]:

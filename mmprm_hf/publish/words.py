@@ -20,8 +20,12 @@ class Metric(NamedTuple):
     explanation: str
 
 
+_RANDOM_DISTINCT = (
+    "a selector that knows nothing, duplicates removed; it tends to fall as N grows, because wrong solutions differ from "
+    "each other more than right ones"
+)
 METRICS: dict[str, Metric] = {
-    "random_distinct": Metric("baseline", "random among distinct", "a selector that knows nothing, duplicates removed"),
+    "random_distinct": Metric("baseline", "random among distinct", _RANDOM_DISTINCT),
     "mean_pass_at_1": Metric("baseline", "mean pass@1", "one random sample"),
     "greedy": Metric("baseline", "greedy", "one response at temperature 0"),
     "majority_vote": Metric("baseline", "majority vote@{n}", "the commonest answer; no PRM"),

@@ -127,15 +127,16 @@ def test_everything_from_data_is_escaped(render):
     assert outline.text.count(attack) == 17
 
 
-def test_missing_facts_read_not_measured(render):
+def test_missing_figures_read_not_measured_and_missing_facts_are_left_out(render):
     bare = {"problem_id": "a", "question": "How?", "candidates": [{"steps": ["one"]}, {}]}
     section = {**RESULTS["best_of_n"], "metrics": {}, "num_decided": {}}
     bare_results = {**RESULTS, "benchmark": None, "policy": None, "prm": None, "cost": None, "best_of_n": section}
     text = Outline(render([bare], bare_results)).text
     assert "the PRM's choice is right on not measured of 2 problems" in text
-    assert text.count("not measured 95 % interval not measured") == len(METRICS)
-    for fact in ("Benchmark", "Policy", "PRM", "Seconds generating", "Seconds scoring", "Seed"):
-        assert f"{fact} not measured" in text
+    assert text.count("not measured 95 % interval not measured") == len(METRICS) - 1  # greedy was not drawn
+    about = text[text.index("About this run") :]
+    for fact in ("Benchmark", "Policy", "PRM not", "Seconds generating", "Seconds scoring", "Seed"):
+        assert fact not in about
     assert "gold answer not measured" in text
     assert "one not measured" in text
     assert "no score" in text
@@ -148,7 +149,7 @@ def test_null_metric_is_not_measured_and_zero_is(render):
     results["best_of_n"]["metrics"]["oracle"] = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
     results["cost"]["seconds"]["score"] = 0
     text = Outline(render([ROWS["solved"]], results)).text
-    assert "temperature 0 not measured 95 % interval not measured" in text
+    assert "temperature 0" not in text, "nobody drew greedy responses"
     assert "any candidate is right 0.0 % 95 % interval 0.0 to 0.0" in text
     assert "Seconds scoring 0.0 s" in text
 

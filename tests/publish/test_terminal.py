@@ -1,9 +1,11 @@
 """Results on the terminal: every metric in its line, sections in words, and what was not measured."""
 
 import pytest
-from support.result_documents import best_of_n_document, curves_document, steps_document, truth_document
+from support.result_documents import Outline, best_of_n_document, curves_document, steps_document, truth_document
 
-from mmprm_hf.publish import format_best_of_n, format_results
+from mmprm_hf.files import write_json
+from mmprm_hf.publish import format_best_of_n, format_results, write_report
+from mmprm_hf.publish.rendering import template_data
 from mmprm_hf.publish.words import METRICS, metric_name
 
 
@@ -37,7 +39,10 @@ def test_what_was_left_out_is_counted():
     assert "Left out as undecided: 4 candidates, 1 problems; incomplete, counted as wrong: 5 candidates." in text
     assert "Complete but without step scores: 6 candidates." in text
     assert "Oracle pass@3 (1 of 2 problems, the others are undecided)" in text
-    assert "Greedy not measured" in text
+    assert "Greedy" not in text, "nobody drew greedy responses"
+    assert (
+        "Random among distinct: a selector that knows nothing, duplicates removed; it falls as N grows, because" in text
+    )
     assert "Rows: 2 of 30 used 30 x reason 0 29 x reason 1" in text and text.endswith("63 x one of 3 other reasons")
 
 
@@ -48,8 +53,11 @@ def test_curves_and_diagnosis_in_words():
     assert "N PRM best-of-N minus majority vote PRM-weighted vote@N minus majority vote" in text
     assert "N = 1 N = 2 N = 4" in text and ", p " in text
     assert f"the choice matters on {100 * headroom['mixed']:.1f} % ({headroom['num_mixed']} problems)" in text
-    document["diagnosis"]["ranking"] = {"pooled": None, "within": None}
-    assert "right: not measured within problems, not measured pooled" in " ".join(format_results(document).split())
+    document["diagnosis"]["ranking"] = {"pooled": 0.5, "within": None, "num_problems_within": 0}
+    document["diagnosis"]["length"] = {"score": None, "truth": None}
+    text = " ".join(format_results(document).split())
+    assert "right: not measured within problems, 0.500 pooled" in text
+    assert "Rank correlation" not in text, "nobody could measure it"
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,13 @@ def test_a_step_benchmark_names_its_threshold(tuned_on, words):
 def test_exact_truth_in_words():
     text = " ".join(format_results(truth_document()).split())
     assert "Each step by itself" in text and "2 of 3 distinct solutions with a right answer have a wrong step" in text
+
+
+def test_the_terminal_explains_a_diagnosis_in_the_words_of_the_page(tmp_path):
+    document = {**curves_document(), **{key: best_of_n_document()[key] for key in ("best_of_n", "cost")}}
+    write_json(tmp_path / "results.json", document)
+    page = Outline(write_report(tmp_path / "results.json", tmp_path / "page.html").read_text(encoding="utf-8")).text
+    terminal = " ".join(format_results(document).split())
+    sentences = template_data("explanations.yaml")["diagnosis"]["entries"]
+    for words in (*(entry["meaning"] for entry in sentences), METRICS["random_distinct"].explanation):
+        assert words.strip() in page and words.strip() in terminal, words
