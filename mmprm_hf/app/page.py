@@ -137,7 +137,7 @@ def _gradio() -> Any:
     try:
         return importlib.import_module("gradio")
     except ImportError as error:
-        raise ImportError('The page needs Gradio, which is not installed: pip install "mmprm_hf[app]".') from error
+        raise ImportError('The page needs Gradio, which is not installed: pip install "gradio>=6.31".') from error
 
 
 def build_app(policy: str | Path | None = None, prm: str | Path | None = None) -> gradio.Blocks:

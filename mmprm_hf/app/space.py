@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
+import json
 import string
 from pathlib import Path
 
@@ -18,7 +20,7 @@ def write_space(
     prm: str | None = None,
     *,
     title: str = "Step by step",
-    requirement: str = "mmprm_hf",
+    requirement: str | None = None,
 ) -> Path:
     """Write ``app.py``, ``requirements.txt`` and ``README.md`` into a folder and return it.
 
@@ -26,10 +28,12 @@ def write_space(
         output: The folder; made if missing, files of these names are replaced.
         policy, prm: Hub ids; None takes the nano models, which the package ships.
         title: The Space's title.
-        requirement: The package as pip installs it in the Space: "mmprm_hf==0.1.0" or "mmprm_hf @ git+https://...".
+        requirement: The package as pip installs it in the Space, such as "mmprm_hf @ git+https://...". None takes it
+            from where this installation came.
 
     Raises:
-        ValueError: for a model that is not a hub id: a path of this machine means nothing there.
+        ValueError: for a model that is not a hub id: a path of this machine means nothing there. Without a requirement,
+            if this package was installed from a folder.
 
     Example:
         >>> write_space("out/space", "me/my-policy", "me/my-prm")  # doctest: +SKIP
@@ -40,6 +44,7 @@ def write_space(
                 f"The Space's {name} is {model!r}, which is not a hub id (owner/name). Push the model first (mmprm "
                 "push), then give its id; without one the Space takes the shipped nano model."
             )
+    requirement = requirement or _distribution()
     models = [model for model in (policy, prm) if model is not None]
     front_matter = {
         "title": title,
@@ -72,6 +77,25 @@ def write_space(
         text = string.Template(templates.joinpath(f"{name}.template").read_text(encoding="utf-8")).substitute(values)
         (output / name).write_text(text, encoding="utf-8")
     return output
+
+
+def _distribution() -> str:
+    """This package as pip installs it elsewhere: by the git repository or wheel that it was installed from.
+
+    It is not on the package index, so its name alone installs nothing.
+    """
+    try:
+        source = json.loads(importlib.metadata.distribution("mmprm_hf").read_text("direct_url.json") or "{}")
+    except importlib.metadata.PackageNotFoundError:  # found on PYTHONPATH
+        source = {}
+    url, vcs = source.get("url", ""), source.get("vcs_info")
+    if not url.startswith(("https://", "http://", "ssh://")):
+        raise ValueError(
+            "This package was installed from a folder, which a Space cannot read, and it is not on the package index. "
+            'Push the clone to a git server, and give --requirement "mmprm_hf @ git+https://HOST/OWNER/REPO", or the '
+            "address of a wheel."
+        )
+    return f"mmprm_hf @ {vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else f"mmprm_hf @ {url}"
 
 
 def _is_hub_id(model: str) -> bool:

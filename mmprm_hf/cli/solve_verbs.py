@@ -176,13 +176,14 @@ def app(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     space: Annotated[Path | None, typer.Option(help="Write the folder of a Hugging Face Space; serve nothing.")] = None,
     requirement: Annotated[
-        str, typer.Option(help="With --space: requirement that installs this package.")
-    ] = "mmprm_hf",
+        str | None,
+        typer.Option(help="With --space: requirement that installs this package. Default: where this one came from."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Serve a page to try a policy and a PRM in the browser.
 
-    It needs Gradio: pip install "mmprm_hf[app]".
+    It needs Gradio: pip install "gradio>=6.31".
     """
     nothing_left(config)
     if space is not None:

@@ -43,7 +43,7 @@ def drawing(output: Path, *shape: int, **options: Any) -> Iterator[tuple[Any, An
         importlib.import_module("matplotlib").use("agg")
         pyplot = importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise ImportError('Plots need matplotlib, which is not installed: pip install "mmprm_hf[plots]".') from error
+        raise ImportError("Plots need matplotlib, which is not installed: pip install matplotlib.") from error
     with pyplot.rc_context(_SETTINGS):
         figure, axes = pyplot.subplots(*shape, layout="constrained", **options)
         yield figure, axes

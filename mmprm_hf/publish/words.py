@@ -21,8 +21,8 @@ class Metric(NamedTuple):
 
 
 _RANDOM_DISTINCT = (
-    "a selector that knows nothing, duplicates removed; it tends to fall as N grows, because wrong solutions differ from "
-    "each other more than right ones"
+    "a selector that knows nothing, duplicates removed; it tends to fall as N grows, because wrong solutions differ "
+    "from each other more than right ones"
 )
 METRICS: dict[str, Metric] = {
     "random_distinct": Metric("baseline", "random among distinct", _RANDOM_DISTINCT),

@@ -20,9 +20,8 @@ from ..files import read_json, write_atomically, write_json
 PRM_FOLDER = "prm"
 OPTIONS_FILE = "rerank_config.json"
 CODE_FILE = "generate_and_rerank.py"
-_CODE = '''"""Names the pipeline's class for `pipeline(model=..., trust_remote_code=True)`; it lives in a package:
-
-    pip install mmprm_hf
+_CODE = '''"""Names the pipeline's class for `pipeline(model=..., trust_remote_code=True)`; it lives in the package
+mmprm_hf, which must be installed (its README says how).
 """
 
 from mmprm_hf.rerank.pipeline import GenerateAndRerankPipeline

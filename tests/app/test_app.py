@@ -1,4 +1,4 @@
-"""The app: its callbacks without Gradio; with it (pip install "mmprm_hf[app]") also the page, over HTTP."""
+"""The app: its callbacks without Gradio; with it (pip install "gradio>=6.31") also the page, over HTTP."""
 
 from __future__ import annotations
 
@@ -133,13 +133,13 @@ def test_text_is_escaped():
 
 def test_missing_gradio_is_reported_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r'needs Gradio, which is not installed: pip install "mmprm_hf\[app\]"'):
+    with pytest.raises(ImportError, match=r'needs Gradio, which is not installed: pip install "gradio>=6.31"'):
         app.build_app()
     with pytest.raises(ImportError, match="needs Gradio"):
         app.launch()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason='needs Gradio: pip install "mmprm_hf[app]"')
+@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason='needs Gradio: pip install "gradio>=6.31"')
 def test_page_answers_over_http(monkeypatch, nano, tmp_path):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

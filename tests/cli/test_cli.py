@@ -423,11 +423,11 @@ def test_push_refuses_in_words(tmp_path):
 
 def test_the_app_says_what_it_needs_and_writes_a_space(tmp_path, monkeypatch):
     def absent(*_, **__):
-        raise ImportError('pip install "mmprm_hf[app]"')
+        raise ImportError('pip install "gradio>=6.31"')
 
     monkeypatch.setattr("mmprm_hf.app.launch", absent)
     result = run("app")
-    assert result.exit_code == 1 and 'mmprm: pip install "mmprm_hf[app]"' in result.stderr
+    assert result.exit_code == 1 and 'mmprm: pip install "gradio>=6.31"' in result.stderr
     result = run("app", "--space", tmp_path, "--requirement", "mmprm_hf==9")
     assert result.exit_code == 0 and (tmp_path / "requirements.txt").read_text() == "mmprm_hf==9\n"
 

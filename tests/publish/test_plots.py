@@ -76,5 +76,5 @@ def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(ImportError, match=r'pip install "mmprm_hf\[plots\]"'):
+    with pytest.raises(ImportError, match=r"pip install matplotlib"):
         write_curves_plot(curves_document(), tmp_path / "plot.svg")

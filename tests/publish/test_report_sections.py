@@ -176,7 +176,7 @@ def test_plots_are_embedded_described_and_written_beside_the_page(write_with_plo
 def test_without_matplotlib_the_page_says_how_to_get_plots(write):
     path = write(curves_document())
     outline = outline_of(path)
-    assert outline.text.count('plots need pip install "mmprm_hf[plots]"') == 3
+    assert outline.text.count("plots need pip install matplotlib") == 3
     assert "img" not in outline.tags and [file.name for file in path.parent.iterdir()] == ["page.html"]
     assert "PRM best-of-N minus majority vote" in outline.text
 

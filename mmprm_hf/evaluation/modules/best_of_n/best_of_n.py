@@ -1,6 +1,6 @@
 """Best-of-N selection by a score, beside mean pass@1, majority vote and oracle, with bootstrap intervals.
 
-A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s (pip install mmprm_hf).
+A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s.
 """
 
 import datasets

@@ -1,6 +1,6 @@
 """Whether the first wrong step is found, as ProcessBench counts it (arXiv 2412.06559, section 3).
 
-A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s (pip install mmprm_hf).
+A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s.
 """
 
 import datasets

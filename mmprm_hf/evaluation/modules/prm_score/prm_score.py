@@ -1,6 +1,6 @@
 """PRMScore of PRMBench (arXiv 2501.03124): 0.5 * F1 of right steps + 0.5 * F1 of wrong steps, per category.
 
-A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s (pip install mmprm_hf).
+A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s.
 """
 
 import datasets

@@ -1,6 +1,6 @@
 """Macro-F1 of step scores: the mean of F1 of right and F1 of wrong steps (VisualProcessBench, arXiv 2503.10291).
 
-A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s (pip install mmprm_hf).
+A metric module of the `evaluate` library; the arithmetic is `mmprm_hf`'s.
 """
 
 import datasets
