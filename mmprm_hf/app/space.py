@@ -38,12 +38,7 @@ def write_space(
     Example:
         >>> write_space("out/space", "me/my-policy", "me/my-prm")  # doctest: +SKIP
     """
-    for name, model in (("policy", policy), ("prm", prm)):
-        if model is not None and not _is_hub_id(model):
-            raise ValueError(
-                f"The Space's {name} is {model!r}, which is not a hub id (owner/name). Push the model first (mmprm "
-                "push), then give its id; without one the Space takes the shipped nano model."
-            )
+    _check_hub_ids(policy=policy, prm=prm)
     requirement = requirement or _distribution()
     models = [model for model in (policy, prm) if model is not None]
     front_matter = {
@@ -96,6 +91,16 @@ def _distribution() -> str:
             "address of a wheel."
         )
     return f"mmprm_hf @ {vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else f"mmprm_hf @ {url}"
+
+
+def _check_hub_ids(**models: str | None) -> None:
+    """Refuse models that are paths."""
+    for name, model in models.items():
+        if model is not None and not _is_hub_id(model):
+            raise ValueError(
+                f"The Space's {name} is {model!r}, which is not a hub id (owner/name). Push the model first (mmprm "
+                "push), then give its id; without one the Space takes the shipped nano model."
+            )
 
 
 def _is_hub_id(model: str) -> bool:
