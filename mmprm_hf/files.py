@@ -21,6 +21,8 @@ import filelock
 
 from .errors import FolderInUseError, RunStoppedError, SettingsDifferError, StorageFailedError
 
+AnyPath = str | os.PathLike[str]
+"""A path as people give it."""
 _BLOCK = 65536  # bytes that are read at a time in search of a line's end
 _CHECKSUM = "_checksum"  # the last key of a sealed row
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

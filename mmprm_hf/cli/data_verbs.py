@@ -13,6 +13,7 @@ from .options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    ListOption,
     OutputOption,
     RootsOption,
     SeedOption,
@@ -67,6 +68,7 @@ def curate(
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn raw problems into a clean dataset with a card.
@@ -102,6 +104,7 @@ def restructure(
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn free-form solutions into checked, tagged steps.
@@ -148,6 +151,7 @@ def label(
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Label steps by tree search, and report the cost.
@@ -173,14 +177,11 @@ def label(
         rules=figure_rules(figures_root, allow_urls),
     )
     with quiet(as_json):
-        if estimate is not None:
-            report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
-        else:
+        if estimate is None:
             report = stages.label(options)
-    if estimate is not None:
-        show(report, as_json, format_estimate)
-    else:
-        show(report, as_json, lambda _: _format_labelling(report, output))
+        else:
+            report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
+    show(report, as_json, (lambda _: _format_labelling(report, output)) if estimate is None else format_estimate)
 
 
 def _format_labelling(report: dict[str, Any], output: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsDifferError
-from ..files import check_same_settings, read_json, write_json
+from ..files import AnyPath, check_same_settings, read_json, write_json
 from ..training import PRMConfig
 from .file_fingerprints import checkpoint_fingerprint, data_fingerprint
 from .run_settings import without_known_names
@@ -32,7 +32,7 @@ _SAVING = ("save_strategy", "save_steps", "save_only_model")
 
 
 def training_settings(
-    model: str, data: Path, eval_share: float, candidates: Path | None, args: PRMConfig, peft_config: Any
+    model: str, data: AnyPath, eval_share: float, candidates: AnyPath | None, args: PRMConfig, peft_config: Any
 ) -> dict[str, Any]:
     """Return what a training depends on: models and data by name and content, and the options that change weights."""
     options = json.loads(args.to_json_string())
