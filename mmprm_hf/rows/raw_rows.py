@@ -39,6 +39,7 @@ class RawRows(Sequence[dict[str, Any]]):
     Attributes:
         columns: Names of all columns, those of `columns` in place of the data's own.
         info: What `datasets` knows of the dataset, such as its name; None for a file of rows.
+        hub_id: The repository of a dataset of the Hub; None for files and folders.
 
     Raises:
         ValueError: if a file cannot be read, one of its rows is not an object, or a column of `columns` is absent.
@@ -107,6 +108,8 @@ class RawRows(Sequence[dict[str, Any]]):
         self.columns = tuple(self._named(dict.fromkeys(own)))
         self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
         self.info = getattr(rows, "info", None)
+        is_local = not str(data).startswith(HUB_PREFIX) and Path(data).exists()
+        self.hub_id = None if is_local else str(data).removeprefix(HUB_PREFIX).partition("@")[0]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -177,7 +177,7 @@ def test_the_prm_trains_and_loads(name, tmp_path, start, rows, run):
     run("train.py", "--model", start, "--data", rows, "--output", output, "--config", config)
     assert (output / "adapter_config.json").exists() == (name == "prm_lora.yaml")
     resolved = json.loads((output / "train_config.json").read_text())
-    assert (resolved["model"], resolved["packing"]) == (str(start), name == "prm_packed.yaml")
+    assert (resolved["model"], resolved["packing"]) == (start.name, name == "prm_packed.yaml")
     processor = MMPRMProcessor.from_pretrained(output)
     assert processor.step_separator == "\n\n"
     before, after = (scores_of(MMPRMModel.from_pretrained(folder), processor) for folder in (start, output))

@@ -111,7 +111,7 @@ def test_figures_lie_beside_the_file_that_names_them(tmp_path):
 
 def test_bad_input_is_named(source, tmp_path):
     servers = stages.Servers("http://127.0.0.1:9")
-    with pytest.raises(OSError, match="Couldn't find any data file at .*none"):
+    with pytest.raises(OSError, match="There is no file or folder .*none' here"):
         stages.restructure(tmp_path / "none", tmp_path / "out", servers=servers)
     with pytest.raises(ValueError, match="Restructuring needs a model"):
         stages.restructure(source, tmp_path / "out", servers=stages.Servers())

@@ -69,7 +69,7 @@ def test_a_training_selects_among_the_candidates_that_rerank_wrote(tmp_path):
     assert metrics["eval_best_of_n"] == sum(row[r["chosen"]] for row, r in zip(is_right, rows, strict=True)) / 4
     assert metrics["eval_mean_pass_at_1"] == pytest.approx(sum(map(sum, is_right)) / 12)
     assert metrics["eval_oracle"] == sum(map(any, is_right)) / 4
-    assert read_json(tmp_path / "prm" / "train_config.json")["candidates"] == str(candidates)
+    assert read_json(tmp_path / "prm" / "train_config.json")["candidates"] == "candidates.jsonl"
 
 
 def test_candidates_are_scored_at_evaluations(tmp_path, tiny_prm_dir, data):
