@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import (
+    ColumnsOption,
     ConfigOption,
     EngineOption,
     JsonOption,
@@ -20,6 +21,7 @@ from .options import (
     ServedPolicyOption,
     TimeoutOption,
     UrlsOption,
+    column_names,
     figure_rules,
     nothing_left,
     quiet,
@@ -64,6 +66,7 @@ def curate(
         str | None, typer.Option(metavar="URL", help="Model server; what it solves without the figure is dropped.")
     ] = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
@@ -80,11 +83,12 @@ def curate(
     from .. import stages
 
     benchmarks = [*config.get("benchmarks", ()), *benchmark] if benchmark else None
+    names = column_names(columns)
     with quiet(as_json):
         report = stages.curate_dataset(
             output,
             config=config,
-            sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
+            sources=[{"path": path, "adapter": adapter, "split": split, "columns": names} for path in source or ()],
             options=without_none(num_train=num_train, num_test=num_test, benchmarks=benchmarks),
             servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
             rules=figure_rules(figures_root, allow_urls),
@@ -100,6 +104,7 @@ def restructure(
     show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
     max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
@@ -116,7 +121,7 @@ def restructure(
     from ..restructuring import format_report
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
-    options["rules"] = figure_rules(figures_root, allow_urls)
+    options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     with quiet(as_json):
         report = stages.restructure(
             data, output, servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout), **options
@@ -148,6 +153,7 @@ def label(
     price_in: Annotated[float | None, typer.Option(help="Price per million prompt tokens, for --estimate.")] = None,
     price_out: Annotated[float | None, typer.Option(help="Price per million generated tokens.")] = None,
     gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the engine's machine.")] = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
@@ -175,6 +181,7 @@ def label(
         max_in_flight=max_in_flight,
         max_undecided=max_undecided,
         rules=figure_rules(figures_root, allow_urls),
+        columns=column_names(columns),
     )
     with quiet(as_json):
         if estimate is None:

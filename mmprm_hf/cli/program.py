@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from ..errors import EngineUnavailableError, RunStoppedError, UnknownNameError
 from ..files import is_out_of_room
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
+from .check_verbs import check
 from .options import unknown_option
 
 SECTIONS = {
@@ -28,7 +29,13 @@ SECTIONS = {
         evaluate_verbs.evaluate,
         solve_verbs.app,
     ),
-    "Data and labels": (data_verbs.data, data_verbs.curate, data_verbs.restructure, data_verbs.label),
+    "Data and labels": (
+        data_verbs.data,
+        data_verbs.curate,
+        data_verbs.restructure,
+        data_verbs.label,
+        check,
+    ),
     "Models": (model_verbs.train, model_verbs.convert),
     "Publish": (hub_verbs.report, hub_verbs.card, hub_verbs.push),
 }

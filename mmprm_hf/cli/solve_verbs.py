@@ -12,6 +12,7 @@ from .options import (
     Aggregation,
     AggregationOption,
     CandidatesOption,
+    ColumnsOption,
     ConfigOption,
     EngineOption,
     JsonOption,
@@ -25,6 +26,7 @@ from .options import (
     Strategy,
     TimeoutOption,
     UrlsOption,
+    column_names,
     figure_rules,
     nothing_left,
     quiet,
@@ -90,6 +92,7 @@ def rerank(
     ] = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
@@ -117,6 +120,7 @@ def rerank(
             result = stages.rerank_one(image or [], question, **models)
         else:
             which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size, "rules": rules}
+            which["columns"] = column_names(columns)
             result = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
     if data is None:
         show(result, as_json, stages.format_rerank)

@@ -173,10 +173,10 @@ class TreeFile:
         ValueError: during iteration, if a line is not a tree of this schema version; the line number is named.
     """
 
-    path: Path
+    path: str | Path
 
     def __iter__(self) -> Iterator[SearchTree]:
-        return (tree for _, _, tree in _read_trees(self.path))
+        return (tree for _, _, tree in _read_trees(Path(self.path)))
 
 
 def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:

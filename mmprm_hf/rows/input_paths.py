@@ -9,13 +9,12 @@ import os
 import re
 from pathlib import Path
 
-from ..files import AnyPath
 from .table_files import HUB_PREFIX, is_data_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?(@[\w./-]+)?")
 
 
-def may_be_hub_id(name: AnyPath) -> bool:
+def may_be_hub_id(name: str | Path) -> bool:
     """Whether the Hub could have a repository of this name.
 
     Example:
@@ -25,7 +24,7 @@ def may_be_hub_id(name: AnyPath) -> bool:
     return _HUB_ID.fullmatch(str(name)) is not None
 
 
-def check_data_path(data: AnyPath | None) -> None:
+def check_data_path(data: str | Path | None) -> None:
     """Raise unless there is such a file or folder of data, or the Hub may have it.
 
     Args:
@@ -42,7 +41,7 @@ def check_data_path(data: AnyPath | None) -> None:
         raise FileNotFoundError(f"There is no file or folder {str(data)!r} here. Correct the path.")
 
 
-def check_model_path(model: AnyPath | None) -> None:
+def check_model_path(model: str | Path | None) -> None:
     """Raise unless there is such a folder of a model, or the Hub may have it.
 
     Args:
@@ -63,7 +62,7 @@ def check_model_path(model: AnyPath | None) -> None:
         raise ValueError(f"The folder {str(model)!r} has no config.json: it is not a model. Give the folder of one.")
 
 
-def check_file_path(path: AnyPath | None) -> None:
+def check_file_path(path: str | Path | None) -> None:
     """Raise unless this is a file; None is none.
 
     Raises:
@@ -77,7 +76,7 @@ def check_file_path(path: AnyPath | None) -> None:
     raise FileNotFoundError(f"There is no file {str(path)!r} here. Give the path of a file that exists.")
 
 
-def _exists(name: AnyPath) -> bool:
+def _exists(name: str | Path) -> bool:
     try:
         return Path(name).exists()
     except (OSError, ValueError):  # too long, or a NUL in it

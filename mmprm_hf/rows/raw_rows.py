@@ -104,7 +104,7 @@ class RawRows(Sequence[dict[str, Any]]):
         if absent := [theirs for theirs in columns.values() if theirs not in own]:
             known = ", ".join(own) or "none"
             raise ValueError(f"{data} has no column {absent[0]}; found {known}. Correct the name of the column.")
-        self._own_names = dict(columns)
+        self._data, self._own_names = data, dict(columns)
         self.columns = tuple(self._named(dict.fromkeys(own)))
         self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
         self.info = getattr(rows, "info", None)
@@ -137,6 +137,20 @@ class RawRows(Sequence[dict[str, Any]]):
         is_list = isinstance(self._rows, list)
         rows._rows = [self._rows[index] for index in indices] if is_list else self._rows.select(indices)
         return rows
+
+    def need(self, *names: str) -> None:
+        """Raise unless there is one of these columns.
+
+        Raises:
+            ValueError: naming the first of them, and those that there are.
+        """
+        if not set(names) & set(self.columns):
+            if not len(self):
+                raise ValueError(f"{self._data} has no rows. Give data with rows.")
+            raise ValueError(
+                f"{self._data} has no column {names[0]}; found {', '.join(self.columns)}. Name the one that is meant: "
+                f"--columns {names[0]}=NAME."
+            )
 
     def column(self, name: str) -> list[Any]:
         """Return one column of all rows as it is, None where a row lacks it; other columns are not read."""

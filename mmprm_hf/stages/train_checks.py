@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 
 from ..errors import UnknownNameError
-from ..files import AnyPath
 from ..rows import check_data_path, check_file_path, check_model_path
 from ..training import LoraOptions, trainer_options, training_options
 
 
-def check_training(model: AnyPath, data: AnyPath, candidates: AnyPath | None, options: Iterable[str]) -> None:
+def check_training(model: str | Path, data: str | Path, candidates: str | Path | None, options: Iterable[str]) -> None:
     """Raise if a training cannot begin for a reason that its paths and the names of its options show.
 
     Args:

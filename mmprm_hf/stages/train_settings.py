@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsDifferError
-from ..files import AnyPath, check_same_settings, read_json, write_json
+from ..files import check_same_settings, read_json, write_json
 from ..training import PRMConfig
 from .file_fingerprints import checkpoint_fingerprint, data_fingerprint
 from .run_settings import without_known_names, without_machine_paths
@@ -32,7 +32,13 @@ _SAVING = ("save_strategy", "save_steps", "save_only_model")
 
 
 def training_settings(
-    model: str, data: AnyPath, eval_share: float, candidates: AnyPath | None, args: PRMConfig, peft_config: Any
+    model: str,
+    data: str | Path,
+    eval_share: float,
+    candidates: str | Path | None,
+    args: PRMConfig,
+    peft_config: Any,
+    columns: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what a training depends on: models and data by name and content, and the options that change weights."""
     options = json.loads(args.to_json_string())
@@ -43,6 +49,7 @@ def training_settings(
         "model_content": checkpoint_fingerprint(model),
         "data": str(data),
         "data_content": data_fingerprint(data),
+        "columns": dict(columns) or None,
         "eval_share": eval_share,
         "candidates": None if candidates is None else str(candidates),
         "candidates_content": data_fingerprint(candidates),

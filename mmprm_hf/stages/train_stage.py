@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..files import AnyPath, check_outside, lock_folder, write_json
+from ..files import check_outside, lock_folder, write_json
 from ..rows import FigureRules
 from ..training import (
     BestOfNCallback,
@@ -32,14 +32,14 @@ notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its re
 
 
 def train(
-    model: AnyPath,
-    data: AnyPath,
-    output: AnyPath,
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
     *,
-    config: AnyPath | Mapping[str, Any] | None,
+    config: str | Path | Mapping[str, Any] | None,
     eval_share: float = 0.02,
     seed: int = 0,
-    candidates: AnyPath | None = None,
+    candidates: str | Path | None = None,
     dry_run: bool = False,
     peft_config: Any = None,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
@@ -84,7 +84,7 @@ def train(
             args = PRMConfig(output_dir=states, seed=seed, **{**options, "push_to_hub": False})
             return _dry_run(_trainer(model, data, args, **shared), output)
     args = PRMConfig(output_dir=str(output / "trainer"), seed=seed, **options)
-    settings = training_settings(model, data, eval_share, candidates, args, peft_config)
+    settings = training_settings(model, data, eval_share, candidates, args, peft_config, shared["columns"])
     with _only_run(args):
         metrics = finished_metrics(output, settings)
         if metrics is not None:
@@ -143,7 +143,7 @@ def _facts(trainer: PRMTrainer) -> dict[str, Any]:
 
 def _trainer(
     model: str,
-    data: AnyPath,
+    data: str | Path,
     args: PRMConfig,
     *,
     eval_share: float,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..data import content_hash
-from ..files import AnyPath
 from ..rows import FigureRules, RawRows
 
 notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
 
 
 def train_and_eval_rows(
-    data: AnyPath,
+    data: str | Path,
     eval_share: float,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
     columns: Mapping[str, str] | None = None,
@@ -64,7 +64,7 @@ def _is_evaluated(name: Any, eval_share: float) -> bool:
         return False
 
 
-def _check_columns(data: AnyPath, columns: Sequence[str]) -> None:
+def _check_columns(data: str | Path, columns: Sequence[str]) -> None:
     missing = [name for name in ("prompt", "completions") if name not in columns]
     missing += [] if {"labels", "label_counts"} & set(columns) else ["labels"]
     if missing:

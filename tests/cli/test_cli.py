@@ -26,11 +26,12 @@ from mmprm_hf.selection import AGGREGATIONS
 
 VERBS = [
     *("demo", "rerank", "score", "evaluate", "app"),
-    *("data", "curate", "restructure", "label"),
+    *("data", "curate", "restructure", "label", "check"),
     *("train", "convert"),
     *("report", "card", "push"),
 ]
 EVALUATIONS = ["evaluate answers", "evaluate steps", "evaluate candidates", "evaluate nano"]
+GROUPS = {"evaluate", "check"}
 
 
 def run(*arguments, **kwargs):
@@ -57,7 +58,7 @@ def test_help_lists_every_verb_under_its_section_with_a_whole_sentence():
 
 
 def test_help_of_a_verb_is_whole_sentences_about_every_flag():
-    for verb in (*VERBS, *EVALUATIONS):
+    for verb in (*VERBS, *EVALUATIONS, "check labels"):
         result = run(*verb.split(), "--help")
         assert result.exit_code == 0
         command = typer.main.get_command(app)
@@ -65,7 +66,7 @@ def test_help_of_a_verb_is_whole_sentences_about_every_flag():
             command = command.commands[name]
         for text in (command.help, *(parameter.help for parameter in command.params)):
             assert text and text.strip().endswith("."), (verb, text)
-        if verb != "evaluate":
+        if verb not in GROUPS:
             assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
 
 

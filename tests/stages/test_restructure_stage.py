@@ -118,7 +118,7 @@ def test_bad_input_is_named(source, tmp_path):
     with pytest.raises(ValueError, match="Unknown show_figure 'maybe'.*Choose one of no, yes, compare"):
         stages.restructure(source, tmp_path / "out", servers=servers, show_figure="maybe")
     write_jsonl(tmp_path / "other.jsonl", [{"question": "q", "text": "s"}])
-    with pytest.raises(ValueError, match=r"lacks \['solution'\]"):
+    with pytest.raises(ValueError, match="has no column solution; found question, text. Name the one"):
         stages.restructure(tmp_path / "other.jsonl", tmp_path / "out", servers=servers)
 
 
