@@ -356,13 +356,21 @@ def check_same_settings(path: str | Path, before: Any, now: Mapping[str, Any]) -
             "output folder."
         )
     before, now = (json.loads(json.dumps(dict(settings))) for settings in (before, now))
-    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if differing:
-        details = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now" for name in differing)
+    if details := "; ".join(_differences(before, now)):
         raise SettingsDifferError(
             f"The folder {str(path.parent)!r} was made with other settings ({details}; see {path.name}). Results of "
             "different settings are not mixed; choose another output folder, or the same settings."
         )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The values that differ between two mappings, also inside mappings in them."""
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}: {old!r} there, {new!r} now"
 
 
 def check_outside(output: str | Path, data: Any) -> None:
