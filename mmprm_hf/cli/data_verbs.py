@@ -21,6 +21,7 @@ from .options import (
     ServedPolicyOption,
     TimeoutOption,
     UrlsOption,
+    checked_data,
     column_names,
     figure_rules,
     nothing_left,
@@ -97,7 +98,7 @@ def curate(
 
 
 def restructure(
-    data: Annotated[str, typer.Option(help="File, dataset folder or hub id with question, solution, answer.")],
+    data: Annotated[str, typer.Option(callback=checked_data, help="Data with question, solution, answer.")],
     engine: Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible server of the model.")],
     output: OutputOption = Path("out/restructured"),
     model: Annotated[str | None, typer.Option(help="The model's name at --engine. Default: its only one.")] = None,
@@ -129,10 +130,15 @@ def restructure(
     show(report, as_json, lambda _: f"{format_report(report)}\n\nwrote {output}")
 
 
+ProblemsOption = Annotated[
+    str | None, typer.Option(callback=checked_data, help="Problems: file, dataset folder or hub id. Default: nano.")
+]
+
+
 def label(
     policy: ServedPolicyOption = None,
     output: OutputOption = Path("out/nano/labels"),
-    data: Annotated[str | None, typer.Option(help="Problems: file, dataset folder or hub id. Default: nano.")] = None,
+    data: ProblemsOption = None,
     num_problems: Annotated[int, typer.Option(help="Number of train problems to label.")] = 1000,
     search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     seed: SeedOption = 0,

@@ -23,6 +23,7 @@ from .options import (
     ServedPolicyOption,
     TimeoutOption,
     UrlsOption,
+    checked_data,
     column_names,
     figure_rules,
     nothing_left,
@@ -31,7 +32,9 @@ from .options import (
     without_none,
 )
 
-DataOption = Annotated[str, typer.Option(help="The benchmark's .jsonl file, dataset folder or hub id.")]
+DataOption = Annotated[
+    str, typer.Option(callback=checked_data, help="The benchmark's .jsonl file, dataset folder or hub id.")
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(

@@ -96,6 +96,14 @@ def unknown_option(ctx: typer.Context, error: UnknownNameError) -> str:
     return error.message(config_flags(command))
 
 
+def checked_data(data: str | None) -> str | None:
+    """The callback of an option that names data: a path that cannot be right is told before anything is imported."""
+    from ..rows import check_data_path
+
+    check_data_path(data)
+    return data
+
+
 def column_names(text: str | None) -> dict[str, str]:
     """Return what --columns says: our names of columns to those of the data.
 

@@ -33,7 +33,7 @@ def check_data_path(data: str | Path | None) -> None:
     Raises:
         FileNotFoundError: if it is neither here nor can be on the Hub.
     """
-    if data is None or str(data) == "nano" or str(data).startswith(HUB_PREFIX) or _exists(data):
+    if data is None or str(data) == "nano" or str(data).startswith(HUB_PREFIX) or Path(data).exists():
         return
     if is_data_file(data):
         raise FileNotFoundError(f"There is no file {str(data)!r} here. Give the path of a file that exists.")
@@ -51,10 +51,10 @@ def check_model_path(model: str | Path | None) -> None:
         FileNotFoundError: if it is neither here nor can be on the Hub.
         ValueError: if it is a file, or a folder without a configuration.
     """
-    if model is None or not (_exists(model) or not may_be_hub_id(model)):
+    path = None if model is None else Path(model)
+    if path is None or (may_be_hub_id(model) and not path.exists()):
         return
-    path = Path(model)
-    if not _exists(model):
+    if not path.exists():
         raise FileNotFoundError(f"There is no folder {str(model)!r} here. Give the folder of a model, or its hub id.")
     if not path.is_dir():
         raise ValueError(f"{str(model)!r} is a file. Give the folder of a model, or its hub id.")
@@ -74,10 +74,3 @@ def check_file_path(path: str | Path | None) -> None:
     if os.path.isdir(path):
         raise ValueError(f"{str(path)!r} is a folder, and a file is needed there. Name a file in it.")
     raise FileNotFoundError(f"There is no file {str(path)!r} here. Give the path of a file that exists.")
-
-
-def _exists(name: str | Path) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):  # too long, or a NUL in it
-        return False

@@ -219,6 +219,7 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text("text")
     (tmp_path / "steps.txt").write_text("A=22")
+    (tmp_path / "x.jsonl").write_text("")
     (tmp_path / "solved").mkdir()
     (tmp_path / "solved" / "train.jsonl").write_text('{"problem_id": "a", "candidates": []}\n')
     for words, message in (
@@ -273,7 +274,8 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
 def test_figures_are_fetched_from_the_hosts_that_a_user_names(tmp_path, monkeypatch):
     monkeypatch.setattr("mmprm_hf.stages.rerank_problems", lambda *_, **options: rules.append(options["rules"]) or {})
     monkeypatch.setattr("mmprm_hf.stages.format_summary", lambda _: "")
-    rules, common = [], ["rerank", "--data", "x.jsonl", "--output", tmp_path]
+    (tmp_path / "x.jsonl").write_text("")
+    rules, common = [], ["rerank", "--data", tmp_path / "x.jsonl", "--output", tmp_path]
     for flags in ([], ["a.example", "B.example:80"], ["public"]):
         result = run(*common, *(word for host in flags for word in ("--allow-urls", host)))
         assert result.exit_code == 0, result.output

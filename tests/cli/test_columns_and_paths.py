@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+from support.layout import ROOT
 from support.stub_server import StubServer
 from typer.testing import CliRunner
 
@@ -71,6 +75,10 @@ def test_a_run_in_which_no_row_is_usable_ends_with_exit_code_1(data):
 
 
 def test_a_name_that_is_neither_here_nor_on_the_hub_is_told_so(data):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "mmprm_hf", "rerank", "--data", "a/b/c", "-o", "out"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "mmprm: There is no file or folder 'a/b/c' here." in done.stderr and " torch\n" not in done.stderr
     for words, message in (
         (("rerank", "--data", "no/such", "-o", "out"), "There is no file or folder 'no/such' here, and as a hub id"),
         (("rerank", "--data", "out/no/such", "-o", "out"), "There is no file or folder 'out/no/such' here. Correct"),

@@ -108,3 +108,13 @@ def test_options_lists_every_key_with_its_default(folder):
 def test_training_arguments_are_answered_by_a_sentence(folder, tiny_prm_dir):
     with pytest.raises(ValueError, match="Found args=TrainingArguments. PRMTrainer takes a PRMConfig, which has the"):
         PRMTrainer(tiny_prm_dir, TrainingArguments("out", use_cpu=True, report_to="none"), train_dataset=[])
+
+
+def test_of_several_processes_the_first_one_alone_prints(folder, tiny_text_policy_dir, monkeypatch):
+    words = ("train", "--model", tiny_text_policy_dir, "--data", "rows.jsonl", "--config", "quick.yaml", "--json")
+    words += ("--columns", "prompt=problem,completions=steps")
+    for rank, is_first in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        result = run(*words, "-o", f"prm{rank}")
+        assert result.exit_code == 0 and (result.stdout != "") == is_first
+        assert ("rows to train on" in result.stderr) == is_first
