@@ -66,7 +66,7 @@ def train(
     config = config | without_none(**flags, per_device_train_batch_size=batch_size)
     options = {"seed": seed, "eval_share": eval_share, "candidates": candidates, "dry_run": dry_run}
     options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
-    stages.check_training(model, data, candidates, config)
+    stages.check_training_paths(model, data, candidates)
     with quiet(as_json):
         report = stages.train(model, data, output, config=config, **options)
     if dry_run:

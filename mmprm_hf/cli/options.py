@@ -26,7 +26,7 @@ def config_flags(command: Any) -> dict[str, Any]:
     for parameter in command.params:
         for flag in parameter.opts:
             name = flag.lstrip("-").replace("-", "_")
-            if len(name) > 1 and name not in ("config", "help"):
+            if len(name) > 1 and name not in ("config", "help", "options"):
                 flags[name] = parameter
     return flags
 
@@ -51,6 +51,12 @@ def _read_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
         elif value is not None:
             defaults[parameter.name] = _flag_value(key, value, parameter)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    if others and any(
+        parameter.name == "list_options" for parameter in ctx.command.params
+    ):  # of a verb that takes more than its flags
+        from ..stages import check_option_names
+
+        check_option_names(ctx.command.name, others)
     return others
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections.abc import Iterable
 
+from ..errors import UnknownNameError
 from ..training import LoraOptions, trainer_options, training_options
 
 
@@ -25,12 +27,28 @@ def format_options(verb: str) -> str:
     if verb == "train":
         own = [f"  {name} ({default}): {text}" for name, (default, text) in training_options().items()]
         others = ", ".join(name for name in trainer_options() if name not in (*training_options(), "output_dir"))
-        groups = ["\n".join(["PRMConfig", *own]), _lines_of(LoraOptions)]
+        groups = ["\n".join(["PRMConfig", *own]), *map(_lines_of, _classes_of(verb))]
         return "\n\n".join([*groups, f"TrainingArguments of transformers, all of them\n  {others}"])
     return "\n\n".join(map(_lines_of, _classes_of(verb)))
 
 
+def check_option_names(verb: str, names: Iterable[str]) -> None:
+    """Raise for the first name that no configuration of a verb has; the stage itself knows which search has which.
+
+    Raises:
+        UnknownNameError: naming it.
+    """
+    known = {field.name for config in _classes_of(verb) for field in dataclasses.fields(config)}
+    if verb == "train":
+        known |= {*training_options(), *trainer_options()} - {"output_dir"}  # --output says it
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("option", name, sorted(known))
+
+
 def _classes_of(verb: str) -> list[type]:
+    if verb == "train":
+        return [LoraOptions]
     if verb == "label":
         from ..engines import SamplingConfig
         from ..labelling import SEARCHES, LabelRowsConfig
