@@ -190,10 +190,8 @@ def label(
         columns=column_names(columns),
     )
     with quiet(as_json):
-        if estimate is None:
-            report = stages.label(options)
-        else:
-            report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
+        prices = Prices(price_in, price_out, gpu_hour_price)
+        report = stages.label(options) if estimate is None else stages.estimate(options, estimate, prices)
     show(report, as_json, (lambda _: _format_labelling(report, output)) if estimate is None else format_estimate)
 
 

@@ -153,7 +153,7 @@ def quiet(as_json: bool) -> Iterator[None]:
     """Send what libraries print to standard error if standard output is for machines; there stages print notes, too."""
     notes, handler = logging.getLogger("mmprm_hf.notes"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("mmprm: %(message)s"))
-    if is_main_process():
+    if is_main_process() and logging.getLogger().level < logging.ERROR:
         notes.addHandler(handler)
     notes.setLevel(logging.INFO)
     notes.propagate = False
