@@ -108,7 +108,7 @@ def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_end(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """Write what a training did, and then its metrics: it is finished."""
-    write_json(output / _CONFIG, without_machine_paths({**settings, **facts}))
+    write_json(output / _CONFIG, without_machine_paths({**facts, **settings}))
     write_json(output / _METRICS, metrics)
 
 

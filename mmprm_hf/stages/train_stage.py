@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.trainer_utils import IntervalStrategy
 
 from ..files import check_outside, lock_folder, write_json
 from ..rows import FigureRules
@@ -159,6 +160,11 @@ def _trainer(
             f"Found no eval rows in {data}, but candidates are scored at evaluations. Raise eval_share, or give the "
             "data a validation split."
         )
+    if not len(eval_rows) and args.eval_strategy != "no":
+        if args.load_best_model_at_end:
+            raise ValueError(f"Found no eval rows in {data}, by which the best model is chosen. Raise eval_share.")
+        notes.info("Nothing is evaluated, because no rows are held out. A larger eval_share holds out some.")
+        args.eval_strategy = IntervalStrategy.NO  # with it the stock trainer refuses to begin
     return PRMTrainer(
         model,
         args,

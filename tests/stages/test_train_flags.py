@@ -58,6 +58,15 @@ def test_what_everybody_sets_are_flags_and_other_columns_are_named(folder, tiny_
     assert "rows of 50 % of the problems, chosen by hash, are held out for evaluation" in result.stderr
 
 
+def test_few_problems_of_which_none_is_held_out_are_trained_on_without_evaluation(folder, tiny_text_policy_dir, caplog):
+    (folder / "quick.yaml").write_text(yaml.safe_dump({**QUICK, "eval_strategy": "steps", "eval_steps": 1}))
+    words = ("train", "--model", tiny_text_policy_dir, "--data", "rows.jsonl", "--config", "quick.yaml", "-o", "prm")
+    for message in ("Nothing is evaluated, because no rows are held out.", "is already finished"):
+        result = run(*words, "--columns", "prompt=problem,completions=steps")
+        assert result.exit_code == 0 and "no evaluation rows" in result.stdout
+        assert message in result.stderr + caplog.text
+
+
 def test_the_share_that_is_held_out_stands_in_the_help():
     text = " ".join(run("train", "--help").output.split())
     assert "Share of the problems, chosen by hash, that is held out for evaluation. [default: 0.02" in text
