@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -147,8 +148,8 @@ def loading(kind: str, name: object) -> Iterator[None]:
         ...     with loading("PRM", "no/such"):
         ...         raise OSError("it is not there")
         ... except CheckpointError as error:
-        ...     print(error)
-        The PRM 'no/such' cannot be loaded: it is not there. Give the folder or hub id of a whole checkpoint of a PRM.
+        ...     print(str(error).split(":")[0])
+        The PRM 'no/such' cannot be loaded
     """
     try:
         yield
@@ -156,9 +157,10 @@ def loading(kind: str, name: object) -> Iterator[None]:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if isinstance(error, MemoryError) or (isinstance(error, ValueError) and repr(str(name)) in str(error)):
             raise
+        absent = "" if os.path.exists(str(name)) else "it is not a folder here, and the Hub does not give it: "
         raise CheckpointError(
-            f"The {kind} {str(name)!r} cannot be loaded: {reason.rstrip('.'):.300}. Give the folder or hub id of a "
-            f"whole checkpoint of a {kind}."
+            f"The {kind} {str(name)!r} cannot be loaded: {absent}{reason.rstrip('.'):.300}. Give the folder or "
+            f"hub id of a whole checkpoint of a {kind}."
         ) from error
 
 

@@ -42,12 +42,13 @@ def to_json(content: Any, indent: int | None = None) -> str:
     return text
 
 
-def write_atomically(path: Path, content: str | Iterable[bytes]) -> None:
+def write_atomically(path: str | Path, content: str | Iterable[bytes]) -> None:
     """Replace a file as a whole, its folder made if absent: readers see the old content or the new one.
 
     Raises:
         StorageFailedError: if it could not be written; the old content stays.
     """
+    path = Path(path)
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,23 +66,24 @@ def write_atomically(path: Path, content: str | Iterable[bytes]) -> None:
         ) from error
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any) -> None:
     """Write one JSON document, indented, keys in the given order. NaN and infinities are refused (ValueError)."""
     write_atomically(path, to_json(content, indent=2) + "\n")
 
 
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
     """Write one JSON document per line. NaN and infinities are refused (ValueError)."""
     write_atomically(path, (json_line(row) for row in rows))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Return the document in a JSON file.
 
     Raises:
         ValueError: naming the file, if it is not JSON.
         OSError: naming the file and the remedy, if it cannot be read.
     """
+    path = Path(path)
     try:
         with _errors_in_words(path, "read"):
             return json.loads(path.read_text(encoding="utf-8"))
@@ -100,12 +102,13 @@ def is_out_of_room(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: str | Path) -> Iterator[None]:
     """Let a library write a file or folder; if there is no room for it, the error says so.
 
     Raises:
         StorageFailedError: naming the path. What was written of it stays.
     """
+    path = Path(path)
     try:
         yield
     except Exception as error:
@@ -160,12 +163,13 @@ def checksum(content: Any) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
-def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
+def append_line(path: str | Path, *rows: Any, sync: bool = False) -> int:
     """Append rows as JSON lines in one write, and return how many bytes that were.
 
     Raises:
         StorageFailedError: if they could not be written; a torn line may stay, which `drop_torn_line` removes.
     """
+    path = Path(path)
     content = b"".join(map(json_line, rows))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,12 +190,13 @@ def append_line(path: Path, *rows: Any, sync: bool = False) -> int:
     return len(content)
 
 
-def drop_torn_line(path: Path) -> bool:
+def drop_torn_line(path: str | Path) -> bool:
     """Cut a last line that an interrupted write left without its end; make the file if absent.
 
     Returns:
         Whether there was one.
     """
+    path = Path(path)
     with _errors_in_words(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -211,12 +216,13 @@ def drop_torn_line(path: Path) -> bool:
     return end < size
 
 
-def open_log(path: Path) -> None:
+def open_log(path: str | Path) -> None:
     """Make a log of sealed rows ready for more: absent, it is made; a torn line is cut; lines without seal get one.
 
     Raises:
         ValueError: if it is of an earlier version, which wrote no checksums, and a line is not an object.
     """
+    path = Path(path)
     drop_torn_line(path)
     with path.open("rb") as file:
         first = file.readline()
@@ -224,7 +230,7 @@ def open_log(path: Path) -> None:
         write_jsonl(path, map(sealed, read_records(path)))
 
 
-def read_lines(path: Path, names: Sequence[str] | None = None) -> Iterator[tuple[int, int, Any]]:
+def read_lines(path: str | Path, names: Sequence[str] | None = None) -> Iterator[tuple[int, int, Any]]:
     """Yield ``(start, length, row)``, in bytes, of each line of a JSON-lines file; blank lines are passed over.
 
     Args:
@@ -235,6 +241,7 @@ def read_lines(path: Path, names: Sequence[str] | None = None) -> Iterator[tuple
         ValueError: naming the line that is not JSON, was changed after it was `sealed`, has another form, or has a
             seal where the lines above have none, or none where they have one.
     """
+    path = Path(path)
     start, are_sealed = 0, None
     with _errors_in_words(path, "read"):
         file = path.open("rb")
@@ -272,17 +279,17 @@ def _has_texts(row: Any, names: Sequence[str]) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(name, 0), (str, type(None))) for name in names)
 
 
-def iter_jsonl(path: Path) -> Iterator[Any]:
+def iter_jsonl(path: str | Path) -> Iterator[Any]:
     """Yield the rows of a JSON-lines file; see `read_lines`."""
     return (row for _, _, row in read_lines(path))
 
 
-def read_jsonl(path: Path) -> list[Any]:
+def read_jsonl(path: str | Path) -> list[Any]:
     """Return all rows of a JSON-lines file; see `read_lines`."""
     return list(iter_jsonl(path))
 
 
-def read_records(path: Path, *names: str) -> Iterator[dict[str, Any]]:
+def read_records(path: str | Path, *names: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a JSON-lines file of a run, objects with texts under these names; see `read_lines`."""
     return (row for _, _, row in read_lines(path, names))
 
@@ -301,7 +308,7 @@ def _errors_in_words(path: Path, action: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: str | Path) -> Iterator[None]:
     """Hold a folder, made if absent, so that no other process writes to it; a killed process lets go of it.
 
     A folder that was made and in which nothing was written goes again.
@@ -309,6 +316,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         FolderInUseError: if another process holds it.
     """
+    folder = Path(folder)
     path, is_new = folder / ".lock", not folder.exists()
     lock = filelock.FileLock(path, blocking=False, thread_local=False)
     try:
@@ -330,7 +338,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_same_settings(path: Path, before: Any, now: Mapping[str, Any]) -> None:
+def check_same_settings(path: str | Path, before: Any, now: Mapping[str, Any]) -> None:
     """Refuse to add to a folder what was made with other settings.
 
     Args:
@@ -341,22 +349,31 @@ def check_same_settings(path: Path, before: Any, now: Mapping[str, Any]) -> None
     Raises:
         SettingsDifferError: naming each setting that differs, with both values.
     """
+    path = Path(path)
     if not isinstance(before, Mapping):
         raise SettingsDifferError(
             f"{path} contains {str(before)[:60]!r}, and not the settings of a run. Restore it, or choose another "
             "output folder."
         )
     before, now = (json.loads(json.dumps(dict(settings))) for settings in (before, now))
-    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if differing:
-        details = "; ".join(f"{name}: {before.get(name)!r} there, {now.get(name)!r} now" for name in differing)
+    if details := "; ".join(_differences(before, now)):
         raise SettingsDifferError(
             f"The folder {str(path.parent)!r} was made with other settings ({details}; see {path.name}). Results of "
             "different settings are not mixed; choose another output folder, or the same settings."
         )
 
 
-def check_outside(output: Path, data: Any) -> None:
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The values that differ between two mappings, also inside mappings in them."""
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}: {old!r} there, {new!r} now"
+
+
+def check_outside(output: str | Path, data: Any) -> None:
     """Refuse to write into a folder of data, where a later start would read the run's own files as data.
 
     Args:
@@ -366,6 +383,7 @@ def check_outside(output: Path, data: Any) -> None:
     Raises:
         ValueError: if the output lies in the data's folder, or is it.
     """
+    output = Path(output)
     if isinstance(data, (str, Path)) and Path(data).is_dir() and output.resolve().is_relative_to(Path(data).resolve()):
         raise ValueError(
             f"The output {str(output)!r} lies in the folder of the data, {str(data)!r}: its files would be read as "

@@ -236,7 +236,7 @@ def test_other_settings_are_named_with_both_values():
         files.check_same_settings(path, settings, {**settings, "seed": 1, "nested": {"x": 2}, "new": True})
     message = str(raised.value)
     assert message.startswith("The folder 'out/run' was made with other settings (")
-    for words in ("nested: {'x': 1.0} there, {'x': 2} now", "new: None there, True now", "seed: 0 there, 1 now"):
+    for words in ("nested.x: 1.0 there, 2 now", "new: None there, True now", "seed: 0 there, 1 now"):
         assert words in message
     assert "names" not in message and "see run.json). Results" in message
     assert message.endswith("choose another output folder, or the same settings.")

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from .options import (
+    ColumnsOption,
     ConfigOption,
     EngineOption,
     JsonOption,
     KeyOption,
+    ListOption,
     OutputOption,
     RootsOption,
     SeedOption,
@@ -20,6 +22,8 @@ from .options import (
     StepJudgeOption,
     TimeoutOption,
     UrlsOption,
+    checked_data,
+    column_names,
     figure_rules,
     nothing_left,
     quiet,
@@ -64,10 +68,12 @@ def curate(
         str | None, typer.Option(metavar="URL", help="Model server; what it solves without the figure is dropped.")
     ] = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn raw problems into a clean dataset with a card.
@@ -79,11 +85,12 @@ def curate(
     from .. import stages
 
     benchmarks = [*config.get("benchmarks", ()), *benchmark] if benchmark else None
+    names = column_names(columns)
     with quiet(as_json):
         report = stages.curate_dataset(
             output,
             config=config,
-            sources=[{"path": path, "adapter": adapter, "split": split} for path in source or ()],
+            sources=[{"path": path, "adapter": adapter, "split": split, "columns": names} for path in source or ()],
             options=without_none(num_train=num_train, num_test=num_test, benchmarks=benchmarks),
             servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout),
             rules=figure_rules(figures_root, allow_urls),
@@ -92,17 +99,19 @@ def curate(
 
 
 def restructure(
-    data: Annotated[str, typer.Option(help="File, dataset folder or hub id with question, solution, answer.")],
+    data: Annotated[str, typer.Option(callback=checked_data, help="Data with question, solution, answer.")],
     engine: Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible server of the model.")],
     output: OutputOption = Path("out/restructured"),
     model: Annotated[str | None, typer.Option(help="The model's name at --engine. Default: its only one.")] = None,
     show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
     max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn free-form solutions into checked, tagged steps.
@@ -114,7 +123,7 @@ def restructure(
     from ..restructuring import format_report
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
-    options["rules"] = figure_rules(figures_root, allow_urls)
+    options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     with quiet(as_json):
         report = stages.restructure(
             data, output, servers=stages.Servers(engine, api_key=api_key, timeout_seconds=timeout), **options
@@ -122,10 +131,15 @@ def restructure(
     show(report, as_json, lambda _: f"{format_report(report)}\n\nwrote {output}")
 
 
+ProblemsOption = Annotated[
+    str | None, typer.Option(callback=checked_data, help="Problems: file, dataset folder or hub id. Default: nano.")
+]
+
+
 def label(
     policy: ServedPolicyOption = None,
     output: OutputOption = Path("out/nano/labels"),
-    data: Annotated[str | None, typer.Option(help="Problems: file, dataset folder or hub id. Default: nano.")] = None,
+    data: ProblemsOption = None,
     num_problems: Annotated[int, typer.Option(help="Number of train problems to label.")] = 1000,
     search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     seed: SeedOption = 0,
@@ -146,9 +160,11 @@ def label(
     price_in: Annotated[float | None, typer.Option(help="Price per million prompt tokens, for --estimate.")] = None,
     price_out: Annotated[float | None, typer.Option(help="Price per million generated tokens.")] = None,
     gpu_hour_price: Annotated[float | None, typer.Option(help="Price of an hour of the engine's machine.")] = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Label steps by tree search, and report the cost.
@@ -172,16 +188,13 @@ def label(
         max_in_flight=max_in_flight,
         max_undecided=max_undecided,
         rules=figure_rules(figures_root, allow_urls),
+        columns=column_names(columns),
     )
     with quiet(as_json):
-        if estimate is not None:
-            report = stages.estimate(options, estimate, Prices(price_in, price_out, gpu_hour_price))
-        else:
-            report = stages.label(options)
-    if estimate is not None:
-        show(report, as_json, format_estimate)
-    else:
-        show(report, as_json, lambda _: _format_labelling(report, output, "POLICY" if engine else policy or "nano"))
+        prices = Prices(price_in, price_out, gpu_hour_price)
+        report = stages.label(options) if estimate is None else stages.estimate(options, estimate, prices)
+    model = "POLICY" if engine else policy or "nano"
+    show(report, as_json, (lambda _: _format_labelling(report, output, model)) if estimate is None else format_estimate)
 
 
 def _format_labelling(report: dict[str, Any], output: Path, model: str) -> str:

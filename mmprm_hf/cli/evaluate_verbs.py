@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from .options import (
     AggregationOption,
     CandidatesOption,
+    ColumnsOption,
     ConfigOption,
     EngineOption,
     JsonOption,
@@ -22,6 +23,8 @@ from .options import (
     ServedPolicyOption,
     TimeoutOption,
     UrlsOption,
+    checked_data,
+    column_names,
     figure_rules,
     nothing_left,
     quiet,
@@ -29,7 +32,9 @@ from .options import (
     without_none,
 )
 
-DataOption = Annotated[str, typer.Option(help="The benchmark's .jsonl file, dataset folder or hub id.")]
+DataOption = Annotated[
+    str, typer.Option(callback=checked_data, help="The benchmark's .jsonl file, dataset folder or hub id.")
+]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(
@@ -87,6 +92,7 @@ def answers(
     api_key: KeyOption = None,
     timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
@@ -101,7 +107,8 @@ def answers(
     from .. import stages
 
     output = output or _default_output(benchmark)
-    which = stages.BenchmarkData(benchmark, data, split, subset, num_problems, figure_rules(figures_root, allow_urls))
+    rules = figure_rules(figures_root, allow_urls)
+    which = stages.BenchmarkData(benchmark, data, split, subset, num_problems, rules, column_names(columns))
     options = {"prm": prm, "aggregation": aggregation, "batch_size": batch_size}
     if candidates is not None:
         _refuse_generation(ctx)

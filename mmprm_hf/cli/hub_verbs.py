@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..files import write_atomically
 from .options import ConfigOption, JsonOption, nothing_left, quiet, show
 
 
@@ -41,18 +42,38 @@ def report(
 
 
 def card(
-    facts: Annotated[Path, typer.Argument(metavar="FILE", help="Facts (.json) of a model or dataset.")],
+    facts: Annotated[Path | None, typer.Argument(metavar="FILE", help="Facts (.json) of a model or dataset.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Card. Default: README.md beside it.")] = None,
+    template: Annotated[
+        Literal["prm", "policy", "dataset"] | None,
+        typer.Option(help="Print a facts file to fill in, or write it to -o; make no card."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the card of a model or dataset from its facts."""
     nothing_left(config)
-    from ..publish import write_card
+    if (facts is None) == (template is None):
+        raise typer.BadParameter("give a facts file, or --template prm, policy or dataset to get one to fill in.")
+    from ..publish import facts_template, write_card
 
+    if facts is None:
+        _show_template(facts_template(template), output, as_json)
+        return
     output = output or facts.with_name("README.md")
     write_card(facts, output)
     show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
+
+
+def _show_template(text: str, output: Path | None, as_json: bool) -> None:
+    """Print a facts file, or write it where there is none yet."""
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise typer.BadParameter(f"{output} exists. Name another file, so that no facts are lost.")
+    write_atomically(output, text)
+    show({"output": str(output)}, as_json, lambda _: f"wrote {output}; fill it in, then: mmprm card {output}")
 
 
 def push(

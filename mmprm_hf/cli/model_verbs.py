@@ -8,25 +8,40 @@ from typing import Annotated
 import typer
 
 from .options import (
+    ColumnsOption,
     ConfigOption,
     JsonOption,
+    ListOption,
     OutputOption,
     RootsOption,
     SeedOption,
     StartOption,
     UrlsOption,
+    column_names,
     figure_rules,
     nothing_left,
     plain_lines,
     quiet,
     show,
+    without_none,
 )
 
 
 def train(
     model: StartOption,
-    data: Annotated[Path, typer.Option(help="Label rows: folder such as labels/paths, file, or hub id.")],
+    data: Annotated[str, typer.Option(help="Label rows: folder such as labels/paths, file, or hub id.")],
     output: OutputOption,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate. Default: 5e-5.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data. Default: 3.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows (packed: problems) of a batch, of each process. Default: 8."),
+    ] = None,
+    eval_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the problems, chosen by hash, that is held out for evaluation."),
+    ] = 0.02,
+    lora_r: Annotated[int | None, typer.Option(min=0, help="Rank of a LoRA adapter. Default: none.")] = None,
     candidates: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Candidates (.jsonl) from which every evaluation selects.")
     ] = None,
@@ -34,21 +49,27 @@ def train(
         bool, typer.Option("--dry-run", help="Count rows, tokens, memory and hours; train nothing.")
     ] = False,
     seed: SeedOption = 0,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a PRM on step labels.
 
     An unfinished run is resumed from its newest whole checkpoint; a finished one is not trained again, and a folder of
-    another training is refused. The configuration also takes options of PRMConfig (learning_rate, ...).
+    another training is refused. The configuration also takes options of PRMConfig and of LoRA; --options lists them.
     """
     from .. import stages
 
+    flags = {"learning_rate": learning_rate, "num_train_epochs": epochs, "lora_r": lora_r}
+    config = config | without_none(**flags, per_device_train_batch_size=batch_size)
+    options = {"seed": seed, "eval_share": eval_share, "candidates": candidates, "dry_run": dry_run}
+    options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
+    stages.check_training_paths(model, data, candidates)
     with quiet(as_json):
-        options = {"config": config, "seed": seed, "rules": figure_rules(figures_root, allow_urls)}
-        report = stages.train(model, data, output, candidates=candidates, dry_run=dry_run, **options)
+        report = stages.train(model, data, output, config=config, **options)
     if dry_run:
         from ..training import format_dry_run
 

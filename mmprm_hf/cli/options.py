@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -25,7 +26,7 @@ def config_flags(command: Any) -> dict[str, Any]:
     for parameter in command.params:
         for flag in parameter.opts:
             name = flag.lstrip("-").replace("-", "_")
-            if len(name) > 1 and name not in ("config", "help"):
+            if len(name) > 1 and name not in ("config", "help", "options"):
                 flags[name] = parameter
     return flags
 
@@ -52,12 +53,20 @@ def _read_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
         elif value is not None:
             defaults[parameter.name] = _flag_value(key, value, parameter)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    if others and any(
+        parameter.name == "list_options" for parameter in ctx.command.params
+    ):  # of a verb that takes more than its flags
+        from ..stages import check_option_names
+
+        check_option_names(ctx.command.name, others)
     return others
 
 
 def _flag_value(key: str, value: Any, parameter: Any) -> Any:
     """A YAML value in the form that the flag takes: a list if it can be given several times, otherwise one value."""
     is_list = getattr(parameter, "multiple", False) or parameter.nargs == -1
+    if parameter.name == "columns" and isinstance(value, dict):
+        return ",".join(f"{name}={column}" for name, column in value.items())
     if isinstance(value, dict) or (isinstance(value, list) and not is_list):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
     if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
@@ -70,12 +79,15 @@ def _flag_value(key: str, value: Any, parameter: Any) -> Any:
 
 
 def _nano(kind: str) -> Callable[[str | None], str | None]:
-    """The callback of an option that names a checkpoint: "nano" is the shipped one."""
+    """The callback of an option that names a checkpoint: "nano" is the shipped one; one that is not there is told."""
 
     def path_of(name: str | None) -> str | None:
         from ..nano import checkpoint_or_nano
+        from ..rows import check_model_path
 
-        return checkpoint_or_nano(name, kind)
+        path = checkpoint_or_nano(name, kind)
+        check_model_path(path)
+        return path
 
     return path_of
 
@@ -83,6 +95,15 @@ def _nano(kind: str) -> Callable[[str | None], str | None]:
 def _served(ctx: typer.Context, name: str | None) -> str | None:
     """The name of a policy: at the server, if there is one. Without one, no name is the shipped nano policy."""
     return name if ctx.params.get("engine") or name != "nano" else None
+
+
+def _list_options(ctx: typer.Context, is_asked: bool) -> None:
+    """Print the keys that a verb's configuration takes beyond its flags."""
+    if is_asked:
+        from ..stages import format_options
+
+        typer.echo(f"{format_options(ctx.command.name)}\n\nand every flag, as in num_train: 100")
+        raise typer.Exit
 
 
 def nothing_left(options: dict[str, Any]) -> None:
@@ -100,6 +121,30 @@ def unknown_option(ctx: typer.Context, error: UnknownNameError) -> str:
     command, path = ctx.meta[_CONFIG]
     error.where = f" in {path}"
     return error.message(config_flags(command))
+
+
+def checked_data(data: str | None) -> str | None:
+    """The callback of an option that names data: a path that cannot be right is told before anything is imported."""
+    from ..rows import check_data_path
+
+    check_data_path(data)
+    return data
+
+
+def column_names(text: str | None) -> dict[str, str]:
+    """Return what --columns says: our names of columns to those of the data.
+
+    Raises:
+        typer.BadParameter: if it is not of the form question=problem,answer=solution.
+
+    Example:
+        >>> column_names("question=problem,answer=solution")
+        {'question': 'problem', 'answer': 'solution'}
+    """
+    pairs = [[word.strip() for word in pair.split("=")] for pair in (text or "").split(",") if pair.strip()]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise typer.BadParameter(f"--columns {text!r:.80} is not of the form question=problem,answer=solution.")
+    return dict(pairs)
 
 
 def figure_rules(roots: list[str] | None, hosts: list[str] | None) -> Any:
@@ -126,14 +171,30 @@ def without_none(**options: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet(as_json: bool) -> Iterator[None]:
-    """Send what libraries print to standard error if standard output is for machines."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        yield
+    """Send what libraries print to standard error if standard output is for machines; there stages print notes, too."""
+    notes, handler = logging.getLogger("mmprm_hf.notes"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("mmprm: %(message)s"))
+    if is_main_process() and logging.getLogger().level < logging.ERROR:
+        notes.addHandler(handler)
+    notes.setLevel(logging.INFO)
+    notes.propagate = False
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            yield
+    finally:
+        notes.removeHandler(handler)
+        notes.propagate = True
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process of a run, or the first that `torchrun` or `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
-    """Print results: one JSON document, or text for people."""
-    typer.echo(json.dumps(results, indent=2, ensure_ascii=False) if as_json else text(results))
+    """Print results, once: one JSON document, or text for people."""
+    if is_main_process():
+        typer.echo(json.dumps(results, indent=2, ensure_ascii=False) if as_json else text(results))
 
 
 def plain_lines(values: Mapping[str, Any]) -> str:
@@ -191,6 +252,10 @@ UrlsOption = Annotated[
         "--allow-urls", metavar="HOST", help=f"Fetch figures that the data name by address from HOST; {_PUBLIC}: any."
     ),
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="OURS=THEIRS,..", help="Columns of the data that have other names than ours."),
+]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Most seconds of one attempt at a request to a server.")
 ]
@@ -203,6 +268,12 @@ ConfigOption = Annotated[
         callback=_read_config,
         is_eager=True,
         help="YAML file with options, or nano for those of the nano models; flags override it.",
+    ),
+]
+ListOption = Annotated[
+    bool,
+    typer.Option(
+        "--options", callback=_list_options, is_eager=True, help="List what --config takes besides the flags, and end."
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Random seed.")]

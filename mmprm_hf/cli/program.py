@@ -20,6 +20,7 @@ from ..errors import EngineUnavailableError, RunStoppedError, UnknownNameError
 from ..files import is_out_of_room
 from ..progress import SILENCING_VARIABLES
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
+from .check_verbs import check
 from .options import unknown_option
 
 SECTIONS = {
@@ -30,7 +31,13 @@ SECTIONS = {
         evaluate_verbs.evaluate,
         solve_verbs.app,
     ),
-    "Data and labels": (data_verbs.data, data_verbs.curate, data_verbs.restructure, data_verbs.label),
+    "Data and labels": (
+        data_verbs.data,
+        data_verbs.curate,
+        data_verbs.restructure,
+        data_verbs.label,
+        check,
+    ),
     "Models": (model_verbs.train, model_verbs.convert),
     "Publish": (hub_verbs.report, hub_verbs.card, hub_verbs.push),
 }

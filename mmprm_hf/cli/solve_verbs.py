@@ -12,6 +12,7 @@ from .options import (
     Aggregation,
     AggregationOption,
     CandidatesOption,
+    ColumnsOption,
     ConfigOption,
     EngineOption,
     JsonOption,
@@ -26,6 +27,8 @@ from .options import (
     Strategy,
     TimeoutOption,
     UrlsOption,
+    checked_data,
+    column_names,
     figure_rules,
     nothing_left,
     quiet,
@@ -69,7 +72,9 @@ def demo(
 def rerank(
     question: Annotated[str | None, typer.Option(help="Question of one problem.")] = None,
     image: ImagesOption = None,
-    data: Annotated[str | None, typer.Option(help="Many problems: file, dataset folder, hub id, or nano.")] = None,
+    data: Annotated[
+        str | None, typer.Option(callback=checked_data, help="Many problems: file, dataset folder, hub id, or nano.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="With --data: folder to write.")] = None,
     split: Annotated[str | None, typer.Option(help="With --data: split of a dataset. Default: test.")] = None,
     num_problems: Annotated[int | None, typer.Option(min=1, help="With --data: most problems. Default: all.")] = None,
@@ -89,6 +94,7 @@ def rerank(
     prm: SavedPRMOption = None,
     engine: EngineOption = None,
     api_key: KeyOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
@@ -108,14 +114,14 @@ def rerank(
     options = without_none(strategy=strategy, num_candidates=num_candidates, aggregation=aggregation, seed=seed)
     options |= without_none(beam_width=beam_width, max_steps=max_steps, temperature=temperature)
     options |= without_none(top_p=top_p, max_new_tokens=max_new_tokens)
-    rules = figure_rules(figures_root, allow_urls)
+    which = {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
     models = {"policy": policy, "prm": prm, "servers": servers, "options": options}
     with quiet(as_json):
         if data is None:
             result = stages.rerank_one(image or [], question, **models)
         else:
-            which = {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size, "rules": rules}
+            which |= {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size}
             result = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
     if data is None:
         show(result, as_json, stages.format_rerank)

@@ -36,7 +36,7 @@ SolvedWithoutFigure = Callable[[Sequence[Problem]], Mapping[str, tuple[int, int]
 
 def curate(
     config: CurationConfig,
-    folder: Path,
+    folder: str | Path,
     *,
     text_only: SolvedWithoutFigure | None = None,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
@@ -57,6 +57,7 @@ def curate(
         ValueError: if a source lacks a column that is needed, or no problem is kept.
         OSError: if a source is not there, and whatever `datasets.load_dataset` raises.
     """
+    folder = Path(folder)
     run = _Run(config, rules)
     run.read(needs_figure=text_only is None)
     run.drop_pairs()

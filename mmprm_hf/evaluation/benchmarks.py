@@ -92,6 +92,16 @@ def read_own(row: Row, problem_id: str) -> Problem:
     return dataclasses.replace(problem, question=shown_question(problem), answer_type=answer_type)
 
 
+_ANSWER = ("answer",)
+QUESTION_AND_ANSWER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "own": (("question", "text"), _ANSWER),
+    "mm_k12": (("question",), _ANSWER),
+    "olympiadbench": (("question",), ("final_answer", "answer")),
+    "mathvista": (("query",), _ANSWER),
+    "mathverse": (("query_cot",), _ANSWER),
+    "mathvision": (("question",), _ANSWER),
+}
+"""The columns that a benchmark must have: one of the first, and one of the second."""
 READERS: dict[str, Reader] = {
     "own": read_own,
     "mm_k12": read_mm_k12,
@@ -156,6 +166,7 @@ def load_benchmark(
     subset: str | None = None,
     num_rows: int | None = None,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
 ) -> Benchmark:
     """Open a benchmark.
 
@@ -165,6 +176,7 @@ def load_benchmark(
         split, subset: Split and configuration of a dataset; None takes its only or default configuration.
         num_rows: Read the first `num_rows` rows; None reads all.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
 
     Raises:
         ValueError: for an unknown name.
@@ -172,9 +184,12 @@ def load_benchmark(
     """
     if name not in READERS:
         raise UnknownNameError("benchmark", name, READERS)
-    columns = (*FIGURE_COLUMNS, *NUMBERED_FIGURES)
-    options = {"subset": subset, "num_rows": num_rows, "figure_columns": columns, "rules": rules}
-    return Benchmark(name, RawRows(data, split, **options))
+    figures = (*FIGURE_COLUMNS, *NUMBERED_FIGURES)
+    options = {"subset": subset, "num_rows": num_rows, "figure_columns": figures, "rules": rules}
+    rows = RawRows(data, split, columns=columns, **options)
+    for names in QUESTION_AND_ANSWER[name]:
+        rows.need(*names)
+    return Benchmark(name, rows)
 
 
 def _problem(

@@ -21,7 +21,7 @@ _COLUMNS = {
 }
 
 
-def check_label_dataset(folder: Path) -> dict[str, int]:
+def check_label_dataset(folder: str | Path) -> dict[str, int]:
     """Return how many paths, trees and problems a label folder contains, once all of them fit together.
 
     Every path names a tree and a problem of its own split, has that problem's question and figures, byte for byte, and
@@ -40,6 +40,7 @@ def check_label_dataset(folder: Path) -> dict[str, int]:
         >>> check_label_dataset(Path("out/nano/labels"))  # doctest: +SKIP
         {'paths': 3542, 'trees': 1000, 'problems': 1000}
     """
+    folder = Path(folder)
     counts = dict.fromkeys(("paths", "trees", "problems"), 0)
     faults: list[str] = []
     num_faults = 0
@@ -99,10 +100,12 @@ def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Split and row of one config, figures undecoded."""
     import pyarrow.parquet as parquet
 
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r} here. Give the folder of a label run.")
     files = [(split, folder / config / f"{split}.parquet") for split in SPLITS]
     files = [(split, path) for split, path in files if path.exists()]
     if not files:
-        raise FileNotFoundError(f"{folder / config} contains no parquet file. Write the label dataset first.")
+        raise FileNotFoundError(f"{folder / config} contains no parquet file. `mmprm label` writes it.")
     columns = list(_COLUMNS[config])
     for split, path in files:
         with parquet.ParquetFile(path) as file:

@@ -42,7 +42,7 @@ _README = """# Step labels
 def write_label_dataset(
     problems: Sequence[Problem],
     trees: Iterable[SearchTree],
-    folder: Path,
+    folder: str | Path,
     config: LabelRowsConfig = LabelRowsConfig(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Write trees, the rows made from them and their problems as a dataset, and return the rows' statistics.
@@ -64,6 +64,7 @@ def write_label_dataset(
     Raises:
         ValueError: if the trees give no row, or none to train on. The folder stays as it was.
     """
+    folder = Path(folder)
     trees = list(trees) if isinstance(trees, Iterator) else trees
     labelled = LabelledProblems(problems)
     paths = _PathRows(labelled, trees, config, folder)  # first: if they fail, nothing else is written
@@ -184,8 +185,9 @@ def write_readme(folder: Path) -> None:
     card.save(path)
 
 
-def has_card_of_its_own(folder: Path) -> bool:
+def has_card_of_its_own(folder: str | Path) -> bool:
     """Return whether people wrote the README.md of a folder: it is neither `write_readme`'s nor made from facts."""
+    folder = Path(folder)
     from huggingface_hub import DatasetCard
 
     path = folder / "README.md"
@@ -195,6 +197,7 @@ def has_card_of_its_own(folder: Path) -> bool:
     return text != _README.strip() and "<!-- Made from facts.json" not in text
 
 
-def dataset_configs(folder: Path) -> list[dict[str, Any]]:
+def dataset_configs(folder: str | Path) -> list[dict[str, Any]]:
     """Return the Hub's ``configs`` metadata for the files of a label folder."""
+    folder = Path(folder)
     return hub_configs(folder, {name: name for name in CONFIGS}, SPLITS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,9 @@ class TreeFacts:
         """Return the facts of a tree whose line lies at `start`."""
         num_complete = tree.num_rollouts - tree.num_incomplete
         return cls(tree.problem_id, start, length, num_complete, tree.num_undecided, is_mixed(tree))
+
+
+notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
 
 
 class RunFolder:
@@ -102,6 +106,8 @@ class RunFolder:
                     "driver did not write it. Choose another output folder."
                 )
             self.trees[tree.problem_key] = TreeFacts.from_tree(tree, start, length)
+        if self.trees:
+            notes.info("Resuming %s: its %d searched problems are not searched again.", self.path, len(self.trees))
         self.costs = {row["problem_key"]: row for row in _cost_rows(self._ledger_path)}
         failures = read_records(self._failures_path, "problem_id", "problem_key", "error")
         self.failed_before = {row["problem_key"]: row["error"] for row in failures}
@@ -173,10 +179,10 @@ class TreeFile:
         ValueError: during iteration, if a line is not a tree of this schema version; the line number is named.
     """
 
-    path: Path
+    path: str | Path
 
     def __iter__(self) -> Iterator[SearchTree]:
-        return (tree for _, _, tree in _read_trees(self.path))
+        return (tree for _, _, tree in _read_trees(Path(self.path)))
 
 
 def _read_trees(path: Path) -> Iterator[tuple[int, int, SearchTree]]:

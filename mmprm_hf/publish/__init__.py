@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "cards": ["write_card"],
+        "cards": ["facts_template", "write_card"],
         "dataset_facts": ["PROBLEM_COLUMNS", "hub_license", "nano_dataset_facts", "write_label_card"],
         "hub": ["format_push", "push"],
         "report_rows": ["group_candidates"],

@@ -7,6 +7,8 @@ null reads "not measured", never blank or guessed; an unknown key is an error. T
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +117,26 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
     card = render_dataset_card(facts) if kind == "dataset" else render_model_card(facts)
     write_atomically(Path(output_path), card)
     return Path(output_path)
+
+
+def facts_template(kind: str) -> str:
+    """Return a facts file to fill in: every field of a card with an empty value; what stays empty is left out.
+
+    Args:
+        kind: "policy", "prm" or "dataset".
+
+    Example:
+        >>> json.loads(facts_template("prm"))["kind"]
+        'prm'
+    """
+    if kind not in (*_KINDS, "dataset"):
+        raise UnknownNameError("kind", kind, (*_KINDS, "dataset"))
+    schema = DatasetFacts if kind == "dataset" else ModelFacts
+    empty = {}
+    for field in dataclasses.fields(schema):
+        is_object = field.default_factory is dict
+        empty[field.name] = {} if is_object else [] if field.default == () else None
+    return json.dumps({**empty, "name": "NAME", "kind": kind}, indent=2) + "\n"
 
 
 def _card(template: str, card: CardFacts, metadata: Mapping[str, Any], **values: Any) -> str:

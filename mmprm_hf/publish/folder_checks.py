@@ -36,9 +36,9 @@ _SECRET_FILES = (
     *("*.key", "*.p12", ".git-credentials", ".pypirc", ".npmrc", ".htpasswd", "credentials*", "token", "kaggle.json"),
 )
 LEFT_OUT: dict[str, tuple[str, ...]] = {  # never uploaded and no reason to stop; counted
-    "everywhere": (".git", ".cache", "__pycache__", ".DS_Store", ".ipynb_checkpoints"),
+    "everywhere": (".git", ".cache", "__pycache__", ".DS_Store", ".ipynb_checkpoints", ".lock"),
     "model": ("checkpoint-*", "training_args.bin", "runs"),  # a trainer's working state: pickles, logs
-    "dataset": ("journal", ".lock"),  # a labelling run's working state
+    "dataset": ("journal",),  # a labelling run's working state
     "space": (),
 }
 
@@ -191,7 +191,7 @@ def read_front_matter(card: Path) -> dict[str, Any]:
     """
     if not card.is_file():
         raise ValueError("there is none")
-    text = card.read_text(encoding="utf-8")
+    text = card.read_text(encoding="utf-8-sig")
     parts = text.split("---\n", 2)
     if len(parts) < 3 or parts[0].strip():
         raise ValueError("it does not begin with YAML between two lines of three dashes")

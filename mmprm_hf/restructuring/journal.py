@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 from ..files import append_line, lock_folder, open_log, read_lines, sealed
+
+notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,8 @@ class ReplyJournal:
             open_log(path)
             rows = read_lines(path, ("key", "text", "finish_reason"))
             self._positions = {row["key"]: (start, length) for start, length, row in rows}
+            if self._positions:
+                notes.info("Resuming: the %d replies in %s are not asked for again.", len(self._positions), path)
             self._file = stack.enter_context(path.open("rb"))
             self._resources = stack.pop_all()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..rows import FigureRules, RawRows, is_absent, row_images, text_cell, texts_cell
@@ -39,6 +39,7 @@ class FreeFormRows(Sequence[FreeFormRow]):
         data: Whatever `RawRows` opens.
         num_rows: The most rows; None takes all.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
 
     Raises:
         ValueError: if there is no column `question` or `solution`.
@@ -49,14 +50,11 @@ class FreeFormRows(Sequence[FreeFormRow]):
         data: str | os.PathLike[str],
         num_rows: int | None = None,
         rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+        columns: Mapping[str, str] | None = None,
     ) -> None:
-        self._rows = RawRows(data, num_rows=num_rows, rules=rules)
-        missing = {"question", "solution"} - set(self._rows.columns)
-        if missing:
-            raise ValueError(
-                f"{data} has the columns {list(self._rows.columns)} and lacks {sorted(missing)}. Restructuring needs "
-                "question and solution; rename yours."
-            )
+        self._rows = RawRows(data, num_rows=num_rows, rules=rules, columns=columns)
+        self._rows.need("question")
+        self._rows.need("solution")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -44,7 +44,7 @@ _RULES = {
 }
 
 
-def read_candidate_rows(path: Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
+def read_candidate_rows(path: str | Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
     """Return the checked rows of a candidates file, also those without candidates.
 
     Args:
@@ -54,6 +54,7 @@ def read_candidate_rows(path: Path, *, need_verdicts: bool = False) -> list[dict
     Raises:
         ValueError: if there is no row, a line is not JSON, or `check_candidate_row` refuses a row.
     """
+    path = Path(path)
     rows = [
         check_candidate_row(row, f"row {number} of {path}", need_verdicts=need_verdicts)
         for number, row in enumerate(iter_jsonl(path), start=1)

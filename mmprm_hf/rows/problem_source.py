@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..data import Problem
 from .cells import is_absent
@@ -21,6 +21,10 @@ class ProblemSource(Sequence[Problem]):
         num_problems: The most problems; None takes all.
         split: Split of a dataset.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
+
+    Raises:
+        ValueError: if there is no column with questions, or no row.
 
     Attributes:
         ids: The problems' ids, read without their figures; a row without one has its index.
@@ -32,8 +36,10 @@ class ProblemSource(Sequence[Problem]):
         num_problems: int | None = None,
         split: str = "train",
         rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+        columns: Mapping[str, str] | None = None,
     ) -> None:
-        self._rows = RawRows(data, split, num_rows=num_problems, rules=rules)
+        self._rows = RawRows(data, split, num_rows=num_problems, rules=rules, columns=columns)
+        self._rows.need("question", "text")
         ids = self._rows.column("id") if "id" in self._rows.columns else [None] * len(self._rows)
         self.ids = [str(index if is_absent(row_id) else row_id) for index, row_id in enumerate(ids)]
 

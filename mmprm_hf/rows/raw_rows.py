@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .figure_rules import FigureFinder, FigureRules
+from .input_paths import check_data_path
 from .table_files import HUB_PREFIX, check_json_files, is_data_file, is_saved_dataset, read_table, table_kind
 
 FIGURE_COLUMNS = ("images", "image", "decoded_image", "figures", "figure")
@@ -33,13 +34,15 @@ class RawRows(Sequence[dict[str, Any]]):
         num_rows: The most rows, from the first; None takes all.
         figure_columns: Columns that hold figures.
         rules: Which figures may be read and fetched besides.
+        columns: Names that rows shall have -> the data's own names, where they differ.
 
     Attributes:
-        columns: Names of all columns.
+        columns: Names of all columns, those of `columns` in place of the data's own.
         info: What `datasets` knows of the dataset, such as its name; None for a file of rows.
+        hub_id: The repository of a dataset of the Hub; None for files and folders.
 
     Raises:
-        ValueError: if a file cannot be read, or one of its rows is not an object.
+        ValueError: if a file cannot be read, one of its rows is not an object, or a column of `columns` is absent.
         OSError: if there is no such file or dataset.
 
     Example:
@@ -57,6 +60,7 @@ class RawRows(Sequence[dict[str, Any]]):
         num_rows: int | None = None,
         figure_columns: Sequence[str] = FIGURE_COLUMNS,
         rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+        columns: Mapping[str, str] | None = None,
     ) -> None:
         path = Path(str(data).removeprefix(HUB_PREFIX))
         if is_data_file(data) and table_kind(path) is not None:
@@ -64,33 +68,48 @@ class RawRows(Sequence[dict[str, Any]]):
         else:
             rows = _open(str(data), split, subset)
             rows = rows.select(range(len(rows))[:num_rows])
-        self._take(rows, _finder(data, rules), figure_columns)
+        self._take(rows, _finder(data, rules), figure_columns, columns or {}, data)
 
     @classmethod
     def splits(
         cls,
         data: str | os.PathLike[str],
         rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+        columns: Mapping[str, str] | None = None,
     ) -> dict[str, RawRows]:
         """Return all splits of a dataset by name; a file is the split "train". Arguments and errors as of the class."""
         if is_data_file(data):
-            return {"train": cls(data, rules=rules)}
+            return {"train": cls(data, rules=rules, columns=columns)}
         finder, splits = _finder(data, rules), {}
         for name, rows in _open(str(data)).items():
             splits[name] = cls.__new__(cls)
-            splits[name]._take(rows, finder, FIGURE_COLUMNS)
+            splits[name]._take(rows, finder, FIGURE_COLUMNS, columns or {}, data)
         return splits
 
-    def _take(self, rows: Any, finder: FigureFinder, figure_columns: Sequence[str]) -> None:
+    def _take(
+        self,
+        rows: Any,
+        finder: FigureFinder,
+        figure_columns: Sequence[str],
+        columns: Mapping[str, str],
+        data: str | os.PathLike[str],
+    ) -> None:
         if isinstance(rows, list):
-            self.columns = tuple(dict.fromkeys(column for row in rows for column in row))
+            own = tuple(dict.fromkeys(column for row in rows for column in row))
         else:
-            self.columns = tuple(rows.features)
+            own = tuple(rows.features)
             for column, feature in rows.features.items():
                 if (undecoded := _undecoded(feature)) is not feature:
                     rows = rows.cast_column(column, undecoded)
+        if absent := [theirs for theirs in columns.values() if theirs not in own]:
+            known = ", ".join(own) or "none"
+            raise ValueError(f"{data} has no column {absent[0]}; found {known}. Correct the name of the column.")
+        self._data, self._own_names = data, dict(columns)
+        self.columns = tuple(self._named(dict.fromkeys(own)))
         self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
         self.info = getattr(rows, "info", None)
+        is_local = not str(data).startswith(HUB_PREFIX) and Path(data).exists()
+        self.hub_id = None if is_local else str(data).removeprefix(HUB_PREFIX).partition("@")[0]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -102,7 +121,15 @@ class RawRows(Sequence[dict[str, Any]]):
 
     def written(self, index: int) -> dict[str, Any]:
         """Return a row as its file has it: names of figures stay names, and nothing is fetched."""
-        return dict(self._rows[index])
+        return self._named(self._rows[index])
+
+    def _named(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row under the names that were asked for; a column whose name another one takes is left out."""
+        if not self._own_names:
+            return dict(row)
+        taken = {*self._own_names, *self._own_names.values()}
+        others = {name: value for name, value in row.items() if name not in taken}
+        return {**{name: row.get(own) for name, own in self._own_names.items()}, **others}
 
     def select(self, indices: Sequence[int]) -> RawRows:
         """Return some of the rows, in this order."""
@@ -111,8 +138,23 @@ class RawRows(Sequence[dict[str, Any]]):
         rows._rows = [self._rows[index] for index in indices] if is_list else self._rows.select(indices)
         return rows
 
+    def need(self, *names: str) -> None:
+        """Raise unless there is one of these columns.
+
+        Raises:
+            ValueError: naming the first of them, and those that there are.
+        """
+        if not set(names) & set(self.columns):
+            if not len(self):
+                raise ValueError(f"{self._data} has no rows. Give data with rows.")
+            raise ValueError(
+                f"{self._data} has no column {names[0]}; found {', '.join(self.columns)}. Name the one that is meant: "
+                f"--columns {names[0]}=NAME."
+            )
+
     def column(self, name: str) -> list[Any]:
         """Return one column of all rows as it is, None where a row lacks it; other columns are not read."""
+        name = self._own_names.get(name, name)
         if isinstance(self._rows, list):
             return [row.get(name) for row in self._rows]
         return list(self._rows.select_columns([name])[name])
@@ -127,6 +169,7 @@ def _finder(data: str | os.PathLike[str], rules: FigureRules) -> FigureFinder:
 
 def _open(name: str, split: str | None = None, subset: str | None = None) -> Any:
     """A dataset by its folder, parquet file or hub id, as `datasets` gives it: a split, or all of them by name."""
+    check_data_path(name)
     import datasets
     from pyarrow import ArrowException
 
@@ -134,8 +177,6 @@ def _open(name: str, split: str | None = None, subset: str | None = None) -> Any
     is_local = Path(name).exists() and not is_on_hub
     try:
         if is_data_file(name) and not is_on_hub:
-            if not is_local:
-                raise FileNotFoundError(f"There is no file {name!r}. Give the path of a file that exists.")
             return datasets.load_dataset("parquet", data_files=name, split="train")
         if is_local and is_saved_dataset(Path(name)):
             saved = datasets.load_from_disk(name)
@@ -145,7 +186,12 @@ def _open(name: str, split: str | None = None, subset: str | None = None) -> Any
             check_json_files(Path(name))
             return datasets.load_dataset(name, subset, split=split)
         repository, _, revision = name.partition("@")
-        return datasets.load_dataset(repository, subset, split=split, revision=revision or None)
+        try:
+            return datasets.load_dataset(repository, subset, split=split, revision=revision or None)
+        except OSError as error:
+            reason = str(error).split("\n")[0].rstrip(".")
+            here = "" if is_on_hub else f"There is no file or folder {name!r} here, and as a hub id "
+            raise FileNotFoundError(f"{here}{repository!r} cannot be read from the Hub: {reason:.300}.") from error
     except (datasets.exceptions.DatasetsError, ArrowException, KeyError, NotImplementedError) as error:
         reason = str(error.__cause__ or error).split("\n")[0]
         raise ValueError(

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "benchmark_stage": ["BenchmarkData", "evaluate_benchmark", "rescore_benchmark"],
+        "config_options": ["check_option_names", "format_options"],
         "curate_stage": ["curate_dataset", "format_curation"],
         "demo_stage": ["evaluate_nano", "load_models", "run_demo"],
         "evaluate_stage": ["evaluate_candidates", "evaluate_step_benchmark"],
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "rerank_stage": ["format_rerank", "format_summary", "rerank_one", "rerank_problems"],
         "restructure_stage": ["restructure"],
         "score_stage": ["format_scores", "read_solution", "score_solutions"],
+        "train_checks": ["check_training_paths"],
         "train_stage": ["train"],
     },
 )

@@ -42,6 +42,7 @@ class BenchmarkData:
         split, subset: Split and configuration of a dataset; a file has none.
         num_problems: The first `num_problems` problems; None takes all.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
     """
 
     benchmark: str
@@ -50,6 +51,7 @@ class BenchmarkData:
     subset: str | None = None
     num_problems: int | None = None
     rules: FigureRules = FigureRules()
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def settings(self, aggregation: str) -> dict[str, Any]:
         """What a run's settings say of the data, and how its step scores are aggregated."""
@@ -61,7 +63,7 @@ class BenchmarkData:
 
 def evaluate_benchmark(
     data: BenchmarkData,
-    output: Path,
+    output: str | Path,
     *,
     policy: str | None = None,
     prm: Any = None,
@@ -93,6 +95,7 @@ def evaluate_benchmark(
     Raises:
         ValueError: for an unknown benchmark, or options or problems other than those of the folder.
     """
+    output = Path(output)
     if options.get("strategy") in GUIDED_SEARCHES:
         raise ValueError(
             f"Found strategy={options['strategy']!r}. A best-of-N table needs independent candidates; searches that "
@@ -110,8 +113,8 @@ def evaluate_benchmark(
 
 def rescore_benchmark(
     data: BenchmarkData,
-    candidates: Path,
-    output: Path,
+    candidates: str | Path,
+    output: str | Path,
     *,
     prm: Any = None,
     aggregation: str = "min",
@@ -132,6 +135,7 @@ def rescore_benchmark(
         ValueError: for an unknown benchmark, settings or problems other than those of the folder, or candidates that
             are not of these problems.
     """
+    candidates, output = Path(candidates), Path(output)
     problems = _open(data, output)
     rows_by_id = _rows_by_id(read_evaluated_rows(candidates), problems.ids)
     settings = {
@@ -157,6 +161,7 @@ def _open(data: BenchmarkData, output: Path) -> Any:
         raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
     check_outside(output.parent, data.data)
     options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems, "rules": data.rules}
+    options["columns"] = data.columns
     return load_benchmark(data.benchmark, data.data, **options)
 
 

@@ -7,6 +7,7 @@ row with its outcome, also one that could not be shown to the models.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from ..rows import problem_key, shown_question, stored_figure
 from .options import Servers
 from .run_settings import refuse_other_settings, write_settings
 
+notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
 OUTCOMES: dict[str, str] = {
     "answered": "a complete solution was chosen",
     "no_complete_candidate": "all solutions were cut or malformed",
@@ -162,6 +164,8 @@ def write_candidates(
     if path.stat().st_size:
         refuse_other_settings(folder, settings)
     num_done, mended = _done(path, problems, shown_as)
+    if num_done:
+        notes.info("Resuming %s: %d of %d problems are solved there.", path, num_done - len(mended), len(problems))
     source = open_source()
     write_settings(folder, settings, source.facts)
     parts = mended, range(num_done, len(problems))

@@ -54,7 +54,7 @@ class DatasetCardConfig:
 
 
 def curate_dataset(
-    output: Path,
+    output: str | Path,
     *,
     config: Path | Mapping[str, Any] | None,
     sources: Sequence[Mapping[str, Any]] = (),
@@ -79,6 +79,7 @@ def curate_dataset(
         UnknownNameError: for an option that does not exist.
         ValueError, OSError: as `curate`.
     """
+    output = Path(output)
     curation, card = read_config(config, CurationConfig, DatasetCardConfig)
     curation |= {**(options or {}), "sources": (*curation.get("sources", ()), *sources)}
 

@@ -117,7 +117,7 @@ def _check_held_out(num_problems: int) -> None:
 
 
 def run_demo(
-    output: Path,
+    output: str | Path,
     *,
     num_problems: int = 200,
     num_candidates: int = 16,
@@ -138,6 +138,7 @@ def run_demo(
     Returns:
         The content of ``results.json``.
     """
+    output = Path(output)
     _check_held_out(num_problems)
     models = models or load_models()
     run = solve_nano(nano_problems("test", num_problems), models, num_candidates, seed, progress)
@@ -152,7 +153,7 @@ def run_demo(
 
 
 def evaluate_nano(
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     num_problems: int = 500,
     num_train_problems: int = 200,
@@ -177,6 +178,7 @@ def evaluate_nano(
     Returns:
         Results with ``best_of_n`` and ``exact_truth`` (see `nano_truth.exact_truth_section`).
     """
+    output = None if output is None else Path(output)
     _check_held_out(num_problems)
     models = models or load_models()
     test = solve_nano(nano_problems("test", num_problems), models, num_candidates, seed, progress)

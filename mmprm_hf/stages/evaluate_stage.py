@@ -31,8 +31,8 @@ from .run_settings import data_name, prm_name, read_settings, result_settings
 
 
 def evaluate_candidates(
-    path: Path,
-    output: Path | None = None,
+    path: str | Path,
+    output: str | Path | None = None,
     *,
     aggregation: str = "min",
     with_diagnosis: bool = False,
@@ -54,6 +54,8 @@ def evaluate_candidates(
     Raises:
         ValueError: if no problem is left, or as `best_of_n_report` (all need equally many candidates).
     """
+    path = Path(path)
+    output = None if output is None else Path(output)
     path = path / "candidates.jsonl" if path.is_dir() else path
     config = read_settings(path.parent) or {}
     results = table_of_rows(
@@ -70,12 +72,13 @@ def evaluate_candidates(
     return results
 
 
-def read_evaluated_rows(path: Path) -> list[dict[str, Any]]:
+def read_evaluated_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a candidates file as they are, those with candidates checked.
 
     Raises:
         ValueError: naming the row and what is wrong with it.
     """
+    path = Path(path)
     rows = list(iter_jsonl(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or row.get("candidates"):
@@ -148,7 +151,7 @@ def short_reason(error: str) -> str:
 def evaluate_step_benchmark(
     benchmark: str,
     data: str,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     prm: Any = None,
     threshold: float | None = None,
@@ -180,6 +183,7 @@ def evaluate_step_benchmark(
         ValueError: for an unknown benchmark, no usable sample, a threshold outside [0, 1], train data that are the
             evaluated ones, or neither or both of threshold and train data.
     """
+    output = None if output is None else Path(output)
     _check_threshold(data, threshold, train_data)
     usable, counts = load_step_benchmark(benchmark, data, rules)
     samples = usable[:num_samples]

@@ -43,11 +43,12 @@ from .problems import open_problems
 logger = logging.getLogger(__name__)
 
 
-def build_nano_data(output: Path, num_train: int, num_test: int) -> dict[str, int]:
+def build_nano_data(output: str | Path, num_train: int, num_test: int) -> dict[str, int]:
     """Write the nano dataset, ``train.parquet`` and ``test.parquet`` with a card, and return the rows by split.
 
     `load_dataset` reads the folder.
     """
+    output = Path(output)
     counts = {}
     with lock_folder(output):
         for split, count in (("train", num_train), ("test", num_test)):
@@ -77,11 +78,12 @@ class LabelOptions:
         servers: Where the policy, a judge of answers and a judge of steps run.
         max_in_flight: Problems that are searched at a time.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
         max_undecided: The largest share of complete rollouts that may have no verdict, see `LabelRun`.
     """
 
     policy: str | Path | None
-    output: Path
+    output: str | Path
     data: str | Path | None = None
     num_problems: int = 1000
     search: str = "omegaprm"
@@ -91,6 +93,10 @@ class LabelOptions:
     max_in_flight: int = 64
     max_undecided: float = 0.2
     rules: FigureRules = FigureRules()
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(self.output))
 
 
 def label(options: LabelOptions) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def estimate(options: LabelOptions, num_sampled: int, prices: Prices) -> dict[st
 def _readable_problems(options: LabelOptions) -> tuple[Sequence[Problem], int]:
     """The problems, and the number of rows that are not problems; those are logged, each with its fault."""
     check_outside(options.output, options.data)
-    problems = open_problems(options.data, options.num_problems, rules=options.rules)
+    problems = open_problems(options.data, options.num_problems, "train", options.rules, options.columns)
     if not isinstance(problems, ProblemSource):
         return problems, 0
     problems, faults = problems.readable()
@@ -227,7 +233,7 @@ def _step_judge(servers: Servers) -> StepJudge:
 
 def write_label_rows(
     problems: Sequence[Problem],
-    output: Path,
+    output: str | Path,
     config: LabelRowsConfig = LabelRowsConfig(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Write the trees of a label folder as a dataset beside them (`write_label_dataset`), and return its statistics.
@@ -235,6 +241,7 @@ def write_label_rows(
     The folder's card is made from what the run counted. A README that people wrote is kept, with its file names
     corrected.
     """
+    output = Path(output)
     statistics = write_label_dataset(problems, TreeFile(output / "trees.jsonl"), output, config)
     if not has_card_of_its_own(output):
         write_label_card(output, dataset_configs(output))

@@ -40,7 +40,7 @@ def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None
         output: Folder to write; an unfinished one is resumed. ``load_dataset(output)`` reads it.
         policy: Path or hub id, or the name at `engine`; None or "nano" for the shipped policy.
         options: What `mmprm label` takes on the command line or in YAML, such as ``num_problems=40`` (of 1,000 by
-            default), ``search="flat_mc"``, ``engine="http://127.0.0.1:8000"`` or ``num_rollouts=8``.
+            default), ``columns={"question": "problem"}``, ``engine="http://127.0.0.1:8000"`` or ``num_rollouts=8``.
 
     Returns:
         As `stages.label`: ``{"ledger": what it cost, "labels": statistics of the label rows}``.
@@ -52,7 +52,7 @@ def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None
     Example:
         >>> mmprm_hf.label("nano", "out/labels", num_problems=40, num_rollouts=8)  # doctest: +SKIP
     """
-    names = ("num_problems", "search", "seed", "max_in_flight", "max_undecided")
+    names = ("num_problems", "search", "seed", "max_in_flight", "max_undecided", "columns")
     servers, rules, named, others = _sorted(options, names)
     if servers.engine is None:
         policy = str(POLICY_PATH) if policy is None else checkpoint_or_nano(_text(policy), "policy")
@@ -104,7 +104,7 @@ def evaluate(
     if benchmark not in READERS:
         raise UnknownNameError("benchmark", benchmark, (*READERS, *STEP_BENCHMARKS))
     drawing = ("num_candidates", "seed", "temperature", "top_p", "max_new_tokens")
-    which, how = ("split", "subset", "num_problems"), ("aggregation", "batch_size")
+    which, how = ("split", "subset", "num_problems", "columns"), ("aggregation", "batch_size")
     servers, rules, named, others = _sorted(options, (*drawing, *which, *how, "candidates"))
     _refuse(others, (*drawing, *which, *how, "candidates", *_SERVERS, *_FIGURES))
     problems = BenchmarkData(benchmark, data, **_of(named, which), rules=rules)

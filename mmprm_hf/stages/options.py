@@ -82,13 +82,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the options in a YAML file.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not YAML, not a mapping, or too large.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no configuration {str(path)!r}. Give the path of a YAML file.")
     if path.stat().st_size > _MAX_YAML_BYTES:

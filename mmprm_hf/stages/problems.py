@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from ..nano import NanoProblems
 from ..rows import FigureRules, ProblemSource
@@ -13,6 +14,7 @@ def open_problems(
     num_problems: int | None = None,
     split: str = "train",
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
 ) -> ProblemSource | NanoProblems:
     """Return the first problems of `data` as a lazy sequence with ``ids``.
 
@@ -21,6 +23,7 @@ def open_problems(
         num_problems: The most problems; None takes all.
         split: Split of a dataset or of the nano world.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
 
     Example:
         >>> problems = open_problems(None, 3)
@@ -29,4 +32,4 @@ def open_problems(
     """
     if data is None or str(data) == "nano":
         return NanoProblems(num_problems, split)
-    return ProblemSource(data, num_problems, split, rules)
+    return ProblemSource(data, num_problems, split, rules, columns)

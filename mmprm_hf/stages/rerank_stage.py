@@ -55,7 +55,7 @@ def rerank_one(
 
 def rerank_problems(
     data: str | None,
-    output: Path,
+    output: str | Path,
     *,
     policy: str | None,
     prm: str | None,
@@ -65,6 +65,7 @@ def rerank_problems(
     options: Mapping[str, Any],
     batch_size: int = 8,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Solve the problems of a file or dataset; write ``output/candidates.jsonl`` and ``output/summary.json``.
@@ -79,6 +80,7 @@ def rerank_problems(
         options: Options of the pipeline's call.
         batch_size: Problems that are solved together.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
         progress: Show a bar.
 
     Returns:
@@ -91,8 +93,9 @@ def rerank_problems(
             problem could be shown to the models.
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
+    output = Path(output)
     check_outside(output, data)
-    source = open_problems(data, num_problems, split, rules)
+    source = open_problems(data, num_problems, split, rules, columns)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
 
     def open_source() -> PipelineSource:

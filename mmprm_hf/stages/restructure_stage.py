@@ -28,13 +28,14 @@ from ..restructuring import (
 from ..restructuring import restructure as restructure_rows
 from ..rows import FigureRules
 from .options import Servers, read_config
+from .run_settings import data_name
 
 _FIGURE_SHOWN = {"no": (False,), "yes": (True,), "compare": (False, True)}
 
 
 def restructure(
     data: str | os.PathLike[str],
-    output: Path,
+    output: str | Path,
     *,
     servers: Servers,
     model: str | None = None,
@@ -42,6 +43,7 @@ def restructure(
     num_rows: int | None = None,
     config: Path | Mapping[str, Any] | None = None,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; an unfinished folder is resumed.
@@ -54,11 +56,11 @@ def restructure(
         output: Folder to write.
         servers: Its `engine` is where the model runs.
         model: The model's name there; None takes its only one.
-        show_figure: "no" (text only, as in the paper), "yes", or "compare": ask both ways and report the differences;
-            the corpus is that of "no".
+        show_figure: "no" (text only, as in the paper), "yes", or "compare": both ways; the corpus is that of "no".
         num_rows: The most rows, from the first; None takes all.
         config: YAML file, or mapping, with options of `RestructureConfig` and `CheckConfig`.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
         progress: Show a progress bar.
 
     Returns:
@@ -68,30 +70,48 @@ def restructure(
         ValueError: for another `show_figure`, no engine, unknown options, or rows without question or solution.
         EngineUnavailableError: if the server is gone; nothing that was paid for is lost.
     """
-    ways = _figures_shown(show_figure)
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
+    output, ways = Path(output), _figures_shown(show_figure)
     check_outside(output, data)
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
-    rows, chat = FreeFormRows(data, num_rows, rules), servers.chat(servers.engine, model)
+    rows, chat = FreeFormRows(data, num_rows, rules, columns), servers.chat(servers.engine, model)
     with ReplyJournal(output / JOURNAL) as journal:
         outcomes = _restructure_each_way(ways, rows, chat, journal, run_config, checks, progress=progress)
         write_corpus(rows, outcomes[0], journal, output)
         report = {
-            **summarise(outcomes[0]),
+            **_counts(outcomes),
             "asked_now": journal.asked_now,
             "show_figure": show_figure,
-            "shown": summarise(outcomes[1]) if outcomes[1:] else None,
-            "compare": compare(*outcomes) if outcomes[1:] else None,
             "config": dataclasses.asdict(run_config),
             "checks": dataclasses.asdict(checks),
-            "data": str(data),
+            "data": data_name(str(data)),
             "model": chat.identity,
             "prompt": prompt_identity(),
         }
         write_json(output / SUMMARY, report)
+    _check_usable(report)
     return report
+
+
+def _counts(outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+    """The counts of the text-only way, and beside them those of the other one, if both were asked for."""
+    is_compared = len(outcomes) > 1
+    return {
+        **summarise(outcomes[0]),
+        "shown": summarise(outcomes[1]) if is_compared else None,
+        "compare": compare(*outcomes) if is_compared else None,
+    }
+
+
+def _check_usable(report: Mapping[str, Any]) -> None:
+    """Raise if no row could even be shown to the model."""
+    if not report["num_accepted"] and not report["tokens_out"]:
+        reasons = ", ".join(f"{name} {count}" for name, count in report["rejected_by_reason"].items())
+        raise ValueError(
+            f"None of the {report['num_rows']} rows of {report['data']} could be used: {reasons or 'none'}."
+        )
 
 
 def _figures_shown(show_figure: str) -> tuple[bool, ...]:

@@ -40,9 +40,9 @@ def model_settings(policy: str | None, prm: Any, servers: Servers) -> dict[str, 
 
 
 def prm_name(prm: Any) -> str | None:
-    """Return how results name a PRM: by its path or hub id, a scorer object by its class; None for None."""
+    """Return how results name a PRM: by path or hub id (`data_name`), a scorer object by its class; None for None."""
     if isinstance(prm, (str, Path)):
-        return "nano PRM (shipped)" if str(prm) == str(PRM_PATH) else str(prm)
+        return "nano PRM (shipped)" if str(prm) == str(PRM_PATH) else data_name(str(prm))
     return None if prm is None else type(prm).__name__
 
 
@@ -71,7 +71,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
 
 def write_settings(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Write a folder's settings with the facts that are known only when the models are loaded."""
-    write_json(folder / _NAME, {**settings, _FACTS: dict(facts)})
+    write_json(folder / _NAME, {**without_machine_paths(settings), _FACTS: dict(facts)})
 
 
 def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             "output folder."
         )
     ignored = {_FACTS, *_OLD_FINGERPRINTS, *_OF_ROWS, *(name for name in _CONTENTS.values() if name not in before)}
-    before, now = without_known_names(before, settings, _CONTENTS)
+    before, now = without_known_names(without_machine_paths(before), without_machine_paths(settings), _CONTENTS)
     before, now = (
         {name: value for name, value in facts.items() if name not in ignored and value is not None}
         for facts in (before, now)
@@ -115,7 +115,12 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run folder's settings as results have them: without fingerprints, and without paths of this machine."""
     hidden = ("benchmark", *_CONTENTS.values(), *_OLD_FINGERPRINTS, _FACTS)
     settings = {**{name: value for name, value in config.items() if name not in hidden}, **config.get(_FACTS, {})}
-    return {name: data_name(value) for name, value in settings.items() if value is not None}
+    return without_machine_paths({name: value for name, value in settings.items() if value is not None})
+
+
+def without_machine_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose absolute paths are names, see `data_name`: files of a run may be published."""
+    return {name: data_name(value) for name, value in settings.items()}
 
 
 def data_name(value: Any) -> Any:

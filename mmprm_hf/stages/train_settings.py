@@ -15,7 +15,7 @@ from ..errors import SettingsDifferError
 from ..files import check_same_settings, read_json, write_json
 from ..training import PRMConfig
 from .file_fingerprints import checkpoint_fingerprint, data_fingerprint
-from .run_settings import without_known_names
+from .run_settings import without_known_names, without_machine_paths
 
 _CONTENTS = {name: f"{name}_content" for name in ("model", "data", "candidates")}
 _CONFIG, _METRICS = "train_config.json", "train_metrics.json"
@@ -32,17 +32,24 @@ _SAVING = ("save_strategy", "save_steps", "save_only_model")
 
 
 def training_settings(
-    model: str, data: Path, eval_share: float, candidates: Path | None, args: PRMConfig, peft_config: Any
+    model: str,
+    data: str | Path,
+    eval_share: float,
+    candidates: str | Path | None,
+    args: PRMConfig,
+    peft_config: Any,
+    columns: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what a training depends on: models and data by name and content, and the options that change weights."""
     options = json.loads(args.to_json_string())
     ignored = (*_WITHOUT_EFFECT, *(() if args.load_best_model_at_end else _SAVING))
     adapter = None if peft_config is None else json.loads(json.dumps(peft_config.to_dict(), default=_sorted_or_str))
-    return {
+    settings = {
         "model": model,
         "model_content": checkpoint_fingerprint(model),
         "data": str(data),
         "data_content": data_fingerprint(data),
+        "columns": dict(columns) or None,
         "eval_share": eval_share,
         "candidates": None if candidates is None else str(candidates),
         "candidates_content": data_fingerprint(candidates),
@@ -50,6 +57,7 @@ def training_settings(
         "num_processes": args.world_size,
         **{name: value for name, value in options.items() if not name.startswith(ignored)},
     }
+    return without_machine_paths(settings)
 
 
 def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -71,7 +79,8 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
     if isinstance(before, Mapping):  # a version that wrote it may not have known every setting
         known = {*before, "model", "data", "seed"}
         settings = {name: value for name, value in settings.items() if name in known}
-        before, settings = without_known_names({name: before.get(name) for name in settings}, settings, _CONTENTS)
+        before = without_machine_paths({name: before.get(name) for name in settings})
+        before, settings = without_known_names(before, settings, _CONTENTS)
     check_same_settings(path, before, settings)
     if not metrics_path.exists():
         return None
@@ -99,7 +108,7 @@ def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_end(output: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """Write what a training did, and then its metrics: it is finished."""
-    write_json(output / _CONFIG, {**settings, **facts})
+    write_json(output / _CONFIG, without_machine_paths({**facts, **settings}))
     write_json(output / _METRICS, metrics)
 
 

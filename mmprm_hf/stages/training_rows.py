@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data import content_hash
 from ..rows import FigureRules, RawRows
 
+notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
+
 
 def train_and_eval_rows(
-    data: Path,
+    data: str | Path,
     eval_share: float,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[RawRows, RawRows]:
     """Return the train and validation rows, or the train rows divided by a hash of problem id or prompt.
 
@@ -21,21 +25,31 @@ def train_and_eval_rows(
         data: Folder of label rows, such as ``labels/paths``; a file that `RawRows` reads; or a hub id.
         eval_share: Share of problems whose rows are kept for evaluation, where there is no validation split.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
 
     Raises:
         ValueError: if the data are not label rows.
         OSError: if there are no such data.
     """
-    splits = RawRows.splits(data, rules)
+    splits = RawRows.splits(data, rules, columns)
     if "train" not in splits:
         raise ValueError(f"{data} has the splits {', '.join(splits)} and no train split. Name one of its files.")
     for rows in splits.values():
         _check_columns(data, rows.columns)
     rows = splits["train"]
     if "validation" in splits:
+        notes.info(
+            "%d rows to train on, %d of the validation split to evaluate on.", len(rows), len(splits["validation"])
+        )
         return rows, splits["validation"]
     names = rows.column("problem_id" if "problem_id" in rows.columns else "prompt")
     is_eval = [_is_evaluated(name, eval_share) for name in names]
+    notes.info(
+        "%d rows to train on; the %d rows of %g %% of the problems, chosen by hash, are held out for evaluation.",
+        len(is_eval) - sum(is_eval),
+        sum(is_eval),
+        100 * eval_share,
+    )
     return tuple(rows.select([i for i, is_held in enumerate(is_eval) if is_held == held]) for held in (False, True))
 
 
@@ -50,11 +64,12 @@ def _is_evaluated(name: Any, eval_share: float) -> bool:
         return False
 
 
-def _check_columns(data: Path, columns: Sequence[str]) -> None:
+def _check_columns(data: str | Path, columns: Sequence[str]) -> None:
     missing = [name for name in ("prompt", "completions") if name not in columns]
     missing += [] if {"labels", "label_counts"} & set(columns) else ["labels"]
     if missing:
         raise ValueError(
             f"{str(data)!r} has the columns {', '.join(columns) or '(none)'} and lacks {', '.join(missing)}: these are "
-            "not label rows. `mmprm label` writes label rows, into the folder paths of its output."
+            "not label rows. `mmprm label` writes label rows, into the folder paths of its output. Columns of other "
+            "names are named by --columns prompt=NAME."
         )

@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = attach(
         "checkpoints": ["newest_whole_checkpoint"],
         "dry_run": ["report_dry_run"],
         "dry_run_text": ["format_dry_run"],
+        "lora": ["LoraOptions"],
+        "option_names": ["trainer_options", "training_options"],
         "prm_config": ["PRMConfig"],
         "prm_trainer": ["PRMTrainer"],
     },

@@ -16,7 +16,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import Trainer
 
 from .prm_config import PRMConfig
+from .starting import inner_prm
 
+REPOSITORY = "..."  # in the card's code, where the repository is not known; `push` puts its name there
 TAGS = ("mmprm", "process-reward-model")
 # Where a run is made, what it prints and where it writes are not facts about the model.
 _NOT_HYPERPARAMETERS = {
@@ -53,6 +55,8 @@ def write_card(
             arguments of `Trainer.create_model_card` are ignored.
     """
     base = finetuned_from or trainer.base_model_name
+    name = trainer.data.dataset_name
+    dataset = dataset or (name if name and "/" in name else None)  # an id of the Hub
     more_tags = [tags] if isinstance(tags, str) else list(tags or ())
     metadata = ModelCardData(
         library_name="transformers",
@@ -61,16 +65,24 @@ def write_card(
         datasets=dataset,
         language=language,
         license=license,
+        pipeline_tag=_pipeline_tag(trainer),
     )
     card = ModelCard.from_template(
         metadata,
         template_path=str(_TEMPLATE),
         title=model_name or Path(folder).resolve().name,
         base=Path(base).name if base and Path(base).exists() else base,
-        dataset=dataset or trainer.data.dataset_name,
+        dataset=dataset or name,
+        repository=trainer.args.hub_model_id or REPOSITORY,
         **_facts(trainer),
     )
     card.save(Path(folder) / "README.md")
+
+
+def _pipeline_tag(trainer: Trainer) -> str:
+    """The Hub's task of a PRM: that of the model which it was made of, but it writes no text."""
+    has_figures = getattr(inner_prm(trainer.model).config.vlm_config, "vision_config", None) is not None
+    return "image-text-to-text" if has_figures else "text-classification"
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 STATE_FILE, _CHECKSUMS = "trainer_state.json", "checksums.json"
 
 
-def newest_whole_checkpoint(folder: Path) -> Path | None:
+def newest_whole_checkpoint(folder: str | Path) -> Path | None:
     """Return the checkpoint with the most steps whose saving came to its end; None if there is none.
 
     Args:
@@ -31,6 +31,7 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
     Raises:
         ValueError: if that checkpoint's state was damaged later.
     """
+    folder = Path(folder)
     numbered = [(_step(path), path) for path in folder.glob("checkpoint-*")]
     for _, path in sorted(((step, path) for step, path in numbered if step is not None), reverse=True):
         if _is_saved_to_its_end(path):

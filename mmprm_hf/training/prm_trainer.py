@@ -61,7 +61,8 @@ class PRMTrainer(Trainer):
         data: The `TrainingData`: usable, dropped and packed rows.
 
     Raises:
-        ValueError: for a bad row, naming it and the remedy, or for a model object without its processor.
+        ValueError: for a bad row, naming it and the remedy, a model object without its processor, or arguments other
+            than a `PRMConfig`.
 
     Example:
         >>> trainer = PRMTrainer("path/to/policy", PRMConfig("out/prm"), train_dataset=rows)  # doctest: +SKIP
@@ -86,6 +87,11 @@ class PRMTrainer(Trainer):
         peft_config: Any = None,
     ):
         args = args or PRMConfig()
+        if not isinstance(args, PRMConfig):
+            raise ValueError(
+                f"Found args={type(args).__name__}. PRMTrainer takes a PRMConfig, which has the options of "
+                "TrainingArguments and those of a PRM: write PRMConfig in its place."
+            )
         set_seed(args.seed)
         name = str(model) if isinstance(model, (str, os.PathLike)) else model.config._name_or_path
         self.base_model_name = name or None

@@ -27,7 +27,7 @@ class TrainingData:
         num_tokens: Tokens of an epoch: ``raw``, row by row, and ``trained``, packed where rows are packed.
         num_rows: Usable rows of each split.
         dropped_rows: Number of dropped rows of each split, by reason.
-        dataset_name: The name under which the train rows were loaded; None if they have none.
+        dataset_name: Hub id or name under which the train rows were loaded; None if they have none.
     """
 
     train: Any
@@ -74,7 +74,8 @@ def prepare_data(
         num_tokens={"raw": 0 if train is None else sum(train.lengths), "trained": sum(lengths)},
         num_rows={name: len(split.rows) for name, split in splits.items()},
         dropped_rows={name: split.dropped for name, split in splits.items()},
-        dataset_name=getattr(getattr(train_dataset, "info", None), "dataset_name", None),
+        dataset_name=getattr(train_dataset, "hub_id", None)
+        or getattr(getattr(train_dataset, "info", None), "dataset_name", None),
     )
 
 

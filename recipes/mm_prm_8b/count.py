@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from train import AdapterConfig
 
 from mmprm_hf.models import MMPRMProcessor
 from mmprm_hf.stages import read_config
-from mmprm_hf.training import PRMConfig
+from mmprm_hf.training import LoraOptions, PRMConfig
 from mmprm_hf.training.rows import RowLimits, TokenCounter, check_rows
 from mmprm_hf.training.tree_groups import group_rows
 
 
 def count(model: str, data: Path, config: Path, num_processes: int, paths_a_step: int) -> dict[str, Any]:
     """Return what the trainer would make of the rows; the processor is read, not the weights."""
-    options, _ = read_config(config, PRMConfig, AdapterConfig)
+    options, _ = read_config(config, PRMConfig, LoraOptions)
     limits = {name: options.get(name, getattr(PRMConfig, name)) for name in ("max_length", "max_packed_length")}
     batch = options.get("per_device_train_batch_size", PRMConfig.per_device_train_batch_size)
     rows, processor = datasets.load_dataset(str(data), split="train"), MMPRMProcessor.from_pretrained(model)

@@ -26,11 +26,12 @@ from mmprm_hf.selection import AGGREGATIONS
 
 VERBS = [
     *("demo", "rerank", "score", "evaluate", "app"),
-    *("data", "curate", "restructure", "label"),
+    *("data", "curate", "restructure", "label", "check"),
     *("train", "convert"),
     *("report", "card", "push"),
 ]
 EVALUATIONS = ["evaluate answers", "evaluate steps", "evaluate candidates", "evaluate nano"]
+GROUPS = {"evaluate", "check"}
 
 
 def run(*arguments, **kwargs):
@@ -57,7 +58,7 @@ def test_help_lists_every_verb_under_its_section_with_a_whole_sentence():
 
 
 def test_help_of_a_verb_is_whole_sentences_about_every_flag():
-    for verb in (*VERBS, *EVALUATIONS):
+    for verb in (*VERBS, *EVALUATIONS, "check labels"):
         result = run(*verb.split(), "--help")
         assert result.exit_code == 0
         command = typer.main.get_command(app)
@@ -65,7 +66,7 @@ def test_help_of_a_verb_is_whole_sentences_about_every_flag():
             command = command.commands[name]
         for text in (command.help, *(parameter.help for parameter in command.params)):
             assert text and text.strip().endswith("."), (verb, text)
-        if verb != "evaluate":
+        if verb not in GROUPS:
             assert "--config" in result.output and ("--json" in result.output) == (verb != "app")
 
 
@@ -218,6 +219,7 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text("text")
     (tmp_path / "steps.txt").write_text("A=22")
+    (tmp_path / "x.jsonl").write_text("")
     (tmp_path / "solved").mkdir()
     (tmp_path / "solved" / "train.jsonl").write_text('{"problem_id": "a", "candidates": []}\n')
     for words, message in (
@@ -272,7 +274,8 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
 def test_figures_are_fetched_from_the_hosts_that_a_user_names(tmp_path, monkeypatch):
     monkeypatch.setattr("mmprm_hf.stages.rerank_problems", lambda *_, **options: rules.append(options["rules"]) or {})
     monkeypatch.setattr("mmprm_hf.stages.format_summary", lambda _: "")
-    rules, common = [], ["rerank", "--data", "x.jsonl", "--output", tmp_path]
+    (tmp_path / "x.jsonl").write_text("")
+    rules, common = [], ["rerank", "--data", tmp_path / "x.jsonl", "--output", tmp_path]
     for flags in ([], ["a.example", "B.example:80"], ["public"]):
         result = run(*common, *(word for host in flags for word in ("--allow-urls", host)))
         assert result.exit_code == 0, result.output

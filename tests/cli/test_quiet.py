@@ -71,3 +71,14 @@ def test_a_shell_completes_verbs():
         prog_name="mmprm", env={"_MMPRM_COMPLETE": "complete_bash", "COMP_WORDS": "mmprm re", "COMP_CWORD": "1"}
     )
     assert result.output.split() == ["rerank", "restructure", "report"]
+
+
+def test_quiet_hides_the_notes_of_a_stage(monkeypatch):
+    def solve(*_, **__):
+        logging.getLogger("mmprm_hf.notes").info("resumed at problem 3")
+        raise ValueError("an error")
+
+    monkeypatch.setattr(stages, "rerank_problems", solve)
+    assert "resumed at problem 3" in run(*SOLVE, "--output", "never").stderr
+    result = run(*SOLVE, "--output", "never", "-q")
+    assert "resumed" not in result.stderr and "an error" in result.stderr

@@ -101,7 +101,7 @@ def test_runs_are_not_mixed(tmp_path):
         label(tmp_path, config=OmegaPRMConfig(num_rollouts=8))
     other = PureEngine()
     other.identity = {"engine": "other"}
-    with pytest.raises(ValueError, match=r"engine: \{'engine': 'pure'\} there"):
+    with pytest.raises(ValueError, match=r"\(engine.engine: 'pure' there, 'other' now;"):
         label(tmp_path, other)
     with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
         label(tmp_path, seed=1)
@@ -109,7 +109,7 @@ def test_runs_are_not_mixed(tmp_path):
     class Judge(RuleVerifier):
         identity = {"judge": "m"}
 
-    with pytest.raises(ValueError, match=r"verifier: .*'rules'.* there, \{'judge': 'm'\} now"):
+    with pytest.raises(ValueError, match=r"verifier.judge: None there, 'm' now; verifier\..* there, None now"):
         label(tmp_path, verifier=Judge())
     with pytest.raises(ValueError, match="search is a partial without a name"):
         label(tmp_path, search=functools.partial(omegaprm.search))

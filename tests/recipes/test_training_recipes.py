@@ -21,6 +21,7 @@ from transformers import Qwen2ForTokenClassification as TextClassifier
 from mmprm_hf import MMPRMModel, MMPRMProcessor, PRMConfig, PRMTrainer
 from mmprm_hf.restructuring.corpus import corpus_features
 from mmprm_hf.stages import read_config
+from mmprm_hf.training import LoraOptions
 
 RECIPE, TEXT_RECIPE = ROOT / "recipes" / "mm_prm_8b", ROOT / "recipes" / "text_prm"
 SMALL = {
@@ -100,10 +101,9 @@ def scores_of(model, processor):
 
 @pytest.mark.parametrize("name", ["prm.yaml", "prm_packed.yaml", "prm_lora.yaml"])
 def test_options_are_known_and_hold_the_papers_numbers(name, tmp_path, run):
-    train = runpy.run_path(str(RECIPE / "train.py"))
-    options, adapter = read_config(RECIPE / name, PRMConfig, train["AdapterConfig"])
+    options, adapter = read_config(RECIPE / name, PRMConfig, LoraOptions)
     config = PRMConfig(output_dir=str(tmp_path), **{**options, "use_cpu": True})
-    peft_config = train["AdapterConfig"](**adapter).peft_config()
+    peft_config = LoraOptions(**adapter).peft_config()
     assert (peft_config is not None) == (name == "prm_lora.yaml")
     assert config.label_mapping == "soft" and config.freeze_vision and config.num_train_epochs == 1
     assert config.lr_scheduler_type == "cosine" and config.warmup_steps == 0.03 and config.max_length == 8192
@@ -177,7 +177,7 @@ def test_the_prm_trains_and_loads(name, tmp_path, start, rows, run):
     run("train.py", "--model", start, "--data", rows, "--output", output, "--config", config)
     assert (output / "adapter_config.json").exists() == (name == "prm_lora.yaml")
     resolved = json.loads((output / "train_config.json").read_text())
-    assert (resolved["model"], resolved["packing"]) == (str(start), name == "prm_packed.yaml")
+    assert (resolved["model"], resolved["packing"]) == (start.name, name == "prm_packed.yaml")
     processor = MMPRMProcessor.from_pretrained(output)
     assert processor.step_separator == "\n\n"
     before, after = (scores_of(MMPRMModel.from_pretrained(folder), processor) for folder in (start, output))
@@ -196,8 +196,7 @@ def test_the_prm_trains_under_accelerate_launch(tmp_path, start, rows):
 
 
 def test_what_is_trained_beside_an_adapter_is_float32_under_autocast(tmp_path, start, rows, run):
-    train = runpy.run_path(str(RECIPE / "train.py"))
-    adapter = train["AdapterConfig"](lora_r=2, lora_modules_to_save=["multi_modal_projector"]).peft_config()
+    adapter = LoraOptions(lora_r=2, lora_modules_to_save=["multi_modal_projector"]).peft_config()
     model, processor = MMPRMModel.from_pretrained(start, dtype=torch.bfloat16), MMPRMProcessor.from_pretrained(start)
     args = PRMConfig(str(tmp_path), use_cpu=True, bf16=True)
     split = datasets.load_dataset(str(rows), split="train")

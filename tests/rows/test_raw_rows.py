@@ -109,3 +109,21 @@ def test_what_cannot_be_opened_is_named(tmp_path):
             RawRows(tmp_path / name)
     with pytest.raises(OSError, match="owner/name"):  # the Hub is not reached from here
         RawRows("hub:owner/name@main")
+
+
+def test_columns_of_other_names_are_renamed_and_an_absent_one_is_named(tmp_path):
+    rows = [{"problem": f"q{i}", "answer": "worked out", "final": str(i), "pic": "a.png"} for i in range(3)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "a.parquet")
+    names = {"question": "problem", "answer": "final", "image": "pic"}
+    (tmp_path / "a.png").write_bytes(b"")
+    for file in ("a.jsonl", "a.parquet"):
+        data = RawRows(str(tmp_path / file), columns=names)
+        assert set(data.columns) == {"question", "answer", "image"}
+        assert data.written(1) == {"question": "q1", "answer": "1", "image": "a.png"}
+        assert data.column("answer") == ["0", "1", "2"] and data.select([2])[0]["question"] == "q2"
+        assert data[0]["image"] == str(tmp_path / "a.png"), "a figure is looked up under its new name"
+        with pytest.raises(ValueError, match="has no column text; found problem, answer, final, pic"):
+            RawRows(tmp_path / file, columns={"question": "text"})
+        with pytest.raises(ValueError, match="has no column question; found problem, .*: --columns question=NAME"):
+            RawRows(tmp_path / file).need("question", "text")

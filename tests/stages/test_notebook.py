@@ -37,12 +37,12 @@ def add(messages, seed):
 
 
 def test_label_takes_paths_and_the_options_of_the_command_line(tmp_path):
-    write_jsonl(tmp_path / "mine.jsonl", PROBLEMS)
+    rows = [{"ask" if name == "question" else name: text for name, text in row.items()} for row in PROBLEMS]
+    write_jsonl(tmp_path / "mine.jsonl", rows)
     options = {"search": "flat_mc", "num_rollouts": 4, "num_responses": 2, "prefill": "user", "timeout": 30}
     with StubServer(add) as server:
-        report = in_notebook(
-            lambda: mmprm_hf.label(tmp_path / "mine.jsonl", str(tmp_path / "labels"), engine=server.url, **options)
-        )
+        served = {"engine": server.url, "columns": {"question": "ask"}, **options}
+        report = in_notebook(lambda: mmprm_hf.label(tmp_path / "mine.jsonl", str(tmp_path / "labels"), **served))
     assert report["ledger"]["num_trees"] == 2 and report["labels"]["num_rows"] > 0
     assert set(datasets.load_dataset(str(tmp_path / "labels"), split="train")["problem_id"]) == {"p0", "p1"}
 

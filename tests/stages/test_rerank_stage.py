@@ -241,12 +241,11 @@ def test_a_dataset_folder_and_its_broken_figure(tmp_path):
     assert "its format is unknown" in reason and " at 0x" not in reason, "equal failures count as one reason"
 
 
-def test_nano_problems_are_the_default_and_an_empty_file_is_none(tmp_path):
+def test_nano_problems_are_the_default_and_an_empty_file_is_refused(tmp_path):
     assert run(None, tmp_path / "nano", num_problems=2)["outcomes"]["not_shown"] == 0
     (tmp_path / "none.jsonl").write_text("")
-    summary = run(tmp_path / "none.jsonl", tmp_path / "out")
-    assert summary["num_problems"] == 0 and summary["best_of_n"] is None
-    assert format_summary(summary).startswith("0 problems")
+    with pytest.raises(ValueError, match="none.jsonl has no rows. Give data with rows."):
+        run(tmp_path / "none.jsonl", tmp_path / "out")
 
 
 def test_rows_of_another_schema_are_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import shutil
@@ -70,7 +71,7 @@ def test_a_training_selects_among_the_candidates_that_rerank_wrote(tmp_path):
     assert metrics["eval_best_of_n"] == sum(row[r["chosen"]] for row, r in zip(is_right, rows, strict=True)) / 4
     assert metrics["eval_mean_pass_at_1"] == pytest.approx(sum(map(sum, is_right)) / 12)
     assert metrics["eval_oracle"] == sum(map(any, is_right)) / 4
-    assert read_json(tmp_path / "prm" / "train_config.json")["candidates"] == str(candidates)
+    assert read_json(tmp_path / "prm" / "train_config.json")["candidates"] == "candidates.jsonl"
 
 
 def test_candidates_are_scored_at_evaluations(tmp_path, tiny_prm_dir, data):
@@ -138,7 +139,9 @@ def test_a_run_that_died_while_it_saved_resumes_from_the_newest_whole_checkpoint
         assert (states / f"checkpoint-{step}" / "model.safetensors").exists(), "cut off while it was saved"
         assert not (tmp_path / str(step) / "train_metrics.json").exists()
         caplog.clear()
-        stages.train(tiny_prm_dir, data, tmp_path / str(step), config=SAVING)
+        with caplog.at_level(logging.INFO, "mmprm_hf.notes"):
+            stages.train(tiny_prm_dir, data, tmp_path / str(step), config=SAVING)
+        assert ("checkpoint-2; its first 2 steps are not trained again" in caplog.text) == (step == 3)
         assert f"checkpoint-{step} is passed over: the run was stopped while it was saved" in caplog.text
         assert weights_of(tmp_path / str(step)) == weights_of(whole_training)
         state = read_json(states / "checkpoint-3" / "trainer_state.json")
@@ -251,7 +254,7 @@ def test_candidates_adapter_and_number_of_processes_are_those_of_the_start(tmp_p
 
     usual["candidates"] = candidates.rename(moved)
     stages.train(tiny_prm_dir, data, tmp_path / "prm", **usual)
-    refused("adapter", peft_config=peft.LoraConfig(target_modules=["q_proj"], r=4))
+    refused("adapter.r", peft_config=peft.LoraConfig(target_modules=["q_proj"], r=4))
     refused("adapter", peft_config=None)
     write_jsonl(candidates, [{"problem_id": "p", "question": "Which?", "candidates": judged}])
     refused("candidates_content", candidates=candidates)
