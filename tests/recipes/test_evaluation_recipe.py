@@ -15,7 +15,7 @@ NAMES = sorted(path.stem for path in RECIPE.glob("*.yaml"))
 
 
 def test_one_for_each_benchmark():
-    assert sorted(READERS) == NAMES
+    assert sorted(set(READERS) - {"own"}) == NAMES
     assert all(name in (RECIPE / "README.md").read_text() for name in NAMES)
 
 
