@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
+.PHONY: demo test test-processes test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SM
 
 test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal
+
+test-processes: $(BIN)/mmprm  ## tests that start processes of their own: fresh imports, remote code, several ranks
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m processes
 
 test-docs: $(BIN)/mmprm  ## every command of README and docs, each page in a folder of its own
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m documents
@@ -72,7 +75,7 @@ test-extras: .extras  ## backbones whose stock processors need torchvision, and 
 
 test-floor: .floor  ## models, scoring, training, engines and pipeline under the oldest transformers we allow
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"
-	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/models tests/scoring tests/test_registration.py \
+	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest -m "not bench" tests/models tests/scoring tests/test_registration.py \
 		tests/training tests/engines/test_engines.py tests/engines/test_engine_families.py tests/rerank tests/rewards
 
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback

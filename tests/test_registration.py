@@ -23,6 +23,7 @@ def test_import_brings_in_neither_torch_nor_transformers():
     assert run("import sys, mmprm_hf; print({'torch', 'transformers'} & set(sys.modules))") == "set()"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "first",
     [

@@ -70,6 +70,7 @@ print(json.dumps(ids))
 """
 
 
+@pytest.mark.processes
 def test_a_process_without_us_loads_and_streams_all_configs_and_splits(tmp_path):
     problems, trees = many()
     write_label_dataset(problems, trees, tmp_path / "labels", LabelRowsConfig(validation_share=0.3))

@@ -86,6 +86,7 @@ def test_the_shipped_prm_has_the_code_of_the_package():
     assert all(path.samefile(package / path.name) for path in PRM_PATH.glob("*.py"))
 
 
+@pytest.mark.processes
 def test_remote_code_gives_the_same_scores_without_the_package(tmp_path, tiny_prm_dir, monkeypatch):
     jobs, expected = [], {}
     make_figure(1).save(tmp_path / "figure.png")

@@ -54,6 +54,7 @@ def published_rows(count: int) -> list[dict]:
     ]
 
 
+@pytest.mark.processes
 def test_mm_k12_is_republished_in_our_schema(hub, hub_environment, tmp_path):
     folder = tmp_path / "published"
     folder.mkdir()

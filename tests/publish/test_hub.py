@@ -57,6 +57,7 @@ def write_dataset(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_model_and_dataset_load_from_the_hub_in_a_fresh_process(hub, hub_environment, tmp_path):
     model = tmp_path / "prm"
     shutil.copytree(PRM_PATH, model)
@@ -134,6 +135,7 @@ def test_old_shards_are_named_and_can_be_replaced(hub, tmp_path):
     assert set(hub.files("model", "me/tiny")) == {".gitattributes", *(path.name for path in new.iterdir())}
 
 
+@pytest.mark.processes
 def test_killed_upload_leaves_no_half_and_goes_on(hub, hub_environment, tmp_path):
     folder = write_model(tmp_path / "model", 4)
     hub.hold_after = 2

@@ -184,6 +184,7 @@ def test_the_prm_trains_and_loads(name, tmp_path, start, rows, run):
     assert (before - after).abs().max() > 1e-4
 
 
+@pytest.mark.processes
 def test_the_prm_trains_under_accelerate_launch(tmp_path, start, rows):
     launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]

@@ -115,6 +115,7 @@ print(json.dumps(pipeline("generate-and-rerank", model=sys.argv[1])(**question))
 """
 
 
+@pytest.mark.processes
 def test_a_new_process_loads_the_folder_by_remote_code_and_after_the_import(saved, tmp_path):
     folder, figure, output = saved
     command = [sys.executable, "-c", SCRIPT, str(folder), str(figure), PROBLEM.question]

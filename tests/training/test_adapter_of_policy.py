@@ -72,6 +72,7 @@ def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_p
         AutoModel.from_pretrained(moved / "prm")
 
 
+@pytest.mark.processes
 def test_an_adapter_is_pushed_where_its_policy_is_on_the_hub(trained, hub, hub_environment, tmp_path):
     folder, inputs, scores = trained
     prm = shutil.copytree(folder / "prm", tmp_path / "prm")

@@ -40,6 +40,7 @@ def rows_path(tmp_path_factory, figures):
     return path
 
 
+@pytest.mark.processes
 def test_one_trajectory_however_a_step_is_cut(tmp_path, tiny_prm_dir, rows_path):
     jobs = [
         (tiny_prm_dir, str(rows_path), str(tmp_path / f"2 x 4, {name}"), 4, 1, {"packing": name == "packed", **options})
