@@ -11,7 +11,7 @@ import string
 
 from ..data import Verdict
 from .free_form import verify_free_form
-from .phrases import CONCLUSION, DOUBT, JOINT
+from .phrases import CONCLUSION, DOUBT, JOINT, SUBJECT
 from .texts import MISSPELT_LIKENESS, is_chinese, is_in_words, is_negated, likeness, tokens
 from .values import read_value
 
@@ -45,6 +45,8 @@ _DENIED = re.compile(
     r"|不.*|是?错.*|以外))[ .!。]*",
     re.DOTALL,
 )
+# The card for Michael must be A.
+_STATED = re.compile(r"((?!.*\b(?:option|choice|answer)).+?)\s+(?:is|must be|would be)\s+\(?([A-Z])\)?[ .!]*")
 _REASON = re.compile(r"(?:because|since|as)\b")
 _CLAUSE_END = re.compile(r"[,;，；。]\s*|(?<=\?)\s+|[.!]\s+|\s+(?=(?:so|non|hence|therefore|thus|because|since) )")
 
@@ -166,7 +168,10 @@ def _letters_of_clauses(text: str) -> tuple[set[str], set[str], set[str]]:
         clause = re.sub(r"^(?:so|and|no,|yes)\b,?\s*", "", clause, flags=re.IGNORECASE)
         assertion, denial = _ASSERTED.fullmatch(clause), _DENIED.fullmatch(clause)
         letters = set(_ANY_LETTER.findall(re.sub(r"\bI\b(?= [a-z])|^A(?= [A-Za-z]{3})", "", clause)))
-        if denial and letters == set(re.findall("[A-Z]", denial.group(1) or denial.group(2))):
+        stated = _STATED.fullmatch(clause)
+        if stated and letters == {stated.group(2)} and SUBJECT.fullmatch(stated.group(1)) and not DOUBT.search(clause):
+            asserted |= letters
+        elif denial and letters == set(re.findall("[A-Z]", denial.group(1) or denial.group(2))):
             denied |= letters
         elif assertion:
             asserted.add(assertion.group(1))

@@ -12,11 +12,12 @@ from ..data import Verdict
 from .cleaning import clean_answer
 from .equality import same_named_value, same_value
 from .numerals import words_to_digits
+from .numeric import unknowns
 from .phrases import CONDITION, DOUBT, ORDERED, SENTENCE_END
 from .sentences import has_known_names, mask_formulas, stated_value, stated_words
 from .splitting import labelled_parts
 from .texts import is_in_words, is_negated, same_text, tokens
-from .values import Number, Value, ValueList, read_name, read_value
+from .values import Formula, Number, Value, ValueList, read_name, read_value
 
 _STATED_GOLD = re.compile(r"[A-Za-z][A-Za-z' ]*\b(?:is|are|equals) ([-\d\\(].*)")  # The slope is -2
 _FREE_NUMBER = re.compile(r"(?<![A-Za-z0-9_\\.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?")
@@ -91,6 +92,11 @@ def _verdict(answer: str, gold: str, written: str) -> Verdict:
     return Verdict.INCORRECT if is_clear else Verdict.UNDECIDED
 
 
+def _names_letter(text: str, name: str) -> bool:
+    """Whether a text has a name that formulas can have, or may: it is no single letter."""
+    return len(name) > 1 or bool(re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", text))
+
+
 def _verify_parts(gold: dict[str, str], answer: dict[str, str]) -> Verdict:
     """Answers to the parts of a question, (a) 3 (b) 5: each is compared with its own."""
     if gold.keys() != answer.keys():
@@ -149,6 +155,9 @@ def _verify_sentence(answer: str, gold: Value, written: str) -> Verdict:
     mentioned.discard(None)
     if is_negated(answer) and len(mentioned) == 1:
         return Verdict.INCORRECT  # x = 15 is not a solution
+    names = unknowns(gold.node) if isinstance(gold, Formula) else ()
+    if names and not any(_names_letter(answer, name) for name in names):
+        return Verdict.UNDECIDED if mentioned or _NUMERAL.search(answer) else Verdict.INCORRECT  # C, and "none"
     if not isinstance(gold, (Number, ValueList)) or (isinstance(gold, Number) and isinstance(gold.raw, float)):
         return Verdict.UNDECIDED  # a set, a formula, infinity: there are many words for it
     if not mentioned and not _FREE_NUMBER.search(answer):

@@ -73,7 +73,7 @@ def policy_of_adapter(path: str | os.PathLike, **hub_kwargs: Any) -> str | None:
     file = cached_file(path, "config.json", **quiet, **hub_kwargs)
     policy = None if file is None else PreTrainedConfig.get_config_dict(file)[0].get("policy")
     is_path = policy and (policy.startswith(".") or os.path.isabs(policy))
-    return os.path.normpath(os.path.join(os.path.dirname(file), policy)) if is_path else policy
+    return os.path.abspath(os.path.join(os.path.dirname(file), policy)) if is_path else policy
 
 
 def drop_one_way_conversions(model: PreTrainedModel) -> None:

@@ -85,12 +85,15 @@ class PRMScorer:
         self._marker_is_word = processor.marker_is_word
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike, *, dtype: Any = None, **options: Any) -> PRMScorer:
+    def from_pretrained(
+        cls, path: str | os.PathLike, *, dtype: Any = None, device: Any = None, **options: Any
+    ) -> PRMScorer:
         """Return the scorer of the PRM at a path or hub id.
 
         Args:
             path: A checkpoint that `MMPRMModel` or `PRMTrainer` saved.
             dtype: As in transformers' `from_pretrained`; None keeps the checkpoint's.
+            device: Where the model is put; None leaves it where it was loaded.
             **options: The constructor's other arguments.
 
         Raises:
@@ -100,7 +103,7 @@ class PRMScorer:
         with loading("PRM", path):
             model = MMPRMModel.from_pretrained(path, **({} if dtype is None else {"dtype": dtype}))
             processor = MMPRMProcessor.from_pretrained(path)
-        return cls(model, processor, **options)
+        return cls(model if device is None else model.to(device), processor, **options)
 
     def score(self, problem: Problem, candidates: Sequence[Candidate | Sequence[str]]) -> list[Candidate]:
         """Return the candidates of one problem with `step_scores`, in the same order.

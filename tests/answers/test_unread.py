@@ -25,6 +25,8 @@ INCORRECT = [
     ("12", "none"),
     ("3", "an integer"),
     ("7", "no idea"),
+    ("C", "none"),
+    ("C", "The question is not complete."),
     ("0.25", "25 cm"),
     ("0.75", "74 cents"),
     ("[2014, 2016]", "2016, 2014"),
@@ -48,6 +50,9 @@ def test_words_of_the_right_option_in_a_sentence_are_undecided():
     assert verdict("Doris ate the most.") == verdict("It was Doris, not Carl.") == "undecided"
     assert verdict("Carl ate the most.") == verdict("Doris and Carl") == "incorrect"
     assert verdict("Doris") == "correct"
+    letters = ("A", "B", "C", "D", "E")
+    assert verdict("So the card for Michael must be A.", "A", letters) == "correct"
+    assert verdict("The first option is A.", "A", letters) != "correct"
     assert verdict("No, they are not equal.", "B", ("Yes", "No")) != "incorrect"
 
 

@@ -344,5 +344,7 @@ def test_the_shipped_prm_gives_the_scores_that_it_always_gave():
     problem = make_problem("rectangle", 1).to_problem()
     solutions = [("A=3", "A+2=5"), ("A=3", "A+2=6", "so 6"), ("B=1",)]
     expected = [(4.189400e-4, 2.295196e-4), (4.189400e-4, 1.511118e-4, 2.858611e-4), (8.355575e-4,)]
-    (scores,) = PRMScorer.from_pretrained(PRM_PATH).score_solutions([problem], [solutions])
+    (scores,) = PRMScorer.from_pretrained(PRM_PATH, dtype="float32", device="cpu").score_solutions(
+        [problem], [solutions]
+    )
     assert scores == [pytest.approx(step_scores, rel=1e-3) for step_scores in expected]

@@ -57,7 +57,7 @@ def test_every_way_of_loading_gives_the_trained_scores(trained):
     assert rerank.shared is not None and type(PRMScorer.from_pretrained(prm).model) is MMPRMModel
 
 
-def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_path):
+def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_path, monkeypatch):
     folder, inputs, scores = trained
     for path in (folder / "prm").rglob("*"):
         if path.suffix in (".json", ".md", ".py"):
@@ -68,6 +68,9 @@ def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_p
     with torch.no_grad():
         assert MMPRMModel.from_pretrained(moved / "prm")(**batch).step_scores()[0].tolist() == pytest.approx(scores)
     shutil.rmtree(moved / "policy")
+    monkeypatch.chdir(moved)
+    with pytest.raises(ValueError, match="belongs to the policy .*elsewhere/policy', which is not there"):
+        MMPRMModel.from_pretrained("prm")
     with pytest.raises(ValueError, match="belongs to the policy .*elsewhere/policy', which is not there"):
         AutoModel.from_pretrained(moved / "prm")
 
