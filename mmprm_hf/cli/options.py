@@ -173,7 +173,7 @@ def without_none(**options: Any) -> dict[str, Any]:
 def quiet(as_json: bool) -> Iterator[None]:
     """Send what libraries print to standard error if standard output is for machines; there stages print notes, too."""
     notes, handler = logging.getLogger("mmprm_hf.notes"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("mmprm: %(message)s"))
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
     if is_main_process() and logging.getLogger().level < logging.ERROR:
         notes.addHandler(handler)
     notes.setLevel(logging.INFO)

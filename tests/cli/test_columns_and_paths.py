@@ -56,7 +56,7 @@ def test_problems_in_columns_of_other_names_are_solved(data):
         file.write("columns: {question: problem, answer: gold}\n")
     result = run(*words, "--config", "columns.yaml")
     assert result.exit_code == 0, "a mapping in YAML says the same"
-    assert "mmprm: Resuming out/candidates.jsonl: 2 of 2 problems are solved there." in result.stderr
+    assert "note: Resuming out/candidates.jsonl: 2 of 2 problems are solved there." in result.stderr
     result = run(*words, "--config", "columns.yaml", "--seed", 1)
     assert result.exit_code == 1 and "(seed: None there, 1 now; see config.json)" in result.stderr
 
@@ -96,7 +96,7 @@ def test_labels_are_checked_by_a_verb(tmp_path):
     assert result.exit_code == 0 and f"{counts['paths']} paths, {counts['trees']} trees" in result.stdout
     assert json.loads(run("check", "labels", tmp_path / "labels", "--json").stdout) == counts
     again = run("label", "--num-problems", 3, "-o", tmp_path / "labels", "--config", _tiny(tmp_path))
-    assert f"mmprm: Resuming {tmp_path / 'labels'}: its 3 searched problems are not searched again." in again.stderr
+    assert f"note: Resuming {tmp_path / 'labels'}: its 3 searched problems are not searched again." in again.stderr
     load_nano("test", 1).to_parquet(tmp_path / "labels" / "problems" / "train.parquet")
     result = run("check", "labels", tmp_path / "labels")
     assert result.exit_code == 1 and "has no problem" in result.stderr and result.stdout == ""
