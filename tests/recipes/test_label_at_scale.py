@@ -484,8 +484,9 @@ def test_a_failure_that_equals_a_labelled_problem_is_a_duplicate(recipe, tmp_pat
     rank = folder / "ranks" / "00000"
     trees = read_jsonl(rank / "trees.jsonl")
     (key,) = [tree["problem_key"] for tree in trees if tree["problem_id"] == "sum-2"]
-    kept = [tree for tree in trees if tree["problem_id"] != "sum-2"]
-    (rank / "trees.jsonl").write_text("".join(json.dumps(tree) + "\n" for tree in kept))
+    lines = (rank / "trees.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["problem_id"] != "sum-2"]
+    (rank / "trees.jsonl").write_text("".join(kept))
     failure = {"problem_id": "sum-2", "problem_key": key, "error": "ValueError", "reason": "it failed here"}
     (rank / "failures.jsonl").write_text(json.dumps(failure) + "\n")
     counts = recipe.merge.merge(folder)
