@@ -26,6 +26,7 @@ from .options import (
     checked_data,
     column_names,
     figure_rules,
+    note_replaced,
     nothing_left,
     quiet,
     show,
@@ -211,8 +212,8 @@ def _default_output(name: str, says_so: bool = False) -> Path:
         says_so: Say that the file is there already; an evaluation that resumes checks it by itself.
     """
     path = Path("out/evaluate") / (name or "candidates") / "results.json"
-    if says_so and path.exists():
-        typer.echo(f"note: {path} of an earlier evaluation is replaced; -o names another file.", err=True)
+    if says_so:
+        note_replaced(path)
     return path
 
 

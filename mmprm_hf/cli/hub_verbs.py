@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..files import write_atomically
-from .options import ConfigOption, JsonOption, nothing_left, quiet, show
+from .options import ConfigOption, JsonOption, note_replaced, nothing_left, quiet, show
 
 
 def report(
@@ -37,6 +37,7 @@ def report(
         show(document, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
     else:
         output = output or Path("out/report.html")
+        note_replaced(output)
         write_report(results, output)
         show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
 
@@ -61,6 +62,7 @@ def card(
         _show_template(facts_template(template), output, as_json)
         return
     output = output or facts.with_name("README.md")
+    note_replaced(output)
     write_card(facts, output)
     show({"output": str(output)}, as_json, lambda _: f"wrote {output}")
 

@@ -191,6 +191,12 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def note_replaced(path: Path) -> None:
+    """Say that a file which is there will be replaced."""
+    if path.exists():
+        typer.echo(f"note: {path} is replaced; -o names another file.", err=True)
+
+
 def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print results, once: one JSON document, or text for people."""
     if is_main_process():

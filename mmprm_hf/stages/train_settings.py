@@ -64,7 +64,8 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
     """Return the metrics of a folder whose training is finished; None if it is not.
 
     Raises:
-        SettingsDifferError: if the folder holds another training, finished or not, or one without its settings.
+        SettingsDifferError: if the folder holds another training, finished or not, one without its settings, or files
+            of something else.
         ValueError: if the file of the metrics contains something else.
     """
     path, metrics_path = output / _CONFIG, output / _METRICS
@@ -73,6 +74,12 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
             raise SettingsDifferError(
                 f"{output} holds a training without {_CONFIG}, which says what it was trained with. Restore the file, "
                 "or choose another output folder."
+            )
+        others = sorted(path.name for path in output.glob("[!.]*") if path.name not in ("trainer", "dry_run.json"))
+        if others:
+            raise SettingsDifferError(
+                f"{output} holds {', '.join(others[:3])}{' ...' if others[3:] else ''} and no training: its files "
+                "would be mixed with those of the model, or replaced. Choose another output folder."
             )
         return None
     before = read_json(path)

@@ -207,7 +207,8 @@ def learning_rate(step: int, num_steps: int, peak: float, decay_share: float) ->
     return peak * (1 - 0.98 * fall)
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
@@ -221,7 +222,11 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--no-autocast", action="store_true", help="Train in float32 (CPUs without bfloat16 units).")
     parser.add_argument("--no-compile", action="store_true", help="Do not compile the decoder layers.")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
     args.output.mkdir(parents=True, exist_ok=True)
     checkpoint = args.output / "resume.pt"
     processor = AutoProcessor.from_pretrained(args.output) if checkpoint.exists() else build_processor()

@@ -250,10 +250,10 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
             "no file 'none.jsonl'",
         ),
         (
-            ("train", "--model", PRM_PATH, "--data", "solved", "-o", "out"),
+            ("train", "--model", PRM_PATH, "--data", "solved", "-o", "trained"),
             "'solved' has the columns .* `mmprm label` writes",
         ),
-        (("train", "--model", "nope", "--data", "solved", "-o", "out"), "'solved' has the columns"),
+        (("train", "--model", "nope", "--data", "solved", "-o", "trained"), "'solved' has the columns"),
         (
             ("evaluate", "steps", "--benchmark", "visualprocessbench", "--data", "x", "--figures-root", "none"),
             "not a folder",
@@ -322,7 +322,7 @@ def test_results_without_a_place_are_named_after_what_was_done(tmp_path, monkeyp
         assert result.exit_code == 0 and path.exists() and f"numbers in {path}" in result.stdout
         assert result.stderr == ""
         again = run("evaluate", "candidates", *words)
-        assert f"note: {path} of an earlier evaluation is replaced; -o names another file" in again.stderr
+        assert f"note: {path} is replaced; -o names another file" in again.stderr
 
 
 def test_score_ranks_solutions_of_files_and_of_standard_input(nano):
@@ -403,6 +403,8 @@ def test_json_of_the_small_verbs_is_all_there_is_on_standard_output(tmp_path):
     assert (counts["train"], counts["test"]) == (2, 1)
     (tmp_path / "facts.json").write_text('{"kind": "dataset", "name": "x"}')
     output = json.loads(run("card", tmp_path / "facts.json", "--json").stdout)
+    again = run("card", tmp_path / "facts.json")
+    assert f"note: {tmp_path / 'README.md'} is replaced; -o names another file." in again.stderr
     assert output == {"output": str(tmp_path / "README.md")}
     result = run("push", tmp_path / "d", "me/x", "--kind", "dataset", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
