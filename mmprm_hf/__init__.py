@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "rewards": ["AnswerReward", "ProcessReward"],
         "scoring": ["PRMScorer", "ScoreStore"],
         "selection": ["aggregate"],
-        "stages.notebook": ["curate", "evaluate", "label"],
+        "stages.notebook": ["curate", "evaluate", "label", "train"],
         "steps": ["parse_response"],
         "training": ["PRMConfig", "PRMTrainer"],
     },

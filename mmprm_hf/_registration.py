@@ -22,6 +22,8 @@ from . import models
 _MODEL_TYPE = "mm_prm"
 _TASK = "generate-and-rerank"
 _SCORING_TASK = "process-reward"
+_NANO = "nano"
+_HUB_OPTIONS = ("revision", "token", "local_files_only", "trust_remote_code")
 
 
 def _name_config(module: ModuleType) -> None:
@@ -60,8 +62,8 @@ def _name_pipeline(module: ModuleType) -> None:
 
 
 def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `transformers.pipeline`: for our tasks a model is needed; the policy may be a server's address, and a saved
-    folder needs no remote code.
+    """Wrap `transformers.pipeline`: for our tasks a model is needed, which may be "nano" and is checked before weights
+    are read; the policy may be a server's address, and a saved folder needs no remote code.
     """
 
     @functools.wraps(stock)
@@ -75,9 +77,25 @@ def _with_our_task(stock: Callable[..., Any]) -> Callable[..., Any]:
             ours = importlib.import_module("mmprm_hf.rerank.pipeline")
             kwargs.setdefault("pipeline_class", ours.GenerateAndRerankPipeline)
             model = ours.policy_or_served(model, kwargs.pop("served_model", None), kwargs.pop("api_key", None))
+        if task in (_TASK, _SCORING_TASK):
+            model = _checked(task, model, kwargs)
         return stock(task, model, *args, **kwargs)
 
     return pipeline
+
+
+def _checked(task: str, model: Any, options: dict[str, Any]) -> Any:
+    """The model, and in the options the PRM, whose configurations were looked at before any weights are read."""
+    check = importlib.import_module("mmprm_hf.rerank.inputs").checked_checkpoint
+    if task == _TASK:
+        if isinstance(model, str) and model == _NANO:
+            options["prm"] = options.get("prm") or _NANO  # a folder brings the PRM that was saved with it
+        if options.get("prm") is not None:
+            options["prm"] = check(options["prm"], "PRM")
+    if options.get("config") is not None:
+        return model
+    hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
+    return check(model, "policy" if task == _TASK else "PRM", **hub_options)
 
 
 _AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ from .stock_mm_prm import (
     single_token_id,
     tokenizer_of,
 )
+
+logger = logging.getLogger(__name__)
 
 _SETTINGS_KEY = "mm_prm"
 _TILED_PROCESSOR = "MMPRMTiledProcessor"  # the island's own base processor, of converted InternVL checkpoints
@@ -282,7 +285,10 @@ class MMPRMProcessor(SolutionEncoder, ProcessorMixin):
         questions, image_rows, step_rows = as_batch(images, text, steps)
         if allow_urls is not False:
             image_rows = [[load_image(image, allow_urls=allow_urls) for image in row] for row in image_rows]
-        solutions = [[row or []] for row in step_rows]
+        solutions = [[[] if row is None else row] for row in step_rows]
+        for index, row in enumerate(step_rows):
+            if isinstance(row, (list, tuple)) and not row:
+                logger.warning("Row %d has no steps: it is the prompt alone and gets no score. Leave it out.", index)
         rows, extra = self.encode_solutions(questions, image_rows, solutions, control_tokens)
         fitted = [fit_steps(row, max_length, drop_last_steps, index) for index, (row,) in enumerate(rows)]
         return self.pad([[i for piece in pieces for i in piece] for pieces in fitted], extra, padding_side)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from transformers import AutoConfig
+from transformers.utils.peft_utils import find_adapter_config_file
+
 from ..data import Problem
-from ..models import is_figure, load_image
+from ..errors import CheckpointError, loading
+from ..models import MMPRMConfig, is_figure, load_image, policy_of_adapter
+from ..nano import checkpoint_or_nano
 from ..rows import problem_fingerprint, row_images
 
+OTHER_SPELLINGS = {"question": "text", "prompt": "text", "image": "images"}
+"""What an input is called elsewhere -> its name in a call of the pipelines."""
 _HINT = 'Give {"images": figure, "text": question}, a chat, or images=... and text=...'
 
 
@@ -165,3 +173,35 @@ def checkpoint_of(model: Any, option: str) -> str:
             f"Pass {option}=..., or give the path."
         )
     return path
+
+
+def checked_checkpoint(model: Any, kind: str, trust_remote_code: bool | None = None, **hub_options: Any) -> Any:
+    """Return the path or hub id of a policy or a PRM, after a look at its configuration; a loaded model as it is.
+
+    Args:
+        model: Path, hub id, "nano" for the shipped one, or a model.
+        kind: "policy" or "PRM".
+        trust_remote_code, hub_options: As in ``AutoConfig.from_pretrained``.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, or it is a PRM in a policy's place or the reverse.
+    """
+    path = checkpoint_or_nano(model, kind)
+    if not isinstance(path, (str, os.PathLike)):
+        return model
+    with loading(kind, path):
+        if find_adapter_config_file(path, **hub_options) is not None:  # its base decides
+            is_prm = policy_of_adapter(path, **hub_options) is not None or kind == "PRM"
+        else:
+            config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **hub_options)
+            is_prm = config.model_type == MMPRMConfig.model_type
+    if is_prm and kind == "policy":
+        raise CheckpointError(
+            f"{str(path)!r} is a PRM, not a policy. Give it as the PRM, and a policy that writes solutions."
+        )
+    if not is_prm and kind == "PRM":
+        raise CheckpointError(
+            f"{str(path)!r} is not a PRM: its model_type is {config.model_type!r}, not {MMPRMConfig.model_type!r}. "
+            "Train one of it (PRMTrainer), or start an untrained one by MMPRMModel.from_policy."
+        )
+    return os.fspath(path)

@@ -16,10 +16,11 @@ from ..data import Problem
 from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
 from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, each_or_error, is_count
 from ..models import MMPRMModel, MMPRMProcessor
+from ..nano import checkpoint_or_nano
 from ..scoring import PRMScorer
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat
 from .candidates import answer_votes
-from .inputs import checkpoint_of, read_problem, read_rows
+from .inputs import OTHER_SPELLINGS, checkpoint_of, read_problem, read_rows
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
 from .served_policy import ServedPolicy, policy_or_served
 from .shared_base import SharedBase, adapter_config, share_base
@@ -32,8 +33,7 @@ DEFAULT_MAX_NEW_TOKENS = 1024
 _SOLVING = tuple(field.name for field in dataclasses.fields(RerankConfig))
 _SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens")
 _OTHER_SPELLINGS = {  # what other pipelines call it
-    "question": "text",
-    "image": "images",
+    **OTHER_SPELLINGS,
     "num_return_sequences": "num_candidates",
     "n": "num_candidates",
     "do_sample": "temperature (0 is greedy)",
@@ -56,10 +56,11 @@ class GenerateAndRerankPipeline(Pipeline):
 
     Args:
         model: The policy, as for any pipeline; or the address of an OpenAI-compatible server that runs it
-            (``"http://..."``), or a `ServedPolicy`. A folder written by `save_pretrained` brings its PRM along.
-        prm: A path or hub id, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s methods (`score_many` is enough
-            except for guided searches). An adapter whose base is the policy shares the policy's weights (see
-            `shared_base`). None takes the PRM saved with the policy.
+            (``"http://..."``), or a `ServedPolicy`. A folder written by `save_pretrained` brings its PRM along, and so
+            does "nano", the shipped policy.
+        prm: A path or hub id, "nano" for the shipped PRM, a loaded `MMPRMModel`, or any scorer with `PRMScorer`'s
+            methods (`score_many` is enough except for guided searches). An adapter whose base is the policy shares the
+            policy's weights (see `shared_base`). None takes the PRM saved with the policy.
         prm_processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
         served_model, api_key: For a policy given by address: its name there (None: the only one), and a bearer token.
         step_format: The policy's tags; None takes those saved with it, or else `<step>` and `<answer>`.
@@ -96,6 +97,10 @@ class GenerateAndRerankPipeline(Pipeline):
         **kwargs: Any,
     ) -> None:
         model = policy_or_served(model, served_model, api_key)
+        if isinstance(model, MMPRMModel):
+            raise ValueError(
+                f"Found a {type(model).__name__} as the policy of {TASK}. Give it as prm=..., and a policy."
+            )
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
         tags = saved.pop("step_format", None)
         self.step_format = step_format or (DEFAULT_STEP_FORMAT if tags is None else StepFormat(**tags))
@@ -123,6 +128,12 @@ class GenerateAndRerankPipeline(Pipeline):
         if isinstance(prm, MMPRMModel):
             processor = processor or MMPRMProcessor.from_pretrained(checkpoint_of(prm, "prm_processor"))
             return PRMScorer(prm.to(self.device), processor)
+        if not isinstance(prm, (str, os.PathLike)):
+            raise ValueError(
+                f"Found a {type(prm).__name__} as the PRM of {TASK}. Give prm=..., a path, a hub id, a loaded "
+                "MMPRMModel or a scorer; a policy goes into model=..."
+            )
+        prm = checkpoint_or_nano(prm, "PRM")
         if processor is not None:
             raise ValueError(
                 "Found prm_processor beside the path of a PRM, which has its own. Leave prm_processor out."

@@ -17,9 +17,14 @@ from ..models import MMPRMModel, MMPRMProcessor, is_list_of_solutions
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
 from .candidates import scored_candidates
-from .inputs import checkpoint_of, read_problem, read_rows
+from .inputs import OTHER_SPELLINGS, checkpoint_of, read_problem, read_rows
 
 SCORING_TASK = "process-reward"
+_ARGUMENTS = ("images", "text", "steps", "aggregation", "batch_size", "allow_urls")
+_OTHER_SPELLINGS = {
+    **OTHER_SPELLINGS,
+    **dict.fromkeys(("solution", "solutions", "completion", "completions", "candidates", "responses"), "steps"),
+}
 _ROW_HINT = 'Give steps=[...] beside images and text, or rows {"images": ..., "text": ..., "steps": [...]}.'
 
 
@@ -35,7 +40,7 @@ class ProcessRewardPipeline(Pipeline):
     """Gives every step of a solution its score.
 
     Args:
-        model: The PRM: path, hub id or a loaded `MMPRMModel`.
+        model: The PRM: path, hub id, "nano" for the shipped one, or a loaded `MMPRMModel`.
         processor: The PRM's processor; None loads it from the checkpoint that the model came from.
         **kwargs: What transformers' `Pipeline` takes (``dtype``, ``device``, ...).
 
@@ -57,8 +62,8 @@ class ProcessRewardPipeline(Pipeline):
     def __init__(self, model: Any, **kwargs: Any) -> None:
         if not isinstance(model, MMPRMModel):
             raise ValueError(
-                f"Found a {type(model).__name__} as the model of {SCORING_TASK}. It needs a PRM; "
-                "MMPRMModel.from_policy makes an untrained one of a policy."
+                f"Found a {type(model).__name__} as the model of {SCORING_TASK}. It needs a PRM: a path, a hub id or "
+                "an MMPRMModel (MMPRMModel.from_policy makes an untrained one of a policy)."
             )
         super().__init__(model, **kwargs)
         if self.processor is None:
@@ -79,6 +84,7 @@ class ProcessRewardPipeline(Pipeline):
         batch_size: int = 8,
         aggregation: str = "min",
         allow_urls: bool | Sequence[str] = True,
+        **others: Any,
     ) -> Any:
         """Score the steps of one solution, of many solutions of a problem, or of many problems.
 
@@ -89,16 +95,17 @@ class ProcessRewardPipeline(Pipeline):
             batch_size: Problems that are scored together.
             aggregation: How step scores become one number (`mmprm_hf.selection.AGGREGATIONS`).
             allow_urls: Which addresses of figures are fetched, as in `GenerateAndRerankPipeline`.
+            **others: Refused with a sentence that has our name of it.
 
         Returns:
             ``{"step_scores": [...], "score": ...}``, numbers in [0, 1] for most aggregations, both None for a solution
-            without steps or with a blank one; a list of these where there are several solutions; and a list for
-            several problems, a generator for a generator or dataset.
+            without steps or with a blank one, of which a warning is logged; a list of these where there are several
+            solutions; and a list for several problems, a generator for a generator or dataset.
 
         Raises:
             ValueError: for an empty question, an unreadable image, steps that are none, or a bad option.
         """
-        self._sanitize_parameters(aggregation=aggregation)
+        self._sanitize_parameters(aggregation=aggregation, **others)
         if not is_count(batch_size, MAX_COUNT):
             raise ValueError(f"Found batch_size={batch_size!r}. It must be {COUNT_RULE}.")
         rows, is_single = read_rows(images, text)
@@ -127,7 +134,9 @@ class ProcessRewardPipeline(Pipeline):
 
     def _sanitize_parameters(self, aggregation: str = "min", **options: Any) -> tuple[dict, dict, dict]:
         for name in options:
-            raise UnknownNameError("option", name, ["aggregation", "batch_size", "allow_urls"], f" of {SCORING_TASK}")
+            if name in _OTHER_SPELLINGS:
+                raise ValueError(f"{SCORING_TASK} has no argument {name!r}. Give {_OTHER_SPELLINGS[name]}.")
+            raise UnknownNameError("option", name, _ARGUMENTS, f" of {SCORING_TASK}")
         if aggregation not in AGGREGATIONS:
             raise UnknownNameError("aggregation", aggregation, AGGREGATIONS)
         return {}, {}, {"aggregation": aggregation}

@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from ..data import Candidate, Problem, content_hash
-from ..errors import each_or_error, loading
+from ..errors import UnknownNameError, each_or_error, loading
 from ..models import MMPRMModel, MMPRMProcessor, model_fingerprint, processor_fingerprint
+from ..nano import checkpoint_or_nano
 from ..progress import progress_bar
 from ..rows import problem_fingerprint
 from . import forwards
@@ -29,6 +30,11 @@ from .score_store import ScoreStore
 from .session import ScoringSession
 
 logger = logging.getLogger(__name__)
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_SCORER_OPTIONS = ("max_batch_tokens", "max_batch_problems", "layout", "store")
+_MODEL_OPTIONS = ("attn_implementation", "quantization_config")
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 
 
 class PRMScorer:
@@ -86,24 +92,51 @@ class PRMScorer:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike, *, dtype: Any = None, device: Any = None, **options: Any
+        cls,
+        path: str | os.PathLike,
+        *,
+        dtype: Any = None,
+        torch_dtype: Any = None,
+        device: Any = None,
+        device_map: Any = None,
+        **options: Any,
     ) -> PRMScorer:
         """Return the scorer of the PRM at a path or hub id.
 
         Args:
-            path: A checkpoint that `MMPRMModel` or `PRMTrainer` saved.
-            dtype: As in transformers' `from_pretrained`; None keeps the checkpoint's.
+            path: A checkpoint that `MMPRMModel` or `PRMTrainer` saved; "nano" for the shipped PRM.
+            dtype: A `torch.dtype` or its name, or "auto"; None keeps the checkpoint's. `torch_dtype` is its older name.
             device: Where the model is put; None leaves it where it was loaded.
-            **options: The constructor's other arguments.
+            device_map: As in transformers' `from_pretrained`, such as "auto"; instead of `device`.
+            **options: The constructor's other arguments; and those of transformers' `from_pretrained` that concern the
+                model (``attn_implementation``, ``quantization_config``) or the Hub (``revision``, ``token``,
+                ``cache_dir``, ``local_files_only``).
 
         Raises:
             CheckpointError: if the checkpoint is missing, broken or not a PRM.
-            ValueError: as the constructor.
+            UnknownNameError: for another option, or another name of a dtype.
+            ValueError: as the constructor, and for both names of an argument.
+
+        Example:
+            >>> scorer = PRMScorer.from_pretrained("nano", dtype="float32")
+            >>> type(scorer.model).__name__
+            'MMPRMModel'
         """
+        path = checkpoint_or_nano(path, "PRM")
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError(
+                f"Found a {type(path).__name__} as the path of a PRM. Give a folder or hub id; a PRM that is loaded "
+                "already goes into PRMScorer(model, processor)."
+            )
+        _check_one_of({"dtype": dtype, "torch_dtype": torch_dtype})
+        _check_one_of({"device": device, "device_map": device_map})
+        model_options = _model_options(dtype if torch_dtype is None else torch_dtype, device_map, options)
+        hub_options = {name: options[name] for name in _HUB_OPTIONS if name in options}
         with loading("PRM", path):
-            model = MMPRMModel.from_pretrained(path, **({} if dtype is None else {"dtype": dtype}))
-            processor = MMPRMProcessor.from_pretrained(path)
-        return cls(model if device is None else model.to(device), processor, **options)
+            model = MMPRMModel.from_pretrained(path, **model_options, **hub_options)
+            processor = MMPRMProcessor.from_pretrained(path, **hub_options)
+        settings = {name: options[name] for name in _SCORER_OPTIONS if name in options}
+        return cls(model if device is None else model.to(device), processor, **settings)
 
     def score(self, problem: Problem, candidates: Sequence[Candidate | Sequence[str]]) -> list[Candidate]:
         """Return the candidates of one problem with `step_scores`, in the same order.
@@ -114,7 +147,8 @@ class PRMScorer:
                 step are read as plain text.
 
         Returns:
-            Copies; `step_scores` is None for a candidate that is incomplete or that `can_score` refuses.
+            Copies; `step_scores` is None for a candidate that is incomplete, and for one that `can_score` refuses, of
+            which a warning is logged.
         """
         return self.score_many([problem], [candidates])[0]
 
@@ -140,6 +174,7 @@ class PRMScorer:
             raise ValueError(
                 f"Found {len(problems)} problems but {len(candidates_per_problem)} lists of candidates; one list each."
             )
+        _warn_of_blanks(problems, candidates_per_problem)
         solutions = [
             tuple(dict.fromkeys(tuple(c.steps) for c in candidates if c.complete and self.can_score(c.steps)))
             for candidates in candidates_per_problem
@@ -236,6 +271,47 @@ class PRMScorer:
             {solution: content_hash(*scored_by, fingerprint, list(solution)) for solution in row}
             for row, fingerprint in zip(solutions, fingerprints, strict=True)
         ]
+
+
+def _model_options(dtype: Any, device_map: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `MMPRMModel.from_pretrained` is given of these options, all of which are checked."""
+    known = (*_SCORER_OPTIONS, *_MODEL_OPTIONS, *_HUB_OPTIONS)
+    for name in options:
+        if name not in known:
+            names = sorted([*known, "dtype", "device", "device_map"])
+            raise UnknownNameError("option", name, names, " of PRMScorer.from_pretrained")
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise UnknownNameError("dtype", dtype, _DTYPES)
+    named = {"dtype": dtype, "device_map": device_map, **{name: options.get(name) for name in _MODEL_OPTIONS}}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _check_one_of(arguments: Mapping[str, Any]) -> None:
+    """Refuse two arguments that mean the same and are both given."""
+    if all(value is not None for value in arguments.values()):
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise ValueError(f"Found {given}. Give one of the two.")
+
+
+def _warn_of_blanks(problems: Sequence[Problem], candidates_per_problem: Sequence[Sequence[Candidate]]) -> None:
+    """Log once which solutions without steps, or with a blank one, get no score."""
+    unscored = [
+        (problem, index, candidate.steps)
+        for problem, candidates in zip(problems, candidates_per_problem, strict=True)
+        for index, candidate in enumerate(candidates)
+        if candidate.complete and not (candidate.steps and all(step.strip() for step in candidate.steps))
+    ]
+    if not unscored:
+        return
+    problem, index, steps = unscored[0]
+    blank = next((step_index for step_index, step in enumerate(steps) if not step.strip()), None)
+    logger.warning(
+        "Solution %d of %.60r has %s: it gets no score%s. Leave out blank steps and empty solutions.",
+        index,
+        getattr(problem, "question", problem),
+        "no steps" if blank is None else f"a blank step at step_index {blank}",
+        f" ({len(unscored) - 1} more like it)" if len(unscored) > 1 else "",
+    )
 
 
 def _as_candidates(candidates: Sequence[Candidate | Sequence[str]]) -> list[Candidate]:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from transformers import AutoConfig, pipeline
+from transformers import pipeline
 
 from ..answers import RuleVerifier
 from ..data import Candidate, Problem, Verdict
-from ..errors import CheckpointError, loading
+from ..errors import CheckpointError
 from ..files import append_line, open_log, read_jsonl, read_records, sealed, write_jsonl
-from ..models import MMPRMModel, image_format
+from ..models import image_format
 from ..nano import POLICY_PATH, PRM_PATH
 from ..progress import progress_bar
 from ..rerank import ServedPolicy
@@ -102,11 +102,6 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
         served = ServedPolicy(servers.engine, policy, api_key=servers.api_key, timeout_seconds=servers.timeout_seconds)
         return pipeline("generate-and-rerank", model=served, prm=prm)
     name = str(policy or POLICY_PATH)
-    with loading("policy", name):
-        if AutoConfig.from_pretrained(name).model_type == MMPRMModel.config_class.model_type:
-            raise CheckpointError(
-                f"{name!r} is a PRM, not a policy. Give it as the PRM, and a policy that writes solutions."
-            )
     try:
         return pipeline("generate-and-rerank", model=name, prm=prm)
     except CheckpointError:

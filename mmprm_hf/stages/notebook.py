@@ -1,4 +1,4 @@
-"""The stages as a notebook calls them: `mmprm_hf.label`, `mmprm_hf.evaluate` and `mmprm_hf.curate`.
+"""The stages as a notebook calls them: `mmprm_hf.label`, `train`, `evaluate` and `curate`.
 
 Paths are texts or `Path`s, and options are those of the command line and its YAML files, with underscores. Nothing is
 done here but sorting options to where the stages take them.
@@ -7,27 +7,38 @@ done here but sorting options to where the stages take them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UnknownNameError
 from ..evaluation import READERS, STEP_BENCHMARKS
-from ..nano import POLICY_PATH, checkpoint_or_nano
+from ..nano import POLICY_PATH, PRM_PATH, checkpoint_or_nano
 from ..rows import FigureRules
 from .benchmark_stage import BenchmarkData, evaluate_benchmark, rescore_benchmark
 from .curate_stage import curate_dataset
+from .demo_stage import evaluate_nano, load_models
 from .evaluate_stage import evaluate_step_benchmark
 from .label_stage import LabelOptions
 from .label_stage import label as label_stage
 from .options import Servers
+from .train_checks import check_training_paths
+from .train_stage import train as train_stage
 
 PathOrName = str | os.PathLike[str]
 _SERVERS = {
     **{name: name for name in ("engine", "judge", "step_judge", "prefill", "api_key")},
     "timeout": "timeout_seconds",
     "step_judge_max_tokens": "step_judge_max_new_tokens",
+}
+_TRAIN_FLAGS = {"epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size"}
+_NANO_OPTIONS = {
+    **{name: name for name in ("num_problems", "num_train_problems", "num_candidates", "seed")},
+    "curves": "with_curves",
+    "diagnose": "with_diagnosis",
 }
 _FIGURES = ("figures_root", "allow_urls")
 
@@ -61,9 +72,43 @@ def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None
         return label_stage(run)
 
 
+def train(data: PathOrName, output: PathOrName, model: PathOrName, **options: Any) -> dict[str, Any]:
+    """Train a PRM on step labels as `mmprm train` does, save it, and return its metrics.
+
+    Args:
+        data: Label rows: folder such as ``out/labels/paths``, file or hub id.
+        output: Checkpoint folder to write; an unfinished training is resumed, a finished one is not trained again.
+            ``PRMScorer.from_pretrained(output)`` reads it.
+        model: Policy or PRM to start from, a path or hub id; "nano" for the shipped policy.
+        options: What `mmprm train` takes on the command line or in YAML, such as ``learning_rate=1e-4``, ``epochs=1``,
+            ``batch_size=4``, ``lora_r=8``, ``eval_share=0.1``, ``columns={"prompt": "question"}``, ``dry_run=True``,
+            and every option of `PRMConfig`; besides ``peft_config``, as in `PRMTrainer`.
+
+    Returns:
+        As `stages.train`: the metrics of the last evaluation, empty without evaluation rows; with ``dry_run`` its
+        report, of which `mmprm_hf.training.format_dry_run` makes text.
+
+    Raises:
+        UnknownNameError: for an option that does not exist.
+        FileNotFoundError, ValueError: as `stages.train`, and for a path that is not there.
+
+    Example:
+        >>> mmprm_hf.train("out/labels/paths", "out/prm", "nano", epochs=1)  # doctest: +SKIP
+        {'eval_loss': 0.31, 'eval_auroc': 0.88, ...}
+    """
+    names = ("eval_share", "seed", "candidates", "dry_run", "columns", "peft_config")
+    _refuse(_of(options, tuple(_SERVERS)), (*names, *_TRAIN_FLAGS, *_FIGURES))
+    _, rules, named, others = _sorted(options, (*names, *_TRAIN_FLAGS))
+    flags = {name: named.pop(flag) for flag, name in _TRAIN_FLAGS.items() if flag in named}
+    model, data = checkpoint_or_nano(_text(model), "policy"), _text(data)
+    check_training_paths(model, data, named.get("candidates"))
+    with _knowing(*names, *_TRAIN_FLAGS, *_FIGURES):
+        return train_stage(model, data, Path(output), config={**others, **flags}, rules=rules, **named)
+
+
 def evaluate(
     data: PathOrName,
-    output: PathOrName,
+    output: PathOrName | None = None,
     policy: PathOrName | None = None,
     prm: Any = None,
     *,
@@ -73,15 +118,18 @@ def evaluate(
     """Evaluate on problems of your own or a benchmark as `mmprm evaluate` does, and return the results.
 
     Args:
-        data: Problems with answers: file, dataset folder or hub id. Of a step benchmark, its rows.
+        data: Problems with answers: file, dataset folder or hub id. Of a step benchmark, its rows. "nano" for the nano
+            world, whose steps are judged exactly, as `mmprm evaluate nano` does.
         output: Results file (.json), or the folder of a ``results.json``; candidates lie beside it, and are resumed.
+            None writes nothing.
         policy: Path or hub id, or the name at `engine`; None or "nano" for the shipped policy. Step benchmarks have
             none.
         prm: Path or hub id, "nano" for the shipped PRM, or a scorer; None takes the one saved with the policy.
         benchmark: "own" for problem rows (``question``, ``answer``; figures in ``images`` or ``image``, and
             ``options``, if there are any), or a published benchmark, which decides how rows are read and worded.
         options: What `mmprm evaluate answers` or `steps` takes, such as ``num_candidates=8`` (16 by default),
-            ``num_problems=100``, ``candidates="out/other/candidates.jsonl"``, or ``threshold=0.5``.
+            ``num_problems=100``, ``candidates="out/other/candidates.jsonl"``, or ``threshold=0.5``; of "nano" those of
+            `mmprm evaluate nano`.
 
     Returns:
         A results document; `mmprm_hf.publish.format_results` makes text of it, `mmprm report` a page.
@@ -91,18 +139,45 @@ def evaluate(
         ValueError: as `stages.evaluate_benchmark`, `rescore_benchmark` and `evaluate_step_benchmark`.
 
     Example:
+        >>> import mmprm_hf
+        >>> results = mmprm_hf.evaluate("nano", num_problems=2, num_train_problems=2, num_candidates=2)
+        >>> results["best_of_n"]["num_problems"]
+        2
         >>> mmprm_hf.evaluate("mine.jsonl", "out/mine", "you/policy", "you/prm", num_candidates=8)  # doctest: +SKIP
     """
-    output = Path(output) if Path(output).suffix == ".json" else Path(output) / "results.json"
+    if output is not None:
+        output = Path(output) if Path(output).suffix == ".json" else Path(output) / "results.json"
     data, policy = _text(data), _text(policy)
     prm = checkpoint_or_nano(_text(prm), "PRM")
+    if data == "nano" and benchmark == "own":
+        return _evaluate_nano(output, policy, prm, options)
     if benchmark in STEP_BENCHMARKS:
         names = ("threshold", "tuned_on", "train_data", "num_samples")
         _, rules, named, others = _sorted(options, names)
-        _refuse({**others, **({} if policy is None else {"policy": policy})}, (*names, *_FIGURES))
+        ignored = {**_of(options, tuple(_SERVERS)), **({} if policy is None else {"policy": policy})}
+        _refuse({**others, **ignored}, (*names, *_FIGURES))
         return evaluate_step_benchmark(benchmark, data, output, prm=prm, rules=rules, **named)
     if benchmark not in READERS:
         raise UnknownNameError("benchmark", benchmark, (*READERS, *STEP_BENCHMARKS))
+    with contextlib.nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as place:
+        return _evaluate_answers(benchmark, data, output or Path(place) / "results.json", policy, prm, options)
+
+
+def _evaluate_nano(output: Path | None, policy: str | None, prm: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluate in the nano world; a scorer takes the shipped PRM's place."""
+    _refuse({name: options[name] for name in options if name not in _NANO_OPTIONS}, tuple(_NANO_OPTIONS))
+    is_scorer = hasattr(prm, "score_many")
+    paths = checkpoint_or_nano(policy, "policy") or POLICY_PATH, PRM_PATH if is_scorer or prm is None else prm
+    models = load_models(*paths)
+    if is_scorer:
+        models = dataclasses.replace(models, scorer=prm, names={**models.names, "prm": type(prm).__name__})
+    return evaluate_nano(output, models=models, **{_NANO_OPTIONS[name]: value for name, value in options.items()})
+
+
+def _evaluate_answers(
+    benchmark: str, data: str, output: Path, policy: str | None, prm: Any, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Solve the problems, or score the candidates that the options name."""
     drawing = ("num_candidates", "seed", "temperature", "top_p", "max_new_tokens")
     which, how = ("split", "subset", "num_problems", "columns"), ("aggregation", "batch_size")
     servers, rules, named, others = _sorted(options, (*drawing, *which, *how, "candidates"))

@@ -149,6 +149,7 @@ def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
         ({"text": None, "steps": ["a"]}, r"Found no question \(text=None\)"),
         ({"text": "q", "steps": ["a", " "]}, "empty step .* at step_index 1"),
         ({"text": "q", "steps": "a"}, "Found a str as steps"),
+        ({"text": "q", "steps": ""}, "Found a str as steps"),
         ({"text": "q", "steps": [["a"], "b"]}, "Found a str as steps"),
         ({"text": "q", "steps": ["a"], "truncation": True}, "Rows are never cut inside a step.*drop_last_steps=True"),
         ({"text": "q", "steps": ["a"], "padding": "max_length"}, "Rows are padded to the longest"),
@@ -161,6 +162,15 @@ def test_control_tokens_in_text_are_refused_or_read_as_text(processor, token):
 def test_bad_input_is_refused(processor, arguments, message):
     with pytest.raises(ValueError, match=message):
         processor(**arguments)
+
+
+def test_a_row_without_steps_is_named(processor, caplog):
+    batch = processor(text="q", steps=[["a"], []])
+    assert (batch["input_ids"] == processor.marker_token_id).sum(-1).tolist() == [1, 0]
+    assert caplog.messages == ["Row 1 has no steps: it is the prompt alone and gets no score. Leave it out."]
+    caplog.clear()
+    processor(text="q")  # the prompt alone, as it was asked for
+    assert not caplog.messages
 
 
 def test_long_rows_lose_whole_steps_only_on_request(processor, caplog):

@@ -58,6 +58,41 @@ def test_a_pipeline_without_models_says_which():
         pipeline("process-reward")
 
 
+def test_the_shipped_models_are_called_nano(nano, figures):
+    call = {"images": figures[0], "text": "What is A?", "num_candidates": 2, "max_new_tokens": 8}
+    call["return_candidates"] = True
+    expected = nano(**call)["candidates"]
+    for rerank in (
+        pipeline(TASK, model="nano"),
+        from_pretrained("nano"),
+        from_pretrained(POLICY_PATH, prm="nano"),
+    ):
+        assert rerank(**call)["candidates"] == expected
+
+
+def test_a_model_in_the_wrong_place_is_told_in_one_sentence(nano):
+    policy, prm = nano.model, nano.prm
+    for model, given, message in (
+        (
+            "no/such",
+            prm,
+            "The policy 'no/such' cannot be loaded: it is not a folder here, and the Hub does not give it",
+        ),
+        (
+            "nano",
+            "no/such",
+            "The PRM 'no/such' cannot be loaded: it is not a folder here, and the Hub does not give it",
+        ),
+        (PRM_PATH, "nano", "prm' is a PRM, not a policy. Give it as the PRM, and a policy"),
+        (prm, "nano", "Found a MMPRMModel as the policy of generate-and-rerank. Give it as prm="),
+        ("nano", POLICY_PATH, "policy' is not a PRM: its model_type is 'llava', not 'mm_prm'"),
+        ("nano", policy, "Found a Llava.* as the PRM of generate-and-rerank.* a policy goes into model="),
+    ):
+        with pytest.raises(ValueError, match=message) as failed:
+            pipeline(TASK, model=model, prm=given)
+        assert "\n" not in str(failed.value)
+
+
 def test_nano_models_solve_score_and_choose(nano):
     problem = make_problem("bar_chart", 1)
     output = nano(images=problem.figure(), text=problem.question, num_candidates=8, return_candidates=True)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import pipeline
+from transformers import AutoModelForImageTextToText, pipeline
 
 from mmprm_hf import MMPRMModel, PRMScorer, ProcessRewardPipeline
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH, make_problem
@@ -46,6 +46,38 @@ def test_options_reach_the_model(score):
     assert loaded(**ROW, steps=WRONG) == half(**ROW, steps=WRONG)
 
 
+def test_the_shipped_prm_is_called_nano(score):
+    for loaded in (pipeline("process-reward", model="nano"), ProcessRewardPipeline.from_pretrained("nano")):
+        assert loaded(**ROW, steps=WRONG) == score(**ROW, steps=WRONG)
+
+
+def test_a_solution_without_a_step_or_with_a_blank_one_is_named(score, caplog):
+    for steps, message in (
+        ([], "Solution 0 of 'What is A?' has no steps: it gets no score."),
+        (["  "], "Solution 0 of 'What is A?' has a blank step at step_index 0: it gets no score."),
+        (
+            [["A=22"], ["A=22", ""], []],
+            "Solution 1 of 'What is A?' has a blank step at step_index 1: it gets no score (1 more",
+        ),
+    ):
+        caplog.clear()
+        outputs = score(text="What is A?", steps=steps)
+        assert [record.levelname for record in caplog.records] == ["WARNING"] and message in caplog.text
+        assert (outputs[-1] if isinstance(outputs, list) else outputs) == {"step_scores": None, "score": None}
+
+
+def test_a_wrong_model_is_told_before_any_weights_are_read():
+    policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
+    for model, message in (
+        ("no/such", "The PRM 'no/such' cannot be loaded: it is not a folder here, and the Hub does not give it"),
+        (str(POLICY_PATH), "policy' is not a PRM: its model_type is 'llava', not 'mm_prm'"),
+        (policy, "Found a Llava.* It needs a PRM"),
+    ):
+        with pytest.raises(ValueError, match=message) as failed:
+            pipeline("process-reward", model=model)
+        assert "\n" not in str(failed.value)
+
+
 def test_what_is_missing_is_said(score):
     for steps, message in ((None, "Found steps=None. Give steps"), ("A=22", "Found steps='A=22'"), ([3], "steps=.3.")):
         with pytest.raises(ValueError, match=message):
@@ -54,8 +86,14 @@ def test_what_is_missing_is_said(score):
         score(None, ["a?", "b?"], [RIGHT])
     with pytest.raises(ValueError, match="Unknown aggregation 'avg'"):
         score(**ROW, steps=RIGHT, aggregation="avg")
-    with pytest.raises(ValueError, match="Found a Llava.* It needs a PRM"):
-        pipeline("process-reward", model=str(POLICY_PATH))
+    for name, message in (
+        ({"image": "a.png"}, "process-reward has no argument 'image'. Give images"),
+        ({"question": "What is A?"}, "no argument 'question'. Give text"),
+        ({"solution": RIGHT}, "no argument 'solution'. Give steps"),
+        ({"step": RIGHT}, "Unknown option 'step' of process-reward. Did you mean 'steps'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(**name)
     in_memory = MMPRMModel.from_pretrained(PRM_PATH)
     assert pipeline("process-reward", model=in_memory)(**ROW, steps=RIGHT) == score(**ROW, steps=RIGHT)
     in_memory.config.name_or_path = in_memory.name_or_path = ""

@@ -229,6 +229,43 @@ def test_a_checkpoint_that_cannot_be_loaded_is_named(tmp_path):
             PRMScorer.from_pretrained(name)
 
 
+def test_a_scorer_is_loaded_by_the_names_that_people_write():
+    for name, value in (("dtype", "bfloat16"), ("torch_dtype", torch.bfloat16), ("device_map", "cpu"), ("store", None)):
+        scorer = PRMScorer.from_pretrained(str(PRM_PATH), **{name: value})
+        assert (scorer.model.dtype == torch.bfloat16) == ("dtype" in name)
+    eager = PRMScorer.from_pretrained("nano", attn_implementation="eager", layout="rows", revision="main")
+    assert eager.model.config._attn_implementation == "eager" and eager.layout == "rows"
+
+
+def test_an_option_that_a_scorer_does_not_have_is_named(prm):
+    for options, message in (
+        (
+            {"batch_size": 3},
+            "Unknown option 'batch_size' of PRMScorer.from_pretrained. Choose one of .*max_batch_tokens",
+        ),
+        ({"dtypes": "float32"}, "Unknown option 'dtypes' of .* Did you mean 'dtype'"),
+        ({"dtype": "bf16"}, "Unknown dtype 'bf16'. Did you mean 'bfloat16'"),
+        ({"dtype": "float32", "torch_dtype": "float32"}, "Found dtype='float32', torch_dtype=.*Give one of the two"),
+        ({"device": "cpu", "device_map": "auto"}, "Found device='cpu', device_map='auto'. Give one of the two"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PRMScorer.from_pretrained("nano", **options)
+    with pytest.raises(ValueError, match=r"Found a MMPRMModel as the path of a PRM.* PRMScorer\(model, processor\)"):
+        PRMScorer.from_pretrained(prm[0])
+
+
+def test_solutions_without_a_score_are_named_once(prm, problems, caplog):
+    scorer = PRMScorer(*prm)
+    scored = scorer.score(problems[0], [["A=22"], [], ["A=22", "  "], [""]])
+    assert [candidate.step_scores is None for candidate in scored] == [False, True, True, True]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "has no steps: it gets no score (2 more like it)." in record.getMessage()
+    assert record.getMessage().startswith("Solution 1 of ")
+    caplog.clear()
+    scorer.score(problems[0], [Candidate(steps=(), complete=False)])  # a policy's unfinished text is no mistake
+    assert not caplog.records
+
+
 def test_rows_longer_than_a_changing_position_embedding_are_scored_alone(prm, caplog):
     """Dynamic RoPE depends on a row's own length beyond a limit, and transformers remembers the longest row."""
     config = LlamaConfig(
