@@ -121,7 +121,7 @@ class GenerateAndRerankPipeline(Pipeline):
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, **kwargs: Any) -> GenerateAndRerankPipeline:
         """Return the pipeline of a policy (path or hub id); `kwargs` as for ``transformers.pipeline``, and ours."""
-        return transformers.pipeline(TASK, model=os.fspath(path), pipeline_class=cls, **kwargs)
+        return transformers.pipeline(TASK, model=path, pipeline_class=cls, **kwargs)
 
     def _load_scorer(self, prm: Any, processor: MMPRMProcessor | None, dtype: Any) -> PRMScorer:
         """The PRM on the pipeline's device, or on the policy's weights where it is an adapter of the policy."""

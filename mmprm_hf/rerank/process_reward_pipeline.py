@@ -73,7 +73,7 @@ class ProcessRewardPipeline(Pipeline):
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, **kwargs: Any) -> ProcessRewardPipeline:
         """Return the pipeline of the PRM at a path or hub id; `kwargs` are those of ``transformers.pipeline``."""
-        return transformers.pipeline(SCORING_TASK, model=os.fspath(path), pipeline_class=cls, **kwargs)
+        return transformers.pipeline(SCORING_TASK, model=path, pipeline_class=cls, **kwargs)
 
     def __call__(
         self,
