@@ -63,7 +63,7 @@ class CheckpointError(ValueError):
 
 
 class ProblemInputError(ValueError):
-    """One problem cannot be shown to a model (missing or corrupt figure, control token in its text).
+    """One problem cannot be shown to a model (missing or corrupt figure, or one without a place; control token).
 
     Args:
         problem_id: The problem at fault; the others of the same call are not.

@@ -2,7 +2,7 @@ r"""What can be repaired in a raw problem without guessing; every repair has a n
 
 LaTeX that was escaped once too often has lost its backslashes (``\frac`` became a form feed and "rac"). They are
 restored where what is left is not a word; after tabs and line breaks, which texts have too, otherwise only in formulas.
-Answers come wrapped in ``$$``; figures are marked in the text as ``<image1>``. Standard library only.
+Answers come wrapped in ``$$``; figures are marked in the text as ``<image1>``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import string
 from typing import Any
 
+from ..models import PLACEHOLDER
 from .records import RawProblem
 
 REPAIRS = {
@@ -53,7 +54,6 @@ _BREAK_WRITTEN_OUT = re.compile(
 )
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u3000]")
-_PLACEHOLDER = re.compile(r"<\s*image[\s_-]*(\d*)\s*>", re.IGNORECASE)
 _LETTER_OPTION = re.compile(r"\s*(?:option\s+)?[(\[]?([A-Z])[)\].:]?\s*", re.IGNORECASE)
 _WRAPPED = (
     re.compile(r"\$\$(.+)\$\$", re.DOTALL),
@@ -128,19 +128,19 @@ def _without_placeholders(texts: tuple[str, ...], num_images: int) -> tuple[tupl
     The mark of the only figure is removed. Marks of several figures are counted in reading order. Several marks and one
     figure are a composite, in which their names are drawn. In both cases the text keeps naming the figures.
     """
-    marks = [match.group(1) for text in texts for match in _PLACEHOLDER.finditer(text)]
+    marks = [match.group(1) for text in texts for match in PLACEHOLDER.finditer(text)]
     if not marks:
         return texts, None
     names = set(marks)
     is_one = len(names) == 1 and (num_images <= 1 or names == {""}) and (len(marks) == 1 or names != {""})
-    if is_one and all(_PLACEHOLDER.sub("", text).strip() for text in texts[1:]):  # no option is a figure
-        return tuple(_tidy(_PLACEHOLDER.sub(" ", text)) for text in texts), "placeholder_removed"
+    if is_one and all(PLACEHOLDER.sub("", text).strip() for text in texts[1:]):  # no option is a figure
+        return tuple(_tidy(PLACEHOLDER.sub(" ", text)) for text in texts), "placeholder_removed"
     numbers = itertools.count(1)  # for marks without a number
 
     def named(match: re.Match[str]) -> str:
         return f" (image {match.group(1) or next(numbers)}) "
 
-    return tuple(_tidy(_PLACEHOLDER.sub(named, text)) for text in texts), "placeholders_named"
+    return tuple(_tidy(PLACEHOLDER.sub(named, text)) for text in texts), "placeholders_named"
 
 
 def _tidy(text: str) -> str:

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "chat": ["ChatModel"],
         "chat_client": ["ChatClient"],
         "endpoint": ["EndpointEngine"],
-        "images": ["FigureParts", "image_part"],
+        "images": ["FigureParts", "image_part", "message_content", "question_parts"],
         "in_process": ["TransformersEngine"],
         "requests": ["RolloutEngine", "RolloutRequest", "SamplingConfig"],
         "running": ["gather_or_cancel", "run_async"],

@@ -13,7 +13,7 @@ from ..data import Problem, Rollout, content_hash
 from ..errors import EngineUnavailableError, ProblemInputError, RequestRefusedError, UnknownNameError
 from ..steps import DEFAULT_STEP_FORMAT, StepFormat, render_prefix
 from .chat import ChatModel, chat_messages
-from .images import FigureParts
+from .images import FigureParts, message_content
 from .requests import RolloutRequest, SamplingConfig, parse_rollout
 from .running import gather_or_cancel
 from .server_probe import ServerProbe
@@ -142,7 +142,7 @@ class EndpointEngine:
         """Return `num_samples` rollouts for each request, in order.
 
         Raises:
-            ProblemInputError: if a figure cannot be read, or the server refuses a request.
+            ProblemInputError: if a figure cannot be read or has no place, or the server refuses a request.
             EngineUnavailableError: if the server fails for good, or as `prepare` does.
         """
         if not self._is_prepared and self.prefill != "user" and any(request.prefix for request in requests):
@@ -188,7 +188,6 @@ class EndpointEngine:
         text = problem.question
         if rendered_prefix and self.prefill == "user":
             text = _USER_PREFIX.format(question=problem.question, prefix=rendered_prefix)
-        images = await self._figures.parts(problem)
-        content = [*images, {"type": "text", "text": text}] if images else text
+        content = message_content(text, problem, await self._figures.parts(problem))
         is_open = bool(rendered_prefix) and self.prefill == "continue"
         return chat_messages(content, self.system_prompt, rendered_prefix if is_open else None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import io
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..data import Problem
@@ -38,6 +40,51 @@ def image_part(image: Image) -> dict[str, Any]:
     image.save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def question_parts(problem: Problem) -> list[str | int]:
+    """Return the question's texts and figures, by index, in reading order, see `models.split_question`.
+
+    Raises:
+        ProblemInputError: if placeholders and figures do not go together.
+    """
+    from ..models import split_question
+
+    try:
+        return split_question(problem.question, len(problem.images))
+    except ValueError as error:
+        raise ProblemInputError(problem.id, f"{error} Or drop the problem.") from error
+
+
+def message_content(
+    text: str, problem: Problem, figures: Sequence[dict[str, Any]], question: str | None = None
+) -> str | list[dict[str, Any]]:
+    """Return the content of a chat message that shows a problem: a text, or parts with the figures in their places.
+
+    Args:
+        text: The message; it contains the question.
+        problem: The problem.
+        figures: Its figures as parts of a message; empty sends the text alone, placeholders included.
+        question: The question as it stands in `text`; None if it is the problem's own.
+
+    Raises:
+        ProblemInputError: if placeholders and figures do not go together.
+    """
+    question = problem.question if question is None else question
+    if not figures and problem.images:  # they are not to be sent
+        return text
+    parts = question_parts(dataclasses.replace(problem, question=question))
+    if not figures:
+        return text
+    before, _, after = text.partition(question)
+    num_leading = next((index for index, part in enumerate(parts) if isinstance(part, str)), len(parts))
+    first, *others = parts[num_leading:] or [""]
+    texts_and_figures = [*parts[:num_leading], before + first, *others]
+    if isinstance(texts_and_figures[-1], str):
+        texts_and_figures[-1] += after
+    else:
+        texts_and_figures.append(after)
+    return [{"type": "text", "text": p} if isinstance(p, str) else figures[p] for p in texts_and_figures if p != ""]
 
 
 def image_parts(problem: Problem) -> list[dict[str, Any]]:

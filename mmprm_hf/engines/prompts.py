@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import Problem
 from ..errors import CheckpointError, ProblemInputError
 from ..steps import StepFormat, render_prefix
-from .images import ProblemCache, load_problem_image
+from .images import ProblemCache, load_problem_image, question_parts
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,12 @@ class PromptWriter:
         """Return the prompt of a problem and a prefix, its inputs checked.
 
         Raises:
-            ProblemInputError: if a figure cannot be read or a text holds a control token of the tokenizer.
+            ProblemInputError: if a figure cannot be read, placeholders and figures do not go together, or a text holds
+                a control token of the tokenizer.
         """
-        for name, text in [("question", problem.question), *((f"step {i}", step) for i, step in enumerate(prefix))]:
+        parts = question_parts(problem)
+        texts = [("question", part) for part in parts if isinstance(part, str)]
+        for name, text in [*texts, *((f"step {i}", step) for i, step in enumerate(prefix))]:
             token = next((token for token in self.control_tokens if token in text), None)
             if token is not None:
                 raise ProblemInputError(
@@ -93,9 +96,8 @@ class PromptWriter:
                     f"its {name} contains the control token {token!r}: {text[:80]!r}. The tokenizer would read it "
                     "as a command and not as text; remove it or write it differently.",
                 )
-        images = tuple(load_problem_image(problem.id, image) for image in problem.images)
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": problem.question}]
-        messages = [{"role": "user", "content": content}]
+        images = tuple(load_problem_image(problem.id, problem.images[i]) for i in parts if isinstance(i, int))
+        messages = [{"role": "user", "content": self._content(problem.id, parts)}]
         if self.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system_prompt}]})
         try:
@@ -109,6 +111,14 @@ class PromptWriter:
         num_tokens = len(ids) + self._num_figure_tokens(problem, text, images, len(ids))
         (*_, last_token_id) = self._counter.tokenizer(text[-_TAIL_CHARACTERS:], add_special_tokens=False)["input_ids"]
         return Prompt(text, images, num_tokens, last_token_id, bool(prefix))
+
+    def _content(self, problem_id: str, parts: Sequence[str | int]) -> list[dict[str, str]]:
+        from ..models import chat_content
+
+        try:
+            return chat_content(self.processor, parts)
+        except ValueError as error:
+            raise ProblemInputError(problem_id, str(error)) from error
 
     def _num_figure_tokens(self, problem: Problem, text: str, images: tuple[Image, ...], num_text_tokens: int) -> int:
         """Tokens that a problem's figures add to its text, whatever the prefix; counted once per problem."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..data import Problem
 from ..errors import UnknownNameError
+from ..models import PLACEHOLDER, split_question
 from ..rows import (
     FIGURE_COLUMNS,
     FigureRules,
@@ -28,6 +29,7 @@ from ..rows import (
     text_cell,
     texts_cell,
 )
+from .composites import name_composite_parts
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row, str], Problem]
@@ -43,12 +45,17 @@ def read_mm_k12(row: Row, problem_id: str) -> Problem:
 
 
 def read_mathvision(row: Row, problem_id: str) -> Problem:
-    """MathVision: `question`, a line break, and the options as lines ``(A) ...``; none if they are mere letters."""
+    """MathVision: `question`, a line break, and the options as lines ``(A) ...``; none if they are mere letters.
+
+    Several figures are one file: where several placeholders name its parts, they become ``(image 1)``, ``(image 2)``.
+    """
     options = texts_cell(row, "options")
     letters = string.ascii_uppercase[: len(options)]
     lines = "".join(f"({letter}) {option}\n" for letter, option in zip(letters, options, strict=True))
     lines = "" if options == tuple("ABCDE") else lines
-    return _problem(row, problem_id, f"{_text(row, 'question')}\n{lines}", _some_figures(row), options=options)
+    figures = _some_figures(row)
+    question = name_composite_parts(f"{_text(row, 'question')}\n{lines}", len(figures))
+    return _problem(row, problem_id, question, figures, options=options)
 
 
 def read_mathvista(row: Row, problem_id: str) -> Problem:
@@ -69,7 +76,7 @@ def read_mathverse(row: Row, problem_id: str) -> Problem:
 def read_olympiadbench(row: Row, problem_id: str) -> Problem:
     """OlympiadBench: `context`, if there is one, before `question`; the answer is `final_answer` with its unit.
 
-    Problems without a figure are part of it.
+    Problems without a figure are part of it. A problem that says where its figures stand shows all of them.
     """
     context = text_cell(row, "context")
     question = "\n".join(part for part in (context, _text(row, "question")) if part)
@@ -80,7 +87,8 @@ def read_olympiadbench(row: Row, problem_id: str) -> Problem:
         raise ValueError("there is no answer")
     unit = text_cell(row, "unit") or ""
     answer = ", ".join(f"{value} {unit}".strip() for value in answers)
-    return Problem(problem_id, question, figures[:MAX_FIGURES], answer, "text", (), {"num_figures": len(figures)})
+    shown = figures if PLACEHOLDER.search(question) else figures[:MAX_FIGURES]
+    return Problem(problem_id, question, shown, answer, "text", (), {"num_figures": len(figures)})
 
 
 def read_own(row: Row, problem_id: str) -> Problem:
@@ -145,7 +153,7 @@ class Benchmark:
         """The problem of one row.
 
         Raises:
-            ValueError: if the row is not a problem, with the reason.
+            ValueError: if the row is not a problem, or its placeholders and figures do not go together; it says why.
             IndexError: beyond the rows.
         """
         problem_id = self.ids[index]
@@ -153,9 +161,11 @@ class Benchmark:
             raise ValueError("the id comes twice")
         row = self.rows[index]
         try:
-            return READERS[self.name](row, problem_id)
+            problem = READERS[self.name](row, problem_id)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"a value has the wrong type: {error}") from error
+        split_question(problem.question, len(problem.images))
+        return problem
 
 
 def load_benchmark(

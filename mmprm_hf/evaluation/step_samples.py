@@ -18,8 +18,9 @@ from typing import Any
 import huggingface_hub
 
 from ..data import Problem
-from ..models import figure_size
+from ..models import figure_size, split_question
 from ..rows import HUB_PREFIX, FigureRules, RawRows, cell, is_data_file, row_images, text_cell
+from .composites import name_composite_parts
 
 logger = logging.getLogger(__name__)
 
@@ -170,10 +171,18 @@ def _load(
 def _parsed(rows: Sequence[Mapping[str, Any]], index: int, parse: Callable[[int, Mapping[str, Any]], Parsed]) -> Parsed:
     """One row through `parse`; whatever else is wrong with it costs only the row."""
     try:
-        return parse(index, rows[index])
+        sample, reasons = parse(index, rows[index])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         logger.warning("Row %d is left out: %s", index, error)
         return None, ["unreadable_row"]
+    if sample is None:
+        return None, reasons
+    try:
+        split_question(sample.question, len(sample.images))
+    except ValueError as error:
+        logger.warning("Row %d is left out: %s", index, error)
+        return None, [*reasons, "placeholder_count_differs"]
+    return sample, reasons
 
 
 def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
@@ -188,7 +197,7 @@ def _visual_process_bench_row(index: int, row: Mapping[str, Any]) -> Parsed:
     return StepSample(
         id=text_cell(row, "id") or f"visualprocessbench-{index}",
         category=text_cell(row, "data_source") or "None",
-        question=question,
+        question=name_composite_parts(question, len(images)),
         images=images,
         steps=steps,
         labels=labels,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..data import Candidate, Problem, Verdict
-from ..engines import ChatModel, FigureParts
+from ..engines import ChatModel, FigureParts, message_content
 from .judge_model import JudgeModel
 from .protocols import Prefix
 
@@ -72,7 +72,7 @@ class ChatStepJudge:
         """Return a verdict for every step of every solution.
 
         Raises:
-            ProblemInputError: if a figure cannot be read.
+            ProblemInputError: if a figure cannot be read or has no place.
             EngineUnavailableError: if the server is gone.
         """
         images = [] if self._figures is None else await self._figures.parts(problem)
@@ -81,7 +81,7 @@ class ChatStepJudge:
     async def _judge(self, problem: Problem, images: Sequence[dict[str, Any]], solution: Prefix) -> tuple[Verdict, ...]:
         steps = "\n".join(f"[{step_index}] {step}" for step_index, step in enumerate(solution))
         text = PROMPT.format(question=problem.question, steps=steps)
-        reply = await self._model.ask(problem.id, [*images, {"type": "text", "text": text}] if images else text)
+        reply = await self._model.ask(problem.id, message_content(text, problem, images))
         numbers = [] if reply is None else _BOXED.findall(reply)
         first_error = int(numbers[-1]) if numbers else len(solution)
         undecided = (Verdict.UNDECIDED,) * len(solution)

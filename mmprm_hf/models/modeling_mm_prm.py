@@ -26,6 +26,7 @@ from .figure_sources_mm_prm import figure_source  # noqa: F401
 from .heads_mm_prm import check_labels, make_head, marker_loss, positive_scores
 from .images_mm_prm import load_image  # noqa: F401
 from .loading_mm_prm import HUB_KWARGS, drop_one_way_conversions, load_policy, policy_of_adapter, restore_buffers
+from .places_mm_prm import split_question  # noqa: F401
 from .policy_mm_prm import backbone_of, start_head, wrap_backbone
 from .processing_mm_prm import MMPRMProcessor
 from .prompts_mm_prm import PromptFormat  # noqa: F401

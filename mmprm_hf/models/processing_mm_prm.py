@@ -25,6 +25,7 @@ from .encoding_mm_prm import as_batch, fit_steps, pad_batch
 from .fetching_mm_prm import fetch  # noqa: F401
 from .figure_sources_mm_prm import figure_source  # noqa: F401
 from .images_mm_prm import load_image
+from .places_mm_prm import split_question  # noqa: F401
 from .prompts_mm_prm import PLAIN_PROMPT, PromptFormat, find_prompt_format
 from .solutions_mm_prm import ControlTokens, SolutionEncoder
 from .stock_mm_prm import (

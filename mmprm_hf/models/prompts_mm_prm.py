@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from .places_mm_prm import PLACEHOLDER, split_question
+
 PLAIN_PROMPT = "{images}{question}\n"
 
 # The default system message of InternVL2.5's template; published MM-PRM trains and scores with it.
@@ -27,8 +29,8 @@ class PromptFormat:
         prompt_template: Text with "{question}" and, optionally, "{images}"; None uses the policy's chat template.
         step_separator: Text between a marker and the next step.
         image_separator: Text after each image that "{images}" writes.
-        question_image_token: Text that marks an image's place inside a question ("{images}" is then empty); None
-            refuses image placeholders in questions.
+        question_image_token: The one text that marks an image's place inside a question, as published code has it;
+            None takes the placeholders of `places_mm_prm`. Where a question marks places, "{images}" is empty.
         join_before_tokenizing: Tokenize the text between two markers, the prompt's end included, as one string, as
             published MM-PRM does. False tokenizes prompt, separator and steps separately.
 
@@ -51,24 +53,41 @@ class PromptFormat:
             raise ValueError(f'prompt_template {self.prompt_template!r} does not contain "{{question}}".')
 
     def render(self, question: str, image_token: str, num_images: int) -> str:
-        """Return `prompt_template` filled in, with one `image_token` per image.
+        """Return `prompt_template` filled in, with one `image_token` per image, in the order of `split`.
+
+        Raises:
+            ValueError: as `split`.
+        """
+        images = (image_token + self.image_separator) * num_images
+        if self._marks_places(question):
+            parts = self.split(question, num_images)
+            question, images = "".join(image_token if isinstance(part, int) else part for part in parts), ""
+        # The template is filled piece by piece: a question that contains "{images}" stays as it is.
+        before, after = self.prompt_template.split("{question}", 1)
+        return before.replace("{images}", images) + question + after.replace("{images}", images)
+
+    def split(self, question: str, num_images: int) -> list[str | int]:
+        """Return the question's texts and its images, by index, in the order in which the prompt shows them.
 
         Raises:
             ValueError: if the question marks another number of images than there are.
         """
-        images = (image_token + self.image_separator) * num_images
         marked = self.question_image_token
-        num_marked = question.count(marked) if marked else 0
-        if num_marked:
-            if num_marked != num_images:
-                raise ValueError(
-                    f"Found {num_marked} times {marked!r} in the question but {num_images} images. Mark the place of "
-                    "every image, or of none (they then stand before the question)."
-                )
-            question, images = question.replace(marked, image_token), ""
-        # The template is filled piece by piece: a question that contains "{images}" stays as it is.
-        before, after = self.prompt_template.split("{question}", 1)
-        return before.replace("{images}", images) + question + after.replace("{images}", images)
+        if marked is None:
+            return split_question(question, num_images)
+        if not self._marks_places(question):
+            return [*range(num_images), question]
+        first, *others = question.split(marked)
+        if len(others) != num_images:
+            raise ValueError(
+                f"Found {len(others)} times {marked!r} in the question but {num_images} images. Mark the place of "
+                "every image, or of none (they then stand before the question)."
+            )
+        return [first, *(part for index, text in enumerate(others) for part in (index, text))]
+
+    def _marks_places(self, question: str) -> bool:
+        marked = self.question_image_token
+        return bool(PLACEHOLDER.search(question)) if marked is None else marked in question
 
 
 # Published MM-PRM trains and evaluates with different prompts. The empty user turn is closed in training only

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from .encoding_mm_prm import encode_as_text, encode_texts, is_word
+from .places_mm_prm import chat_content
 from .prompts_mm_prm import PLAIN_PROMPT, PromptFormat, check_text, split_tail
 from .stock_mm_prm import control_tokens_of, single_token_id, tokenizer_of
 
@@ -61,15 +62,17 @@ class SolutionEncoder:
     # Prompts
 
     def render_prompt(self, question: str, num_images: int = 0) -> str:
-        """Return the prompt as text, with one placeholder per image.
+        """Return the prompt as text, with one image token per image, at its place (see `image_order`).
 
         Raises:
-            ValueError: if the question is empty or contains a control token, or a text-only model gets images.
+            ValueError: if the question is empty, contains a control token, or has another number of placeholders than
+                there are images; or if a text-only model gets images.
         """
         if not isinstance(question, str) or not question.strip():
             raise ValueError(f"Found an empty question ({question!r}). A PRM needs the question's text.")
-        marked = self.prompt.question_image_token
-        check_text(question.replace(marked, "") if marked else question, "question", self._control_tokens)
+        parts = self.prompt.split(question, num_images)
+        for text in (part for part in parts if isinstance(part, str)):
+            check_text(text, "question", self._control_tokens)
         if num_images and self.image_processor is None:
             raise ValueError(
                 f"Found {num_images} images, but this PRM is text-only ({type(self.base_processor).__name__}). "
@@ -79,7 +82,7 @@ class SolutionEncoder:
             return self.prompt.render(question, getattr(self.base_processor, "image_token", ""), num_images)
         content: Any = question
         if self.image_processor is not None:
-            content = [{"type": "image"}] * num_images + [{"type": "text", "text": question}]
+            content = chat_content(self.base_processor, parts)
         messages = [{"role": "user", "content": content}]
         try:
             return self.base_processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -87,6 +90,14 @@ class SolutionEncoder:
             raise ValueError(
                 f"The chat template of the PRM fails ({type(error).__name__}: {error}). Correct the template."
             ) from error
+
+    def image_order(self, question: str, num_images: int) -> list[int]:
+        """Return the indices of a problem's images in the order in which its prompt shows them.
+
+        Raises:
+            ValueError: if the question marks the places of another number of images.
+        """
+        return [part for part in self.prompt.split(question, num_images) if isinstance(part, int)]
 
     def split_prompt(self, question: str, num_images: int = 0) -> tuple[str, str]:
         """Return ``(head, tail)`` of `render_prompt`: the tail is tokenized together with the first step.
@@ -101,7 +112,8 @@ class SolutionEncoder:
 
         Args:
             questions: One question per problem.
-            images: Images per problem, none or more: PIL images, paths, or {"bytes", "path"} dicts.
+            images: Images per problem, none or more, in the problem's order: PIL images, paths, or {"bytes", "path"}
+                dicts.
 
         Returns:
             ``(prompt ids, extra)``: `extra` holds the stock processor's other tensors by name; token types (batch, seq)
@@ -111,12 +123,16 @@ class SolutionEncoder:
             ValueError: for an empty question, a control token in it, or an image that cannot be read.
         """
         texts = [self.render_prompt(question, len(row)) for question, row in zip(questions, images, strict=True)]
-        return self._encode_prompt_texts(texts, images)
+        return self._encode_prompt_texts(texts, questions, images)
 
-    def _encode_prompt_texts(self, texts: list[str], images: Sequence[Sequence[Any]]) -> tuple[list[list[int]], dict]:
+    def _encode_prompt_texts(
+        self, texts: list[str], questions: Sequence[str], images: Sequence[Sequence[Any]]
+    ) -> tuple[list[list[int]], dict]:
         bos, is_chat = self.tokenizer.bos_token, self.prompt_template is None
         # A chat template may write the BOS itself; that of a bare tokenizer always writes all special tokens.
         is_complete = is_chat and (self.image_processor is None or (bos is not None and texts[0].startswith(bos)))
+        rows = zip(questions, images, strict=True)
+        images = [[row[index] for index in self.image_order(question, len(row))] for question, row in rows]
         return encode_texts(self.base_processor, texts, images, add_special_tokens=not is_complete)
 
     # Steps
@@ -203,7 +219,7 @@ class SolutionEncoder:
             ValueError: for bad text or an image that cannot be read.
         """
         parts = [self.split_prompt(question, len(row)) for question, row in zip(questions, images, strict=True)]
-        prompts, extra = self._encode_prompt_texts([head for head, _ in parts], images)
+        prompts, extra = self._encode_prompt_texts([head for head, _ in parts], questions, images)
         rows = []
         for (_, tail), prompt, problem_solutions in zip(parts, prompts, solutions, strict=True):
             problem_rows = []

@@ -11,7 +11,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..data import Problem
 from ..errors import CheckpointError, loading
-from ..models import MMPRMConfig, is_figure, load_image, policy_of_adapter
+from ..models import MMPRMConfig, is_figure, join_parts, load_image, policy_of_adapter
 from ..nano import checkpoint_or_nano
 from ..rows import problem_fingerprint, row_images
 
@@ -123,7 +123,9 @@ def _read_chat(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any], s
     system_prompt = "\n".join(_texts(messages[0])) if roles[0] == "system" else None
     if roles[0] == "system" and any(True for _ in _figures(messages[0])):
         raise ValueError("Found an image in the system turn of a chat. Put it into the user's turn.")
-    return "\n".join(_texts(messages[-1])), list(_figures(messages[-1])), system_prompt
+    figures, texts = list(_figures(messages[-1])), iter(_texts(messages[-1]))
+    parts = [next(texts) if part.get("type") == "text" else None for part in _parts(messages[-1])]
+    return join_parts(parts, "\n"), figures, system_prompt
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -49,15 +49,20 @@ def write_prompt(problem: Problem, solution: str, has_figure: bool) -> str:
         solution: The free-form solution.
         has_figure: True if its figures are sent along.
     """
-    question = problem.question
-    if problem.options:
-        question += "\n" + "\n".join(f"({chr(65 + index)}) {text}" for index, text in enumerate(problem.options))
     return PROMPT.format(
         figure=" with its figure" if has_figure else "",
         **dataclasses.asdict(DEFAULT_STEP_FORMAT),
-        question=_as_data(question),
+        question=question_in_prompt(problem),
         solution=_as_data(solution),
     )
+
+
+def question_in_prompt(problem: Problem) -> str:
+    """Return question and options as they stand in the prompt."""
+    question = problem.question
+    if problem.options:
+        question += "\n" + "\n".join(f"({chr(65 + index)}) {text}" for index, text in enumerate(problem.options))
+    return _as_data(question)
 
 
 def read_reply(text: str, finish_reason: str) -> ParsedResponse:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from ..data import Problem, content_hash
-from ..engines import ChatModel, gather_or_cancel, image_part
+from ..engines import ChatModel, gather_or_cancel, image_part, message_content, question_parts
 from ..errors import RequestRefusedError
 from ..models import load_image
 from ..rows import problem_fingerprint
@@ -20,7 +20,7 @@ from ..steps import ParsedResponse
 from .checks import UNREPAIRABLE, Rejection, check_restructured
 from .config import CheckConfig, RestructureConfig
 from .journal import Reply, ReplyJournal
-from .prompt import read_reply, write_prompt
+from .prompt import question_in_prompt, read_reply, write_prompt
 from .rows import FreeFormRow, Outcome
 
 RUN_REASONS = {
@@ -108,6 +108,8 @@ class _Run:
             return Outcome(Rejection("unreadable_figure", str(error)), has_figure=has_figure)
         try:
             problem = Problem(row.id, row.question, tuple(figures) if self.show_figure else (), options=row.options)
+            if self.show_figure:  # otherwise placeholders are text like any other
+                question_parts(dataclasses.replace(problem, question=question_in_prompt(problem)))
         except ValueError as error:
             return Outcome(Rejection("unreadable_row", str(error)), has_figure=has_figure)
         text = write_prompt(problem, row.solution, bool(problem.images))
@@ -141,8 +143,8 @@ class _Run:
         async with self.locks.setdefault(key, asyncio.Lock()):
             reply = self.journal.get(key)
             if reply is None:
-                parts = await asyncio.to_thread(lambda: [image_part(image) for image in problem.images])
-                content = [*parts, {"type": "text", "text": text}] if parts else text
+                figures = await asyncio.to_thread(lambda: [image_part(image) for image in problem.images])
+                content = message_content(text, problem, figures, question_in_prompt(problem))
                 completion = await self.chat.complete(
                     [{"role": "user", "content": content}],
                     seeds=(attempt,),

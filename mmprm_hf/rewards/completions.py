@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
+from ..models import join_parts
 from ..rows import cell, row_images, text_cell, texts_cell
 
 
@@ -68,8 +69,16 @@ def _prompt_images(prompt: Any) -> list[Any]:
 
 
 def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text of the last user turn; "" if there is none, which no problem accepts."""
-    return next((_text_of(message) for message in reversed(messages) if message.get("role") == "user"), "")
+    """The text of the last user turn, its figures in place; "" if there is none, which no problem accepts.
+
+    Where other turns have figures too, all stand before the text.
+    """
+    message = next((message for message in reversed(messages) if message.get("role") == "user"), {})
+    others = [part for other in messages if other is not message for part in _parts(other)]
+    if isinstance(message.get("content"), str) or any(part.get("type") == "image" for part in others):
+        return _text_of(message)
+    parts = [part for part in _parts(message) if part.get("type") in ("text", "image")]
+    return join_parts([(part.get("text") or "") if part["type"] == "text" else None for part in parts])
 
 
 def _parts(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

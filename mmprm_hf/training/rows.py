@@ -8,6 +8,7 @@ conversational, as in TRL. A bad row raises before training, or is dropped and c
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from ..models import MMPRMProcessor, figure_size
+from ..models import MMPRMProcessor, figure_size, join_parts
 from ..progress import progress_bar
 from ..rows import is_absent, row_images
 from .targets import BadRowError, TargetConfig, list_column, step_targets
@@ -96,17 +97,20 @@ def _turn_text(value: Any, role: str, where: str) -> str:
     content = turns[0].get("content")
     if isinstance(content, str):
         return content
-    # Image parts refer to the images of the row, which come before the text.
+    # Image parts refer to the images of the row, in its order.
     parts = content if isinstance(content, Sequence) else ()
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
-    others = [part for part in parts if not isinstance(part, Mapping) or part.get("type") not in ("text", "image")]
-    if len(texts) != 1 or others or not isinstance(texts[0], str):
+    types = [part.get("type") if isinstance(part, Mapping) else None for part in parts]
+    texts = [part.get("text") for part, name in zip(parts, types, strict=True) if name == "text"]
+    has_neighbours = ("text", "text") in itertools.pairwise(types)
+    if not texts or has_neighbours or not {"text", "image"}.issuperset(types) or {*map(type, texts)} != {str}:
         raise BadRowError(
             "conversation",
-            f"Found the content {str(content)[:80]!r} in the {where}. Give a text, or one text part and image parts "
-            "(whose images are in the column `images`).",
+            f"Found the content {str(content)[:80]!r} in the {where}. Give a text, or text parts with image parts "
+            "between them (whose images are in the column `images`).",
         )
-    return texts[0]
+    if role != "user":
+        return "".join(texts)
+    return join_parts([part["text"] if name == "text" else None for part, name in zip(parts, types, strict=True)])
 
 
 def _num_image_parts(prompt: Any) -> int:
@@ -229,6 +233,10 @@ def _check_row(row: Mapping[str, Any], processor: MMPRMProcessor, targets: Targe
         raise BadRowError("text", "Found half a character (a lone surrogate). Write the text again.") from error
     if (num_chars := len(question) + sum(map(len, steps))) > MAX_CHARS:
         raise BadRowError("over_long", f"Found {num_chars} characters, more than {MAX_CHARS}. Leave out whole steps.")
+    try:
+        processor.image_order(question, num_images)
+    except ValueError as error:
+        raise BadRowError("image", str(error)) from error
     try:
         processor.render_prompt(question, num_images)
         for step_index, step in enumerate(steps):

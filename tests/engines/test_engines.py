@@ -165,7 +165,8 @@ def test_bad_problems_name_their_id(tiny_policy, tiny_processor, figures, tmp_pa
         "cannot be read": Problem("bad", "q", (str(corrupt),)),
         r"cannot be read \(.*trunc": Problem("bad", "q", (str(truncated),)),
         "Found an image of type int": Problem("bad", "q", (3,)),
-        r"question contains the control token '<image>'": Problem("bad", "what is <image>?", (figures[0],)),
+        r"question contains the control token '<\|user\|>'": Problem("bad", "what is <|user|>?", (figures[0],)),
+        r"Found 1 placeholder \('<image>'\) in the question but 0 figures": Problem("bad", "what is <image>?"),
     }
     for message, problem in cases.items():
         with pytest.raises(ProblemInputError, match=f"Problem 'bad': .*{message}") as caught:

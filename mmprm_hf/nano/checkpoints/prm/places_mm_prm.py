@@ -1,0 +1,1 @@
+../../../models/places_mm_prm.py
