@@ -144,7 +144,7 @@ class _Run:
             reply = self.journal.get(key)
             if reply is None:
                 figures = await asyncio.to_thread(lambda: [image_part(image) for image in problem.images])
-                content = message_content(text, problem, figures, question_in_prompt(problem))
+                content = message_content(text, problem, figures, question_in_prompt(problem)) if figures else text
                 completion = await self.chat.complete(
                     [{"role": "user", "content": content}],
                     seeds=(attempt,),

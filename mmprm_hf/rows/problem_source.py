@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..data import Problem
+from ..models import split_question
 from .cells import is_absent
 from .figure_rules import FigureRules
 from .problem_rows import problem_from_row
@@ -52,12 +53,16 @@ class ProblemSource(Sequence[Problem]):
         return problem_from_row({**self._rows[self._indices[index]], "id": self.ids[index]})
 
     def readable(self) -> tuple[ProblemSource, dict[str, str]]:
-        """Return the source without the rows that are not problems, and by id why each of those is not."""
+        """Return the source without the rows that are not problems, and by id why each of those is not.
+
+        A row whose placeholders and figures do not go together is none of them.
+        """
         faults: dict[str, str] = {}
         kept = []
         for index in range(len(self)):
             try:
-                self[index]
+                problem = self[index]
+                split_question(problem.question, len(problem.images))
             except ValueError as error:
                 faults[self.ids[index]] = str(error)
             else:

@@ -97,6 +97,26 @@ def test_mathvision_without_options_and_with_mere_letters():
     assert READERS["mathvision"]({**row, "options": list("ABCD")}, "1").question.endswith("(C) C\n(D) D\n")
 
 
+def test_mathvision_names_the_parts_of_a_figure_that_is_several():
+    row = {**ROWS["mathvision"], "question": "Which is <image1>?", "options": ["<image2>", "<image3>"]}
+    question = READERS["mathvision"](row, "1").question
+    assert question == "Which is (image 1)?\n(A) (image 2)\n(B) (image 3)\n"
+
+
+def test_a_problem_with_another_number_of_placeholders_than_figures_has_that_reason(tmp_path):
+    row = {"id": "1", "question": "In <image1> and <image2>?", "answer": "4", "image": "a.png"}
+    reason = problem_or_reason(opened("own", [row], tmp_path), 0)
+    assert reason.startswith("Found 2 placeholders ('<image1>', '<image2>') in the question but 1 figure.")
+
+
+def test_olympiadbench_shows_all_figures_of_a_problem_that_places_them():
+    figures = {f"image_{number}": f"{number}.png" for number in range(1, 8)}
+    row = {**ROWS["olympiadbench"], **figures}
+    assert len(READERS["olympiadbench"](row, "1").images) == 5
+    placed = {**row, "question": " ".join(f"<image_{number}>" for number in range(1, 8))}
+    assert len(READERS["olympiadbench"](placed, "1").images) == 7
+
+
 def test_choices_of_a_mathverse_query_keep_their_letters():
     query = "Question: How many?\nChoices:\nA:9\nB:10\nC:2\nD:no value\nThink step by step."
     problem = READERS["mathverse"]({**ROWS["mathverse"], "query_cot": query}, "1")

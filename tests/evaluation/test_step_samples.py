@@ -185,6 +185,21 @@ def test_process_bench_from_a_dataset_takes_its_splits_as_subsets(tmp_path):
     assert counts == {"num_rows": 4, "num_kept": 4, "problems": {}}
 
 
+def test_visual_process_bench_figures_stand_where_the_question_says(folder):
+    two = ["one.png", "two.png"]
+    for images, question, kept, reasons in (
+        (two, "In <image> and <image>?", "In <image> and <image>?", {}),
+        (two, "In <image 2> and <image 1>?", "In <image 2> and <image 1>?", {}),
+        (two[:1], "Is <image1> like <image2>?", "Is (image 1) like (image 2)?", {}),  # one file of two, as MathVision's
+        (two, "In <image>?", None, {"placeholder_count_differs": 1}),
+        (two[:1], "In <image> and <image>?", None, {"placeholder_count_differs": 1}),
+    ):
+        path = write(folder / "test.jsonl", [visual(images, [1, 1, 1], question=question)])
+        samples, counts = load_visual_process_bench(path)
+        assert [sample.question for sample in samples] == ([kept] if kept else []), question
+        assert counts["problems"] == reasons, question
+
+
 def prm(errors, category="circular", **changed) -> dict:
     return {"question": "Q", "steps": ["a", "b", "c"], "error_steps": errors, "category": category, **changed}
 

@@ -350,7 +350,7 @@ def test_a_bad_problem_is_named(prm, problems):
     candidates = [[Candidate(steps=("a",))]] * 2
     for layout in ("auto", "rows"):
         with pytest.raises(
-            ValueError, match="Problem 'the bad one' cannot be scored: Found the control token '<image>'"
+            ValueError, match="Problem 'the bad one' cannot be scored: Found 1 placeholder .* but 0 figures"
         ):
             PRMScorer(*prm, layout=layout).score_many([problems[1], bad], candidates)
 

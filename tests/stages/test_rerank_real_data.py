@@ -60,7 +60,10 @@ def test_mathvision(tmp_path):
     assert flawed["110"]["question"].count("<image") > 2 and "<image" in str(flawed["2673"]["options"])
     assert "\f" in flawed["2830"]["answer"] and flawed["2503"]["question"].startswith("\ufeff")
     summary, rows_by_id = solved(rows, tmp_path)
-    assert summary["outcomes"]["not_shown"] == 0, summary["errors"]
+    # Several placeholders and one figure: the others may be lost.
+    not_shown = [name for name, row in rows_by_id.items() if row["outcome"] == "not_shown"]
+    assert not_shown == ["110", "2653", "2673", "434"]
+    assert all("placeholders (" in error and "but 1 figure." in error for error in summary["errors"])
     assert rows_by_id["3"]["question"] == flawed["3"]["question"]
     assert rows_by_id["2682"]["question"].endswith("(E) $1510$"), "a choice problem shows its options"
     assert rows_by_id["434"]["answer"] == "C" and "(A)" not in rows_by_id["434"]["question"]

@@ -29,7 +29,7 @@ def test_bad_rows_are_named_or_dropped_and_counted(prm_processor, figures):
             "text",
             "Found the control token '<prm>' inside the step with step_index 1",
         ),
-        ({"prompt": "see <image>"}, "image", r"Found 1 placeholder \('<image>'\) in the question but 0 figures"),
+        ({"prompt": "<image> <image>"}, "image", r"Found 2 placeholders \('<image>'\) in the question but 1 figure"),
         ({"prompt": "   "}, "text", "Found an empty question"),
         ({"prompt": None}, "no_column", r"Found no \['prompt'\]"),
         ({"completions": ["a", "b" * 80]}, "over_long", r"Found \d+ tokens, more than max_length 90"),
