@@ -63,8 +63,10 @@ class Problem:
 
     Args:
         id: Stable identifier; results are keyed by it.
-        question: The text shown to policy and PRM. Not empty, and at most `MAX_QUESTION_CHARS` long.
-        images: Figures in reading order, in any form that `models.load_image` takes; empty for a text-only problem.
+        question: The text shown to policy and PRM. Not empty, and at most `MAX_QUESTION_CHARS` long. Placeholders such
+            as ``<image1>`` are the places of figures, see `models.split_question`.
+        images: Figures in reading order or as the placeholders number them, in any form that `models.load_image` takes;
+            empty for a text-only problem.
         answer: The gold answer, or None where there is none (verdicts are then undecided).
         answer_type: "number", "choice" or "text".
         options: Choices in letter order (A, B, ...), empty for free-form questions.
