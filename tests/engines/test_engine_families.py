@@ -7,6 +7,7 @@ Families whose stock processor needs torchvision skip, saying so, unless `MMPRM_
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from support.tiny_models import make_figure
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
+from mmprm_hf.engines.prompts import PromptWriter
 from mmprm_hf.errors import EngineUnavailableError
+from mmprm_hf.steps import DEFAULT_STEP_FORMAT
 from mmprm_hf.steps.tagged import render_prefix
 
 WITH_IMAGES = [name for name, backbone in BACKBONES.items() if backbone.has_images]
@@ -102,3 +105,16 @@ def test_positions_of_an_unknown_kind_are_refused():
         match="Policy computes its positions from input_ids, images_per_sample, attention_mask, which this engine",
     ):
         TransformersEngine(Policy(), None)
+
+
+def test_figures_inside_a_question_keep_their_places(policy):
+    model, processor = policy
+    figures = tuple(problem.images[0] for problem in problems()[:2])
+    placed = Problem("p", "In <image1> and <image2>, x?", figures)
+    swapped = Problem("p", "In <image2> and <image1>, x?", figures[::-1])
+    prompt = PromptWriter(processor, DEFAULT_STEP_FORMAT).write(placed, ())
+    between = re.search(r"In(.+)and(.+), x\?", prompt.text, re.DOTALL)
+    assert between and all(text.strip() for text in between.groups()), prompt.text
+    engine = TransformersEngine(model, processor, sampling=SamplingConfig(temperature=0, max_new_tokens=NUM_TOKENS))
+    (first,), (second,) = (asyncio.run(engine.generate([RolloutRequest(problem)])) for problem in (placed, swapped))
+    assert first == second and first[0].num_prompt_tokens == prompt.num_tokens
