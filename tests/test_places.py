@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
+import datasets
 import pytest
 from support.tiny_models import make_figure
 from transformers import pipeline
+from trl.data_utils import prepare_multimodal_messages
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.engines import EndpointEngine, RolloutRequest, SamplingConfig, TransformersEngine
@@ -18,7 +20,7 @@ from mmprm_hf.evaluation.step_samples import load_visual_process_bench
 from mmprm_hf.files import write_jsonl
 from mmprm_hf.labelling import ChatStepJudge
 from mmprm_hf.rerank.inputs import read_problem
-from mmprm_hf.restructuring import FreeFormRow, ReplyJournal, restructure
+from mmprm_hf.restructuring import FreeFormRow, ReplyJournal, restructure, write_corpus
 from mmprm_hf.rewards import ProcessReward
 from mmprm_hf.rows import ProblemSource
 from mmprm_hf.training.collators import PRMCollator
@@ -171,3 +173,34 @@ def test_restructuring_shows_the_figures_in_place_and_rejects_what_cannot_be_pla
     with ReplyJournal(tmp_path / "text.jsonl") as journal:
         asyncio.run(restructure(rows, chat, journal))
     assert QUESTION in chat.asked[-1], "without figures placeholders are text"
+
+
+def test_a_corpus_for_trl_has_its_figures_where_the_questions_have_them(tmp_path):
+    """A figure before the text needs no mark there; one inside makes all prompts lists of parts."""
+    leading = FreeFormRow("leading", "<image>\nWhat is x?", "First x = 2. Then x = 3. Answer: 3", (FIGURES[0],), "3")
+    inner = FreeFormRow("inner", SWAPPED, leading.solution, tuple(FIGURES), "3")
+    text = FreeFormRow("text", "What is x?", leading.solution, (), "3")
+
+    answer = "<step>First x = 2.</step><step>Then x = 3.</step><answer>3</answer>"
+
+    def corpus(rows):
+        class Rows(list):
+            def row_id(self, index):
+                return self[index].id
+
+        with ReplyJournal(tmp_path / "replies.jsonl") as journal:
+            outcomes = asyncio.run(restructure(rows, Chat(answer), journal))
+            assert [outcome.rejection for outcome in outcomes] == [None] * len(rows)
+            write_corpus(Rows(rows), outcomes, journal, tmp_path / "out")
+        return datasets.load_dataset("parquet", data_files=str(tmp_path / "out" / "train.parquet"), split="train")
+
+    plain = corpus([leading, text])
+    assert [row["prompt"][0]["content"] for row in plain] == ["\nWhat is x?", "What is x?"]
+    placed = corpus([leading, inner, text])
+    shown = []
+    for row in placed:
+        (turn,) = prepare_multimodal_messages(row["prompt"], row["images"])
+        shown.append([part["text"] if part["type"] == "text" else part["image"] for part in turn["content"]])
+    (figure, after), (before, second, between, first, end), (alone,) = shown
+    assert (after, before, between, end, alone) == ("\nWhat is x?", "In ", " and ", ", what is x?", "What is x?")
+    assert [image.tobytes() for image in (figure, first, second)] == [FIGURES[i].tobytes() for i in (0, 0, 1)]

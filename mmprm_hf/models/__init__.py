@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = attach(
         "images_mm_prm": ["figure_size", "image_format", "load_image", "upright"],
         "loading_mm_prm": ["policy_of_adapter"],
         "modeling_mm_prm": ["MMPRMModel", "MMPRMOutput"],
-        "places_mm_prm": ["PLACEHOLDER", "chat_content", "join_parts", "split_question"],
+        "places_mm_prm": ["PLACEHOLDER", "chat_content", "figures_lead", "join_parts", "split_question"],
         "policy_mm_prm": ["backbone_of", "prepare_marker_row"],
         "processing_mm_prm": ["MMPRMProcessor"],
         "prompts_mm_prm": ["PROMPT_FORMATS", "PromptFormat"],

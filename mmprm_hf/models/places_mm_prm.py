@@ -102,6 +102,12 @@ def join_parts(parts: Sequence[str | None], separator: str = "") -> str:
     return question
 
 
+def figures_lead(parts: Sequence[str | int]) -> bool:
+    """Return whether all figures of `split_question` stand before the text, as they do without placeholders."""
+    is_figure = [isinstance(part, int) for part in parts]
+    return is_figure == sorted(is_figure, reverse=True)
+
+
 def chat_content(processor: Any, parts: Sequence[str | int]) -> list[dict[str, str]]:
     """Return the content of a user's turn for a processor's chat template, the figures in place.
 
@@ -116,8 +122,7 @@ def chat_content(processor: Any, parts: Sequence[str | int]) -> list[dict[str, s
         ValueError: if the template moves figures and the processor names no image token.
     """
     content = [{"type": "image"} if isinstance(part, int) else {"type": "text", "text": part} for part in parts]
-    is_figure = [isinstance(part, int) for part in parts]
-    if is_figure == sorted(is_figure, reverse=True) or _keeps_places(processor):  # all before the text, or all in place
+    if figures_lead(parts) or _keeps_places(processor):
         return content
     image_token = getattr(processor, "image_token", None)
     if image_token is None:

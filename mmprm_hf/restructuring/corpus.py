@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import write_jsonl
+from ..models import split_question
 from ..rows import stored_figure, write_splits
 from ..steps import render_solution
 from .journal import ReplyJournal
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
 JOURNAL, REJECTED, SUMMARY = "replies.jsonl", "rejected.jsonl", "restructure.json"
 
 
-def corpus_features(with_images: bool) -> datasets.Features:
-    """Return the columns of the corpus; TRL takes one with a column `images` for a vision dataset."""
+def corpus_features(with_images: bool, with_places: bool = False) -> datasets.Features:
+    """Return the columns of the corpus; TRL takes one with a column `images` for a vision dataset.
+
+    Args:
+        with_images: Whether a row has figures.
+        with_places: Whether a row has one inside its question: prompts are then lists of parts.
+    """
     from datasets import Features, Image, List, Value
 
     messages = List({"role": Value("string"), "content": Value("string")})
+    parts = List({"type": Value("string"), "text": Value("string")})
     return Features(
         {
             "id": Value("string"),
-            "prompt": messages,
+            "prompt": List({"role": Value("string"), "content": parts}) if with_places else messages,
             "completion": messages,
             **({"images": List(Image())} if with_images else {}),
             "steps": List(Value("string")),
@@ -43,8 +50,9 @@ def corpus_features(with_images: bool) -> datasets.Features:
 def write_corpus(rows: FreeFormRows, outcomes: Sequence[Outcome], journal: ReplyJournal, folder: Path) -> None:
     """Write accepted rows to ``train.parquet`` (no such file if there are none), the others to ``rejected.jsonl``.
 
-    Rows keep their order and figures their bytes. The prompt is the question alone, as engines show it; TRL puts the
-    figures before it.
+    Rows keep their order and figures their bytes. The prompt is the question alone, as engines show it, without
+    placeholders: TRL puts the figures before it. If one row has a figure inside its question, the prompts of all rows
+    are parts, texts and figures in order, which TRL fills. Figures are in reading order.
     """
     pairs = list(enumerate(outcomes))
     rejected = [(rows.row_id(index), outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
@@ -53,19 +61,26 @@ def write_corpus(rows: FreeFormRows, outcomes: Sequence[Outcome], journal: Reply
         ({"id": row_id, "reason": rejection.reason, "detail": rejection.detail} for row_id, rejection in rejected),
     )
     accepted = [(index, outcome) for index, outcome in pairs if outcome.rejection is None]
-    features = corpus_features(any(outcome.has_figure for _, outcome in accepted))
-    corpus = (("train", _corpus_row(rows[index], outcome, journal)) for index, outcome in accepted)
+    with_places = any(outcome.has_inner_figure for _, outcome in accepted)
+    features = corpus_features(any(outcome.has_figure for _, outcome in accepted), with_places)
+    corpus = (("train", _corpus_row(rows[index], outcome, journal, with_places)) for index, outcome in accepted)
     write_splits(folder, corpus, features, ["train"])
 
 
-def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal) -> dict[str, Any]:
+def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal, with_places: bool) -> dict[str, Any]:
+    parts = split_question(row.question, len(row.images))
+    content: Any = "".join(part for part in parts if isinstance(part, str))
+    if with_places:
+        content = [
+            {"type": "text", "text": p} if isinstance(p, str) else {"type": "image", "text": None} for p in parts
+        ]
     reply = journal.get(outcome.reply_key)
     parsed = read_reply(reply.text, reply.finish_reason)
     return {
         "id": row.id,
-        "prompt": [{"role": "user", "content": row.question}],
+        "prompt": [{"role": "user", "content": content}],
         "completion": [{"role": "assistant", "content": render_solution(parsed.steps, parsed.answer)}],
-        "images": [stored_figure(image) for image in row.images],
+        "images": [stored_figure(row.images[part]) for part in parts if isinstance(part, int)],
         "steps": list(parsed.steps),
         "answer": parsed.answer,
         "num_steps": len(parsed.steps),

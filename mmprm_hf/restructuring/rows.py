@@ -88,6 +88,7 @@ class Outcome:
         rejection: None if a reply was accepted; otherwise why the first (greedy) one was not.
         reply_key: Key of the accepted reply in the journal.
         has_figure: True if the row has figures.
+        has_inner_figure: True if an accepted row has one behind text of its question.
         num_attempts: Number of replies.
         num_steps: Steps of the accepted reply, else 0.
         steps_hash: Hash of the accepted reply's steps and answer, else "".
@@ -102,3 +103,4 @@ class Outcome:
     steps_hash: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
+    has_inner_figure: bool = False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ..data import Problem, content_hash
 from ..engines import ChatModel, gather_or_cancel, image_part, message_content, question_parts
 from ..errors import RequestRefusedError
-from ..models import load_image
+from ..models import figures_lead, load_image, split_question
 from ..rows import problem_fingerprint
 from ..steps import ParsedResponse
 from .checks import UNREPAIRABLE, Rejection, check_restructured
@@ -108,7 +108,8 @@ class _Run:
             return Outcome(Rejection("unreadable_figure", str(error)), has_figure=has_figure)
         try:
             problem = Problem(row.id, row.question, tuple(figures) if self.show_figure else (), options=row.options)
-            if self.show_figure:  # otherwise placeholders are text like any other
+            parts = split_question(row.question, len(row.images))  # the corpus shows them in any case
+            if self.show_figure:  # otherwise placeholders are text to the model that is asked
                 question_parts(dataclasses.replace(problem, question=question_in_prompt(problem)))
         except ValueError as error:
             return Outcome(Rejection("unreadable_row", str(error)), has_figure=has_figure)
@@ -127,7 +128,8 @@ class _Run:
             rejection = await self.check(row, reply, parsed)
             if rejection is None:
                 steps_hash = content_hash(list(parsed.steps), parsed.answer)
-                return Outcome(None, key, has_figure, len(replies), len(parsed.steps), steps_hash, *_tokens(replies))
+                counts = (len(replies), len(parsed.steps), steps_hash, *_tokens(replies))
+                return Outcome(None, key, has_figure, *counts, not figures_lead(parts))
             rejections.append(rejection)
             if rejection.reason in UNREPAIRABLE:
                 break

@@ -170,7 +170,7 @@ def test_bad_input_is_refused_by_name(tiny, figures):
         ({"num_candidates": True}, "Found num_candidates=True"),
         ({"text": "  "}, "empty question"),
         ({"text": "Is <prm> good?"}, "control token '<prm>'"),
-        ({"text": "What is <image>?"}, "control token '<image>'"),
+        ({"text": "Are <image> and <image> equal?"}, "Found 2 placeholders .'<image>'. in the question but 1 figure"),
         ({"images": "no/such/file.png"}, "no/such/file.png"),
         ({"strategy": "best"}, "Unknown strategy 'best'"),
         ({"aggregation": "mim"}, "Did you mean 'min'"),
