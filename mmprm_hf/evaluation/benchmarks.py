@@ -53,8 +53,8 @@ def read_mathvision(row: Row, problem_id: str) -> Problem:
     letters = string.ascii_uppercase[: len(options)]
     lines = "".join(f"({letter}) {option}\n" for letter, option in zip(letters, options, strict=True))
     lines = "" if options == tuple("ABCDE") else lines
-    figures = _some_figures(row)
-    question = name_composite_parts(f"{_text(row, 'question')}\n{lines}", len(figures))
+    question, figures = f"{_text(row, 'question')}\n{lines}", _some_figures(row)
+    question = name_composite_parts(question, len(figures))
     return _problem(row, problem_id, question, figures, options=options)
 
 
