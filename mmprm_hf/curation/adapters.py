@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import UnknownNameError
-from ..rows import FIGURE_COLUMNS, cell, is_absent, problem_from_row, row_images, text_cell, texts_cell
+from ..rows import FIGURE_COLUMNS, cell, is_absent, missing_column, problem_from_row, row_images, text_cell, texts_cell
 from .config import SourceConfig
 from .records import RawProblem, RowError
 from .repairs import inline_options
@@ -93,15 +93,9 @@ def choose_adapter(source: SourceConfig, columns: Sequence[str], needs_answer: b
     """
     if source.adapter not in ("auto", *ADAPTERS):
         raise UnknownNameError("adapter", source.adapter, ("auto", *ADAPTERS), f" of the source {source.title}")
-    needed = {"a question": _QUESTION_COLUMNS}
-    if needs_answer:
-        needed |= {"an answer": _ANSWER_COLUMNS, "figures": FIGURE_COLUMNS}
-    missing = [words for words, names in needed.items() if not set(names) & set(columns)]
-    if missing:
-        raise ValueError(
-            f"The source {source.title} has the columns {', '.join(columns) or '(none)'}: none of them is "
-            f"{' or '.join(missing)}. Name them under `columns`, as {{question: its_column}}."
-        )
+    for names in (_QUESTION_COLUMNS, *((_ANSWER_COLUMNS, FIGURE_COLUMNS) if needs_answer else ())):
+        if not set(names) & set(columns):
+            raise missing_column(source.path, names[0], columns)
     if source.adapter != "auto":
         return source.adapter
     return next((name for name, names in _TYPICAL_COLUMNS.items() if names <= set(columns)), "mm_k12")

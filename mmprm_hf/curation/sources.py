@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
-from ..rows import FIGURE_COLUMNS, FigureRules, RawRows
+from ..rows import FIGURE_COLUMNS, FigureRules, RawRows, check_columns, without_rows
 from .adapters import ADAPTERS, KNOWN_FACTS, choose_adapter
 from .config import SourceConfig
 from .duplicates import Sketch
@@ -36,12 +36,9 @@ class Source:
             figure_columns=(*FIGURE_COLUMNS, "picture", *renamed_figures),
             rules=rules,
         )
-        absent = [theirs for theirs in config.columns.values() if theirs not in self.rows.columns]
-        if absent and len(self.rows):
-            raise ValueError(
-                f"The source {self.title} has no column {', '.join(absent)}, which `columns` names. It has "
-                f"{', '.join(self.rows.columns)}."
-            )
+        check_columns(config.path, config.columns, self.rows.columns)
+        if not len(self.rows):
+            raise without_rows(config.path, self.rows.columns)
         self.columns = tuple(dict.fromkeys((*self.rows.columns, *config.columns)))
         self.adapter = choose_adapter(config, self.columns, needs_answer=not is_benchmark)
 

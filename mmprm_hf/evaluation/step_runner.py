@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from .. import metrics
@@ -45,6 +45,7 @@ def load_step_benchmark(
     benchmark: str,
     data: str | os.PathLike[str],
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[StepSample], Counts]:
     """Return the samples of a benchmark with ``num_rows``, ``num_kept`` and ``problems`` (rows per fault).
 
@@ -52,14 +53,15 @@ def load_step_benchmark(
         benchmark: A name of `STEP_BENCHMARKS`.
         data: As its loader takes it: a ``.jsonl`` file, a dataset's folder or a hub id.
         rules: Which figures besides those in the data's folder may be read and fetched; one benchmark has figures.
+        columns: Our names of columns to those of the data, where they differ.
 
     Raises:
-        ValueError: for an unknown benchmark, or no usable sample.
+        ValueError: for an unknown benchmark, a column that is not there, or no usable sample.
     """
     if benchmark not in STEP_BENCHMARKS:
         raise UnknownNameError("step benchmark", benchmark, STEP_BENCHMARKS)
     options = {"rules": rules} if benchmark == "visualprocessbench" else {}
-    samples, counts = STEP_BENCHMARKS[benchmark](data, **options)
+    samples, counts = STEP_BENCHMARKS[benchmark](data, columns=columns, **options)
     if not samples:
         raise ValueError(f"Found no usable sample in {data} ({counts}). Check the file's form and its figures.")
     return samples, counts

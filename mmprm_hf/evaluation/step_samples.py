@@ -82,6 +82,7 @@ Parsed = tuple[StepSample | None, list[str]]  # and the reasons
 def load_visual_process_bench(
     data: str | os.PathLike[str],
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[StepSample], Counts]:
     """Return the samples of VisualProcessBench (arXiv 2503.10291), and the counts of its rows.
 
@@ -92,13 +93,15 @@ def load_visual_process_bench(
             such as ``OpenGVLab/VisualProcessBench`` (half a gigabyte, fetched once, perhaps with ``@revision`` behind
             it); or a dataset that holds the figures, whose split "test" is read.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data, where they differ.
     """
     name = str(data).removeprefix(HUB_PREFIX)
     if not is_data_file(data):
         is_on_hub = str(data) != name or not Path(name).is_dir()
         folder = _fetched(name) if is_on_hub else Path(name)
         data = next((path for path in sorted(folder.glob("test.*")) if is_data_file(path)), data)
-    return _load(RawRows(data, "test", rules=rules), _visual_process_bench_row)
+    rows = RawRows(data, "test", rules=rules, columns=columns)
+    return _load(_with_columns(rows, ("question",), ("response",)), _visual_process_bench_row)
 
 
 def _fetched(name: str) -> Path:
@@ -108,7 +111,9 @@ def _fetched(name: str) -> Path:
     return Path(huggingface_hub.snapshot_download(repo_id, repo_type="dataset", **options))
 
 
-def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+def load_process_bench(
+    data: str | os.PathLike[str], columns: Mapping[str, str] | None = None
+) -> tuple[list[StepSample], Counts]:
     """Return the samples of ProcessBench (arXiv 2412.06559), and the counts of its rows.
 
     Steps behind the first error have no label.
@@ -116,14 +121,19 @@ def load_process_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], 
     Args:
         data: A file of rows (the subset is its column ``subset``, else what stands before the number in ``id``), or
             a dataset such as ``Qwen/ProcessBench``, whose splits are the subsets.
+        columns: Our names of columns to those of the data, where they differ.
     """
+    needed = ("problem",), ("steps",), ("label",)
     if is_data_file(data):
-        return _load(RawRows(data), _process_bench_row)
-    rows = [{"subset": split, **row} for split in PROCESS_BENCH_SUBSETS for row in RawRows(data, split)]
+        return _load(_with_columns(RawRows(data, columns=columns), *needed), _process_bench_row)
+    subsets = {split: RawRows(data, split, columns=columns) for split in PROCESS_BENCH_SUBSETS}
+    rows = [{"subset": split, **row} for split, rows in subsets.items() for row in _with_columns(rows, *needed)]
     return _load(rows, _process_bench_row)
 
 
-def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Counts]:
+def load_prm_bench(
+    data: str | os.PathLike[str], columns: Mapping[str, str] | None = None
+) -> tuple[list[StepSample], Counts]:
     """Return the samples of PRMBench (arXiv 2501.03124), and the counts of its rows.
 
     A step that ``error_steps`` (1-based) does not list is right. The official columns (``modified_question``,
@@ -134,6 +144,7 @@ def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Coun
 
     Args:
         data: A ``.jsonl`` file, a dataset's folder or a hub id, of which the split "train" is read.
+        columns: Our names of columns to those of the data, where they differ.
     """
     keys: set[tuple[Any, Any]] = set()
 
@@ -147,7 +158,8 @@ def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Coun
         keys.add(key)
         return sample, reasons
 
-    samples, counts = _load(RawRows(data, "train"), parse)
+    needed = ("question", "modified_question"), ("steps", "modified_process"), ("error_steps",)
+    samples, counts = _load(_with_columns(RawRows(data, "train", columns=columns), *needed), parse)
     if num_zeros := counts["problems"].get("zero_error_step"):
         logger.warning(
             "%d rows of %s list step 0 as an error. PRMBench counts steps from 1; if the file counts from 0, every "
@@ -156,6 +168,13 @@ def load_prm_bench(data: str | os.PathLike[str]) -> tuple[list[StepSample], Coun
             data,
         )
     return samples, counts
+
+
+def _with_columns(rows: RawRows, *needed: tuple[str, ...]) -> RawRows:
+    """The rows themselves, if they have one of the columns of each tuple."""
+    for names in needed:
+        rows.need(*names)
+    return rows
 
 
 def _load(

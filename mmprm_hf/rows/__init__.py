@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "candidate_rows": ["candidate_outcome", "check_candidate_row", "read_candidate_rows"],
         "cells": ["cell", "is_absent", "text_cell", "texts_cell"],
+        "column_names": ["check_columns", "missing_column", "without_rows"],
         "figure_rules": ["FigureFinder", "FigureRules"],
         "input_paths": ["check_data_path", "check_file_path", "check_model_path"],
         "parquet_splits": ["hub_configs", "write_splits"],

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from .table_files import HUB_PREFIX, is_data_file
+from .table_files import ENDINGS, HUB_PREFIX, is_data_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?(@[\w./-]+)?")
 
@@ -32,8 +32,13 @@ def check_data_path(data: str | Path | None) -> None:
 
     Raises:
         FileNotFoundError: if it is neither here nor can be on the Hub.
+        ValueError: if it is a file whose ending is not read.
     """
-    if data is None or str(data) == "nano" or str(data).startswith(HUB_PREFIX) or Path(data).exists():
+    if data is None or str(data) == "nano" or str(data).startswith(HUB_PREFIX) or Path(data).is_dir():
+        return
+    if Path(data).exists():
+        if not is_data_file(data):
+            raise ValueError(f"{str(data)!r} is not a file of rows by its ending. Rows are read from {ENDINGS} files.")
         return
     if is_data_file(data):
         raise FileNotFoundError(f"There is no file {str(data)!r} here. Give the path of a file that exists.")
@@ -62,8 +67,12 @@ def check_model_path(model: str | Path | None) -> None:
         raise ValueError(f"The folder {str(model)!r} has no config.json: it is not a model. Give the folder of one.")
 
 
-def check_file_path(path: str | Path | None) -> None:
+def check_file_path(path: str | Path | None, usual_name: str = "") -> None:
     """Raise unless this is a file; None is none.
+
+    Args:
+        path: The path.
+        usual_name: What such a file is called: it is named where the path is its folder.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -72,5 +81,7 @@ def check_file_path(path: str | Path | None) -> None:
     if path is None or os.path.isfile(path):
         return
     if os.path.isdir(path):
+        if usual_name and os.path.isfile(os.path.join(path, usual_name)):
+            raise ValueError(f"{str(path)!r} is a folder. Give the file in it: {os.path.join(path, usual_name)}.")
         raise ValueError(f"{str(path)!r} is a folder, and a file is needed there. Name a file in it.")
     raise FileNotFoundError(f"There is no file {str(path)!r} here. Give the path of a file that exists.")

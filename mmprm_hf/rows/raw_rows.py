@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .column_names import check_columns, missing_column, without_rows
 from .figure_rules import FigureFinder, FigureRules
 from .input_paths import check_data_path
 from .table_files import HUB_PREFIX, check_json_files, is_data_file, is_saved_dataset, read_table, table_kind
@@ -26,9 +28,9 @@ class RawRows(Sequence[dict[str, Any]]):
     Reading a row whose figure lies elsewhere is a ValueError, unless `rules` allow it.
 
     Args:
-        data: A ``.jsonl``, ``.json`` (a list of objects, or one object per line), ``.csv`` or ``.parquet`` file, the
-            first three perhaps compressed; a dataset's folder, also one of `save_to_disk`; or a hub id, with or
-            without ``hub:`` before it, and perhaps with ``@revision`` behind it.
+        data: A ``.jsonl``, ``.json`` (a list of objects, one object per line, a table of pandas), ``.csv``, ``.tsv`` or
+            ``.parquet`` file, all but the last perhaps compressed; a dataset's folder, also one of `save_to_disk`; or
+            a hub id, with or without ``hub:`` before it, and perhaps with ``@revision`` behind it.
         split: Split of a dataset; a file has none.
         subset: Name of a dataset's configuration; None for its only or default one.
         num_rows: The most rows, from the first; None takes all.
@@ -42,7 +44,8 @@ class RawRows(Sequence[dict[str, Any]]):
         hub_id: The repository of a dataset of the Hub; None for files and folders.
 
     Raises:
-        ValueError: if a file cannot be read, one of its rows is not an object, or a column of `columns` is absent.
+        ValueError: if a file cannot be read, one of its rows is not an object, the dataset has no such split, or as
+            `check_columns`.
         OSError: if there is no such file or dataset.
 
     Example:
@@ -64,11 +67,11 @@ class RawRows(Sequence[dict[str, Any]]):
     ) -> None:
         path = Path(str(data).removeprefix(HUB_PREFIX))
         if is_data_file(data) and table_kind(path) is not None:
-            rows: Any = read_table(path, num_rows)
+            rows, own = read_table(path, num_rows)
         else:
             rows = _open(str(data), split, subset)
-            rows = rows.select(range(len(rows))[:num_rows])
-        self._take(rows, _finder(data, rules), figure_columns, columns or {}, data)
+            rows, own = rows.select(range(len(rows))[:num_rows]), tuple(rows.features)
+        self._take(rows, own, _finder(data, rules), figure_columns, columns or {}, data)
 
     @classmethod
     def splits(
@@ -83,28 +86,24 @@ class RawRows(Sequence[dict[str, Any]]):
         finder, splits = _finder(data, rules), {}
         for name, rows in _open(str(data)).items():
             splits[name] = cls.__new__(cls)
-            splits[name]._take(rows, finder, FIGURE_COLUMNS, columns or {}, data)
+            splits[name]._take(rows, tuple(rows.features), finder, FIGURE_COLUMNS, columns or {}, data)
         return splits
 
     def _take(
         self,
         rows: Any,
+        own: tuple[str, ...],
         finder: FigureFinder,
         figure_columns: Sequence[str],
         columns: Mapping[str, str],
         data: str | os.PathLike[str],
     ) -> None:
-        if isinstance(rows, list):
-            own = tuple(dict.fromkeys(column for row in rows for column in row))
-        else:
-            own = tuple(rows.features)
+        if not isinstance(rows, list):
             for column, feature in rows.features.items():
                 if (undecoded := _undecoded(feature)) is not feature:
                     rows = rows.cast_column(column, undecoded)
-        if absent := [theirs for theirs in columns.values() if theirs not in own]:
-            known = ", ".join(own) or "none"
-            raise ValueError(f"{data} has no column {absent[0]}; found {known}. Correct the name of the column.")
-        self._data, self._own_names = data, dict(columns)
+        check_columns(data, columns, own)
+        self._data, self._own, self._own_names = data, own, dict(columns)
         self.columns = tuple(self._named(dict.fromkeys(own)))
         self._rows, self._finder, self._figure_columns = rows, finder, tuple(figure_columns)
         self.info = getattr(rows, "info", None)
@@ -139,18 +138,15 @@ class RawRows(Sequence[dict[str, Any]]):
         return rows
 
     def need(self, *names: str) -> None:
-        """Raise unless there is one of these columns.
+        """Raise unless there are rows, and one of these columns.
 
         Raises:
             ValueError: naming the first of them, and those that there are.
         """
+        if not len(self):
+            raise without_rows(self._data, self._own)
         if not set(names) & set(self.columns):
-            if not len(self):
-                raise ValueError(f"{self._data} has no rows. Give data with rows.")
-            raise ValueError(
-                f"{self._data} has no column {names[0]}; found {', '.join(self.columns)}. Name the one that is meant: "
-                f"--columns {names[0]}=NAME."
-            )
+            raise missing_column(self._data, names[0], self._own, self._own_names)
 
     def column(self, name: str) -> list[Any]:
         """Return one column of all rows as it is, None where a row lacks it; other columns are not read."""
@@ -181,6 +177,8 @@ def _open(name: str, split: str | None = None, subset: str | None = None) -> Any
         if is_local and is_saved_dataset(Path(name)):
             saved = datasets.load_from_disk(name)
             saved = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict({"train": saved})
+            if split is not None and split not in saved:
+                raise _no_split(name, split, list(saved))
             return saved if split is None else saved[split]
         if is_local:
             check_json_files(Path(name))
@@ -192,11 +190,23 @@ def _open(name: str, split: str | None = None, subset: str | None = None) -> Any
             reason = str(error).split("\n")[0].rstrip(".")
             here = "" if is_on_hub else f"There is no file or folder {name!r} here, and as a hub id "
             raise FileNotFoundError(f"{here}{repository!r} cannot be read from the Hub: {reason:.300}.") from error
+    except ValueError as error:
+        splits = re.fullmatch(r"Unknown split .* Should be one of \[(.*)\]\.", str(error))  # of datasets 5.2
+        if splits is None or split is None:
+            raise
+        raise _no_split(name, split, re.findall(r"'([^']+)'", splits[1])) from error
     except (datasets.exceptions.DatasetsError, ArrowException, KeyError, NotImplementedError) as error:
         reason = str(error.__cause__ or error).split("\n")[0]
         raise ValueError(
             f"{name} cannot be read as a dataset ({reason:.300}). Correct its files, or give one file of rows."
         ) from error
+
+
+def _no_split(name: str, split: str, splits: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"{name} has no split {split!r}; found {', '.join(splits)}. Choose one of these (--split, where a verb has it), "
+        "or give one of its files."
+    )
 
 
 def _undecoded(feature: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Table files of other people as rows: JSON lines, JSON and CSV, also compressed, within limits of size and nesting.
+"""Table files of other people as rows: JSON, CSV and TSV, also compressed, within limits of size and nesting.
 
 Every fault is a ValueError that names file and line. ``datasets`` is imported only where it is needed.
 """
@@ -13,11 +13,13 @@ import itertools
 import json
 import lzma
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from .json_documents import document_rows
 
 HUB_PREFIX = "hub:"
 """What may stand before the id of a dataset of the Hub."""
@@ -29,7 +31,10 @@ MAX_RATIO = 200
 """The most times that a compressed file may grow, once it is larger than a line may be."""
 _MAX_DEPTH = 200  # pyarrow's reader of JSON ends the process beyond some 10,000
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_TABLES = (".jsonl", ".json", ".csv")
+_TABLES = (".jsonl", ".json", ".csv", ".tsv")
+ENDINGS = ".jsonl, .json, .csv, .tsv (these also compressed: .gz, .bz2, .xz) or .parquet"
+"""The endings of data files in words."""
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BLOCK = 2**24
 
 
@@ -53,11 +58,11 @@ def is_data_file(data: str | os.PathLike[str]) -> bool:
     return not is_hub and (table_kind(path) is not None or path.suffix.lower() == ".parquet") and not path.is_dir()
 
 
-def read_table(path: Path, num_rows: int | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a table file.
+def read_table(path: Path, num_rows: int | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Return the rows of a table file, and the names of its columns, also those of a header without rows.
 
     Args:
-        path: A ``.jsonl``, ``.json`` (one object per line, a list of them, or an object of them by id) or ``.csv`` file
+        path: A ``.jsonl``, ``.json`` (one object per line, or what `document_rows` reads), ``.csv`` or ``.tsv`` file
             (with a header), perhaps compressed (``.gz``, ``.bz2``, ``.xz``), in UTF-8 or, with its mark, UTF-16.
         num_rows: The most rows, from the first; None takes all.
 
@@ -70,8 +75,11 @@ def read_table(path: Path, num_rows: int | None = None) -> list[dict[str, Any]]:
     kind = table_kind(path)
     try:
         with _opened(path) as text:
-            rows = _csv_rows(path, text) if kind == ".csv" else _json_rows(path, text, kind)
-            return list(itertools.islice(rows, num_rows))
+            header: list[str] = []
+            is_csv = kind in _DELIMITERS
+            rows = _csv_rows(path, text, _DELIMITERS[kind], header) if is_csv else _json_rows(path, text, kind)
+            rows = list(itertools.islice(rows, num_rows))
+            return rows, tuple(dict.fromkeys([*header, *(column for row in rows for column in row)]))
     except UnicodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}). Save it as UTF-8.") from error
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
@@ -129,18 +137,15 @@ def _json_rows(path: Path, text: IO[str], kind: str | None) -> Iterator[dict[str
         yield row
 
 
-def _document_rows(path: Path, lines: Iterable[str]) -> Sequence[Any]:
-    """The rows of a JSON document: those of a list, of an object that has them by id, or the document itself."""
+def _document_rows(path: Path, lines: Iterable[str]) -> list[Any]:
+    """The rows of a file that is one JSON document."""
     pieces, num_chars = [], 0
     for line in lines:
         pieces.append(line)
         num_chars += len(line)
         if num_chars > MAX_DOCUMENT:
             raise ValueError(f"{path} has more than {MAX_DOCUMENT} characters. Write it as .jsonl, a row per line.")
-    document = _parsed("".join(pieces), str(path), "Write it again.") if pieces else []
-    if isinstance(document, Mapping) and document and all(isinstance(row, Mapping) for row in document.values()):
-        return [{"id": key, **row} for key, row in document.items()]
-    return document if isinstance(document, list) else [document]
+    return document_rows(_parsed("".join(pieces), str(path), "Write it again.")) if pieces else []
 
 
 def _kind_of(value: Any) -> str:
@@ -156,20 +161,25 @@ def _parsed(text: str, where: str, remedy: str) -> Any:
         raise ValueError(f"{where} is nested too deeply. {remedy}") from error
 
 
-def _csv_rows(path: Path, text: IO[str]) -> Iterator[dict[str, Any]]:
+def _csv_rows(path: Path, text: IO[str], delimiter: str, names: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows behind a header; the header's names are added to `names`."""
     csv.field_size_limit(MAX_LINE)  # the default is less than a figure in Base64
     number = 1
     try:
-        rows = csv.DictReader((line for _, line in _lines(path, text)), strict=True)
+        rows = csv.DictReader((line for _, line in _lines(path, text)), delimiter=delimiter, strict=True)
         header = rows.fieldnames or []
-        if len(header) == 1 and (mark := next((mark for mark in ";\t|" if mark in header[0]), None)):
+        names += header
+        rule = "commas" if delimiter == "," else "tabs"
+        marks = set(";\t|,") - {delimiter}
+        if len(header) == 1 and (mark := next((mark for mark in header[0] if mark in marks), None)):
+            ending = ".csv" if delimiter == "," else ".tsv"
             raise ValueError(
-                f"The header of {path} is {header[0]!r:.80}, one column. Cells are separated by commas, not by "
-                f"{mark!r}; save it so."
+                f"The header of {path} is {header[0]!r:.80}, one column. Cells of a {ending} file are separated by "
+                f"{rule}, not by {mark!r}; save it so."
             )
         for number, row in enumerate(rows, start=1):
             if None in row:
-                raise ValueError(f"Row {number} of {path} has more cells than the header. Quote cells with commas.")
+                raise ValueError(f"Row {number} of {path} has more cells than the header. Quote cells with {rule}.")
             yield row
     except csv.Error as error:
         raise ValueError(f"Row {number} of {path} is not CSV ({error}). Write the file again.") from error

@@ -159,6 +159,7 @@ def evaluate_step_benchmark(
     train_data: str | None = None,
     num_samples: int | None = None,
     rules: FigureRules = FigureRules(),  # noqa: B008 (frozen)
+    columns: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluate a PRM's step scores on VisualProcessBench, ProcessBench or PRMBench.
@@ -174,6 +175,7 @@ def evaluate_step_benchmark(
         train_data: Rows of the same benchmark on which the threshold is chosen instead.
         num_samples: The first `num_samples` samples; None takes all.
         rules: Which figures besides those in the data's folder may be read and fetched.
+        columns: Our names of columns to those of the data (and of the train data), where they differ.
         progress: Show bars.
 
     Returns:
@@ -185,12 +187,12 @@ def evaluate_step_benchmark(
     """
     output = None if output is None else Path(output)
     _check_threshold(data, threshold, train_data)
-    usable, counts = load_step_benchmark(benchmark, data, rules)
+    usable, counts = load_step_benchmark(benchmark, data, rules, columns)
     samples = usable[:num_samples]
     scorer = prm if hasattr(prm, "score_solutions") else PRMScorer.from_pretrained(prm or PRM_PATH)
     settings: dict[str, Any] = {"data": data_name(data)}
     if train_data is not None:
-        train_samples, train_counts = load_step_benchmark(benchmark, train_data, rules)
+        train_samples, train_counts = load_step_benchmark(benchmark, train_data, rules, columns)
         settings |= {"train data": data_name(train_data), "train rows": train_counts}
         train_scores = score_samples(scorer, train_samples, progress=progress)
         threshold = tuned_threshold([sample.labels for sample in train_samples], train_scores)

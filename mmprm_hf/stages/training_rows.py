@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def train_and_eval_rows(
     if "train" not in splits:
         raise ValueError(f"{data} has the splits {', '.join(splits)} and no train split. Name one of its files.")
     for rows in splits.values():
-        _check_columns(data, rows.columns)
+        _check_columns(rows)
     rows = splits["train"]
     if "validation" in splits:
         notes.info(
@@ -44,12 +44,13 @@ def train_and_eval_rows(
         return rows, splits["validation"]
     names = rows.column("problem_id" if "problem_id" in rows.columns else "prompt")
     is_eval = [_is_evaluated(name, eval_share) for name in names]
-    notes.info(
-        "%d rows to train on; the %d rows of %g %% of the problems, chosen by hash, are held out for evaluation.",
-        len(is_eval) - sum(is_eval),
-        sum(is_eval),
-        100 * eval_share,
-    )
+    if any(is_eval):
+        words = f"the {sum(is_eval)} rows of {100 * eval_share:g} % of the problems, chosen by hash, are held out for "
+        words += "evaluation"
+    else:
+        words = "none are held out for evaluation"
+        words += f": the hash chose none of these problems for the share of {100 * eval_share:g} %" * (eval_share > 0)
+    notes.info("%d rows to train on; %s.", len(is_eval) - sum(is_eval), words)
     return tuple(rows.select([i for i, is_held in enumerate(is_eval) if is_held == held]) for held in (False, True))
 
 
@@ -64,12 +65,9 @@ def _is_evaluated(name: Any, eval_share: float) -> bool:
         return False
 
 
-def _check_columns(data: str | Path, columns: Sequence[str]) -> None:
-    missing = [name for name in ("prompt", "completions") if name not in columns]
-    missing += [] if {"labels", "label_counts"} & set(columns) else ["labels"]
-    if missing:
-        raise ValueError(
-            f"{str(data)!r} has the columns {', '.join(columns) or '(none)'} and lacks {', '.join(missing)}: these are "
-            "not label rows. `mmprm label` writes label rows, into the folder paths of its output. Columns of other "
-            "names are named by --columns prompt=NAME."
-        )
+def _check_columns(rows: RawRows) -> None:
+    try:
+        for names in (("prompt",), ("completions",), ("labels", "label_counts")):
+            rows.need(*names)
+    except ValueError as error:
+        raise ValueError(f"{error} `mmprm label` writes label rows, into the folder paths of its output.") from error

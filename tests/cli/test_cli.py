@@ -251,9 +251,9 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
         ),
         (
             ("train", "--model", PRM_PATH, "--data", "solved", "-o", "trained"),
-            "'solved' has the columns .* `mmprm label` writes",
+            "solved has no column prompt; found .* `mmprm label` writes",
         ),
-        (("train", "--model", "nope", "--data", "solved", "-o", "trained"), "'solved' has the columns"),
+        (("train", "--model", "nope", "--data", "solved", "-o", "trained"), "solved has no column prompt"),
         (
             ("evaluate", "steps", "--benchmark", "visualprocessbench", "--data", "x", "--figures-root", "none"),
             "not a folder",

@@ -228,9 +228,7 @@ def test_columns_may_have_other_names(tmp_path):
     rows = [{"pic": row["image"], "q": row["question"], "answer": row["answer"]} for row in rows]
     source = write_source(tmp_path / "s", rows, columns={"image": "pic", "question": "q"})
     assert run_curation(tmp_path / "out", source).rejects == []
-    with pytest.raises(
-        ValueError, match="The source s has no column photo, which `columns` names. It has pic, q, answer"
-    ):
+    with pytest.raises(ValueError, match="problems.jsonl has no column photo; found pic, q, answer"):
         curate(CurationConfig(sources=({**source, "columns": {"image": "photo"}},)), tmp_path / "out")
 
 

@@ -127,3 +127,43 @@ def test_columns_of_other_names_are_renamed_and_an_absent_one_is_named(tmp_path)
             RawRows(tmp_path / file, columns={"question": "text"})
         with pytest.raises(ValueError, match="has no column question; found problem, .*: --columns question=NAME"):
             RawRows(tmp_path / file).need("question", "text")
+
+
+def test_names_of_columns_the_wrong_way_round_or_misspelt_are_answered_with_the_right_form(tmp_path):
+    (tmp_path / "mine.csv").write_text("problem,gold\n1 + 1?,2\n")
+    (tmp_path / "ours.csv").write_text("question,answer\n1 + 1?,2\n")
+    for file, columns, message in (
+        ("mine.csv", {"problem": "question"}, "no column question; .* The form is OURS=THEIRS: question=problem"),
+        ("mine.csv", {"question": "problm"}, "no column problm; found problem, gold. Did you mean problem?"),
+        ("mine.csv", {"qestion": "problem"}, "nothing reads a column qestion. Did you mean question?"),
+        ("mine.csv", {"zzz": "problem"}, "nothing reads a column zzz. Write a name of ours first. The form is OURS="),
+        ("ours.csv", {"problem": "question"}, "has a column question, but the column names problem=question make it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RawRows(tmp_path / file, columns=columns).need("question", "text")
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    rows = datasets.Dataset.from_list([{"question": "1 + 1?"}])
+    (tmp_path / "folder").mkdir()
+    for split in ("train", "dev"):
+        rows.to_parquet(tmp_path / "folder" / f"{split}.parquet")
+    datasets.DatasetDict({"train": rows, "dev": rows}).save_to_disk(tmp_path / "saved")
+    for folder, splits in (("folder", "train, validation"), ("saved", "train, dev")):
+        with pytest.raises(ValueError, match=f"{folder} has no split 'test'; found {splits}. Choose .* --split"):
+            RawRows(tmp_path / folder, "test")
+
+
+def test_a_file_of_another_ending_is_answered_with_those_that_are_read(tmp_path):
+    for name in ("README.md", "rows.xlsx", "rows.parquet.gz", "rows.zip"):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(ValueError, match=f"{name}' is not a file of rows by its ending. .*jsonl, .* .parquet"):
+            RawRows(tmp_path / name)
+
+
+def test_a_header_without_rows_shows_its_columns(tmp_path):
+    (tmp_path / "head.csv").write_text("question,gold\n")
+    with pytest.raises(ValueError, match="head.csv has no rows; its columns are question, gold. Give data with rows"):
+        RawRows(tmp_path / "head.csv", columns={"answer": "gold"}).need("question")
+    with pytest.raises(ValueError, match="has no column gilt; found question, gold. Did you mean gold?"):
+        RawRows(tmp_path / "head.csv", columns={"answer": "gilt"})

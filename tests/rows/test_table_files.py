@@ -5,6 +5,7 @@ import gzip
 import json
 
 import datasets
+import pandas
 import pytest
 
 from mmprm_hf.rows import RawRows, is_absent, problem_from_row, row_images, table_files, text_cell, texts_cell
@@ -25,6 +26,14 @@ def test_files_as_people_have_them_give_the_same_rows(tmp_path):
     )
     (tmp_path / "by_id_in_a_line.json").write_text(json.dumps({row["id"]: row for row in ROWS}))
     (tmp_path / "table.csv").write_text("id,question\na,1 + 1 = ?\nb,Wie groß?\n")
+    (tmp_path / "table.tsv").write_text("id\tquestion\na\t1 + 1 = ?\nb\tWie groß?\n")
+    (tmp_path / "packed.tsv.gz").write_bytes(gzip.compress((tmp_path / "table.tsv").read_bytes()))
+    for orient in ("columns", "records", "split", "table"):
+        table = pandas.DataFrame(ROWS)
+        text = table.to_json(orient=orient, index=False if orient == "table" else None)
+        (tmp_path / f"pandas_{orient}.json").write_text(text)
+    (tmp_path / "pandas_index.json").write_text(pandas.DataFrame(ROWS).set_index("id").to_json(orient="index"))
+    (tmp_path / "pandas_named.json").write_text(pandas.DataFrame(ROWS, index=["x", "y"]).to_json())
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
     datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "splits")
     for path in sorted(tmp_path.iterdir()):
@@ -75,6 +84,7 @@ def test_broken_files_are_named_with_the_place(tmp_path, monkeypatch):
             "id;question\n1;2\n",
             "The header of .*semicolons.csv is 'id;question', one column. .*commas",
         ),
+        ("commas.tsv", "id,question\n1,2\n", "Cells of a .tsv file are separated by tabs, not by ','"),
         ("quote.csv", 'a,b\n1,"2\n', "quote.csv is not CSV"),
         ("cut.jsonl.gz", gzip.compress(LINES.encode() * 99)[:-20], "cut.jsonl.gz cannot be unpacked"),
         ("bomb.jsonl.gz", gzip.compress(b"\n".join([b" " * 900] * 9000)), "grows to more than 200 times its size"),

@@ -42,7 +42,7 @@ def run(*words):
 def test_what_everybody_sets_are_flags_and_other_columns_are_named(folder, tiny_text_policy_dir):
     words = ("train", "--model", tiny_text_policy_dir, "--data", "rows.jsonl", "--config", "quick.yaml", "-o", "prm")
     result = run(*words)
-    assert result.exit_code == 1 and "has the columns problem, steps, labels, group and lacks prompt" in result.stderr
+    assert result.exit_code == 1 and "has no column prompt; found problem, steps, labels, group" in result.stderr
     result = run(*words, "--columns", "prompt=question")
     assert result.exit_code == 1 and "has no column question; found problem, steps, labels, group" in result.stderr
     result = run(*words, "--columns", "question")
@@ -65,6 +65,8 @@ def test_few_problems_of_which_none_is_held_out_are_trained_on_without_evaluatio
         result = run(*words, "--columns", "prompt=problem,completions=steps")
         assert result.exit_code == 0 and "no evaluation rows" in result.stdout
         assert message in result.stderr + caplog.text
+    result = run(*words[:-1], "other", "--columns", "prompt=problem,completions=steps", "--dry-run")
+    assert "rows to train on; none are held out for evaluation: the hash chose none of these" in result.stderr
 
 
 def test_the_share_that_is_held_out_stands_in_the_help():

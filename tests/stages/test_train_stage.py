@@ -392,7 +392,7 @@ def test_label_rows_of_a_file_name_figures_beside_it(tmp_path, tiny_prm_dir, fig
     data = folder / "rows.jsonl"
     metrics = stages.train(str(tiny_prm_dir), data, tmp_path / "allowed", config=config, eval_share=0.5, **options)
     assert metrics["eval_oracle"] == 1.0
-    with pytest.raises(ValueError, match="lacks completions, labels: these are not label rows. `mmprm label` writes"):
+    with pytest.raises(ValueError, match="has no column completions; found .* `mmprm label` writes label rows"):
         write_jsonl(folder / "rows.jsonl", [{"prompt": "q"}])
         stages.train(str(tiny_prm_dir), folder / "rows.jsonl", tmp_path / "none", config=config)
 
