@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigOption, JsonOption, nothing_left, quiet, show
+from .options import ConfigOption, JsonOption, ListOption, nothing_left, quiet, show
 
 
 def labels(
     folder: Annotated[Path, typer.Argument(help="Folder of `mmprm label`, or one that was downloaded.")],
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Whether every label row fits its tree and its problem.

@@ -37,6 +37,7 @@ def data(
     num_train: Annotated[int, typer.Option(help="Number of train problems.")] = 10_000,
     num_test: Annotated[int, typer.Option(help="Number of test problems.")] = 500,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the nano dataset, parquet files with figures.
@@ -176,6 +177,7 @@ def label(
     from ..labelling import Prices, format_estimate
     from ..nano import POLICY_PATH
 
+    stages.check_label_folder(output, search, config, seed, step_judge is not None)
     options = stages.LabelOptions(
         policy=policy or (str(POLICY_PATH) if engine is None else None),
         output=output,

@@ -16,6 +16,7 @@ from .options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    ListOption,
     PolicyOption,
     PRMOption,
     RootsOption,
@@ -26,7 +27,7 @@ from .options import (
     checked_data,
     column_names,
     figure_rules,
-    note_replaced,
+    note_replaced_results,
     nothing_left,
     quiet,
     show,
@@ -97,6 +98,7 @@ def answers(
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Best-of-N on a benchmark: table, curves, diagnosis.
@@ -137,18 +139,21 @@ def steps(
     ] = None,
     num_samples: Annotated[int | None, typer.Option(min=1, help="Number of samples. Default: all.")] = None,
     prm: PRMOption = None,
+    columns: ColumnsOption = None,
     figures_root: RootsOption = None,
     allow_urls: UrlsOption = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Step scores of a PRM on a step-level benchmark."""
     nothing_left(config)
     from .. import stages
 
-    output = output or _default_output(benchmark, says_so=True)
+    output = output or _default_output(benchmark)
+    note_replaced_results(output)
     options = {"threshold": threshold, "tuned_on": tuned_on, "train_data": train_data, "num_samples": num_samples}
-    options["rules"] = figure_rules(figures_root, allow_urls)
+    options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     with quiet(as_json):
         results = stages.evaluate_step_benchmark(benchmark, data, output, prm=prm, **options)
     _show(results, as_json, output)
@@ -161,6 +166,7 @@ def candidates(
     diagnose: DiagnoseOption = False,
     aggregation: AggregationOption = "min",
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Best-of-N of candidates on disk, without any model."""
@@ -168,7 +174,8 @@ def candidates(
     from .. import stages
 
     name = file.parent.name if file.name == "candidates.jsonl" else file.stem
-    output = output or _default_output(name if aggregation == "min" else f"{name}-{aggregation}", says_so=True)
+    output = output or _default_output(name if aggregation == "min" else f"{name}-{aggregation}")
+    note_replaced_results(output)
     sections = {"with_diagnosis": diagnose, "with_curves": curves}
     results = stages.evaluate_candidates(file, output, aggregation=aggregation, **sections)
     _show(results, as_json, output)
@@ -185,6 +192,7 @@ def nano(
     prm: PRMOption = None,
     seed: SeedOption = 0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Best-of-N and step scores in the nano world.
@@ -195,7 +203,8 @@ def nano(
     from .. import stages
     from ..nano import POLICY_PATH, PRM_PATH
 
-    output = output or _default_output("nano", says_so=True)
+    output = output or _default_output("nano")
+    note_replaced_results(output)
     sizes = {"num_problems": num_problems, "num_train_problems": num_train_problems, "num_candidates": num_candidates}
     sections = {"with_diagnosis": diagnose, "with_curves": curves}
     models = stages.load_models(policy or POLICY_PATH, prm or PRM_PATH)
@@ -204,17 +213,9 @@ def nano(
     _show(results, as_json, output)
 
 
-def _default_output(name: str, says_so: bool = False) -> Path:
-    """Where results go that were given no place; that earlier ones there are replaced is said, where nothing else does.
-
-    Args:
-        name: What is evaluated.
-        says_so: Say that the file is there already; an evaluation that resumes checks it by itself.
-    """
-    path = Path("out/evaluate") / (name or "candidates") / "results.json"
-    if says_so:
-        note_replaced(path)
-    return path
+def _default_output(name: str) -> Path:
+    """Where results go that were given no place: it is named after what is evaluated."""
+    return Path("out/evaluate") / (name or "candidates") / "results.json"
 
 
 def _refuse_generation(ctx: typer.Context) -> None:

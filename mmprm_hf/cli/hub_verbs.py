@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..files import write_atomically
-from .options import ConfigOption, JsonOption, note_replaced, nothing_left, quiet, show
+from .options import ConfigOption, JsonOption, ListOption, note_replaced, nothing_left, quiet, show
 
 
 def report(
@@ -18,6 +18,7 @@ def report(
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, or write it to -o.")] = False,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a page or a table of one or more evaluations.
@@ -30,8 +31,13 @@ def report(
     if markdown and output is not None and not is_table:
         raise typer.BadParameter(f"{output} is not an .md file. --markdown writes only those; leave one of them out.")
     from ..publish import write_report, write_results_table
+    from ..rows import check_file_path
 
+    for path in results:
+        check_file_path(path, "results.json")
     if markdown or is_table:
+        if output is not None:
+            note_replaced(output)
         table = write_results_table(results, output)
         document = {"output": None if output is None else str(output), "markdown": table}
         show(document, as_json, lambda _: table.rstrip("\n") if markdown else f"wrote {output}")
@@ -50,6 +56,7 @@ def card(
         typer.Option(help="Print a facts file to fill in, or write it to -o; make no card."),
     ] = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the card of a model or dataset from its facts."""
@@ -57,10 +64,12 @@ def card(
     if (facts is None) == (template is None):
         raise typer.BadParameter("give a facts file, or --template prm, policy or dataset to get one to fill in.")
     from ..publish import facts_template, write_card
+    from ..rows import check_file_path
 
     if facts is None:
         _show_template(facts_template(template), output, as_json)
         return
+    check_file_path(facts, "facts.json")
     output = output or facts.with_name("README.md")
     note_replaced(output)
     write_card(facts, output)
@@ -93,6 +102,7 @@ def push(
     leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Files not to upload.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Delete other files of the repository.")] = False,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a folder and upload it to the Hub.

@@ -75,7 +75,8 @@ def train(
 
         show(report, as_json, lambda _: f"{format_dry_run(report)}\nnumbers in {output / 'dry_run.json'}")
     else:
-        show(report, as_json, lambda metrics: f"{plain_lines(metrics) or 'no evaluation rows'}\nmodel in {output}")
+        summary = stages.training_summary(output, report)
+        show(summary, as_json, lambda _: f"{plain_lines(report) or 'no evaluation rows'}\nmodel in {output}")
 
 
 def convert(
@@ -83,6 +84,7 @@ def convert(
     output: OutputOption,
     prompt_format: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn an original MM-PRM checkpoint into ours.
@@ -90,6 +92,9 @@ def convert(
     transformers loads the result; no remote code is run.
     """
     nothing_left(config)
+    from ..stages import check_output_folder
+
+    check_output_folder(output, "an unfinished conversion")
     from ..families import convert_internvl
 
     with quiet(as_json):

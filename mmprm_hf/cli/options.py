@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ import typer
 from ..errors import UnknownNameError
 
 _PUBLIC = "public"  # the value of --allow-urls that takes every public host
+JSON = "mmprm_hf.json"  # in a context's meta: whether standard output is one JSON document
 _CONFIG = "mmprm_hf.config"  # in a context's meta: the verb that read a configuration, and the file
 
 
@@ -53,12 +54,11 @@ def _read_config(ctx: typer.Context, path: Path | None) -> dict[str, Any]:
         elif value is not None:
             defaults[parameter.name] = _flag_value(key, value, parameter)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
-    if others and any(
-        parameter.name == "list_options" for parameter in ctx.command.params
-    ):  # of a verb that takes more than its flags
-        from ..stages import check_option_names
+    if others:
+        from ..stages import check_option_names, takes_options
 
-        check_option_names(ctx.command.name, others)
+        if takes_options(ctx.command.name):
+            check_option_names(ctx.command.name, others)
     return others
 
 
@@ -66,7 +66,7 @@ def _flag_value(key: str, value: Any, parameter: Any) -> Any:
     """A YAML value in the form that the flag takes: a list if it can be given several times, otherwise one value."""
     is_list = getattr(parameter, "multiple", False) or parameter.nargs == -1
     if parameter.name == "columns" and isinstance(value, dict):
-        return ",".join(f"{name}={column}" for name, column in value.items())
+        return [f"{name}={column}" for name, column in value.items()]
     if isinstance(value, dict) or (isinstance(value, list) and not is_list):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
     if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
@@ -94,16 +94,38 @@ def _nano(kind: str) -> Callable[[str | None], str | None]:
 
 def _served(ctx: typer.Context, name: str | None) -> str | None:
     """The name of a policy: at the server, if there is one. Without one, no name is the shipped nano policy."""
-    return name if ctx.params.get("engine") or name != "nano" else None
+    if name is None or ctx.params.get("engine"):
+        return name
+    from ..rows import check_model_path
+
+    check_model_path(None if name == "nano" else name)
+    return None if name == "nano" else name
+
+
+def _step_judge(name: str | None) -> str | None:
+    """The address of a step judge, or the path of a PRM."""
+    return name if name and name.startswith(("http://", "https://")) else _nano("PRM")(name)
 
 
 def _list_options(ctx: typer.Context, is_asked: bool) -> None:
-    """Print the keys that a verb's configuration takes beyond its flags."""
+    """Print the keys that a verb's configuration takes beyond its flags, and how a flag is written there."""
     if is_asked:
         from ..stages import format_options
 
-        typer.echo(f"{format_options(ctx.command.name)}\n\nand every flag, as in num_train: 100")
+        flag = next(iter(config_flags(ctx.command)))
+        names = [ctx.info_name]
+        while (ctx.parent or ctx).parent is not None:
+            ctx = ctx.parent
+            names.insert(0, ctx.info_name)
+        verb = " ".join(names)
+        typer.echo(f"{format_options(verb)}\n\nEvery flag is a key, too, with underscores: {flag}: VALUE")
         raise typer.Exit
+
+
+def _note_json(ctx: typer.Context, is_asked: bool) -> bool:
+    """Remember that errors are wanted as JSON, too."""
+    ctx.meta[JSON] = is_asked or ctx.meta.get(JSON, False)
+    return is_asked
 
 
 def nothing_left(options: dict[str, Any]) -> None:
@@ -131,20 +153,28 @@ def checked_data(data: str | None) -> str | None:
     return data
 
 
-def column_names(text: str | None) -> dict[str, str]:
-    """Return what --columns says: our names of columns to those of the data.
+def column_names(texts: Sequence[str] | None) -> dict[str, str]:
+    """Return what all --columns say: our names of columns to those of the data.
 
     Raises:
-        typer.BadParameter: if it is not of the form question=problem,answer=solution.
+        typer.BadParameter: if one is not of the form question=problem,answer=solution, or a name of ours comes twice.
 
     Example:
-        >>> column_names("question=problem,answer=solution")
-        {'question': 'problem', 'answer': 'solution'}
+        >>> column_names(["question=problem,answer=solution", "image=figure"])
+        {'question': 'problem', 'answer': 'solution', 'image': 'figure'}
     """
-    pairs = [[word.strip() for word in pair.split("=")] for pair in (text or "").split(",") if pair.strip()]
-    if not all(len(pair) == 2 and all(pair) for pair in pairs):
-        raise typer.BadParameter(f"--columns {text!r:.80} is not of the form question=problem,answer=solution.")
-    return dict(pairs)
+    names: dict[str, str] = {}
+    for pair in ",".join(texts or ()).split(","):
+        ours, is_pair, theirs = (word.strip() for word in pair.partition("="))
+        if pair.strip() and not (ours and is_pair and theirs and "=" not in theirs):
+            raise typer.BadParameter(f"--columns {pair!r:.80} is not of the form question=problem,answer=solution.")
+        if names.get(ours, theirs) != theirs:
+            raise typer.BadParameter(
+                f"--columns names {ours} twice, as {names[ours]} and as {theirs}. The form is OURS=THEIRS, such as "
+                "question=problem; name one column for each of ours."
+            )
+        names |= {ours: theirs} if ours else {}
+    return names
 
 
 def figure_rules(roots: list[str] | None, hosts: list[str] | None) -> Any:
@@ -192,9 +222,27 @@ def is_main_process() -> bool:
 
 
 def note_replaced(path: Path) -> None:
-    """Say that a file which is there will be replaced."""
+    """Say that a file which is there will be replaced.
+
+    Raises:
+        ValueError: if it is a folder.
+    """
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder, and a file is written. Name a file in it.")
     if path.exists():
         typer.echo(f"note: {path} is replaced; -o names another file.", err=True)
+
+
+def note_replaced_results(path: Path) -> None:
+    """Say that results which are there will be replaced.
+
+    Raises:
+        ValueError: if a folder or another file lies there.
+    """
+    from ..stages import check_results_file
+
+    if check_results_file(path):
+        note_replaced(path)
 
 
 def show(results: Any, as_json: bool, text: Callable[[Any], str]) -> None:
@@ -239,7 +287,7 @@ SavedPRMOption = Annotated[
 ]
 StepJudgeOption = Annotated[
     str | None,
-    typer.Option(callback=_nano("PRM"), help="Judge of the steps, too: server URL, or PRM (path, hub id, or nano)."),
+    typer.Option(callback=_step_judge, help="Judge of the steps, too: server URL, or PRM (path, hub id, or nano)."),
 ]
 EngineOption = Annotated[
     str | None,
@@ -259,7 +307,7 @@ UrlsOption = Annotated[
     ),
 ]
 ColumnsOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option("--columns", metavar="OURS=THEIRS,..", help="Columns of the data that have other names than ours."),
 ]
 TimeoutOption = Annotated[
@@ -285,4 +333,6 @@ ListOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Random seed.")]
 CandidatesOption = Annotated[int, typer.Option(help="Candidates per problem.")]
 AggregationOption = Annotated[Aggregation, typer.Option(help="How step scores become one score.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=_note_json, is_eager=True, help="Print one JSON document, also for an error.")
+]

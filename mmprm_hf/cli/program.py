@@ -21,7 +21,7 @@ from ..files import is_out_of_room
 from ..progress import SILENCING_VARIABLES
 from . import data_verbs, evaluate_verbs, hub_verbs, model_verbs, solve_verbs
 from .check_verbs import check
-from .options import unknown_option
+from .options import JSON, show, unknown_option
 
 SECTIONS = {
     "Solve and score": (
@@ -63,6 +63,7 @@ class _Program(TyperGroup):
     """Prints the verbs by section, and turns errors of users into one line."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        ctx.meta[JSON] = "--json" in args  # also where an error comes before the flag is read
         ours = [arg for arg in args if arg in _ANYWHERE]
         return super().parse_args(ctx, [*ours, *(arg for arg in args if arg not in _ANYWHERE)])
 
@@ -79,13 +80,16 @@ class _Program(TyperGroup):
             state.is_running = True
             return super().invoke(ctx)
         except Exception as error:  # noqa: BLE001 (the one place where an error becomes a line)
+            if hasattr(error, "format_message"):  # of typer, which prints it
+                _show_error(ctx, error.format_message(), error.exit_code)
             is_of_typer = isinstance(error, (typer.Exit, typer.Abort)) or hasattr(error, "show")
             if is_of_typer or ctx.params.get("debug"):
                 raise
             _end(error, ctx)
         except KeyboardInterrupt:
-            what, code = ("mmprm: terminated", 143) if state.is_terminated else ("\nmmprm: interrupted", 130)
-            typer.echo(f"{what}. {_KEPT}", err=True)
+            what, code = ("terminated", 143) if state.is_terminated else ("interrupted", 130)
+            typer.echo(("" if state.is_terminated else "\n") + f"mmprm: {what}. {_KEPT}", err=True)
+            _show_error(ctx, f"{what}. {_KEPT}", code)
             raise typer.Exit(code) from None
         finally:
             state.is_running = False
@@ -93,13 +97,20 @@ class _Program(TyperGroup):
 
 def _end(error: Exception, ctx: typer.Context) -> None:
     """Turn an error into a line; the traceback of one that may be ours goes to a file."""
-    if isinstance(error, UnknownNameError) and error.what == "option":
-        typer.echo(f"mmprm: {unknown_option(ctx, error)}", err=True)
-        raise typer.Exit(2) from error
     is_foreseen = isinstance(error, (ValueError, OSError, RunStoppedError, EngineUnavailableError))
-    is_expected = is_foreseen or is_out_of_room(error)
-    typer.echo(f"mmprm: {_sentence(error) if is_expected else _unexpected(error)}", err=True)
-    raise typer.Exit(1) from error
+    if isinstance(error, UnknownNameError) and error.what == "option":
+        message, code = unknown_option(ctx, error), 2
+    else:
+        message, code = (_sentence if is_foreseen or is_out_of_room(error) else _unexpected)(error), 1
+    typer.echo(f"mmprm: {message}", err=True)
+    _show_error(ctx, message, code)
+    raise typer.Exit(code) from error
+
+
+def _show_error(ctx: typer.Context, message: str, code: int) -> None:
+    """Print an error on standard output as well, as the one JSON document, if that was asked for."""
+    if ctx.meta.get(JSON):
+        show({"error": message, "exit_code": code}, True, str)
 
 
 def _sentence(error: Exception) -> str:

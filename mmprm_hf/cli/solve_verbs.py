@@ -17,6 +17,7 @@ from .options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    ListOption,
     OutputOption,
     PolicyOption,
     PRMOption,
@@ -50,6 +51,7 @@ def demo(
     prm: PRMOption = None,
     seed: SeedOption = 0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Solve held-out nano problems; write a table and a page.
@@ -61,8 +63,9 @@ def demo(
     from .. import stages
     from ..publish import format_results
 
-    models = stages.load_models(**without_none(policy=policy, prm=prm))
     with quiet(as_json):
+        stages.check_demo_folder(output)
+        models = stages.load_models(**without_none(policy=policy, prm=prm))
         sizes = {"num_problems": num_problems, "num_candidates": num_candidates}
         results = stages.run_demo(output, models=models, seed=seed, **sizes)
     where = f"look at {output / 'index.html'}; numbers in {output / 'results.json'}"
@@ -99,6 +102,7 @@ def rerank(
     allow_urls: UrlsOption = None,
     timeout: TimeoutOption = 600.0,
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Solve problems: write candidates, score, choose.
@@ -150,6 +154,7 @@ def score(
     prm: PRMOption = None,
     aggregation: AggregationOption = "min",
     config: ConfigOption = None,
+    list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score the steps of a solution and draw them as bars.
@@ -186,6 +191,7 @@ def app(
         typer.Option(help="With --space: requirement that installs this package. Default: where this one came from."),
     ] = None,
     config: ConfigOption = None,
+    list_options: ListOption = False,
 ) -> None:
     """Serve a page to try a policy and a PRM in the browser.
 
@@ -194,7 +200,11 @@ def app(
     nothing_left(config)
     if space is not None:
         from ..app import write_space
+        from ..stages import check_output_folder
 
+        is_space = (space / "app.py").is_file() and "mmprm_hf" in (space / "app.py").read_text("utf-8", "replace")
+        if check_output_folder(space, "a Space of this package", ("app.py",) if is_space else ()):
+            typer.echo(f"note: the Space in {space} is replaced.", err=True)
         typer.echo(f"wrote {write_space(space, policy, prm, requirement=requirement)}; mmprm push sends it to the Hub")
         return
     from ..app import launch

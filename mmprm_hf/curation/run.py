@@ -74,8 +74,8 @@ def curate(
     for name in (_REPORT_FILE, _REJECTS_FILE, "README.md", "facts.json"):  # they describe the rows that are replaced
         (folder / name).unlink(missing_ok=True)
     rows = progress_bar(run.rows(), desc="writing", total=len(run.kept), unit="row", is_shown=None)
+    write_jsonl(folder / _REJECTS_FILE, run.ledger.rejects)  # first: it tells an unfinished folder from another's data
     write_splits(folder, rows, problem_features(), SPLITS, rows_in_memory=64)
-    write_jsonl(folder / _REJECTS_FILE, run.ledger.rejects)
     report = run.ledger.report(config, run.sources, run.benchmarks, run.pairs)
     write_json(folder / _REPORT_FILE, report)
     return report

@@ -102,6 +102,8 @@ def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {str(folder)!r} here. Give the folder of a label run.")
+    if folder.name in _COLUMNS and all((folder.parent / name).is_dir() for name in _COLUMNS):
+        raise ValueError(f"{folder} is one part of a folder of labels. Give {folder.parent}: the parts are compared.")
     files = [(split, folder / config / f"{split}.parquet") for split in SPLITS]
     files = [(split, path) for split, path in files if path.exists()]
     if not files:

@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "candidate_rows": ["candidate_outcome", "check_candidate_row", "read_candidate_rows"],
+        "candidate_rows": ["candidate_outcome", "check_candidate_row", "read_candidate_rows", "refuse_results"],
         "cells": ["cell", "is_absent", "text_cell", "texts_cell"],
         "column_names": ["check_columns", "missing_column", "without_rows"],
         "figure_rules": ["FigureFinder", "FigureRules"],

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,36 @@ _RULES = {
 }
 
 
+def is_candidates_file(path: str | Path) -> bool:
+    """Return whether the first line of a file is a row of candidates."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            row = json.loads(file.readline())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and {"problem_id", "candidates"} <= row.keys()
+
+
+def refuse_results(path: str | Path) -> None:
+    """Raise if a file that should hold candidates holds results.
+
+    Raises:
+        ValueError: naming the verb that shows results, and where their candidates lie.
+    """
+    path = Path(path)
+    if path.suffix != ".json" or not path.is_file():
+        return
+    try:
+        is_results = "schema_version" in json.loads(path.read_bytes())
+    except (ValueError, TypeError, RecursionError):
+        return
+    if is_results:
+        raise ValueError(
+            f"{path} holds results, not candidates. `mmprm report {path}` shows them; candidates are in a file such as "
+            f"{path.with_name('candidates.jsonl')}."
+        )
+
+
 def read_candidate_rows(path: str | Path, *, need_verdicts: bool = False) -> list[dict[str, Any]]:
     """Return the checked rows of a candidates file, also those without candidates.
 
@@ -52,9 +83,10 @@ def read_candidate_rows(path: str | Path, *, need_verdicts: bool = False) -> lis
         need_verdicts: See `check_candidate_row`.
 
     Raises:
-        ValueError: if there is no row, a line is not JSON, or `check_candidate_row` refuses a row.
+        ValueError: if there is no row, a line is not JSON, it holds results, or `check_candidate_row` refuses a row.
     """
     path = Path(path)
+    refuse_results(path)
     rows = [
         check_candidate_row(row, f"row {number} of {path}", need_verdicts=need_verdicts)
         for number, row in enumerate(iter_jsonl(path), start=1)

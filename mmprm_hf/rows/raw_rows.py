@@ -204,8 +204,8 @@ def _open(name: str, split: str | None = None, subset: str | None = None) -> Any
 
 def _no_split(name: str, split: str, splits: Sequence[str]) -> ValueError:
     return ValueError(
-        f"{name} has no split {split!r}; found {', '.join(splits)}. Choose one of these (--split, where a verb has it), "
-        "or give one of its files."
+        f"{name} has no split {split!r}; found {', '.join(splits)}. Choose one of these (--split, where a verb has "
+        "it), or give one of its files."
     )
 
 

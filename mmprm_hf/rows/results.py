@@ -17,6 +17,7 @@ import jsonschema
 
 from ..errors import is_number
 from ..files import read_json
+from .candidate_rows import is_candidates_file
 
 RESULTS_VERSION = 2
 """``schema_version`` of the documents that are written and read."""
@@ -27,9 +28,18 @@ def read_results(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not JSON, and as `check_results`.
+        ValueError: if it is not JSON, such as a candidates file, and as `check_results`.
     """
-    return check_results(read_json(Path(path)), str(path))
+    try:
+        document = read_json(path)
+    except ValueError as error:
+        if is_candidates_file(path):
+            raise ValueError(
+                f"{path} holds candidates, not results. `mmprm evaluate candidates {path}` makes results of them; give "
+                "that file."
+            ) from error
+        raise
+    return check_results(document, str(path))
 
 
 def check_results(document: Any, where: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,10 @@ from .candidate_rows import (
 from .evaluate_stage import read_evaluated_rows, table_of_rows
 from .file_fingerprints import checkpoint_fingerprint
 from .options import Servers
+from .places import check_results_file
 from .run_settings import data_name, model_settings, prm_name, read_settings, result_settings
+
+notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +163,14 @@ def _open(data: BenchmarkData, output: Path) -> Any:
     if output.is_dir() or output.suffix != ".json":
         hint = output / "results.json" if output.is_dir() or not output.suffix else output.with_suffix(".json")
         raise ValueError(f"Found the output {output}. Name the results file, such as {hint}.")
+    has_candidates = (output.parent / "candidates.jsonl").exists()
+    if check_results_file(output) and not has_candidates:
+        notes.info("%s is replaced; -o names another file.", output)
+    if (output.parent / "config.json").exists() and not has_candidates:
+        raise ValueError(
+            f"{output.parent} holds a config.json and no candidates.jsonl: the settings of the run would replace it. "
+            "Choose another output folder."
+        )
     check_outside(output.parent, data.data)
     options = {"split": data.split, "subset": data.subset, "num_rows": data.num_problems, "rules": data.rules}
     options["columns"] = data.columns

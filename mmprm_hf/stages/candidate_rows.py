@@ -160,7 +160,11 @@ def write_candidates(
         refuse_other_settings(folder, settings)
     num_done, mended = _done(path, problems, shown_as)
     if num_done:
-        notes.info("Resuming %s: %d of %d problems are solved there.", path, num_done - len(mended), len(problems))
+        num_solved = min(num_done, len(problems)) - len(mended)
+        notes.info("Resuming %s: %d of %d problems are solved there.", path, num_solved, len(problems))
+    if num_done > len(problems):
+        words = "%s has %d problems; the results are now those of the first %d. The others stay in that file."
+        notes.info(words, path, num_done, len(problems))
     source = open_source()
     write_settings(folder, settings, source.facts)
     parts = mended, range(num_done, len(problems))

@@ -18,18 +18,26 @@ def format_options(verb: str) -> str:
     """Return the keys of a verb's configuration with default and meaning, a line each, by dataclass.
 
     Args:
-        verb: "train", "label", "curate" or "restructure"; all others take only their flags.
+        verb: Name of a verb; "train", "label", "curate" and "restructure" take more than their flags.
 
     Example:
         >>> format_options("restructure").splitlines()[0]
         'RestructureConfig'
     """
+    if not takes_options(verb):
+        return f"`mmprm {verb}` takes no key besides its flags, which `mmprm {verb} --help` lists."
     if verb == "train":
         own = [f"  {name} ({default}): {text}" for name, (default, text) in training_options().items()]
-        others = ", ".join(name for name in trainer_options() if name not in (*training_options(), "output_dir"))
+        known = (*training_options(), "output_dir", "seed")  # the two are flags with defaults of their own
+        others = [f"  {name} ({default})" for name, default in trainer_options().items() if name not in known]
         groups = ["\n".join(["PRMConfig", *own]), *map(_lines_of, _classes_of(verb))]
-        return "\n\n".join([*groups, f"TrainingArguments of transformers, all of them\n  {others}"])
+        return "\n\n".join([*groups, "\n".join(["TrainingArguments of transformers, all of them", *others])])
     return "\n\n".join(map(_lines_of, _classes_of(verb)))
+
+
+def takes_options(verb: str) -> bool:
+    """Return whether a verb's configuration takes more than its flags."""
+    return verb in ("train", "label", "curate", "restructure")
 
 
 def check_option_names(verb: str, names: Iterable[str]) -> None:

@@ -16,11 +16,13 @@ from ..files import check_outside, lock_folder, write_atomically, write_json
 from ..publish import PROBLEM_COLUMNS, hub_license, write_card
 from ..rows import FigureRules, hub_configs
 from .options import Servers, read_config
+from .places import replace_output_folder
 
 _SUMMARY = (
     "Problems with figures and answers that rules can verify, in MM-K12's schema. Every row that was left out "
     "was left out under a named criterion, and is counted below."
 )
+_OWN_FILES = ("curation.json", "curate.yaml", "rejects.jsonl", "text_only.jsonl")  # an unfinished run has some
 _ADVICE = {
     "uses": ["Labelling steps (`mmprm label --data`); reranking and evaluation with answers that rules check."],
     "misuses": [
@@ -90,6 +92,7 @@ def curate_dataset(
     run = CurationConfig(**curation)
     for source in (*run.sources, *run.benchmarks):
         check_outside(output, source.path)
+    replace_output_folder(output, "the curated dataset", _OWN_FILES)
     with lock_folder(output):
         report = curate(run, output, text_only=model, rules=rules)
         _write_options(output / "curate.yaml", {**report["config"], **card})

@@ -25,7 +25,7 @@ from ..evaluation import (
 )
 from ..files import iter_jsonl, write_json
 from ..nano import PRM_PATH
-from ..rows import FigureRules, check_candidate_row, is_absent
+from ..rows import FigureRules, check_candidate_row, is_absent, refuse_results
 from ..scoring import PRMScorer
 from .run_settings import data_name, prm_name, read_settings, result_settings
 
@@ -79,6 +79,7 @@ def read_evaluated_rows(path: str | Path) -> list[dict[str, Any]]:
         ValueError: naming the row and what is wrong with it.
     """
     path = Path(path)
+    refuse_results(path)
     rows = list(iter_jsonl(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or row.get("candidates"):
@@ -185,7 +186,6 @@ def evaluate_step_benchmark(
         ValueError: for an unknown benchmark, no usable sample, a threshold outside [0, 1], train data that are the
             evaluated ones, or neither or both of threshold and train data.
     """
-    output = None if output is None else Path(output)
     _check_threshold(data, threshold, train_data)
     usable, counts = load_step_benchmark(benchmark, data, rules, columns)
     samples = usable[:num_samples]

@@ -13,7 +13,7 @@ from ..answers import RuleVerifier
 from ..data import Problem
 from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
 from ..errors import UnknownNameError, loading
-from ..files import check_outside, lock_folder, write_json, writing
+from ..files import check_outside, lock_folder, read_json, write_json, writing
 from ..labelling import (
     SEARCHES,
     ChatAnswerJudge,
@@ -37,7 +37,9 @@ from ..labelling import (
 from ..nano import load_nano
 from ..publish import nano_dataset_facts, write_card, write_label_card
 from ..rows import FigureRules, ProblemSource, hub_configs
-from .options import Servers, read_config
+from .label_checks import check_label_folder
+from .options import Servers, read_config, read_yaml
+from .places import replace_output_folder
 from .problems import open_problems
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,8 @@ def build_nano_data(output: str | Path, num_train: int, num_test: int) -> dict[s
 
     `load_dataset` reads the folder.
     """
-    output = Path(output)
-    counts = {}
+    output, counts = Path(output), {}
+    _check_nano_folder(output)
     with lock_folder(output):
         for split, count in (("train", num_train), ("test", num_test)):
             dataset, path = load_nano(split, count), output / f"{split}.parquet"
@@ -61,6 +63,13 @@ def build_nano_data(output: str | Path, num_train: int, num_test: int) -> dict[s
         write_json(output / "facts.json", {**nano_dataset_facts(counts), "configs": configs})
         write_card(output / "facts.json", output / "README.md")
     return counts
+
+
+def _check_nano_folder(folder: Path) -> None:
+    """Note that an earlier nano dataset is replaced, and refuse to replace anything else."""
+    facts = read_json(folder / "facts.json") if (folder / "facts.json").exists() else None
+    is_own = isinstance(facts, dict) and facts.get("name") == nano_dataset_facts({})["name"]
+    replace_output_folder(folder, "the nano dataset", ("facts.json",) if is_own else ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +194,11 @@ class _Configs:
 def _search(problems: Sequence[Problem], options: LabelOptions, configs: _Configs) -> LabelSummary:
     """Search trees of these problems in the run folder."""
     search, _ = SEARCHES[options.search]
+    folder, has_step_judge = options.output, options.servers.step_judge is not None
+    values = (
+        options.config if isinstance(options.config, Mapping) or options.config is None else read_yaml(options.config)
+    )
+    check_label_folder(folder, options.search, values, options.seed, has_step_judge)
     if options.servers.step_judge is not None:
         search = ConsensusSearch(search, _step_judge(options.servers))
     run = LabelRun(

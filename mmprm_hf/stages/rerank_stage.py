@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation import best_of_n_report
-from ..files import check_outside, lock_folder, read_jsonl, write_json
+from ..files import lock_folder, read_jsonl, write_json
 from ..nano import POLICY_PATH, foreign_problem_note
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES, read_problem
 from ..rows import FigureRules
 from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
 from .options import Servers, named_hosts
+from .places import check_output_folder
 from .problems import open_problems
 from .run_settings import model_settings
 
@@ -94,7 +95,7 @@ def rerank_problems(
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
     output = Path(output)
-    check_outside(output, data)
+    check_output_folder(output, "candidates", ("candidates.jsonl",), data=data)
     source = open_problems(data, num_problems, split, rules, columns)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..engines import ChatClient, run_async
 from ..errors import UnknownNameError
-from ..files import check_outside, write_json
+from ..files import write_json
 from ..progress import progress_bar
 from ..restructuring import (
     JOURNAL,
@@ -28,6 +28,7 @@ from ..restructuring import (
 from ..restructuring import restructure as restructure_rows
 from ..rows import FigureRules
 from .options import Servers, read_config
+from .places import check_output_folder
 from .run_settings import data_name
 
 _FIGURE_SHOWN = {"no": (False,), "yes": (True,), "compare": (False, True)}
@@ -73,7 +74,7 @@ def restructure(
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
     output, ways = Path(output), _figures_shown(show_figure)
-    check_outside(output, data)
+    check_output_folder(output, "a corpus", (JOURNAL,), data=data)
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
     rows, chat = FreeFormRows(data, num_rows, rules, columns), servers.chat(servers.engine, model)

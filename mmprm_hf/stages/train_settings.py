@@ -15,6 +15,7 @@ from ..errors import SettingsDifferError
 from ..files import check_same_settings, read_json, write_json
 from ..training import PRMConfig
 from .file_fingerprints import checkpoint_fingerprint, data_fingerprint
+from .places import check_output_folder
 from .run_settings import without_known_names, without_machine_paths
 
 _CONTENTS = {name: f"{name}_content" for name in ("model", "data", "candidates")}
@@ -75,12 +76,7 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
                 f"{output} holds a training without {_CONFIG}, which says what it was trained with. Restore the file, "
                 "or choose another output folder."
             )
-        others = sorted(path.name for path in output.glob("[!.]*") if path.name not in ("trainer", "dry_run.json"))
-        if others:
-            raise SettingsDifferError(
-                f"{output} holds {', '.join(others[:3])}{' ...' if others[3:] else ''} and no training: its files "
-                "would be mixed with those of the model, or replaced. Choose another output folder."
-            )
+        check_output_folder(output, "a training", beside=("trainer", "dry_run.json"))
         return None
     before = read_json(path)
     if isinstance(before, Mapping):  # a version that wrote it may not have known every setting

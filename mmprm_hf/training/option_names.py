@@ -24,10 +24,26 @@ def training_options() -> dict[str, tuple[str, str]]:
 
 
 @functools.cache
-def trainer_options() -> tuple[str, ...]:
-    """Return the names of the fields of transformers' `TrainingArguments`."""
+def trainer_options() -> dict[str, str]:
+    """Return the default of every field of transformers' `TrainingArguments`, as a text.
+
+    Example:
+        >>> trainer_options()["num_train_epochs"]
+        '3.0'
+    """
     folder = Path(importlib.util.find_spec("transformers").submodule_search_locations[0])  # of the package alone
-    return tuple(_fields(folder / "training_args.py", "TrainingArguments"))
+    fields = _fields(folder / "training_args.py", "TrainingArguments")
+    return {name: "none" if value is None else _default(value) for name, value in fields.items()}
+
+
+def _default(value: ast.expr) -> str:
+    """The default of a field: what it is set to, the keyword `default`, or an empty one of what its factory makes."""
+    if not isinstance(value, ast.Call):
+        return ast.unparse(value)
+    options = {keyword.arg: ast.unparse(keyword.value) for keyword in value.keywords}
+    if "default" in options:
+        return "chosen by transformers" if options["default"] == "default_optim" else options["default"]
+    return f"{options['default_factory']}()" if "default_factory" in options else "none"
 
 
 def _fields(path: Path, class_name: str) -> dict[str, ast.expr | None]:

@@ -237,7 +237,7 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
         ),
         (
             ("rerank", "--data", "nano", "--num-problems", 1, "-o", "README.md"),
-            "README.md cannot be written to: file exists",
+            "README.md' is a file, and a folder is needed there",
         ),
         (
             ("rerank", "--data", "nano", "-o", "out", "--num-candidates", 10**9),

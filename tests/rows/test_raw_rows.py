@@ -150,7 +150,7 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path):
         rows.to_parquet(tmp_path / "folder" / f"{split}.parquet")
     datasets.DatasetDict({"train": rows, "dev": rows}).save_to_disk(tmp_path / "saved")
     for folder, splits in (("folder", "train, validation"), ("saved", "train, dev")):
-        with pytest.raises(ValueError, match=f"{folder} has no split 'test'; found {splits}. Choose .* --split"):
+        with pytest.raises(ValueError, match=f"{folder} has no split 'test'; found {splits}. Choose .*--split"):
             RawRows(tmp_path / folder, "test")
 
 
@@ -165,5 +165,5 @@ def test_a_header_without_rows_shows_its_columns(tmp_path):
     (tmp_path / "head.csv").write_text("question,gold\n")
     with pytest.raises(ValueError, match="head.csv has no rows; its columns are question, gold. Give data with rows"):
         RawRows(tmp_path / "head.csv", columns={"answer": "gold"}).need("question")
-    with pytest.raises(ValueError, match="has no column gilt; found question, gold. Did you mean gold?"):
-        RawRows(tmp_path / "head.csv", columns={"answer": "gilt"})
+    with pytest.raises(ValueError, match="has no column golds; found question, gold. Did you mean gold?"):
+        RawRows(tmp_path / "head.csv", columns={"answer": "golds"})

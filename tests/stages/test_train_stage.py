@@ -67,7 +67,8 @@ def test_a_training_selects_among_the_candidates_that_rerank_wrote(tmp_path):
     flags = ("--model", PRM_PATH, "--data", tmp_path / "data", "--config", tmp_path / "prm.yaml")
     printed = run("train", *flags, "--candidates", candidates, "--output", tmp_path / "prm", "--json")
     metrics = json.loads(printed)
-    assert metrics == read_json(tmp_path / "prm" / "train_metrics.json")
+    counts = {"num_train_rows": 4, "num_eval_rows": 4, "output": str(tmp_path / "prm")}
+    assert metrics == read_json(tmp_path / "prm" / "train_metrics.json") | counts
     assert metrics["eval_best_of_n"] == sum(row[r["chosen"]] for row, r in zip(is_right, rows, strict=True)) / 4
     assert metrics["eval_mean_pass_at_1"] == pytest.approx(sum(map(sum, is_right)) / 12)
     assert metrics["eval_oracle"] == sum(map(any, is_right)) / 4
@@ -333,7 +334,7 @@ def test_a_folder_of_another_training_is_refused_finished_or_not(
 def test_a_folder_of_something_else_is_refused_and_keeps_its_files(tmp_path, tiny_prm_dir, data):
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "trainer").mkdir()
-    with pytest.raises(ValueError, match="holds README.md and no training: .* Choose another output folder"):
+    with pytest.raises(ValueError, match="holds README.md and not a training: .* Choose another output folder"):
         stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
     assert (tmp_path / "README.md").read_text() == "mine" and not (tmp_path / "train_config.json").exists()
 
