@@ -94,7 +94,7 @@ def convert(
     nothing_left(config)
     from ..stages import check_output_folder
 
-    check_output_folder(output, "an unfinished conversion")
+    check_output_folder(output, "empty")
     from ..families import convert_internvl
 
     with quiet(as_json):

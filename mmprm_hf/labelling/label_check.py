@@ -100,6 +100,8 @@ def _rows(folder: Path, config: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Split and row of one config, figures undecoded."""
     import pyarrow.parquet as parquet
 
+    if folder.is_file():
+        raise ValueError(f"{str(folder)!r} is a file. Give the folder of a label run, which has {', '.join(_COLUMNS)}.")
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {str(folder)!r} here. Give the folder of a label run.")
     if folder.name in _COLUMNS and all((folder.parent / name).is_dir() for name in _COLUMNS):

@@ -92,7 +92,7 @@ def curate_dataset(
     run = CurationConfig(**curation)
     for source in (*run.sources, *run.benchmarks):
         check_outside(output, source.path)
-    replace_output_folder(output, "the curated dataset", _OWN_FILES)
+    replace_output_folder(output, "a curated dataset", _OWN_FILES)
     with lock_folder(output):
         report = curate(run, output, text_only=model, rules=rules)
         _write_options(output / "curate.yaml", {**report["config"], **card})

@@ -31,7 +31,7 @@ def check_label_folder(
     if search not in SEARCHES:
         raise UnknownNameError("search", search, SEARCHES)
     function, config_class = SEARCHES[search]
-    check_output_folder(output, "labels", ("run.json", "trees.jsonl"), beside=("journal",))
+    check_output_folder(output, "a folder of labels", ("run.json", "trees.jsonl"), beside=("journal",))
     path = Path(output) / "run.json"
     if not path.exists():
         return

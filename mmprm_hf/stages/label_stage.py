@@ -69,7 +69,7 @@ def _check_nano_folder(folder: Path) -> None:
     """Note that an earlier nano dataset is replaced, and refuse to replace anything else."""
     facts = read_json(folder / "facts.json") if (folder / "facts.json").exists() else None
     is_own = isinstance(facts, dict) and facts.get("name") == nano_dataset_facts({})["name"]
-    replace_output_folder(folder, "the nano dataset", ("facts.json",) if is_own else ())
+    replace_output_folder(folder, "a nano dataset", ("facts.json",) if is_own else ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ def check_output_folder(
 
     Args:
         folder: The folder to write.
-        kind: What is written, in words, such as "a curated dataset".
+        kind: What such a folder is, in words, such as "a curated dataset".
         own: Files by which such a folder is known: one of them is enough.
         beside: Other files that may lie there.
         data: What is read; where it is a folder, the output must not lie in it.
@@ -40,8 +40,8 @@ def check_output_folder(
     others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in beside)
     if others:
         raise SettingsDifferError(
-            f"{folder} holds {', '.join(others[:3])}{' ...' if others[3:] else ''} and not {kind}: its files would be "
-            "mixed with those that are written, or replaced. Choose another output folder."
+            f"{folder} holds {', '.join(others[:3])}{' ...' if others[3:] else ''} and is not {kind}: these files "
+            "would be mixed with what is written, or replaced. Choose another output folder."
         )
     return False
 
@@ -49,14 +49,14 @@ def check_output_folder(
 def replace_output_folder(folder: str | Path, kind: str, own: Sequence[str] = ()) -> None:
     """Note that an earlier result is replaced; arguments and errors are those of `check_output_folder`."""
     if check_output_folder(folder, kind, own):
-        notes.info("%s in %s is replaced; -o names another folder.", kind, folder)
+        notes.info("%s is %s, which is replaced; -o names another folder.", folder, kind)
 
 
 def check_demo_folder(folder: str | Path) -> None:
     """Note that an earlier demo is replaced; raise as `check_output_folder` for a folder of something else."""
     files = [Path(folder) / name for name in ("results.json", "candidates.jsonl", "index.html")]
     is_demo = all(path.exists() for path in files) and check_results_file(files[0])
-    replace_output_folder(folder, "the demo", (files[0].name,) if is_demo else ())
+    replace_output_folder(folder, "a demo", (files[0].name,) if is_demo else ())
 
 
 def check_results_file(path: str | Path) -> bool:

@@ -95,7 +95,7 @@ def rerank_problems(
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
     output = Path(output)
-    check_output_folder(output, "candidates", ("candidates.jsonl",), data=data)
+    check_output_folder(output, "a folder of candidates", ("candidates.jsonl",), data=data)
     source = open_problems(data, num_problems, split, rules, columns)
     settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
 

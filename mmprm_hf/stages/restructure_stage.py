@@ -74,7 +74,7 @@ def restructure(
     if servers.engine is None:
         raise ValueError("Restructuring needs a model. Give the URL of an OpenAI-compatible server.")
     output, ways = Path(output), _figures_shown(show_figure)
-    check_output_folder(output, "a corpus", (JOURNAL,), data=data)
+    check_output_folder(output, "a corpus of steps", (JOURNAL,), data=data)
     run_options, check_options = read_config(config, RestructureConfig, CheckConfig)
     run_config, checks = RestructureConfig(**run_options), CheckConfig(**check_options)
     rows, chat = FreeFormRows(data, num_rows, rules, columns), servers.chat(servers.engine, model)

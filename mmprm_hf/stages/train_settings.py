@@ -76,7 +76,7 @@ def finished_metrics(output: Path, settings: Mapping[str, Any]) -> dict[str, Any
                 f"{output} holds a training without {_CONFIG}, which says what it was trained with. Restore the file, "
                 "or choose another output folder."
             )
-        check_output_folder(output, "a training", beside=("trainer", "dry_run.json"))
+        check_output_folder(output, "the folder of a training", beside=("trainer", "dry_run.json"))
         return None
     before = read_json(path)
     if isinstance(before, Mapping):  # a version that wrote it may not have known every setting

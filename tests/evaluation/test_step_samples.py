@@ -15,6 +15,7 @@ from PIL import Image
 from support.hub_stub import serve_hub
 from support.layout import SHARED
 
+from mmprm_hf.evaluation import load_step_benchmark
 from mmprm_hf.evaluation.step_metrics import prm_bench_report, process_bench_report
 from mmprm_hf.evaluation.step_samples import (
     KEPT_REASONS,
@@ -324,3 +325,14 @@ def test_process_bench_oracle_and_constants():
     report = process_bench_report(subsets, truth, late, **AT)
     assert {found["error_accuracy"] for found in report["subsets"].values()} == {0.0}
     assert {found["correct_accuracy"] for found in report["subsets"].values()} == {1.0}
+
+
+def test_columns_of_other_names_are_named_and_a_missing_one_is_told_as_everywhere(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"q": "1 + 1?", "solution": ["2"], "label": -1}])
+    with pytest.raises(ValueError, match="rows.jsonl has no column problem; found q, solution, label. .* --columns"):
+        load_step_benchmark("processbench", path)
+    samples, _ = load_step_benchmark("processbench", path, columns={"problem": "q", "steps": "solution"})
+    assert (samples[0].question, samples[0].steps) == ("1 + 1?", ("2",))
+    for benchmark, name in (("prmbench", "question"), ("visualprocessbench", "question")):
+        with pytest.raises(ValueError, match=f"has no column {name}; found q"):
+            load_step_benchmark(benchmark, path)

@@ -43,6 +43,12 @@ def test_what_was_written_fits_together(folder):
     assert check_label_dataset(folder) == {"paths": 30, "trees": 10, "problems": 10}
 
 
+def test_a_part_of_the_folder_is_answered_with_the_folder(folder):
+    for part in ("paths", "trees", "problems"):
+        with pytest.raises(ValueError, match=f"{part} is one part of a folder of labels. Give .*labels: the parts"):
+            check_label_dataset(folder / part)
+
+
 def with_first(**changes):
     return lambda rows: [{**rows[0], **changes}, *rows[1:]]
 

@@ -334,7 +334,9 @@ def test_a_folder_of_another_training_is_refused_finished_or_not(
 def test_a_folder_of_something_else_is_refused_and_keeps_its_files(tmp_path, tiny_prm_dir, data):
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "trainer").mkdir()
-    with pytest.raises(ValueError, match="holds README.md and not a training: .* Choose another output folder"):
+    with pytest.raises(
+        ValueError, match="holds README.md and is not the folder of a training: .* Choose another output folder"
+    ):
         stages.train(tiny_prm_dir, data, tmp_path, config=SAVING)
     assert (tmp_path / "README.md").read_text() == "mine" and not (tmp_path / "train_config.json").exists()
 
