@@ -243,7 +243,7 @@ def test_a_users_slip_is_a_sentence_that_names_it(nano, tmp_path, monkeypatch):
             ("rerank", "--data", "nano", "-o", "out", "--num-candidates", 10**9),
             "num_candidates=1000000000 .* at most 100000",
         ),
-        (("report", "none.json"), "none.json cannot be read: no such file"),
+        (("report", "none.json"), "There is no file 'none.json' here"),
         (("evaluate", "candidates", "none"), "There is no file or folder 'none'|none cannot be read: no such file"),
         (
             ("evaluate", "steps", "--benchmark", "prmbench", "--data", "none.jsonl", "--threshold", 0.5),
