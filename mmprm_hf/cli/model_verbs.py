@@ -80,23 +80,29 @@ def train(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder of an original InternVL checkpoint, such as MM-PRM-8B.")],
+    source: Annotated[Path, typer.Argument(help="Folder of an original MM-PRM-8B, or of a LoRA adapter to be merged.")],
     output: OutputOption,
     prompt_format: Annotated[str, typer.Option(help="Prompt of published MM-PRM: train or reference_eval.")] = "train",
     config: ConfigOption = None,
     list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn an original MM-PRM checkpoint into ours.
+    """Turn an original MM-PRM checkpoint, or a LoRA adapter, into a whole PRM.
 
-    transformers loads the result; no remote code is run.
+    transformers loads the result; no remote code is run. An adapter is merged into the model that it was trained on.
     """
     nothing_left(config)
     from ..stages import check_output_folder
 
     check_output_folder(output, "empty")
-    from ..families import convert_internvl
-
+    is_adapter = (source / "adapter_config.json").exists()
     with quiet(as_json):
-        facts = convert_internvl(source, output, prompt_format=prompt_format)
+        if is_adapter:
+            from ..training import merge_adapter
+
+            facts = merge_adapter(source, output)
+        else:
+            from ..families import convert_internvl
+
+            facts = convert_internvl(source, output, prompt_format=prompt_format)
     show({**facts, "output": str(output)}, as_json, lambda _: f"{plain_lines(facts)}\nwrote {output}")

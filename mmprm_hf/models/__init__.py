@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "fetching_mm_prm": ["fetch"],
         "figure_sources_mm_prm": ["figure_source", "holds_image", "is_address", "is_figure", "named_figure"],
         "images_mm_prm": ["figure_size", "image_format", "load_image", "upright"],
-        "loading_mm_prm": ["policy_of_adapter"],
+        "loading_mm_prm": ["start_of_adapter"],
         "modeling_mm_prm": ["MMPRMModel", "MMPRMOutput"],
         "places_mm_prm": ["PLACEHOLDER", "chat_content", "figures_lead", "join_parts", "split_question"],
         "policy_mm_prm": ["backbone_of", "prepare_marker_row"],

@@ -30,8 +30,8 @@ class MMPRMConfig(PreTrainedConfig):
         positive_token: Token whose language-model row initialises the head's first row.
         negative_token: Token whose language-model row initialises the head's second row.
         initializer_range: Standard deviation of a head that is not initialised from a policy.
-        policy: Where only an adapter is saved: the policy that it was trained on, a hub id or a path relative to the
-            folder. None for a PRM that is saved whole.
+        policy: Where only an adapter is saved: the policy or PRM that it was trained on, a hub id or a path relative to
+            the folder. None for a PRM that is saved whole.
 
     Raises:
         ValueError: if `head_type` is unknown.

@@ -65,15 +65,40 @@ def load_policy(path: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
     return policy
 
 
-def policy_of_adapter(path: str | os.PathLike, **hub_kwargs: Any) -> str | None:
-    """Return hub id or path of the policy that an adapter was trained on; None for whole PRMs and adapters on one."""
+def start_of_adapter(path: str | os.PathLike, **hub_kwargs: Any) -> str | None:
+    """Return hub id or path of the policy or PRM that a training of an adapter started from, as its config.json has it.
+
+    None for whole PRMs, and for adapters that name their PRM themselves (adapter_config.json).
+    """
     if find_adapter_config_file(path, **hub_kwargs) is None:
         return None
     quiet = {f"_raise_exceptions_for_{reason}": False for reason in ("missing_entries", "gated_repo")}
     file = cached_file(path, "config.json", **quiet, **hub_kwargs)
-    policy = None if file is None else PreTrainedConfig.get_config_dict(file)[0].get("policy")
-    is_path = policy and (policy.startswith(".") or os.path.isabs(policy))
-    return os.path.abspath(os.path.join(os.path.dirname(file), policy)) if is_path else policy
+    start = None if file is None else PreTrainedConfig.get_config_dict(file)[0].get("policy")
+    is_path = start and (start.startswith(".") or os.path.isabs(start))
+    return os.path.abspath(os.path.join(os.path.dirname(file), start)) if is_path else start
+
+
+def merge_into_weights(model: PreTrainedModel) -> None:
+    """Put the numbers of an adapter into the weights that it lies on, and take it off, as peft's merge_and_unload does.
+
+    peft's own needs a PeftModel around the model, which an Auto class does not make.
+    """
+    replaced: list[str] = []
+    for name, module in list(model.named_modules()):
+        if name.startswith(tuple(f"{outer}." for outer in replaced)):
+            continue
+        if hasattr(module, "unload_and_optionally_merge_module"):  # the head, the marker's row
+            plain = module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+        elif hasattr(module, "base_layer"):
+            module.merge()
+            plain = module.get_base_layer()
+        else:
+            continue
+        model.set_submodule(name, plain)
+        replaced.append(name)
+    del model.peft_config
+    model._hf_peft_config_loaded = False
 
 
 def drop_one_way_conversions(model: PreTrainedModel) -> None:

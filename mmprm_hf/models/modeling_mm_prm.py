@@ -13,7 +13,7 @@ import os
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .checks_mm_prm import check_causal, check_is_prm, check_loads_again
@@ -25,7 +25,14 @@ from .fetching_mm_prm import fetch  # noqa: F401
 from .figure_sources_mm_prm import figure_source  # noqa: F401
 from .heads_mm_prm import check_labels, make_head, marker_loss, positive_scores
 from .images_mm_prm import load_image  # noqa: F401
-from .loading_mm_prm import HUB_KWARGS, drop_one_way_conversions, load_policy, policy_of_adapter, restore_buffers
+from .loading_mm_prm import (
+    HUB_KWARGS,
+    drop_one_way_conversions,
+    load_policy,
+    merge_into_weights,
+    restore_buffers,
+    start_of_adapter,
+)
 from .places_mm_prm import split_question  # noqa: F401
 from .policy_mm_prm import backbone_of, start_head, wrap_backbone
 from .processing_mm_prm import MMPRMProcessor
@@ -150,13 +157,13 @@ class MMPRMModel(PreTrainedModel):
 
         Raises:
             ValueError: if the checkpoint (of an adapter: its base) is not a PRM, or lacks weights of backbone or head,
-                or an adapter's policy is not there.
+                or what an adapter was trained on is not there.
         """
         path = pretrained_model_name_or_path
         hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if name in kwargs}
-        policy = None if path is None else policy_of_adapter(path, **hub_kwargs)
-        if policy is not None:
-            return cls._from_adapter(path, policy, hub_kwargs, **kwargs)
+        start = None if path is None else start_of_adapter(path, **hub_kwargs)
+        if start is not None:
+            return cls._from_adapter(path, start, hub_kwargs, **kwargs)
         if config is None and path is not None:
             check_is_prm(path, **hub_kwargs)
         returns_info = kwargs.pop("output_loading_info", False)
@@ -175,22 +182,65 @@ class MMPRMModel(PreTrainedModel):
         return (model, info) if returns_info else model
 
     @classmethod
-    def _from_adapter(cls, path: str | os.PathLike, policy: str, hub_kwargs: dict, **kwargs) -> MMPRMModel:
-        """Make the PRM of a policy as it was before training, and put the adapter on it."""
-        if os.path.isabs(policy) and not os.path.isdir(policy):
+    def _from_adapter(cls, path: str | os.PathLike, start: str, hub_kwargs: dict, **kwargs) -> MMPRMModel:
+        """Make the PRM as it was before training, of a policy or as it is saved, and put the adapter on it."""
+        if os.path.isabs(start) and not os.path.isdir(start):
             raise ValueError(
-                f"The adapter {str(path)!r} belongs to the policy {policy!r}, which is not there. Put the policy's "
-                "folder there, or write its hub id into config.json (policy)."
+                f"The adapter {str(path)!r} belongs to the model {start!r}, which is not there. Put its folder there, "
+                "or write its hub id into config.json (policy)."
             )
         returns_info = kwargs.pop("output_loading_info", False)
         for name in (*HUB_KWARGS, "adapter_kwargs", "trust_remote_code", "_from_auto"):
             kwargs.pop(name, None)
-        processor = MMPRMProcessor.from_pretrained(path, **hub_kwargs)
-        head_type = MMPRMConfig.from_pretrained(path, **hub_kwargs).head_type
-        model = cls.from_policy(policy, processor, head_type, **kwargs)
+        kwargs |= {name: value for name, value in hub_kwargs.items() if name not in ("revision", "subfolder")}
+        shared = {name: kwargs[name] for name in HUB_KWARGS if name in kwargs}
+        if PreTrainedConfig.get_config_dict(start, **shared)[0].get("model_type") == MMPRMConfig.model_type:
+            model = cls.from_pretrained(start, **kwargs)
+        else:
+            processor = MMPRMProcessor.from_pretrained(path, **hub_kwargs)
+            head_type = MMPRMConfig.from_pretrained(path, **hub_kwargs).head_type
+            model = cls.from_policy(start, processor, head_type, **kwargs)
         model.load_adapter(path, adapter_kwargs=hub_kwargs)
         model.name_or_path = model.config._name_or_path = os.fspath(path)
         return (model, {"missing_keys": set(), "unexpected_keys": set()}) if returns_info else model
+
+    # Adapters
+
+    def load_adapter(self, *args, **kwargs):
+        """As `PreTrainedModel.load_adapter`, which (5.24) would have the PRM saved under the names of the adapter."""
+        conversions = getattr(self, "_weight_conversions", None)
+        loading_info = super().load_adapter(*args, **kwargs)
+        self._weight_conversions = conversions
+        return loading_info
+
+    def merge_and_unload(self) -> MMPRMModel:
+        """Return this model without its adapter, whose numbers are now in the weights: a whole PRM, ready to be saved.
+
+        Raises:
+            ValueError: if the model carries no adapter.
+
+        Example:
+            >>> whole = MMPRMModel.from_pretrained("out/lora").merge_and_unload()  # doctest: +SKIP
+            >>> whole.save_pretrained("out/merged")  # doctest: +SKIP
+        """
+        if not hasattr(self, "peft_config"):
+            raise ValueError("This PRM carries no adapter, so there is nothing to merge. Save it as it is.")
+        merge_into_weights(self)
+        return self
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
+        """Save the whole PRM; arguments are those of `PreTrainedModel.save_pretrained`.
+
+        Raises:
+            ValueError: if an adapter is attached: its weights alone would be saved, without what they belong to.
+        """
+        if hasattr(self, "peft_config"):
+            raise ValueError(
+                "This PRM carries an adapter. Merge it, then save the whole PRM: "
+                f"model.merge_and_unload().save_pretrained({str(save_directory)!r})."
+            )
+        self._hf_peft_config_loaded = False  # transformers' mark, which peft (0.21) leaves where it merges
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     # What transformers expects
 

@@ -6,10 +6,14 @@ Standard library only; must not import another room.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..errors import UnknownNameError
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""owner/name, as a pattern; the Hub links nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ import yaml
 
 from ..errors import UnknownNameError
 from ..files import read_json, write_atomically
-from .card_facts import CardFacts, DatasetFacts, ModelFacts, read_facts
+from .card_facts import HUB_ID, CardFacts, DatasetFacts, ModelFacts, read_facts
 from .rendering import render
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name; the Hub links nothing else
 _SIZE_MARKS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # the Hub's, in tens from 1,000
 
 _KINDS = {
@@ -47,7 +45,7 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
     if model.kind not in _KINDS:
         raise UnknownNameError("kind of model", model.kind, _KINDS)
     words, kind_tags = _KINDS[model.kind]
-    is_hub_id = model.base_model is not None and _HUB_ID.fullmatch(model.base_model)
+    is_hub_id = model.base_model is not None and HUB_ID.fullmatch(model.base_model)
     front_matter = {
         "license": model.license or "unknown",
         "library_name": "transformers",
@@ -55,7 +53,7 @@ def render_model_card(facts: Mapping[str, Any]) -> str:
         "language": list(model.language),
         "tags": [*dict.fromkeys(["mmprm_hf", *kind_tags, *model.tags])],
         "base_model": model.base_model if is_hub_id else None,
-        "datasets": [name for name in model.datasets if _HUB_ID.fullmatch(name)],
+        "datasets": [name for name in model.datasets if HUB_ID.fullmatch(name)],
     }
     return _card("model_card.md", model, front_matter, kind=words)
 

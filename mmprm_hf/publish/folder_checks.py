@@ -17,6 +17,7 @@ import yaml
 
 from ..errors import UnknownNameError
 from ..files import read_json
+from .card_facts import HUB_ID
 from .file_checks import SECRET, Finding, check_file
 
 Kind = Literal["dataset", "model", "space"]
@@ -233,9 +234,9 @@ def _check_adapter(folder: Path) -> list[Finding]:
         file, key = "config.json", "policy"
         base = read_json(folder / file)[key]
     if not base:
-        remedy = f"Write the hub id of its PRM into {file}, {key}; PRMTrainer does, where it is given one."
+        remedy = f"Write the hub id (owner/name) of its PRM into {file}, {key}; PRMTrainer does, where it is given one."
         return [Finding(file, BASE, "the adapter does not name what it was trained on", remedy)]
-    if base.startswith(".") or Path(base).is_absolute() or Path(base).exists():
-        remedy = f"Push that folder first, and write its hub id into {file}, {key}."
+    if base.startswith(".") or Path(base).is_absolute() or Path(base).exists() or not HUB_ID.fullmatch(base):
+        remedy = f"Push that folder first, and write its hub id (owner/name) into {file}, {key}."
         return [Finding(file, BASE, f"the adapter belongs to the folder {base!r}, which others do not have", remedy)]
     return []

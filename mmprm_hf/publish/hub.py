@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import UnknownNameError
 from ..files import read_json, write_atomically, write_json
-from ..models import policy_of_adapter
+from ..models import start_of_adapter
 from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_folder, read_front_matter
 
 if TYPE_CHECKING:
@@ -90,15 +90,15 @@ def push(
 
 
 def _name_repository(folder: Path, repo_id: str) -> None:
-    """Name the repository itself where its files leave that open: in a card's code, and in an adapter on a policy.
+    """Name the repository itself where its files leave that open: in a card's code, and in an adapter with a config.
 
-    Of such an adapter transformers' Auto classes look there for the configuration, which names the policy.
+    Of such an adapter transformers' Auto classes look there for the configuration, which names what it belongs to.
     """
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8-sig")
     if _UNNAMED in text:
         write_atomically(card, text.replace(_UNNAMED, f'from_pretrained("{repo_id}")'))
-    if policy_of_adapter(folder) is not None:
+    if start_of_adapter(folder) is not None:
         path = folder / "adapter_config.json"
         write_json(path, {**read_json(path), "base_model_name_or_path": repo_id})
 

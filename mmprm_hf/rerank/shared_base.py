@@ -15,20 +15,30 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..files import read_json, write_json
-from ..models import MMPRMModel, MMPRMProcessor, backbone_of, policy_of_adapter
+from ..models import MMPRMModel, MMPRMProcessor, backbone_of, start_of_adapter
 
 
 def adapter_config(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the adapter configuration of a folder or hub id; None if there is none. A policy is not named as base."""
-    file = find_adapter_config_file(path)
-    if file is None or policy_of_adapter(path) is None:
+    """Return the adapter configuration of a folder or hub id, with the PRM that it was trained on as its base.
+
+    None if there is no adapter. An adapter that was trained on a policy has no base; it names its own folder there.
+    """
+    file, start = find_adapter_config_file(path), start_of_adapter(path)
+    if file is None or start is None:
         return None if file is None else read_json(Path(file))
-    return {**read_json(Path(file)), "base_model_name_or_path": None}  # on the Hub it is the adapter's own repository
+    return {**read_json(Path(file)), "base_model_name_or_path": start if _is_prm(start) else None}
+
+
+def _is_prm(path: str) -> bool:
+    """Whether a folder or hub id holds a PRM; False for a folder that is not there."""
+    if os.path.isabs(path) and not os.path.isdir(path):
+        return False
+    return PreTrainedConfig.get_config_dict(path)[0].get("model_type") == MMPRMModel.config_class.model_type
 
 
 class SharedBase:
@@ -86,13 +96,14 @@ class SharedBase:
         An adapter that leaves the head or the marker's row to the PRM that it was trained on still names that PRM.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        config = adapter_config(self._adapter)
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             source = cached_file(self._adapter, name)
             if not (folder / name).exists() or not os.path.samefile(source, folder / name):
                 shutil.copyfile(source, folder / name)
-        config = adapter_config(folder)
         if "score" in (config.get("modules_to_save") or ()) and _has_row(config, self.prm.config.marker_token_id):
-            write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": None})
+            config["base_model_name_or_path"] = None
+        write_json(folder / "adapter_config.json", config)
 
 
 def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: MMPRMProcessor) -> SharedBase | None:
@@ -116,8 +127,8 @@ def share_base(policy: PreTrainedModel, adapter: str | os.PathLike, processor: M
     if config is None:
         raise ValueError(f"{str(adapter)!r} holds no adapter_config.json. Only an adapter can share the policy's base.")
     base = config.get("base_model_name_or_path") or None
-    named = policy_of_adapter(adapter)
-    if named is not None and not _is_same_path(named, policy.name_or_path):
+    start = start_of_adapter(adapter)
+    if start is not None and base is None and not _is_same_path(start, policy.name_or_path):
         return None
     if _carries_adapter(policy):
         if base is not None:
@@ -169,7 +180,7 @@ def _prm_on(
     """The PRM without its adapter on the policy's backbone; None if the adapter's base is another model."""
     if base is None:
         return MMPRMModel.from_policy(policy, processor, _head_type(adapter), share_backbone=True)
-    if AutoConfig.from_pretrained(base).model_type != MMPRMModel.config_class.model_type:
+    if not _is_prm(base):
         return None
     prm = MMPRMModel.from_pretrained(base, dtype=policy.dtype)
     return prm if _move_onto(prm, backbone_of(policy)) else None

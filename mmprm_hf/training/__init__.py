@@ -1,4 +1,4 @@
-"""Training of a PRM: rows, targets, losses, packed batches, metrics, dry runs, and the card of a run."""
+"""Training of a PRM: rows, targets, losses, packed batches, metrics, dry runs, adapters, and the card of a run."""
 
 from .._lazy import attach
 
@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "dry_run": ["report_dry_run"],
         "dry_run_text": ["format_dry_run"],
         "lora": ["LoraOptions"],
+        "merging": ["merge_adapter"],
         "option_names": ["trainer_options", "training_options"],
         "prm_config": ["PRMConfig"],
         "prm_trainer": ["PRMTrainer"],

@@ -97,7 +97,7 @@ class PRMTrainer(Trainer):
         self.base_model_name = name or None
         model, processor = trainable_prm(model, processing_class, args, peft_config)
         # A PRM made of a policy comes from no checkpoint of its own.
-        self._policy = name if name != inner_prm(model).name_or_path else None
+        self._is_from_policy = name != inner_prm(model).name_or_path
         may_pack = data_collator is None
         self.data = prepare_data(train_dataset, eval_dataset, inner_prm(model), processor, args, may_pack)
         self._train_start: float | None = None
@@ -329,7 +329,8 @@ class PRMTrainer(Trainer):
             super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
-            save_start(self.model, self._policy, folder)
+            start = {"is_policy": self._is_from_policy, "repository": self.args.hub_model_id}
+            save_start(self.model, self.base_model_name, folder, **start)
             write_card(self, folder)
 
     def create_model_card(self, model_name: str | None = None, **facts: Any) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 
 from ..errors import loading
+from ..files import read_json, write_json
 from ..models import MMPRMConfig, MMPRMModel, MMPRMProcessor, prepare_marker_row, register
 from .prm_config import PRMConfig
 
@@ -68,8 +69,8 @@ def _from_path(
 ) -> tuple[MMPRMModel, MMPRMProcessor]:
     if (Path(path) / "adapter_config.json").exists():
         raise ValueError(
-            f"{str(path)!r} is an adapter. Give its base, and a peft_config for a new adapter; or merge it first "
-            "(PeftModel.from_pretrained(base, adapter).merge_and_unload()) and give the merged model."
+            f"{str(path)!r} is an adapter. Merge it first, and give the merged model: `mmprm convert {path} -o "
+            f"{path}-merged`, in Python mmprm_hf.training.merge_adapter({str(path)!r}, '{path}-merged')."
         )
     register()
     is_prm_processor = isinstance(processing_class, MMPRMProcessor)
@@ -168,22 +169,36 @@ def with_adapter(model: MMPRMModel, peft_config: Any, *, in_float32: bool = Fals
     return adapted
 
 
-def save_start(model: nn.Module, policy: str | None, folder: Path) -> None:
+def save_start(
+    model: nn.Module, start: str | None, folder: Path, *, is_policy: bool, repository: str | None = None
+) -> None:
     """Write beside an adapter what it was trained on, so that the folder loads as a PRM: configuration and code.
+
+    A PRM of the Hub needs neither: the adapter names it, as peft's adapters do. All else is named in config.json, and
+    the adapter names its own repository or folder, which is where the Auto classes find that file. peft resolves such a
+    path against the working directory, so only a folder below that is named. No path of the machine is written.
 
     Args:
         model: The PRM under its adapter, which is saved in the folder.
-        policy: Path or hub id of the policy that the training started from; None writes nothing (a PRM is named by the
-            adapter itself).
-        folder: Where the adapter is. A policy's path is written relative to it.
+        start: Path or hub id of what the training started from; None writes nothing.
+        folder: Where the adapter is. The path of a local start is written relative to it.
+        is_policy: Whether `start` is a policy, from which the PRM was made.
+        repository: Where the trainer pushes the folder; None if it does not.
     """
-    if policy is None or not (folder / "adapter_config.json").exists():
+    path = folder / "adapter_config.json"
+    if not path.exists():
         return
-    prm = inner_prm(model)
-    config = copy.deepcopy(prm.config)
-    config.policy = os.path.join(".", os.path.relpath(policy, folder)) if Path(policy).is_dir() else policy
-    custom_object_save(prm, folder, config=config)
-    config.save_pretrained(folder)
+    # The class that peft's AutoPeftModel makes: it imports transformers, but no package that it does not know.
+    settings = {**read_json(path), "auto_mapping": {"base_model_class": "AutoModel", "parent_library": "transformers"}}
+    if start is not None and (is_policy or Path(start).is_dir()):
+        prm = inner_prm(model)
+        config = copy.deepcopy(prm.config)
+        config.policy = os.path.join(".", os.path.relpath(start, folder)) if Path(start).is_dir() else start
+        custom_object_save(prm, folder, config=config)
+        config.save_pretrained(folder)
+        own_path = os.path.join(".", os.path.relpath(folder))
+        settings["base_model_name_or_path"] = repository or (None if own_path.startswith("./..") else own_path)
+    write_json(path, settings)
 
 
 def _apply_liger(model: nn.Module) -> None:

@@ -69,9 +69,9 @@ def test_the_folder_names_its_policy_and_no_place_of_this_machine(trained, tmp_p
         assert MMPRMModel.from_pretrained(moved / "prm")(**batch).step_scores()[0].tolist() == pytest.approx(scores)
     shutil.rmtree(moved / "policy")
     monkeypatch.chdir(moved)
-    with pytest.raises(ValueError, match="belongs to the policy .*elsewhere/policy', which is not there"):
+    with pytest.raises(ValueError, match="belongs to the model .*elsewhere/policy', which is not there"):
         MMPRMModel.from_pretrained("prm")
-    with pytest.raises(ValueError, match="belongs to the policy .*elsewhere/policy', which is not there"):
+    with pytest.raises(ValueError, match="belongs to the model .*elsewhere/policy', which is not there"):
         AutoModel.from_pretrained(moved / "prm")
 
 
@@ -110,7 +110,7 @@ def test_an_adapter_without_a_name_of_its_base_is_not_pushed(trained, tmp_path):
     prm = shutil.copytree(trained[0] / "prm", tmp_path / "prm")
     (prm / "config.json").unlink()
     with pytest.raises(
-        PushRefusedError, match="the adapter does not name what it was trained on. Write the hub id of its"
+        PushRefusedError, match="the adapter does not name what it was trained on. Write the hub id .owner.name. of its"
     ):
         push(prm, "me/adapter", kind="model", dry_run=True)
 

@@ -118,5 +118,5 @@ def test_trls_adapter_config_is_accepted_and_not_changed(tmp_path, tiny_text_pol
     trained = [name for name, p in wide.model.named_parameters() if p.requires_grad]
     assert trained and not any("vision" in name for name in trained), "the tower stays frozen under any adapter"
     wide.save_model(str(tmp_path / "adapter"))
-    with pytest.raises(ValueError, match="is an adapter. Give its base"):
+    with pytest.raises(ValueError, match="is an adapter. Merge it first"):
         PRMTrainer(str(tmp_path / "adapter"), args, train_dataset=rows)
