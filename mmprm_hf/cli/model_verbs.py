@@ -42,6 +42,9 @@ def train(
         typer.Option(min=0, max=1, help="Share of the problems, chosen by hash, that is held out for evaluation."),
     ] = 0.02,
     lora_r: Annotated[int | None, typer.Option(min=0, help="Rank of a LoRA adapter. Default: none.")] = None,
+    license: Annotated[str | None, typer.Option(help="License for the card, such as apache-2.0.")] = None,  # noqa: A002
+    base_model: Annotated[str | None, typer.Option(help="For the card: hub id of a --model on disk.")] = None,
+    datasets: Annotated[str | None, typer.Option(help="For the card: hub id of --data on disk.")] = None,
     candidates: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Candidates (.jsonl) from which every evaluation selects.")
     ] = None,
@@ -59,11 +62,13 @@ def train(
     """Train a PRM on step labels.
 
     An unfinished run is resumed from its newest whole checkpoint; a finished one is not trained again, and a folder of
-    another training is refused. The configuration also takes options of PRMConfig and of LoRA; --options lists them.
+    another training is refused. --license, --base-model and --datasets are added to the card, also of a finished one.
+    The configuration also takes options of PRMConfig and of LoRA; --options lists them.
     """
     from .. import stages
 
     flags = {"learning_rate": learning_rate, "num_train_epochs": epochs, "lora_r": lora_r}
+    flags |= {"license": license, "base_model": base_model, "datasets": datasets}
     config = config | without_none(**flags, per_device_train_batch_size=batch_size)
     options = {"seed": seed, "eval_share": eval_share, "candidates": candidates, "dry_run": dry_run}
     options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
@@ -87,7 +92,7 @@ def convert(
     list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn an original MM-PRM checkpoint, or a LoRA adapter, into a whole PRM.
+    """Make a PRM of an MM-PRM checkpoint or a LoRA adapter.
 
     transformers loads the result; no remote code is run. An adapter is merged into the model that it was trained on.
     """

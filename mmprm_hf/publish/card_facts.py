@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..errors import UnknownNameError
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-"""owner/name, as a pattern; the Hub links nothing else."""
+"""Owner and name, as a pattern; the Hub links nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ from .rendering import render
 
 _SIZE_MARKS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # the Hub's, in tens from 1,000
 
+PLACEHOLDERS = {"name": "NAME", "summary": "SUMMARY", "license": "LICENSE"}
+"""What a facts file to fill in has in place of the facts that every card needs."""
 _KINDS = {
     "policy": ("a policy: it writes step-by-step solutions", ("step-by-step", "multimodal", "math")),
     "prm": ("a process reward model: it scores every step", ("process-reward-model", "multimodal", "math")),
@@ -106,9 +108,12 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
         output_path: The card, usually ``README.md`` beside the facts.
 
     Raises:
-        ValueError: if the file is not a JSON object with a known ``kind``, and as the two renderers do.
+        ValueError: if the file is not a JSON object with a known ``kind``, still has placeholders of `facts_template`,
+            and as the two renderers do.
     """
     facts = read_json(Path(facts_path))
+    if isinstance(facts, dict):
+        _check_filled(facts, Path(facts_path))
     kind = facts.get("kind") if isinstance(facts, dict) else None
     if kind not in (*_KINDS, "dataset"):
         raise UnknownNameError("kind", kind, (*_KINDS, "dataset"), f" of the facts in {facts_path}")
@@ -117,8 +122,24 @@ def write_card(facts_path: str | Path, output_path: str | Path) -> Path:
     return Path(output_path)
 
 
+def _check_filled(facts: Mapping[str, Any], path: Path) -> None:
+    """Raise if a placeholder is left, naming its line."""
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    left = []
+    for key, placeholder in PLACEHOLDERS.items():
+        if facts.get(key) == placeholder:
+            numbers = [number for number, line in enumerate(lines, 1) if f'"{key}"' in line and placeholder in line]
+            left.append(f"line {numbers[0]}: {key}" if numbers else key)
+    if left:
+        raise ValueError(
+            f"{path} still has placeholders ({', '.join(left)}). Write the facts there; null for one that is not known."
+        )
+
+
 def facts_template(kind: str) -> str:
-    """Return a facts file to fill in: every field of a card with an empty value; what stays empty is left out.
+    """Return a facts file to fill in: every field of a card, empty, or a placeholder where every card needs a fact.
+
+    What stays empty is left out of the card; a placeholder that stays is an error.
 
     Args:
         kind: "policy", "prm" or "dataset".
@@ -134,7 +155,7 @@ def facts_template(kind: str) -> str:
     for field in dataclasses.fields(schema):
         is_object = field.default_factory is dict
         empty[field.name] = {} if is_object else [] if field.default == () else None
-    return json.dumps({**empty, "name": "NAME", "kind": kind}, indent=2) + "\n"
+    return json.dumps({**empty, **PLACEHOLDERS, "kind": kind}, indent=2) + "\n"
 
 
 def _card(template: str, card: CardFacts, metadata: Mapping[str, Any], **values: Any) -> str:

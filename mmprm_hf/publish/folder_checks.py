@@ -18,6 +18,7 @@ import yaml
 from ..errors import UnknownNameError
 from ..files import read_json
 from .card_facts import HUB_ID
+from .cards import PLACEHOLDERS
 from .file_checks import SECRET, Finding, check_file
 
 Kind = Literal["dataset", "model", "space"]
@@ -42,6 +43,12 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {  # never uploaded and no reason to stop
     "dataset": ("journal",),  # a labelling run's working state
     "space": (),
 }
+
+_UNFILLED = (  # lines of a card whose facts have the placeholders of the template
+    *(f"# {PLACEHOLDERS['name']}", f"pretty_name: {PLACEHOLDERS['name']}"),
+    *(PLACEHOLDERS["summary"], f"license: {PLACEHOLDERS['license']}"),
+)
+_METADATA = {"model": ("license", "base_model", "datasets"), "dataset": ("license",), "space": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +228,19 @@ def _check_card(folder: Path, kind: Kind) -> list[Finding]:
             return [Finding("README.md", CARD, f"its front matter lacks {' and '.join(missing)}", remedy)]
         if not (folder / str(front_matter["app_file"])).is_file():
             return [Finding("README.md", CARD, f"its app_file {front_matter['app_file']!r} is not there", remedy)]
+    lines = (folder / "README.md").read_text(encoding="utf-8-sig").splitlines()
+    unfilled = tuple(number for number, line in enumerate(lines, 1) if line in _UNFILLED)
+    if unfilled:
+        words = ", ".join(repr(lines[number - 1]) for number in unfilled)
+        remedy = "Fill in the facts, and write the card again: mmprm card facts.json -o README.md."
+        return [Finding("README.md", CARD, f"placeholders are still to be filled in ({words})", remedy, unfilled)]
     return []
+
+
+def lacking_in_card(folder: Path, kind: Kind) -> list[str]:
+    """Return the names of what the metadata of a checked folder's card lack, by which people find and judge it."""
+    front_matter = read_front_matter(folder / "README.md")
+    return [key for key in _METADATA[kind] if front_matter.get(key) in (None, "", [], "unknown")]
 
 
 def _check_adapter(folder: Path) -> list[Finding]:

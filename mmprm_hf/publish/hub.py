@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..errors import UnknownNameError
 from ..files import read_json, write_atomically, write_json
 from ..models import start_of_adapter
-from .folder_checks import Kind, Listing, PushRefusedError, check_folder, list_folder, read_front_matter
+from .folder_checks import (
+    Kind,
+    Listing,
+    PushRefusedError,
+    check_folder,
+    lacking_in_card,
+    list_folder,
+    read_front_matter,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -60,8 +68,8 @@ def push(
         replace: Delete everything else in the repository in the same commit, such as shards of an older dataset.
 
     Returns:
-        ``{"repo_id", "kind", "revision", "private", "dry_run", "num_files", "num_bytes", "files", "left_out"}``, and
-        after an upload ``{"url", "commit", "others"}``: the commit's id, and other files that the repository holds.
+        ``{"repo_id", "kind", "revision", "private", "dry_run", "num_files", "num_bytes", "files", "left_out",
+        "lacking_in_card"}``; after an upload ``{"url", "commit", "others"}``, the last of them files from before.
 
     Raises:
         PushRefusedError: with all findings.
@@ -81,7 +89,7 @@ def push(
     if findings:
         raise PushRefusedError(folder, findings)
     target = {"repo_id": repo_id, "kind": kind, "revision": revision or "main", "private": private, "dry_run": dry_run}
-    report = {**target, **_summary(listing)}
+    report = {**target, **_summary(listing), "lacking_in_card": lacking_in_card(folder, kind)}
     if dry_run:
         return report
     if list_folder(folder, kind, leave_out) != listing:
@@ -214,6 +222,8 @@ def format_push(report: dict[str, Any]) -> str:
     lines = [f"  {size:>{width}}  {path}" for size, path in sizes]
     for name, num_files in report["left_out"].items():
         lines.append(f"  left out: {name} ({num_files} file{'' if num_files == 1 else 's'})")
+    if report["lacking_in_card"]:
+        lines.append(f"  README.md names no {', '.join(report['lacking_in_card'])}; add what is known to its YAML")
     total = f"{report['num_files']} files, {_size(report['num_bytes'])}"
     target = f"{report['kind']} {report['repo_id']}, branch {report['revision']}"
     if report["private"]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from ..errors import UnknownNameError
-from ..training import LoraOptions, trainer_options, training_options
+from ..training import CardOptions, LoraOptions, trainer_options, training_options
 
 
 def format_options(verb: str) -> str:
@@ -56,7 +56,7 @@ def check_option_names(verb: str, names: Iterable[str]) -> None:
 
 def _classes_of(verb: str) -> list[type]:
     if verb == "train":
-        return [LoraOptions]
+        return [LoraOptions, CardOptions]
     if verb == "label":
         from ..engines import SamplingConfig
         from ..labelling import SEARCHES, LabelRowsConfig

@@ -18,9 +18,13 @@ from ..files import check_outside, lock_folder, write_json
 from ..rows import FigureRules
 from ..training import (
     BestOfNCallback,
+    CardOptions,
     LoraOptions,
     PRMConfig,
     PRMTrainer,
+    add_to_card,
+    lacking_in_card,
+    metadata_of_data,
     newest_whole_checkpoint,
     read_candidate_sets,
     report_dry_run,
@@ -57,7 +61,7 @@ def train(
         model: Path or hub id of a policy or a PRM.
         data: Folder of label rows, such as ``labels/paths``; a file of them; or a hub id.
         output: Checkpoint folder; the states of the trainer are in ``output/trainer``.
-        config: Options of `PRMConfig` and `LoraOptions`: a YAML file, or a mapping of them.
+        config: Options of `PRMConfig`, `LoraOptions` and `CardOptions`: a YAML file, or a mapping of them.
         eval_share: Share of problems, chosen by hash, whose rows are kept for evaluation. Data with a validation split
             are evaluated on that split.
         seed: Seed of the training.
@@ -76,7 +80,8 @@ def train(
             another training, finished or not, or in which another process trains.
     """
     model, output = str(model), Path(output)
-    options, lora = read_config(config, PRMConfig, LoraOptions)
+    options, lora, card = read_config(config, PRMConfig, LoraOptions, CardOptions)
+    card = CardOptions(**card)
     peft_config = peft_config or LoraOptions(**lora).peft_config()
     check_outside(output, data)
     shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config, "rules": rules}
@@ -91,8 +96,12 @@ def train(
         metrics = finished_metrics(output, settings)
         if metrics is not None:
             logger.warning("The training in %s is already finished; nothing was trained again.", output)
+            if args.process_index == 0:
+                add_to_card(output, card)
             return metrics
-        return _train(_trainer(model, data, args, **shared), output, settings)
+        trainer = _trainer(model, data, args, **shared)
+        trainer.card_metadata = metadata_of_data(data) | card.metadata()
+        return _train(trainer, output, settings)
 
 
 @contextlib.contextmanager
@@ -125,7 +134,17 @@ def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> di
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():
         write_end(output, settings, _facts(trainer), metrics)
+        _note_missing(output)
     return metrics
+
+
+def _note_missing(output: Path) -> None:
+    """Say what the card's metadata lack, and how to give it."""
+    if missing := lacking_in_card(output):
+        values = {"license": "apache-2.0", "base_model": "owner/name", "datasets": "owner/name"}
+        flags = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in missing)
+        names = ", ".join(missing)
+        notes.info("The card names no %s: repeat the command with %s, and nothing is trained again.", names, flags)
 
 
 def _dry_run(trainer: PRMTrainer, output: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import Trainer
 
+from .card_metadata import metadata_of_start, missing_metadata, missing_sentence
 from .prm_config import PRMConfig
 from .starting import inner_prm
 
@@ -51,28 +52,30 @@ def write_card(
         trainer: The `PRMTrainer`.
         folder: Where the model is saved.
         model_name: Title; None takes the name of the folder.
-        dataset, language, license, tags, finetuned_from: Facts that the run cannot know, for the metadata. Other
+        dataset, language, license, tags, finetuned_from: Facts that the run cannot know, for the metadata. Where they
+            are missing, those of `trainer.card_metadata` count, then those of the base model's own card. Other
             arguments of `Trainer.create_model_card` are ignored.
     """
     base = finetuned_from or trainer.base_model_name
     name = trainer.data.dataset_name
-    dataset = dataset or (name if name and "/" in name else None)  # an id of the Hub
+    of_data = {"datasets": name} if name and "/" in name else {}  # an id of the Hub
+    given = {"datasets": dataset, "license": license}
+    origin = metadata_of_start(base) | of_data | trainer.card_metadata | {k: v for k, v in given.items() if v}
     more_tags = [tags] if isinstance(tags, str) else list(tags or ())
     metadata = ModelCardData(
+        **origin,
         library_name="transformers",
         tags=list(dict.fromkeys([*TAGS, *more_tags])),
-        base_model=base if base and not Path(base).is_absolute() and not Path(base).exists() else None,
-        datasets=dataset,
         language=language,
-        license=license,
         pipeline_tag=_pipeline_tag(trainer),
     )
     card = ModelCard.from_template(
         metadata,
         template_path=str(_TEMPLATE),
         title=model_name or Path(folder).resolve().name,
-        base=Path(base).name if base and Path(base).exists() else base,
+        base=Path(base).name if base and (Path(base).exists() or Path(base).is_absolute()) else base,
         dataset=dataset or name,
+        missing=missing_sentence(missing_metadata(origin)),
         repository=trainer.args.hub_model_id or REPOSITORY,
         **_facts(trainer),
     )

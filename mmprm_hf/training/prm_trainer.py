@@ -59,6 +59,7 @@ class PRMTrainer(Trainer):
 
     Attributes:
         data: The `TrainingData`: usable, dropped and packed rows.
+        card_metadata: Metadata of the card that the training cannot know, such as ``{"license": "apache-2.0"}``.
 
     Raises:
         ValueError: for a bad row, naming it and the remedy, a model object without its processor, or arguments other
@@ -95,6 +96,7 @@ class PRMTrainer(Trainer):
         set_seed(args.seed)
         name = str(model) if isinstance(model, (str, os.PathLike)) else model.config._name_or_path
         self.base_model_name = name or None
+        self.card_metadata: dict[str, Any] = {}
         model, processor = trainable_prm(model, processing_class, args, peft_config)
         # A PRM made of a policy comes from no checkpoint of its own.
         self._is_from_policy = name != inner_prm(model).name_or_path

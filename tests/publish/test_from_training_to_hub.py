@@ -84,6 +84,63 @@ def test_facts_to_fill_in_are_printed_or_written(tmp_path):
         path = tmp_path / f"{kind}.json"
         result = run("card", "--template", kind, "-o", path)
         assert f"wrote {path}; fill it in, then: mmprm card {path}" in result.stdout
-        assert run("card", path).exit_code == 0 and (tmp_path / "README.md").read_text().startswith("---\nlicense: ")
+        filled = json.dumps({**facts, "name": "Mine", "summary": None, "license": "mit"})
+        path.write_text(filled)
+        assert run("card", path).exit_code == 0 and (tmp_path / "README.md").read_text().startswith("---\nlicense: mit")
         assert "exists. Name another file" in " ".join(run("card", "--template", kind, "-o", path).stderr.split())
     assert "give a facts file, or --template" in " ".join(run("card").stderr.split())
+
+
+def test_a_template_that_is_not_filled_in_is_neither_a_card_nor_pushed(trained, tmp_path):
+    path = tmp_path / "facts.json"
+    assert run("card", "--template", "prm", "-o", path).exit_code == 0
+    refused = run("card", path)
+    lines = path.read_text().splitlines()
+    where = {name: 1 + lines.index(f'  "{name}": "{name.upper()}",') for name in ("name", "summary", "license")}
+    words = ", ".join(f"line {number}: {name}" for name, number in where.items())
+    assert refused.exit_code == 1 and f"still has placeholders ({words})" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "README.md").exists()
+    shutil.copytree(trained, tmp_path / "prm")
+    (tmp_path / "prm" / "README.md").write_text("---\nlicense: LICENSE\n---\n\n# NAME\n\nSUMMARY\n")
+    refused = run("push", tmp_path / "prm", "me/my-prm", "--kind", "model", "--dry-run")
+    assert refused.exit_code == 1, refused.output
+    assert "README.md, line 2, 5, 7: card: placeholders are still to be filled in" in " ".join(refused.stderr.split())
+
+
+def test_what_the_cards_of_local_models_and_data_say_is_in_the_card_of_a_training(tmp_path, tiny_prm_dir):
+    shutil.copytree(tiny_prm_dir, tmp_path / "base")
+    (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\nbase_model: someone/policy\n---\n# Base\n")
+    (tmp_path / "labels" / "paths").mkdir(parents=True)
+    (tmp_path / "labels" / "README.md").write_text("---\nsource_datasets: [original, someone/problems]\n---\n# Data\n")
+    datasets.Dataset.from_list(ROWS).to_parquet(tmp_path / "labels" / "paths" / "train.parquet")
+    (tmp_path / "quick.yaml").write_text(json.dumps(QUICK))
+    words = ("--data", tmp_path / "labels" / "paths", "--output", tmp_path / "prm", "--config", tmp_path / "quick.yaml")
+    result = run("train", "--model", tmp_path / "base", *words)
+    assert result.exit_code == 0 and "The card names no" not in result.stderr, result.output
+    facts = read_front_matter(tmp_path / "prm" / "README.md")
+    assert (facts["license"], facts["base_model"], facts["datasets"]) == ("mit", "someone/policy", ["someone/problems"])
+    assert "name no" not in (tmp_path / "prm" / "README.md").read_text()
+
+
+def test_what_a_card_lacks_is_said_once_and_given_by_the_command_of_the_note(tmp_path, tiny_prm_dir):
+    datasets.Dataset.from_list(ROWS).to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "quick.yaml").write_text(json.dumps(QUICK))
+    words = ("--data", tmp_path / "rows.parquet", "--output", tmp_path / "prm", "--config", tmp_path / "quick.yaml")
+    train = ("train", "--model", tiny_prm_dir, *words)
+    note = " ".join(run(*train).stderr.split())
+    assert note.count("note: The card names no license, base_model, datasets: repeat the command with --license") == 1
+    card = (tmp_path / "prm" / "README.md").read_text()
+    assert "The metadata above name no license, base_model, datasets: it was not known to the training.\n\n- " in card
+    push_it = ("push", tmp_path / "prm", "me/my-prm", "--kind", "model", "--dry-run")
+    assert "README.md names no license, base_model, datasets; add what is known" in run(*push_it).stdout
+    assert json.loads(run(*push_it, "--json").stdout)["lacking_in_card"] == ["license", "base_model", "datasets"]
+    assert run(*train, "--license", "apache-2.0", "--base-model", "someone/prm").exit_code == 0
+    card = (tmp_path / "prm" / "README.md").read_text()
+    assert "The metadata above name no datasets: it was not known to the training.\n\n- " in card
+    facts = read_front_matter(tmp_path / "prm" / "README.md")
+    assert (facts["license"], facts["base_model"]) == ("apache-2.0", "someone/prm")
+    assert run(*train, "--datasets", "me/labels").exit_code == 0
+    assert "name no" not in (tmp_path / "prm" / "README.md").read_text()
+    assert "names no" not in run(*push_it).stdout
+    refused = run(*train, "--base-model", "out/start/prm")
+    assert "base_model is 'out/start/prm'. Give an id of the Hub" in " ".join(refused.stderr.split())
