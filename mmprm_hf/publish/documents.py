@@ -5,7 +5,8 @@ Takes what `mmprm_hf.rows.check_results` has checked; what is null there is None
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 PARTS: dict[str, str] = {"sources": "source", "subsets": "subset", "categories": "category"}
@@ -70,9 +71,15 @@ def calibrations(document: Mapping[str, Any]) -> list[Calibration]:
     return measured
 
 
-def document_names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name per document: its benchmark, with policy and PRM where the documents differ in them, and a number
-    where nothing else tells two apart.
+def document_names(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> list[str]:
+    """Return a name for each document: its benchmark, with policy and PRM where the documents differ in them.
+
+    Where these are the same, what else differs is added: aggregation, threshold, other settings, the file; and a number
+    where nothing does.
+
+    Args:
+        documents: Results documents.
+        paths: Their files; or none.
 
     Example:
         >>> document_names([{"benchmark": "nano", "prm": "a"}, {"benchmark": "nano", "prm": "b"}])
@@ -82,12 +89,42 @@ def document_names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     for key, word in (("policy", "policy"), ("prm", "PRM")):
         values = [document.get(key) or None for document in documents]
         does_vary = len({value for value in values if value is not None}) > 1
-        namesakes = [{value for other, value in zip(names, values, strict=True) if other == name} for name in names]
-        for index, value in enumerate(values):
+        for index, (value, others) in enumerate(zip(values, _values_of_namesakes(names, values), strict=True)):
             # Step benchmarks have no policy: that alone is not a difference worth a word.
-            if len(namesakes[index]) > 1 or (does_vary and value is not None):
+            if len(others) > 1 or (does_vary and value is not None):
                 names[index] += f" · {word} {value or 'not named'}"
+    for word, values in _further_facts(documents, paths):
+        others = _values_of_namesakes(names, values)
+        names = [
+            f"{name} · {word} {'not named' if value is None else value}" if len(others[index]) > 1 else name
+            for index, (name, value) in enumerate(zip(names, values, strict=True))
+        ]
     return [
         f"{name} · {names[: index + 1].count(name)}" if names.count(name) > 1 else name
         for index, name in enumerate(names)
     ]
+
+
+def _values_of_namesakes(names: Sequence[str], values: Sequence[Any]) -> list[set[Any]]:
+    """For every document the values of all that have its name."""
+    return [{value for other, value in zip(names, values, strict=True) if other == name} for name in names]
+
+
+def _further_facts(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> Iterator[tuple[str, list[Any]]]:
+    """What may tell documents of one benchmark, policy and PRM apart, a value of each."""
+    for word, section in (("aggregation", "best_of_n"), ("threshold", "steps")):
+        yield word, [get(document, section, word) for document in documents]
+    for key in dict.fromkeys(key for document in documents for key in document.get("settings") or ()):
+        values = [get(document, "settings", key) for document in documents]
+        yield key.replace("_", " "), [str(value) if isinstance(value, (dict, list)) else value for value in values]
+    if paths:
+        yield "file", _shortest_names(paths)
+
+
+def _shortest_names(paths: Sequence[Path]) -> list[str]:
+    """The parts of paths in which they differ, with all between them."""
+    parts = [path.parts for path in paths]
+    shortest = min(map(len, parts))
+    start = next((i for i in range(shortest) if len({part[i] for part in parts}) > 1), shortest - 1)
+    end = next((i for i in range(shortest - start) if len({part[-1 - i] for part in parts}) > 1), 0)
+    return ["/".join(part[start : len(part) - end]) for part in parts]

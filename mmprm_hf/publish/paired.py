@@ -39,7 +39,7 @@ def paired_table(paths: Sequence[Path], documents: Sequence[Mapping[str, Any]]) 
         ValueError: for a damaged candidates file.
     """
     first, *others = [_values(path, document) for path, document in zip(paths, documents, strict=True)]
-    base, *names = document_names(documents)
+    base, *names = document_names(documents, paths)
     rows = []
     for name, other in zip(names, others, strict=True):
         common = [key for key in first if key in other]

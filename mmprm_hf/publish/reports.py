@@ -68,15 +68,15 @@ def write_report(
             candidates = paths[0].with_name("candidates.jsonl")
             values["problems"] = problems_section(candidates, documents[0], num_problems)
     else:
-        title, names = "Results side by side", document_names(documents)
+        title, names = "Results side by side", document_names(documents, paths)
         reports = [
             {"name": name, **_report(document, stem.with_name(f"{stem.name}_{number}"))}
             for number, (name, document) in enumerate(zip(names, documents, strict=True), start=1)
         ]
         values |= {
             "tables": tables_of_files(paths, documents),
-            "unlisted": without_row(documents),
-            "settings": settings_lines(documents),
+            "unlisted": without_row(documents, paths),
+            "settings": settings_lines(documents, paths),
         }
     page = render("report.html", title=title, reports=reports, **values)
     # A lone surrogate is legal in JSON but not in UTF-8: it is shown as its escape.

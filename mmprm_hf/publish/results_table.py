@@ -19,13 +19,14 @@ from .words import NOT_MEASURED, Cell, Table, capital, count, decimal, differenc
 _COLUMNS = ("mean_pass_at_1", "majority_vote", "weighted_vote", "best_of_n", "oracle")
 
 
-def result_tables(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
+def result_tables(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> list[tuple[str, Table]]:
     """Return the tables that compare documents with their titles: best-of-N runs, then step-level benchmarks.
 
     Args:
         documents: Results documents. A table that no document has a row in is left out.
+        paths: Their files, which may tell them apart; or none.
     """
-    named = list(zip(document_names(documents), documents, strict=True))
+    named = list(zip(document_names(documents, paths), documents, strict=True))
     selections = [_selection_row(name, document) for name, document in named if "best_of_n" in document]
     benchmarks = [_step_row(name, document["steps"]) for name, document in named if "steps" in document]
     gains = [f"Best-of-N minus {baseline}" for baseline in ("pass@1", "majority vote")]
@@ -38,21 +39,22 @@ def result_tables(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, Tab
 def tables_of_files(paths: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
     """Return `result_tables`, and those of documents with the same candidates beside them compared by problem."""
     paired = paired_table(paths, documents)
-    return result_tables(documents) + ([("The same candidates", paired)] if paired else [])
+    return result_tables(documents, paths) + ([("The same candidates", paired)] if paired else [])
 
 
-def without_row(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+def without_row(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> list[str]:
     """Names of documents that have neither a best-of-N table nor step-level figures, and so no row."""
-    names = zip(document_names(documents), documents, strict=True)
+    names = zip(document_names(documents, paths), documents, strict=True)
     return [name for name, document in names if "best_of_n" not in document and "steps" not in document]
 
 
-def settings_lines(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+def settings_lines(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> list[str]:
     """One line on the settings where all documents have the same, else one for each document; plain text."""
     settings = [_settings(document) for document in documents]
     if len(set(settings)) == 1:
         return [f"Settings: {settings[0]}."]
-    return [f"Settings of {name}: {line}." for name, line in zip(document_names(documents), settings, strict=True)]
+    names = document_names(documents, paths)
+    return [f"Settings of {name}: {line}." for name, line in zip(names, settings, strict=True)]
 
 
 def results_table(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] = ()) -> str:
@@ -71,9 +73,9 @@ def results_table(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path] 
         raise ValueError("Found 0 results documents. A table needs at least one.")
     values = {
         "tables": tables_of_files(paths, documents) if paths else result_tables(documents),
-        "unlisted": without_row(documents),
+        "unlisted": without_row(documents, paths),
         "has_intervals": any("best_of_n" in document for document in documents),
-        "settings": settings_lines(documents),
+        "settings": settings_lines(documents, paths),
     }
     return render("results_table.md", **values)
 

@@ -54,7 +54,6 @@ def train(
     """Train a PRM from a policy (or PRM) on stepwise-supervision rows, and save it.
 
     An unfinished run is resumed from its newest whole checkpoint; a finished one is not trained again.
-
     Several processes may call it together (`accelerate launch`); the first one writes the files.
 
     Args:
@@ -80,12 +79,11 @@ def train(
             another training, finished or not, or in which another process trains.
     """
     model, output = str(model), Path(output)
-    options, lora, card = read_config(config, PRMConfig, LoraOptions, CardOptions)
-    card = CardOptions(**card)
-    peft_config = peft_config or LoraOptions(**lora).peft_config()
+    options, lora, card_options = read_config(config, PRMConfig, LoraOptions, CardOptions)
+    peft_config, card = peft_config or LoraOptions(**lora).peft_config(), CardOptions(**card_options)
     check_outside(output, data)
     shared = {"eval_share": eval_share, "candidates": candidates, "peft_config": peft_config, "rules": rules}
-    shared["columns"] = columns or {}
+    shared |= {"columns": columns or {}, "card": card}
     if dry_run:
         with tempfile.TemporaryDirectory() as states:
             args = PRMConfig(output_dir=states, seed=seed, **{**options, "push_to_hub": False})
@@ -95,13 +93,9 @@ def train(
     with _only_run(args):
         metrics = finished_metrics(output, settings)
         if metrics is not None:
-            logger.warning("The training in %s is already finished; nothing was trained again.", output)
-            if args.process_index == 0:
-                add_to_card(output, card)
+            _end_again(output, card, args)
             return metrics
-        trainer = _trainer(model, data, args, **shared)
-        trainer.card_metadata = metadata_of_data(data) | card.metadata()
-        return _train(trainer, output, settings)
+        return _train(_trainer(model, data, args, **shared), output, settings)
 
 
 @contextlib.contextmanager
@@ -136,6 +130,13 @@ def _train(trainer: PRMTrainer, output: Path, settings: Mapping[str, Any]) -> di
         write_end(output, settings, _facts(trainer), metrics)
         _note_missing(output)
     return metrics
+
+
+def _end_again(output: Path, card: CardOptions, args: PRMConfig) -> None:
+    """Say that a training is finished, and add to its card what is given for it."""
+    logger.warning("The training in %s is already finished; nothing was trained again.", output)
+    if args.process_index == 0:
+        add_to_card(output, card)
 
 
 def _note_missing(output: Path) -> None:
@@ -174,6 +175,7 @@ def _trainer(
     peft_config: Any,
     rules: FigureRules,
     columns: Mapping[str, str],
+    card: CardOptions,
 ) -> PRMTrainer:
     callbacks = [] if candidates is None else [BestOfNCallback(read_candidate_sets(candidates, rules))]
     train_rows, eval_rows = train_and_eval_rows(data, eval_share, rules, columns)
@@ -187,7 +189,7 @@ def _trainer(
             raise ValueError(f"Found no eval rows in {data}, by which the best model is chosen. Raise eval_share.")
         notes.info("Nothing is evaluated, because no rows are held out. A larger eval_share holds out some.")
         args.eval_strategy = IntervalStrategy.NO  # with it the stock trainer refuses to begin
-    return PRMTrainer(
+    trainer = PRMTrainer(
         model,
         args,
         train_dataset=train_rows,
@@ -195,3 +197,5 @@ def _trainer(
         callbacks=callbacks,
         peft_config=peft_config,
     )
+    trainer.card_metadata = metadata_of_data(data) | card.metadata()
+    return trainer

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, metadata_load
 
+from ..files import write_atomically
+
 KEYS = ("license", "base_model", "datasets")
 _LICENSE = ("license", "license_name", "license_link")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -104,7 +106,7 @@ def add_to_card(folder: Path, options: CardOptions) -> None:
         setattr(card.data, name, value)
     sentence = missing_sentence(missing_metadata(card.data.to_dict()))
     card.text = _SENTENCE.sub(f"{sentence}\n\n" if sentence else "", card.text)
-    card.save(path)
+    write_atomically(path, str(card))
 
 
 def lacking_in_card(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.result_documents import best_of_n_document
 
-from mmprm_hf.files import write_json, write_jsonl
+from mmprm_hf.files import read_json, write_json, write_jsonl
 from mmprm_hf.publish.reports import write_report
 from mmprm_hf.publish.results_table import write_results_table
 
@@ -54,3 +54,13 @@ def test_a_damaged_candidates_file_is_named(tmp_path):
     (tmp_path / "b" / "candidates.jsonl").write_text("{")
     with pytest.raises(ValueError, match="candidates.jsonl"):
         write_results_table([first, second])
+
+
+def test_one_prm_under_two_aggregations_is_named_by_them(tmp_path):
+    paths = [evaluation(tmp_path / name, "prm", GOOD) for name in ("a", "b")]
+    document = read_json(paths[1])
+    document["best_of_n"]["aggregation"] = "mean"
+    write_json(paths[1], document)
+    assert "aggregation mean minus tiny · aggregation min" in write_results_table(paths)
+    page = write_report(paths, tmp_path / "page.html").read_text()
+    assert page.count("tiny · aggregation mean") > 2 and "tiny · 1" not in page
