@@ -226,6 +226,10 @@ class MMPRMModel(PreTrainedModel):
         if not hasattr(self, "peft_config"):
             raise ValueError("This PRM carries no adapter, so there is nothing to merge. Save it as it is.")
         merge_into_weights(self)
+        if not getattr(self, "is_quantized", False):  # peft froze them; a whole PRM can be trained
+            self.requires_grad_(True)
+        if self._is_vision_frozen:
+            self.freeze_vision()
         return self
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:

@@ -1,6 +1,7 @@
 """Metadata of a model's card that depend on where model and data come from: license, base model, datasets.
 
 What lies on disk has no id of the Hub; its own card may name where it comes from. The rest is left out, and said.
+huggingface_hub is imported only where it is needed: the names of options are checked before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, metadata_load
 
 from ..files import write_atomically
 
@@ -98,6 +98,8 @@ def missing_sentence(missing: Sequence[str]) -> str:
 
 def add_to_card(folder: Path, options: CardOptions) -> None:
     """Add to the metadata of a finished training's card; nothing is written where nothing is given."""
+    from huggingface_hub import ModelCard
+
     path = folder / "README.md"
     if not options.metadata() or not path.exists():
         return
@@ -116,6 +118,8 @@ def lacking_in_card(folder: Path) -> list[str]:
 
 def _front_matter(folder: Path) -> dict[str, Any]:
     """The YAML of a folder's card; empty where there is none that can be read."""
+    from huggingface_hub import metadata_load
+
     try:
         return metadata_load(folder / "README.md") or {}
     except (OSError, ValueError, yaml.YAMLError):

@@ -90,6 +90,8 @@ def _from_object(model: Any, processing_class: Any, args: PRMConfig) -> tuple[Pr
             f"Found processing_class {type(processing_class).__name__} with a model object. Give the PRM's "
             "MMPRMProcessor (for a policy its processor or tokenizer), or the model as a path."
         )
+    if inner is model and hasattr(model, "peft_config"):  # as an Auto class attaches it; the end could not be saved
+        raise ValueError("The model carries an adapter. Merge it first, and give model.merge_and_unload().")
     if isinstance(inner, MMPRMModel):
         return model, processing_class
     processor = processing_class if is_prm_processor else _policy_processor(processing_class, args)

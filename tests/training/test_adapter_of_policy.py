@@ -98,6 +98,9 @@ print(json.dumps(score({str(figure)!r}, {inputs["text"]!r}, {inputs["steps"]!r})
 assert type(AutoModel.from_pretrained("me/adapter")).__name__ == "MMPRMModel"
 rerank = pipeline("generate-and-rerank", model="me/policy", prm="me/adapter")
 assert rerank.shared is not None
+from peft import AutoPeftModel
+AutoPeftModel.from_pretrained("me/adapter").merge_and_unload().save_pretrained("merged")
+assert type(AutoModel.from_pretrained("merged")).__name__ == "MMPRMModel"
 """
     done = subprocess.run(
         [sys.executable, "-c", program], env=hub_environment, cwd=tmp_path, capture_output=True, text=True

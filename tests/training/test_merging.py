@@ -96,11 +96,18 @@ def test_the_advice_for_training_on_an_adapter_works_as_it_is_printed(here, figu
     assert result.exit_code == 0, result.output
 
 
-def test_saving_a_prm_that_carries_an_adapter_says_how_to_merge_it(here):
+def test_a_prm_that_carries_an_adapter_says_how_to_merge_it_when_it_is_saved_or_trained(here, figures):
     model = AutoModel.from_pretrained("lora_policy")
     with pytest.raises(ValueError, match=r"Merge it, .*: model.merge_and_unload\(\).save_pretrained\('whole'\)"):
         model.save_pretrained("whole")
     assert not (here / "whole").exists()
+    processor, rows = AutoProcessor.from_pretrained("lora_policy"), problem_rows("a", figures[0], 0)
+    args = make_args(here / "again", max_steps=1)
+    with pytest.raises(ValueError, match=r"carries an adapter. Merge it first, and give model.merge_and_unload\(\)"):
+        PRMTrainer(model, args, train_dataset=rows, processing_class=processor)
+    trainer = PRMTrainer(model.merge_and_unload(), args, train_dataset=rows, processing_class=processor)
+    trainer.train()
+    assert all(parameter.requires_grad for name, parameter in trainer.model.named_parameters() if "tower" not in name)
     with pytest.raises(ValueError, match="carries no adapter, so there is nothing to merge"):
         MMPRMModel.from_pretrained("prm").merge_and_unload()
 
