@@ -11,7 +11,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..data import Problem
 from ..errors import CheckpointError, loading
-from ..models import MMPRMConfig, is_figure, join_parts, load_image, policy_of_adapter
+from ..models import MMPRMConfig, is_figure, join_parts, load_image, start_of_adapter
 from ..nano import checkpoint_or_nano
 from ..rows import problem_fingerprint, row_images
 
@@ -193,7 +193,7 @@ def checked_checkpoint(model: Any, kind: str, trust_remote_code: bool | None = N
         return model
     with loading(kind, path):
         if find_adapter_config_file(path, **hub_options) is not None:  # its base decides
-            is_prm = policy_of_adapter(path, **hub_options) is not None or kind == "PRM"
+            is_prm = start_of_adapter(path, **hub_options) is not None or kind == "PRM"
         else:
             config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **hub_options)
             is_prm = config.model_type == MMPRMConfig.model_type
