@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import metrics
+from .counting import MAX_COUNTED, closed_forms, counted_expectations
 from .evaluators import PRM_METRICS, are_unscored, candidate_counts, judged_problems
-from .subsets import Pool, all_subsets, drawn_subsets, expectations, pool_of_problem
+from .subsets import Pool, all_subsets, drawn_subsets, listed_expectations, pool_of_problem
 
 CURVE_METRICS = ("random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle")
 """Metrics of `best_of_n_curves`: those of `best_of_n_report` but for greedy, which is none of the candidates."""
@@ -70,7 +71,7 @@ def best_of_n_curves(
     pools = [pool_of_problem(problem, aggregation) for problem in problems]
     unmeasured = PRM_METRICS if are_unscored(problems) else ()
     sizes = _check_sizes(sizes, num_candidates)
-    expected_at = {size: _expected(pools, size, seed, unmeasured) for size in sizes}
+    expected_at = _expected(pools, sizes, seed, unmeasured)
     return {
         **{name: count for name, count in counts.items() if name != "num_unscored"},
         "aggregation": aggregation,
@@ -84,19 +85,27 @@ def best_of_n_curves(
     }
 
 
-def _expected(pools: Sequence[Pool], size: int, seed: int, unmeasured: Sequence[str]) -> Expected:
-    """What every metric gets at one N; a problem's subsets depend on the seed, the size and its index alone."""
+def _expected(pools: Sequence[Pool], sizes: Sequence[int], seed: int, unmeasured: Sequence[str]) -> dict[int, Expected]:
+    """What every metric gets at each N; subsets that are drawn depend on the seed, the size and the problem's index."""
     num_candidates = len(pools[0].outcomes)
-    is_exact = _is_exact(size, num_candidates)
-    every_subset = all_subsets(num_candidates, size) if is_exact else None
-    expected: Expected = {name: [] for name in CURVE_METRICS}
+    exact = [size for size in sizes if _is_exact(size, num_candidates)]
+    is_counted = num_candidates <= MAX_COUNTED
+    listed = {} if is_counted else {size: all_subsets(num_candidates, size) for size in exact}
+    expected: dict[int, Expected] = {size: {name: [] for name in CURVE_METRICS} for size in sizes}
     for index, pool in enumerate(pools):
         if pool.is_undecided:
             continue
-        subsets = every_subset if is_exact else drawn_subsets(num_candidates, size, NUM_DRAWN, (seed, size, index))
-        for name, (value, variance) in expectations(pool, size, subsets).items():
-            value = None if name in unmeasured else value
-            expected[name].append((value, 0.0 if is_exact or value is None else variance))
+        counted = counted_expectations(pool, exact) if is_counted else {}
+        for size in sizes:
+            values = {name: (value, 0.0) for name, value in closed_forms(pool, size).items()}
+            if is_counted and size in exact:
+                values |= {name: (by_size[exact.index(size)], 0.0) for name, by_size in counted.items()}
+            elif size in exact:
+                values |= {name: (value, 0.0) for name, (value, _) in listed_expectations(pool, listed[size]).items()}
+            else:
+                values |= listed_expectations(pool, drawn_subsets(num_candidates, size, NUM_DRAWN, (seed, size, index)))
+            for name, entry in values.items():
+                expected[size][name].append((None, 0.0) if name in unmeasured else entry)
     return expected
 
 

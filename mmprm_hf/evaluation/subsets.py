@@ -1,4 +1,4 @@
-"""One problem's candidates over subsets of them: the expectation of every best-of-N metric, and the subsets.
+"""One problem's candidates over listed subsets: the best-of-N metrics that have no closed form, and the subsets.
 
 Subsets are rows of 0.0 and 1.0, one column per candidate, so that votes are counted on all of them at once. Winners
 are those of `selection`, ties and all (`tests/evaluation/test_curves.py` compares every subset).
@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import metrics
-from ..selection import aggregate, pass_at_k, vote_weight
+from ..selection import aggregate, vote_weight
 from .evaluators import JudgedProblem
 
-_ROUNDING = 1e-9  # relative; sums of at most 1,024 weights in double precision differ by 1e-12
+ROUNDING = 1e-9  # relative; sums of at most 1,024 weights in double precision differ by 1e-12
 
 
 @dataclass(frozen=True)
@@ -58,44 +57,15 @@ def pool_of_problem(problem: JudgedProblem, aggregation: str) -> Pool:
     )
 
 
-def expectations(pool: Pool, size: int, subsets: np.ndarray) -> dict[str, tuple[float | None, float]]:
-    """``(value, squared Monte Carlo error were these subsets drawn)`` of every metric on one problem."""
+def listed_expectations(pool: Pool, subsets: np.ndarray) -> dict[str, tuple[float | None, float]]:
+    """``(value, squared Monte Carlo error were these subsets drawn)`` of the metrics that have no closed form."""
     majority, weighted = _majority_winners(pool, subsets), _weighted_winners(pool, subsets)
     outcomes = np.array([np.nan if outcome is None else outcome for outcome in (*pool.outcomes, 0.0)])
     return {
         "random_distinct": _mean_and_error(_random_distinct(pool, subsets)),
-        "mean_pass_at_1": (metrics.mean_or_none(pool.outcomes), 0.0),
         "majority_vote": _mean_and_error(outcomes[majority]),  # -1, nobody votes, is the 0.0 at the end
-        "best_of_n": (_expected_best(pool, size), 0.0),
         "weighted_vote": _mean_and_error(outcomes[weighted]),
-        "oracle": (_expected_oracle(pool, size), 0.0),
     }
-
-
-def _expected_best(pool: Pool, size: int) -> float | None:
-    """Probability that the best of a random subset is right, given that it is decided.
-
-    A candidate is the best of C(number of those below it, size - 1) subsets.
-    """
-    num_right = num_decided = 0
-    for num_above, index in enumerate(pool.order):
-        if pool.outcomes[index] is not None:
-            num_wins = math.comb(len(pool.order) - 1 - num_above, size - 1)
-            num_decided += num_wins
-            num_right += num_wins * int(pool.outcomes[index])
-    return num_right / num_decided if num_decided else None
-
-
-def _expected_oracle(pool: Pool, size: int) -> float | None:
-    """Probability that a random subset holds a right candidate, given that it holds a decided one."""
-    num_candidates, num_undecided = len(pool.outcomes), pool.outcomes.count(None)
-    if num_undecided == num_candidates:
-        return None
-    num_decided = math.comb(num_candidates, size) - math.comb(num_undecided, size)
-    if not num_undecided:
-        return pass_at_k(pool.outcomes.count(1.0), num_candidates, size)
-    num_without = math.comb(num_candidates - pool.outcomes.count(1.0), size)
-    return (math.comb(num_candidates, size) - num_without) / num_decided
 
 
 def _random_distinct(pool: Pool, subsets: np.ndarray) -> np.ndarray:
@@ -133,7 +103,7 @@ def _weighted_winners(pool: Pool, subsets: np.ndarray) -> np.ndarray:
     counts = subsets @ members  # (num_subsets, num_groups)
     sums = subsets @ (members * weights[:, None])
     # The product rounds in an order of its own: where the two largest sums are close, exact ones decide.
-    is_close = (sums >= sums.max(axis=1, keepdims=True) * (1 - _ROUNDING)).sum(axis=1) > 1
+    is_close = (sums >= sums.max(axis=1, keepdims=True) * (1 - ROUNDING)).sum(axis=1) > 1
     for group, column in enumerate(members.T if is_close.any() else ()):
         sums[is_close, group] = _exact_sums(subsets[is_close][:, column > 0], weights[column > 0])
     # Of the groups with the largest sum those with most members; of these the group of the first candidate.
