@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mmprm_hf.metrics import (
     auroc,
@@ -175,6 +176,21 @@ def test_sign_flips_weigh_sizes():
     assert sign_flip_p_value([0.0, 0.0]) == 1.0
     assert sign_flip_p_value([0.1, 0.2, -0.3]) == 1.0  # a sum of 0, whatever its rounding
     assert sign_flip_p_value([1.0] * 40) == 1 / 10_000
+
+
+def test_sign_flips_are_those_of_scipy():
+    rng = random.Random(6)
+    for num_differences in (2, 9, 13, 14, 37, 301):
+        differences = np.array([rng.choice((-5, -1, 1, 2, 6)) / 70 for _ in range(num_differences)])
+        test = stats.permutation_test(
+            (differences,),
+            lambda sample, axis: np.abs(np.mean(sample, axis=axis)),
+            permutation_type="samples",
+            alternative="greater",
+            n_resamples=min(9_999, 2**num_differences),
+            rng=np.random.default_rng(0),
+        )
+        assert sign_flip_p_value(differences) == test.pvalue, num_differences
 
 
 @pytest.mark.parametrize("differences", [[], [math.nan], [[1.0]]])

@@ -25,26 +25,32 @@ MAX_COUNTED = 16
 
 _BITS = 32  # a coefficient counts some of at most 2^MAX_COUNTED subsets
 _SHARES = 2**80  # shares of at most MAX_COUNTED candidates are whole multiples of 1 / _SHARES
+Entry = tuple[float | None, float]
+"""A metric's value on one problem, and the squared error that drawing subsets adds to it: 0 here."""
+
 Choice = tuple[int, float | None, int]
 """Number of a group, outcome of the candidate that wins if it does, polynomial of the choices of its members."""
 
 
-def closed_forms(pool: Pool, size: int) -> dict[str, float | None]:
-    """The value of each metric that depends on single candidates, for any number of them."""
+def closed_forms(pool: Pool, size: int) -> dict[str, Entry]:
+    """The metrics that depend on single candidates at one size, whatever the number of candidates."""
     return {
-        "mean_pass_at_1": metrics.mean_or_none(pool.outcomes),
-        "best_of_n": _expected_best(pool, size),
-        "oracle": _expected_oracle(pool, size),
+        "mean_pass_at_1": (metrics.mean_or_none(pool.outcomes), 0.0),
+        "best_of_n": (_expected_best(pool, size), 0.0),
+        "oracle": (_expected_oracle(pool, size), 0.0),
     }
 
 
-def counted_expectations(pool: Pool, sizes: Sequence[int]) -> dict[str, list[float | None]]:
-    """The value of each of the other metrics at each size, for at most `MAX_COUNTED` candidates."""
-    return {
+def counted_expectations(pool: Pool, sizes: Sequence[int]) -> dict[int, dict[str, Entry]]:
+    """The other metrics at each size, for at most `MAX_COUNTED` candidates."""
+    if not sizes:
+        return {}
+    values = {
         "random_distinct": _random_distinct(pool, sizes),
         "majority_vote": _expected_vote(pool, sizes, _choices_by_count),
         "weighted_vote": _expected_vote(pool, sizes, _choices_by_weight),
     }
+    return {size: {name: (by_size[i], 0.0) for name, by_size in values.items()} for i, size in enumerate(sizes)}
 
 
 def _expected_best(pool: Pool, size: int) -> float | None:

@@ -1,8 +1,9 @@
 """Best-of-N curves: what every smaller N would have given, from candidates generated once at the largest N.
 
 A value at N is the expectation over all subsets of N of the problem's M candidates, not one draw. Single candidates
-and the best score have closed forms; votes need the subsets themselves, all of them where they are few, else seeded
-ones with their Monte Carlo error. At N = M every value is that of `best_of_n_report`.
+and the best score have closed forms. For votes the subsets are counted (`counting`) or, of more candidates than that
+takes, listed where they are few; else they are drawn, with their Monte Carlo error. At N = M every value is that of
+`best_of_n_report`.
 
 Invariant: what is undecided leaves numerator and denominator. Imports `metrics` and its own room only.
 """
@@ -86,25 +87,26 @@ def best_of_n_curves(
 
 
 def _expected(pools: Sequence[Pool], sizes: Sequence[int], seed: int, unmeasured: Sequence[str]) -> dict[int, Expected]:
-    """What every metric gets at each N; subsets that are drawn depend on the seed, the size and the problem's index."""
+    """What every metric gets at each N; drawn subsets depend on the seed, the size and the problem's index alone."""
     num_candidates = len(pools[0].outcomes)
     exact = [size for size in sizes if _is_exact(size, num_candidates)]
-    is_counted = num_candidates <= MAX_COUNTED
-    listed = {} if is_counted else {size: all_subsets(num_candidates, size) for size in exact}
+    counted_sizes = exact if num_candidates <= MAX_COUNTED else []
+    every_subset = {size: all_subsets(num_candidates, size) for size in exact if size not in counted_sizes}
     expected: dict[int, Expected] = {size: {name: [] for name in CURVE_METRICS} for size in sizes}
     for index, pool in enumerate(pools):
         if pool.is_undecided:
             continue
-        counted = counted_expectations(pool, exact) if is_counted else {}
+        counted = counted_expectations(pool, counted_sizes)
         for size in sizes:
-            values = {name: (value, 0.0) for name, value in closed_forms(pool, size).items()}
-            if is_counted and size in exact:
-                values |= {name: (by_size[exact.index(size)], 0.0) for name, by_size in counted.items()}
+            if size in counted:
+                entries = counted[size]
             elif size in exact:
-                values |= {name: (value, 0.0) for name, (value, _) in listed_expectations(pool, listed[size]).items()}
+                listed = listed_expectations(pool, every_subset[size])
+                entries = {name: (value, 0.0) for name, (value, _) in listed.items()}
             else:
-                values |= listed_expectations(pool, drawn_subsets(num_candidates, size, NUM_DRAWN, (seed, size, index)))
-            for name, entry in values.items():
+                subsets = drawn_subsets(num_candidates, size, NUM_DRAWN, (seed, size, index))
+                entries = listed_expectations(pool, subsets)
+            for name, entry in {**closed_forms(pool, size), **entries}.items():
                 expected[size][name].append((None, 0.0) if name in unmeasured else entry)
     return expected
 

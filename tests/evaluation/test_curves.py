@@ -66,8 +66,11 @@ def values_at(curves, size):
     return {name: next(p for p in curves["curves"][name] if p["n"] == size)["value"] for name in CURVE_METRICS}
 
 
-@pytest.mark.parametrize("aggregation", ["min", "mean", "sum_logit"])
-def test_every_value_is_that_of_brute_force(aggregation):
+@pytest.mark.parametrize(
+    ("aggregation", "max_counted"), [("min", 16), ("mean", 16), ("sum_logit", 16), ("min", 0), ("sum_logit", 0)]
+)
+def test_every_value_is_that_of_brute_force(aggregation, max_counted, monkeypatch):
+    monkeypatch.setattr(module, "MAX_COUNTED", max_counted)  # 0: all subsets are listed
     rng = random.Random(aggregation)
     num_counted = 0
     for num_candidates in [1] * 40 + [2] * 40 + [3] * 40 + [5] * 40 + [8] * 8:
@@ -135,6 +138,22 @@ def test_the_mean_does_not_depend_on_n():
     rng = random.Random(4)
     curves = best_of_n_curves([random_row(rng, 8, f"p{index}") for index in range(20)])
     assert len({point["value"] for point in curves["curves"]["mean_pass_at_1"]}) == 1
+
+
+def test_counted_and_listed_subsets_give_the_same(monkeypatch):
+    """Most candidates that are counted, one large group, and scores of few and of many values."""
+    rng = random.Random(3)
+    rows = []
+    for index in range(8):
+        row = random_row(rng, 16, f"p{index}")
+        for entry in row["candidates"]:
+            entry["answer"] = rng.choice("7777789")
+            entry["verdict"] = "correct" if entry["answer"] == "7" else "incorrect"
+            entry["step_scores"] = [rng.random() if index % 2 else score for score in entry["step_scores"]]
+        rows.append(row)
+    counted = best_of_n_curves(rows, sizes=[3, 8, 16])
+    monkeypatch.setattr(module, "MAX_COUNTED", 0)
+    assert counted == best_of_n_curves(rows, sizes=[3, 8, 16])
 
 
 def test_weights_that_tie_but_for_rounding_are_decided_as_the_selection_does():
