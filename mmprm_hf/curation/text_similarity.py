@@ -92,25 +92,27 @@ class TextSimilarity:
 
     def _likely_pairs(self, texts: Sequence[Text], groups: Sequence[Hashable]) -> np.ndarray:
         """Pairs that share a bucket and are not in one group, as ``first * len(texts) + second``, ascending."""
+        if not texts:
+            return np.zeros(0, dtype=np.int64)
         number_of = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        numbers = np.array([number_of[group] for group in groups])
+        numbers = np.array([number_of[group] for group in groups], dtype=np.int64)
         signatures = np.array([self._signature(text) for text in texts]).reshape(-1, _NUM_BANDS, _ROWS_PER_BAND)
-        pairs = [np.zeros(0, dtype=np.int64)]
+        pairs = []
         num_full = 0
         for band in signatures.swapaxes(0, 1):
-            order = np.lexsort(band.T)  # stable: inside a bucket indices ascend
-            starts = np.flatnonzero((band[order[1:]] != band[order[:-1]]).any(axis=1)) + 1
-            bounds = np.array([0, *starts, len(order)])
-            for index in np.flatnonzero(np.diff(bounds) > 1):
-                bucket = order[bounds[index] : bounds[index + 1]]
-                if len(bucket) ** 2 > 2 * _MAX_PAIRS_IN_BUCKET:
-                    in_group = np.unique(numbers[bucket], return_counts=True)[1]
-                    if len(bucket) ** 2 - (in_group**2).sum() > 2 * _MAX_PAIRS_IN_BUCKET:
-                        num_full += 1
-                        continue
-                firsts, seconds = (bucket[positions] for positions in np.triu_indices(len(bucket), 1))
-                is_other = numbers[firsts] != numbers[seconds]
-                pairs.append(firsts[is_other] * len(texts) + seconds[is_other])
+            order = np.lexsort((numbers, *band.T))  # bucket by bucket, and inside a bucket group by group
+            is_new_bucket = (band[order[1:]] != band[order[:-1]]).any(axis=1)
+            bucket_ends = _ends_of_runs(is_new_bucket)
+            group_ends = _ends_of_runs(is_new_bucket | (np.diff(numbers[order]) > 0))
+            num_partners = bucket_ends - group_ends  # those of later groups
+            starts = np.flatnonzero(np.append(True, is_new_bucket))
+            is_full = np.add.reduceat(num_partners, starts) > _MAX_PAIRS_IN_BUCKET
+            num_full += int(is_full.sum())
+            num_partners[np.repeat(is_full, np.diff(starts, append=len(order)))] = 0
+            first_pairs = np.cumsum(num_partners) - num_partners
+            partners = np.arange(num_partners.sum()) + np.repeat(group_ends - first_pairs, num_partners)
+            both = order[np.repeat(np.arange(len(order)), num_partners)], order[partners]
+            pairs.append(np.minimum(*both) * len(texts) + np.maximum(*both))
         if num_full:
             logger.warning("%d buckets are too full to compare their texts; near duplicates may be missed.", num_full)
         ascending = np.sort(np.concatenate(pairs))  # np.unique hashes, which takes four times as long here
@@ -125,3 +127,10 @@ class TextSimilarity:
         with np.errstate(over="ignore"):  # multiply-shift hashing (Dietzfelbinger 1997): arithmetic modulo 2^64
             hashed = (values * (_HASHES[0] | np.uint64(1)) + _HASHES[1]) >> np.uint64(32)
         return hashed.min(axis=0).astype(np.uint32)
+
+
+def _ends_of_runs(is_new: np.ndarray) -> np.ndarray:
+    """For each entry the end of its run, given whether each entry but the first begins one."""
+    starts = np.flatnonzero(np.append(True, is_new))
+    sizes = np.diff(starts, append=len(is_new) + 1)
+    return np.repeat(starts + sizes, sizes)
