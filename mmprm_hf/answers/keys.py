@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 
 from .approximate import PI
@@ -21,6 +22,8 @@ from .values import Colon, Formula, Number, Relation, Value, ValueList, read_nam
 
 _DECIMALS = range(2, 13)
 """Numbers of decimals that a number may be rounded to and be the same answer, see `equality`."""
+
+_ROUNDING = Decimal("1e-14")
 
 
 def keys_of(text: str) -> set[Hashable]:
@@ -72,7 +75,7 @@ def _value_keys(value: Value) -> Iterator[Hashable]:
             yield "ratio", str(value.parts[0])
     elif isinstance(value, Formula):
         size = fingerprint(value.node)
-        yield from _size_keys(size) if size is not None else [("formula", str(value.node))]
+        yield from _fingerprint_keys("", size) if size is not None else [("formula", str(value.node))]
     elif isinstance(value, ValueList):
         yield from _list_keys("list", list(map(_size_of, value.parts)))
         if value.brackets == "{}" and len(value.parts) == 1:
@@ -113,12 +116,21 @@ def _size_keys(number: Real, unit: str = "") -> Iterator[Hashable]:
         yield unit, f"{size * factor:.11e}" if abs(size) > 1e-12 else "0"
 
 
+def _fingerprint_keys(kind: Hashable, size: Decimal) -> Iterator[Hashable]:
+    """As `_size_keys`, for sizes beyond those of floats; x - x and the number 0 share one."""
+    if not size:
+        yield kind, "0"
+        return
+    for factor in (1 - _ROUNDING, 1 + _ROUNDING):
+        yield kind, f"{size * factor:.11e}"
+
+
 def _size_of(value: Value) -> float:
     """A number that equal parts of a list share up to rounding; 0 for those that have none."""
     if isinstance(value, Number):
         return _float(value.raw)
     if isinstance(value, Formula):
-        return fingerprint(value.node) or 0.0
+        return float(fingerprint(value.node) or 0)
     return sum(map(_size_of, value.parts)) if isinstance(value, ValueList) else 0.0
 
 
@@ -141,7 +153,7 @@ def _relation_keys(relation: Relation) -> Iterator[Hashable]:
         yield from _size_keys(last)  # A = 2x = 6 may be 6
     names = tuple(sorted(set().union(*map(unknowns, relation.sides))))
     if len(relation.sides) > 2:
-        yield from _list_keys(str(names), [fingerprint(side) or 0.0 for side in relation.sides])
+        yield from _list_keys(str(names), [float(fingerprint(side) or 0) for side in relation.sides])
         return
     ratio = fingerprint_ratio(("sum", relation.sides[0], ("negative", relation.sides[1])))
-    yield from ((names, *key) for key in _size_keys(ratio)) if ratio is not None else [("relation", names)]
+    yield from _fingerprint_keys(names, ratio) if ratio is not None else [("relation", names)]

@@ -30,6 +30,9 @@ def test_many_different_answers_are_grouped_in_a_moment():
         "({0},{0}+1)",
         "{} cm",
         "{}:97",
+        "f(x)={}x",
+        "f(x)=e^{{{}x}}",
+        "y<{}x",
     ]
     for kind in kinds:
         answers = [kind.format(number) for number in range(1, 1025)]
@@ -42,6 +45,8 @@ def test_many_different_answers_are_grouped_in_a_moment():
 def test_groups_are_those_of_comparing_with_the_first_of_every_group():
     answers = [text for pair in SAME + DIFFERENT for text in pair if text]
     answers += ["0.33", "1/3", "0.333", "33.3%", "2:3", "0.67", "x>2", "(2,\\infty)", "y=2x+1", "4x-2y+2=0", "d", "D"]
+    answers += ["0", "x-x", "f(x)=x^{400}", "f(x)=x^{200}x^{200}", "y=e^{100x}+1", "y-1=e^{100x}"]
+    answers += ["f(x)=e^{1000x}", "f(x)=(e^{500x})^2", "f(x)=e^{1000x}+1", "10^{-50}x", "x/10^{50}", "e^{-90x}"]
     groups: list[list[str]] = []
     for answer in answers:
         group = next((group for group in groups if answers_equivalent(group[0], answer)), None)
