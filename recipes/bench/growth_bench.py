@@ -37,6 +37,14 @@ def votes(num_answers: int) -> Callable[[], Any]:
     return lambda: group_answers(answers)
 
 
+def functions(num_answers: int) -> Callable[[], Any]:
+    """Groups of functions that all differ."""
+    from mmprm_hf.answers import group_answers
+
+    answers = [f"f(x)={number}x" for number in range(1, num_answers + 1)]
+    return lambda: group_answers(answers)
+
+
 def sketches(texts: list[str]) -> Callable[[], Any]:
     """Pairs of near duplicates among problems of these texts, each with a figure of its own."""
     from mmprm_hf.curation.config import CurationConfig
@@ -107,6 +115,7 @@ def curves(num_problems: int) -> Callable[[], Any]:
 
 CASES: dict[str, tuple[Callable[[int], Callable[[], Any]], tuple[int, int, int], str]] = {
     "growth_votes": (votes, (256, 1024, 4096), "answers of one problem, a tenth of them distinct, half formulas"),
+    "growth_functions": (functions, (1000, 3000, 10000), "answers of one problem, functions that all differ"),
     "growth_one_question": (one_question, (1000, 3000, 10000), "problems with one question and a figure each"),
     "growth_small_vocabulary": (small_vocabulary, (1000, 3000, 10000), "questions of 12 words out of 200"),
     "growth_one_tree": (one_large_tree, (2000, 6000, 20000), "nodes of one tree, label rows and weights"),
