@@ -50,7 +50,7 @@ def fetch(
     hosts, end = None if hosts is None else [*map(_ascii, hosts)], time.monotonic() + seconds
     first = parts = _parts(url)
     for _ in range(_MAX_REDIRECTS + 1):
-        status, location, content = _get(parts, _address(parts, hosts), max_bytes, end, seconds)
+        status, location, content = _get(parts, _address(parts, hosts, end, seconds), max_bytes, end, seconds)
         if location is None:
             break
         parts = _target(first, urllib.parse.urljoin(parts.geturl(), location))
@@ -108,7 +108,7 @@ def _port(parts: urllib.parse.SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _address(parts: urllib.parse.SplitResult, hosts: Sequence[str] | None) -> str:
+def _address(parts: urllib.parse.SplitResult, hosts: Sequence[str] | None, end: float, seconds: float) -> str:
     """The address of a host that may be fetched from."""
     host, url = parts.hostname, short_address(parts.geturl())
     is_named = hosts is not None and not {host, f"{host}:{_port(parts)}", parts.netloc}.isdisjoint(hosts)
@@ -118,7 +118,7 @@ def _address(parts: urllib.parse.SplitResult, hosts: Sequence[str] | None) -> st
             "host, or give a file."
         )
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)}
+        found = _looked_up(host, _port(parts), end, seconds)
     except (OSError, UnicodeError) as error:
         raise ConnectionError(f"Image {url!r} cannot be reached ({error}). Try again later.") from error
     for address in sorted(found):
@@ -136,6 +136,25 @@ def _address(parts: urllib.parse.SplitResult, hosts: Sequence[str] | None) -> st
                 "or a file."
             )
     return min(found, key=lambda address: (":" in address, address))
+
+
+def _looked_up(host: str, port: int, end: float, seconds: float) -> set[str]:
+    """The addresses of a host; a look-up cannot be cut, so that a thread waits for one that comes too late."""
+    results: list[set[str] | Exception] = []
+
+    def look_up() -> None:
+        try:
+            results.append({entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+        except (OSError, UnicodeError) as error:
+            results.append(error)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(max(0.0, end - time.monotonic()))
+    result = results[0] if results else TimeoutError(f"its name was not resolved in {seconds:.3g} s")
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _resolved(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -130,6 +130,16 @@ def test_the_connection_goes_to_the_address_that_was_checked(server, monkeypatch
     assert asked == ["localhost", "127.0.0.1"]
 
 
+def test_a_name_that_is_not_resolved_in_time_is_given_up(monkeypatch):
+    is_done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_done.wait(60) and [])
+    start = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"cannot be reached \(its name was not resolved in 0.2 s\)"):
+        fetch("http://figures.example/a.png", seconds=0.2)
+    assert time.monotonic() - start < 10
+    is_done.set()
+
+
 def test_private_addresses_are_never_fetched(monkeypatch):
     """Nor are those that to Python are public: of clouds' metadata, old local ones, and IPv4 within IPv6."""
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("connected"))
