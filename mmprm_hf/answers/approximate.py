@@ -139,6 +139,12 @@ def approximate(value: Scalar) -> Approximate:
     return Approximate(result, _ZERO, _BOUND.multiply(abs(result), _ROUNDING))
 
 
+def rough_sum(first: Scalar, second: Scalar) -> Scalar:
+    """Return a sum that may lose the smaller term."""
+    are_exact = isinstance(first, Fraction) and isinstance(second, Fraction)
+    return first + second if are_exact else approximate(first).plus(approximate(second))
+
+
 def is_real(value: Scalar) -> bool:
     """Return whether a value is a real number."""
     return isinstance(value, Fraction) or not value.imag

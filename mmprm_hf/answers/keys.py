@@ -14,8 +14,9 @@ from fractions import Fraction
 from .approximate import PI
 from .choices import read_letter
 from .equality import FUNCTION_NAME, equation_of
+from .fingerprints import fingerprint, fingerprint_ratio
 from .nodes import substitute
-from .numeric import Real, fingerprint, fingerprint_ratio, real_constant, unknowns
+from .numeric import Real, real_constant, unknowns
 from .regions import Region
 from .texts import tokens
 from .values import Colon, Formula, Number, Relation, Value, ValueList, read_name, read_value

@@ -13,7 +13,6 @@ import math
 import operator
 import zlib
 from collections.abc import Sequence
-from decimal import Decimal
 from fractions import Fraction
 
 from .approximate import (
@@ -34,6 +33,7 @@ from .approximate import (
     is_real,
     of_reals,
     power,
+    rough_sum,
 )
 from .expressions import parse
 from .nodes import Node, is_ambiguous_size, kinds_in, names_in, substitute
@@ -231,39 +231,6 @@ def linear(node: Node) -> tuple[str, Real, Real] | None:
     return (name, slope, values[0]) if is_linear and not is_close(slope, Fraction(0)) else None
 
 
-def fingerprint(node: Node) -> Decimal | None:
-    """Return a number that equal formulas share up to rounding, from two points; None where there is none."""
-    try:
-        values = [compute(node, Point(index, may_lose=True)) for index in (0, 2)]
-        return _size(_rough_sum(values[0] * Fraction(7, 19), values[1]))
-    except ArithmeticError:
-        return None
-
-
-def fingerprint_ratio(node: Node) -> Decimal | None:
-    """Return a number that multiples of a formula share up to rounding; None where there is none."""
-    try:
-        values = [compute(node, Point(index, may_lose=True)) for index in (0, 3)]
-        return _size(values[0] / values[1])
-    except ArithmeticError:
-        return None
-
-
-def _size(value: Scalar) -> Decimal | None:
-    """The size of a value, to more digits than a float has; None if rounding has spoilt these."""
-    value = approximate(value)
-    if value.is_nothing():
-        return Decimal(0)
-    size = (value.real * value.real + value.imag * value.imag).sqrt() if value.imag else value.real.copy_abs()
-    return size if value.error < size * Decimal("1e-20") else None
-
-
-def _rough_sum(first: Scalar, second: Scalar) -> Scalar:
-    """A sum that may lose the smaller term."""
-    are_exact = isinstance(first, Fraction) and isinstance(second, Fraction)
-    return first + second if are_exact else approximate(first).plus(approximate(second))
-
-
 def compute(node: Node, point: Point) -> Scalar:
     """Return the value of a tree at a point.
 
@@ -292,7 +259,7 @@ def _arithmetic(kind: str, values: list[Scalar], point: Point) -> Scalar:
     if kind == "negative":
         return first * Fraction(-1)
     if kind == "sum":
-        return functools.reduce(_rough_sum, values) if point.may_lose else sum(rest, start=first)
+        return functools.reduce(rough_sum, values) if point.may_lose else sum(rest, start=first)
     if kind == "product":
         return math.prod(rest, start=first)
     if kind == "quotient":
