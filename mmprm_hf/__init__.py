@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "scoring": ["PRMScorer", "ScoreStore"],
         "selection": ["aggregate"],
         "stages.notebook": ["curate", "evaluate", "label", "train"],
-        "steps": ["parse_response"],
+        "steps": ["read_solution", "read_step_format"],
         "training": ["PRMConfig", "PRMTrainer"],
     },
 )

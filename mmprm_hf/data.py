@@ -122,13 +122,15 @@ class Rollout:
         steps: The steps it *adds* to the prefix (the prefix is not repeated).
         answer: The text of the answer block, None where there is none.
         complete: True only if the text was parsed whole: every tag closed, an answer present, not cut.
-        finish_reason: "stop" or "length", as the engine reports it; "control_token" where a token of the model's own
+        finish_reason: "stop" or "length", as the engine reports it; "step" where it was to write one step and did
+            (`steps` then holds it, and the rollout is not complete); "control_token" where a token of the model's own
             (an image's place, say) stands among the words.
         num_tokens: Tokens generated.
         num_prompt_tokens: Tokens it continues (system, question, figures, prefix); all samples of one request share
             them. 0 where the engine does not know.
         verdict: Filled by the search once a verifier has judged the answer.
         text: The raw response. Trees keep it only of incomplete rollouts: of complete ones the steps say it all.
+        fault: Why it is not complete, one of `steps.FAULTS`; "" for a complete one.
     """
 
     steps: tuple[str, ...]
@@ -139,10 +141,12 @@ class Rollout:
     num_prompt_tokens: int = 0
     verdict: Verdict = Verdict.UNDECIDED
     text: str = ""
+    fault: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-serialisable dict."""
-        return {**vars(self), "steps": list(self.steps), "verdict": str(self.verdict)}
+        """Plain JSON-serialisable dict; `fault` only where there is one."""
+        row = {**vars(self), "steps": list(self.steps), "verdict": str(self.verdict)}
+        return row if self.fault else {name: value for name, value in row.items() if name != "fault"}
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Rollout:
@@ -314,6 +318,7 @@ class Candidate:
         step_scores: P(step correct) in [0, 1], one per step; None until scored.
         score: The aggregate of `step_scores`; None until scored, ``-inf`` for an empty or incomplete candidate.
         num_tokens: Tokens generated.
+        fault: Why it is not complete, one of `steps.FAULTS`; "" for a complete one.
 
     Raises:
         ValueError: if `steps` are not a tuple or list of texts, or another value has the wrong type.
@@ -326,6 +331,7 @@ class Candidate:
     step_scores: tuple[float, ...] | None = None
     score: float | None = None
     num_tokens: int = 0
+    fault: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", _as_tuple(self.steps, "A candidate", "steps", "('A=22', 'B=61')"))
@@ -336,11 +342,13 @@ class Candidate:
             object.__setattr__(self, "step_scores", scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-serialisable dict (`score` of ``-inf`` becomes None: JSON has no infinities)."""
+        """Plain JSON-serialisable dict (`score` of ``-inf`` becomes None: JSON has no infinities; no empty `fault`)."""
         row = dataclasses.asdict(self)
         row["steps"] = list(self.steps)
         row["step_scores"] = None if self.step_scores is None else list(self.step_scores)
         row["score"] = None if self.score is None or self.score == float("-inf") else self.score
+        if not self.fault:
+            del row["fault"]
         return row
 
     @classmethod

@@ -57,7 +57,7 @@ def rooms(tiny_policy, tiny_processor, tiny_policy_dir, tiny_prm_dir, tiny_score
 
     def served(problem, prefill):
         chat = Chat()
-        served_engine = EndpointEngine(chat, prefill=prefill)
+        served_engine = EndpointEngine(chat, prefill=prefill, step_format="tagged")
         prefix = STEPS[:1] if prefill == "user" else ()
         asyncio.run(served_engine.generate([RolloutRequest(problem, prefix)]))
         return chat.asked

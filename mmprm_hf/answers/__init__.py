@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "cleaning": ["clean_answer"],
-        "extraction": ["extract_answer"],
+        "extraction": ["extract_answer", "final_answer", "split_answer_line"],
         "math_verify_peer": ["MathVerifyVerifier"],
         "numerals": [
             "CHINESE_DIGITS",

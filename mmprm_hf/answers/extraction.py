@@ -29,6 +29,12 @@ _ANSWER_LINE = re.compile(
     r"|(?<=####)(?<!#####))[ \t*]*\n?\s{0,6}(?=[^\s*])",
     re.IGNORECASE | re.MULTILINE,
 )
+_LAST_ANSWER_LINE = re.compile(
+    r"^[ \t†*#>]*(?:(?:final |correct )?answer|答案)(?:\*{1,2})?[ \t]*[:：][ \t*]*\n?[ \t]*(?=[^\s*])"
+    r"|^[ \t]*####[ \t]+(?=\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_END_TAG = re.compile(r"<answer>((?:(?!<answer>).)*)</answer>\Z", re.DOTALL | re.IGNORECASE)
 _PHRASE = re.compile(
     r"(?<!wrong )(?<!incorrect )(?<!other )\b(?:answers?|result|solutions?|choice|option)\b"
     r"(?: (?:to|of|for)\b(?![^.\n]{0,60}?\bother\b)[^.\n]{0,60}?)?[ \t]*"
@@ -59,13 +65,28 @@ def extract_answer(response: str) -> str | None:
         >>> extract_answer("We get \\boxed{7}. Halved, the answer is 3.5."), extract_answer("The answer is:\n- 12")
         ('3.5', '12')
     """
+    answer = final_answer(response)
+    response = _without_bullets(response.strip()[-MAX_RESPONSE_CHARS:])
+    if answer is not None or not response:
+        return answer or None
+    return _last_line(response)
+
+
+def final_answer(response: str) -> str | None:
+    r"""Return the final answer that a response marks as such: in a box, on an answer line, by "the answer is".
+
+    As `extract_answer`, but None where nothing is marked: a last line is not guessed to be the answer. "" for a mark
+    with nothing behind it.
+
+    Example:
+        >>> final_answer("3 + 4 = 7, so it is \\boxed{7}."), final_answer("3 + 4 = 7")
+        ('7', None)
+    """
     response = _without_bullets(response.strip()[-MAX_RESPONSE_CHARS:])
     marked = _marked_answer(response)
     if marked is not None:
-        return marked or None
+        return marked
     response = _BARE_BOX.sub(r"\\boxed{\1}", response)
-    if not response:
-        return None
     box = next(reversed(list(_BOX.finditer(response))), None)
     line = next(reversed(list(_ANSWER_LINE.finditer(response))), None)
     box_start, line_start = (match.start() if match else -1 for match in (box, line))
@@ -73,13 +94,40 @@ def extract_answer(response: str) -> str | None:
     box_end = box.end() + len(content or "") if box else -1
     phrase, phrase_start = _last_phrase(response, box_end)
     if phrase is not None and phrase_start > max(box_start, line.end() if line else -1):
-        return phrase or None
+        return phrase
     if line is not None and line_start > box_start:
         return _line_at(response, line.end()).rstrip("。")
     if box is not None:
         joined = ", ".join(closed_boxes(response)) if content is not None else response[box.end() :]
-        return joined.strip() or None
-    return _last_line(response)
+        return joined.strip()
+    return None
+
+
+def split_answer_line(response: str) -> tuple[str, str | None]:
+    r"""Return a response without the answer line or the answer's tags that it ends with, and what these say.
+
+    Returns:
+        The text before and the answer; the whole text and None where the response ends in another way.
+
+    Example:
+        >>> split_answer_line("3 + 4 = 7\nAnswer: 7"), split_answer_line("So the answer is 7.")
+        (('3 + 4 = 7', '7'), ('So the answer is 7.', None))
+    """
+    text = response.rstrip()
+    tags = _END_TAG.search(text[-MAX_RESPONSE_CHARS:])
+    if tags is not None:
+        start = len(text) - len(tags.group())
+        return text[:start].rstrip(), tags.group(1).strip()
+    *_, line = [None, *_LAST_ANSWER_LINE.finditer(text, max(0, len(text) - MAX_RULE_CHARS))]
+    if line is None:
+        return response, None
+    answer = _line_at(text, line.end())
+    is_last = "".join(text[line.end() :].split()) == "".join(answer.split())
+    return (
+        (text[: line.start()].rstrip(), answer.rstrip("。").removesuffix("**"))
+        if is_last and answer
+        else (response, None)
+    )
 
 
 def answer_to_read(answer: str) -> str | None:

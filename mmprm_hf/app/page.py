@@ -21,7 +21,7 @@ from ..nano import POLICY_PATH, PRM_PATH, Noise, foreign_problem_note, nano_prob
 from ..publish import render_message, render_reranked, render_scored
 from ..rerank import STRATEGIES
 from ..selection import AGGREGATIONS, aggregate
-from ..steps import DEFAULT_STEP_FORMAT
+from ..steps import TAGGED
 
 if TYPE_CHECKING:
     import gradio
@@ -66,7 +66,7 @@ class Callbacks:
         steps = tuple(line.strip() for line in (solution or "").splitlines() if line.strip())
         if not steps:
             raise ValueError("Found no step. Write the solution with one step a line.")
-        if tag := next((tag for tag in DEFAULT_STEP_FORMAT.tags if tag in solution), None):
+        if tag := next((tag for tag in TAGGED.tags if tag in solution), None):
             raise ValueError(f"Found the tag {tag} in the solution. Write plain text, one step a line, without tags.")
         problem = Problem(id="input", question=question or "", images=tuple(figures))
         (candidate,) = self.rerank.scorer.score(problem, [Candidate(steps=steps)])

@@ -12,6 +12,7 @@ from .options import (
     ColumnsOption,
     ConfigOption,
     EngineOption,
+    InstructOption,
     JsonOption,
     KeyOption,
     ListOption,
@@ -19,6 +20,7 @@ from .options import (
     RootsOption,
     SeedOption,
     ServedPolicyOption,
+    StepFormatOption,
     StepJudgeOption,
     TimeoutOption,
     UrlsOption,
@@ -145,6 +147,8 @@ def label(
     search: Annotated[str, typer.Option(help="omegaprm, omegaprm_reference or flat_mc.")] = "omegaprm",
     seed: SeedOption = 0,
     engine: EngineOption = None,
+    step_format: StepFormatOption = None,
+    instruct: InstructOption = "auto",
     judge: Annotated[
         str | None, typer.Option(metavar="URL", help="Server that judges answers that rules cannot.")
     ] = None,
@@ -178,15 +182,13 @@ def label(
     from ..nano import POLICY_PATH
 
     stages.check_label_folder(output, search, config, seed, step_judge is not None)
+    what = {"output": output, "data": data, "num_problems": num_problems, "search": search, "seed": seed}
     options = stages.LabelOptions(
         policy=policy or (str(POLICY_PATH) if engine is None else None),
-        output=output,
-        data=data,
-        num_problems=num_problems,
-        search=search,
+        **what,
         config=config,
-        seed=seed,
         servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens, timeout),
+        form=stages.PolicyForm(step_format, instruct),
         max_in_flight=max_in_flight,
         max_undecided=max_undecided,
         rules=figure_rules(figures_root, allow_urls),

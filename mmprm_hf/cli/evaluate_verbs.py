@@ -14,6 +14,7 @@ from .options import (
     ColumnsOption,
     ConfigOption,
     EngineOption,
+    InstructOption,
     JsonOption,
     KeyOption,
     ListOption,
@@ -22,6 +23,7 @@ from .options import (
     RootsOption,
     SeedOption,
     ServedPolicyOption,
+    StepFormatOption,
     TimeoutOption,
     UrlsOption,
     checked_data,
@@ -49,7 +51,18 @@ DiagnoseOption = Annotated[
 ]
 AnswerBenchmark = Literal["own", "mm_k12", "olympiadbench", "mathvista", "mathverse", "mathvision"]
 StepBenchmark = Literal["visualprocessbench", "processbench", "prmbench"]
-_GENERATION = ("policy", "engine", "num_candidates", "temperature", "top_p", "max_new_tokens", "seed", "timeout")
+_GENERATION = (
+    "policy",
+    "engine",
+    "step_format",
+    "instruct",
+    "num_candidates",
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "seed",
+    "timeout",
+)
 
 
 class EvaluateGroup(TyperGroup):
@@ -91,6 +104,8 @@ def answers(
     policy: ServedPolicyOption = None,
     prm: PRMOption = None,
     engine: EngineOption = None,
+    step_format: StepFormatOption = None,
+    instruct: InstructOption = "auto",
     api_key: KeyOption = None,
     timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
@@ -121,8 +136,9 @@ def answers(
         sampling = without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         call = {"num_candidates": num_candidates, "seed": seed, **sampling}
         servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
+        options |= {"policy": policy, "servers": servers, "form": stages.PolicyForm(step_format, instruct)}
         with quiet(as_json):
-            results = stages.evaluate_benchmark(which, output, policy=policy, servers=servers, options=call, **options)
+            results = stages.evaluate_benchmark(which, output, options=call, **options)
     _show(results, as_json, output)
 
 

@@ -295,6 +295,16 @@ EngineOption = Annotated[
         metavar="URL", is_eager=True, help="OpenAI-compatible server of the policy. Default: run it here."
     ),
 ]
+StepFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Form of the policy's steps: tagged, paragraphs, lines, numbered. Default: as it says, else found.",
+    ),
+]
+InstructOption = Annotated[
+    str, typer.Option(help="Ask the policy to write so: auto (if it helps), never, always, example.")
+]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
 RootsOption = Annotated[
     list[str] | None,

@@ -15,6 +15,7 @@ from .options import (
     ColumnsOption,
     ConfigOption,
     EngineOption,
+    InstructOption,
     JsonOption,
     KeyOption,
     ListOption,
@@ -25,6 +26,7 @@ from .options import (
     SavedPRMOption,
     SeedOption,
     ServedPolicyOption,
+    StepFormatOption,
     Strategy,
     TimeoutOption,
     UrlsOption,
@@ -96,6 +98,8 @@ def rerank(
     policy: ServedPolicyOption = None,
     prm: SavedPRMOption = None,
     engine: EngineOption = None,
+    step_format: StepFormatOption = None,
+    instruct: InstructOption = "auto",
     api_key: KeyOption = None,
     columns: ColumnsOption = None,
     figures_root: RootsOption = None,
@@ -107,20 +111,19 @@ def rerank(
 ) -> None:
     """Solve problems: write candidates, score, choose.
 
-    One problem (--question, --image) is printed. Many (--data) are written to a folder, which is resumed when the
-    command is repeated, and the counts of all outcomes are printed. Defaults marked "as saved" come from the saved
-    policy.
+    One problem (--question, --image) is printed. Many (--data) are written to a folder, which is resumed, and all
+    outcomes are counted. Defaults marked "as saved" come from the saved policy.
     """
     nothing_left(config)
     _check_problem(question, image, data, output, split, num_problems)
     from .. import stages
 
     options = without_none(strategy=strategy, num_candidates=num_candidates, aggregation=aggregation, seed=seed)
-    options |= without_none(beam_width=beam_width, max_steps=max_steps, temperature=temperature)
-    options |= without_none(top_p=top_p, max_new_tokens=max_new_tokens)
+    options |= without_none(beam_width=beam_width, max_steps=max_steps)
+    options |= without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     which = {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
-    servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
-    models = {"policy": policy, "prm": prm, "servers": servers, "options": options}
+    models = {"policy": policy, "prm": prm, "options": options, "form": stages.PolicyForm(step_format, instruct)}
+    models["servers"] = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
     with quiet(as_json):
         if data is None:
             result = stages.rerank_one(image or [], question, **models)

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = attach(
         "endpoint": ["EndpointEngine"],
         "images": ["FigureParts", "image_part", "message_content", "question_parts"],
         "in_process": ["TransformersEngine"],
+        "policies": ["load_policy"],
+        "policy_format": ["INSTRUCT"],
         "requests": ["RolloutEngine", "RolloutRequest", "SamplingConfig"],
         "running": ["gather_or_cancel", "run_async"],
     },

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from .decoding import DecodingRows, can_share_rows, draw
-from .prompts import Prompt, PromptWriter, StopStrings
+from .prompts import Prompt, PromptWriter
 from .requests import SamplingConfig
+from .stop_strings import StopStrings
 
 # Samples that share one row of the key/value cache. More saves memory traffic on the prompt and spends arithmetic
 # on the other samples' tokens, which are masked; 16 was the best of 1, 4, 8 and 16 for 90-token prompts on a CPU.
@@ -25,20 +26,21 @@ _COMPACT_SHARE = 0.75
 
 @dataclasses.dataclass(eq=False)
 class PendingRollout:
-    """One rollout in the making: its prompt, the seed of its draws, and what has been drawn."""
+    """One rollout in the making: its prompt, the seed of its draws, where it stops, and what has been drawn."""
 
     prompt: Prompt
     seed: str
+    stops: StopStrings
     rng: random.Random = dataclasses.field(default_factory=random.Random)
     token_ids: list[int] = dataclasses.field(default_factory=list)
     is_finished: bool = False
-    text_before_stop: str | None = None
+    stop: tuple[str, str] | None = None  # the text before the stop string, and that string
     future: asyncio.Future[None] | None = None  # of the caller that waits for it
 
     def start(self) -> None:
         """Begin from the seed, also after a batch that was too large."""
         self.rng, self.token_ids = random.Random(self.seed), []
-        self.is_finished, self.text_before_stop = False, None
+        self.is_finished, self.stop = False, None
 
     @property
     def is_live(self) -> bool:
@@ -57,7 +59,6 @@ class BatchDecoder:
     Args:
         model: The policy.
         prompts: Encodes prompts for it.
-        stops: Finds stop strings.
         end_token_ids: Tokens that end a rollout.
         sampling: How tokens are drawn.
 
@@ -69,11 +70,10 @@ class BatchDecoder:
         self,
         model: Any,
         prompts: PromptWriter,
-        stops: StopStrings,
         end_token_ids: frozenset[int],
         sampling: SamplingConfig,
     ) -> None:
-        self.model, self.prompts, self.stops = model, prompts, stops
+        self.model, self.prompts = model, prompts
         self.end_token_ids, self.sampling = end_token_ids, sampling
         self.row_width = 1
         if can_share_rows(model):
@@ -140,6 +140,6 @@ class BatchDecoder:
         if token_id in self.end_token_ids:
             rollout.is_finished = True
         else:
-            rollout.text_before_stop = self.stops.cut(rollout.token_ids)
+            rollout.stop = rollout.stops.cut(rollout.token_ids)
             is_abandoned = rollout.future is not None and rollout.future.done()
-            rollout.is_finished = rollout.text_before_stop is not None or is_abandoned
+            rollout.is_finished = rollout.stop is not None or is_abandoned

@@ -9,11 +9,19 @@ from typing import Any, Protocol
 
 @dataclasses.dataclass(frozen=True)
 class ChatChoice:
-    """One answer: its text, "stop" or "length", and the tokens generated (0 where the server does not count them)."""
+    """One answer.
+
+    Args:
+        text: Its text; where the server tells a thought from the answer, with the thought in tags before it.
+        finish_reason: "stop" or "length".
+        num_tokens: The tokens generated; 0 where the server does not count them.
+        stopped_at: The stop string that ended it; "" for a natural end, None where the server does not tell.
+    """
 
     text: str
     finish_reason: str
     num_tokens: int = 0
+    stopped_at: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..errors import EngineUnavailableError
+from ..errors import EngineUnavailableError, RequestRefusedError
 from .chat import ChatReply
 from .chat_http import PassingFault, attempt, check_address, open_client, read_reply
 from .running import gather_or_cancel
@@ -121,13 +121,33 @@ class ChatClient:
         async with state.lock:
             if self.model is not None:
                 return
-            names = await self._retrying(lambda client: client.list_model_names())
+            names = [row["id"] for row in await self._retrying(lambda client: client.list_models())]
             if len(names) != 1:
                 raise EngineUnavailableError(
                     f"No model was named and the server lists {len(names)} ({', '.join(names[:5]) or 'none'}). "
                     "Name one: ChatClient(base_url, model)."
                 )
             self.model = self.identity["model"] = names[0]
+
+    async def max_model_tokens(self) -> int | None:
+        """Return how many tokens a request and its answer may have together, as vLLM and SGLang list it; else None."""
+        rows = await self._ask_once(lambda client: client.list_models())
+        limits = [row.get("max_model_len") for row in rows or [] if row["id"] == self.model]
+        return limits[0] if limits and type(limits[0]) is int and limits[0] > 0 else None
+
+    async def tokenize(self, messages: Sequence[Mapping[str, Any]]) -> list[int] | None:
+        """Return the token ids of messages whose last turn is left open, by vLLM's `/tokenize`; None without it."""
+        body = {"model": self.model, "messages": list(messages)}
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
+        return await self._ask_once(lambda client: client.tokenize(body))
+
+    async def _ask_once(self, ask: Callable[[Any], Awaitable[T]]) -> T | None:
+        """What `ask` returns; None where the server does not know the question or is not there."""
+        state = await self._state()
+        try:
+            return await attempt(ask, state.client, min(self.timeout_seconds, 30.0))
+        except (PassingFault, RequestRefusedError, EngineUnavailableError):
+            return None
 
     async def complete(
         self,

@@ -23,6 +23,7 @@ _REFUSED = frozenset({400, 413, 422})
 _PASSING = frozenset({408, 409, 425, 429})
 # Finish reasons of a server that gave a request up (vLLM's, when it shuts down): no answer, however far it came.
 _GIVEN_UP = ("abort", "error")
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning")  # where servers with a parser of thoughts put them
 
 
 class PassingFault(Exception):  # noqa: N818 (not an error of the run: another attempt is made)
@@ -58,7 +59,7 @@ def check_address(base_url: str, api_key: str | None) -> None:
 
 
 def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_connections: int) -> Any:
-    """Return a Hub client with connections of its own, and `list_model_names`."""
+    """Return a Hub client with connections of its own, `list_models` and `tokenize`."""
     import httpx2
     from huggingface_hub import AsyncInferenceClient
     from huggingface_hub.utils import hf_raise_for_status
@@ -74,7 +75,7 @@ def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_
                 self._async_client = await self.exit_stack.enter_async_context(session)
             return self._async_client
 
-        async def list_model_names(self) -> list[str]:
+        async def list_models(self) -> list[dict[str, Any]]:
             session = await self._get_async_client()
             response = await session.get(f"{base_url}/models", headers={"Authorization": f"Bearer {self.token}"})
             hf_raise_for_status(response)
@@ -84,7 +85,16 @@ def open_client(base_url: str, api_key: str | None, timeout_seconds: float, max_
                 isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows
             ):
                 raise PassingFault("a malformed list of models")
-            return [row["id"] for row in rows]
+            return rows
+
+        async def tokenize(self, body: dict[str, Any]) -> list[int] | None:
+            """The token ids of an opened turn, where the server has vLLM's `/tokenize`; else None."""
+            session = await self._get_async_client()
+            headers = {"Authorization": f"Bearer {self.token}"}
+            response = await session.post(f"{base_url.removesuffix('/v1')}/tokenize", headers=headers, json=body)
+            reply = response.json() if response.status_code == 200 else None
+            ids = reply.get("tokens") if isinstance(reply, dict) else None
+            return ids if isinstance(ids, list) and all(type(token) is int for token in ids) else None
 
     # Without a key the Hub client would send the user's Hub token, to whichever server this is.
     return ServerClient(base_url=base_url, api_key=api_key or "none", timeout=timeout_seconds)
@@ -146,6 +156,7 @@ def read_reply(body: Any) -> ChatReply:
     if isinstance(reason, str) and reason in _GIVEN_UP:
         raise PassingFault(f"an answer given up ({reason})")
     text, role = getattr(message, "content", None), getattr(message, "role", None)
+    thought = next(filter(None, (getattr(message, name, None) for name in _THOUGHT_FIELDS)), None)
     if text is None and role is None:  # also a text or a list in the place of the message
         raise PassingFault("an answer without a message")
     if text is None and isinstance(reason, str):
@@ -155,7 +166,18 @@ def read_reply(body: Any) -> ChatReply:
     # Whatever is not a natural end (a filter, a tool call, no reason) leaves a text that may not be whole.
     finish_reason = "stop" if reason == "stop" else "length"
     num_tokens, num_prompt_tokens = (_count(body.usage, name) for name in ("completion_tokens", "prompt_tokens"))
-    return ChatReply((ChatChoice(text, finish_reason, num_tokens),), num_prompt_tokens)
+    if isinstance(thought, str):
+        text = f"<think>{thought}</think>\n\n{text}" if text else f"<think>{thought}"
+    return ChatReply((ChatChoice(text, finish_reason, num_tokens, _stopped_at(choice)),), num_prompt_tokens)
+
+
+def _stopped_at(choice: Any) -> str | None:
+    """What ended an answer: `stop_reason` of vLLM or `matched_stop` of SGLang, a stop string or the end token's id."""
+    for name in ("stop_reason", "matched_stop"):
+        if hasattr(choice, name):
+            value = getattr(choice, name)
+            return value if isinstance(value, str) else ""
+    return None
 
 
 def _count(usage: Any, name: str) -> int:

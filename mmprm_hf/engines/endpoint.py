@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Problem, Rollout, content_hash
 from ..errors import EngineUnavailableError, ProblemInputError, RequestRefusedError, UnknownNameError
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat, render_prefix
-from .chat import ChatModel, chat_messages
+from ..steps import StepFormat
+from .chat import ChatChoice, ChatModel, chat_messages
 from .images import FigureParts, message_content
-from .requests import RolloutRequest, SamplingConfig, parse_rollout
+from .open_turns import OpenTurn
+from .policy_format import PolicyFormat
+from .requests import RolloutRequest, SamplingConfig, Written, parse_rollout
 from .running import gather_or_cancel
 from .server_probe import ServerProbe
 
@@ -41,7 +44,8 @@ class EndpointEngine:
     Args:
         chat: The model.
         sampling: How tokens are drawn.
-        step_format: The policy's tags.
+        step_format: How the policy writes steps: a `StepFormat` or its name. None and "auto" find out from a few
+            responses to the first problems.
         prefill: How a prefix is shown. "continue" opens the assistant's turn with it and asks the server to continue
             (`continue_final_message`; vLLM and SGLang can): samples then follow the policy's own distribution after
             that prefix. "user" is for servers that cannot (`transformers serve`, most hosted ones): the prefix stands
@@ -49,9 +53,13 @@ class EndpointEngine:
             can, otherwise "user" with a warning. A server may ignore in silence what it cannot do, so it is asked (see
             `prepare`), and `identity` holds "continue" or "user" from then on.
         system_prompt: Text of a system turn before the problem; None for no such turn.
+        instruct: Whether the policy is asked to write in its format: "auto" (only where it was found by "auto" and
+            more responses can then be read), "never", "always", or "example" with a worked example.
+        fits_to_server: Take half of what the server can hold as `max_new_tokens` where it is too large for it, instead
+            of stopping there.
 
     Raises:
-        UnknownNameError: for another `prefill`.
+        UnknownNameError: for another `prefill`, an unknown format or value of `instruct`.
         ValueError: if `chat` is not a chat model, such as a bare address.
 
     Example:
@@ -67,28 +75,43 @@ class EndpointEngine:
         chat: ChatModel,
         *,
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
-        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        step_format: StepFormat | str | None = None,
         prefill: str = "auto",
         system_prompt: str | None = None,
+        instruct: str = "auto",
+        fits_to_server: bool = False,
     ) -> None:
         if prefill not in PREFILLS:
             raise UnknownNameError("prefill", prefill, PREFILLS)
         if not hasattr(chat, "complete"):
             raise ValueError(f"Found {chat!r:.80} as the chat model. Give a client, such as ChatClient(url).")
-        self.chat, self.sampling, self.step_format = chat, sampling, step_format
-        self.system_prompt = system_prompt
-        self.identity: dict[str, Any] = {
-            "engine": "endpoint",
-            "chat": chat.identity,
-            "sampling": sampling.to_dict(),
-            "step_format": list(step_format.tags),
-            "prefill": prefill,
-            "system_prompt": system_prompt,
-        }
+        self.chat, self.sampling, self.system_prompt = chat, sampling, system_prompt
+        self.format = PolicyFormat(step_format, instruct)
+        self.fits_to_server = fits_to_server
+        self._prefill_facts: dict[str, Any] = {}
         self._set_prefill(prefill)
+        self._turn: OpenTurn | None = None
         self._is_prepared = False
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._figures = FigureParts()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What writes the rollouts; its step format is "auto" until it is found."""
+        return {
+            "engine": "endpoint",
+            "chat": self.chat.identity,
+            "sampling": self.sampling.to_dict(),
+            **self.format.identity,
+            "prefill": self.prefill,
+            "system_prompt": self.system_prompt,
+            **self._prefill_facts,
+        }
+
+    @property
+    def step_format(self) -> StepFormat | None:
+        """How the policy writes steps; None until it is found."""
+        return self.format.step_format
 
     @property
     def usage(self) -> Counter[str]:
@@ -113,7 +136,27 @@ class EndpointEngine:
                 await self._probe()
                 self._is_prepared = True
 
+    async def settle(self, problems: Sequence[Problem], identity: Mapping[str, Any] | None = None) -> None:
+        """Find the step format, where it is not known yet, from a few responses to the first of these problems.
+
+        `generate` does it with its own problems where nobody did.
+
+        Args:
+            problems: Problems; without any nothing is found.
+            identity: The `identity` of an earlier engine of the same run, whose format is taken instead; None for none.
+        """
+        self.format.restore(identity or {})
+        if self.step_format is None and problems:
+            await self.prepare()
+            await self.format.settle(self._draw, problems)
+
+    async def _draw(self, problems: Sequence[Problem], num_samples: int) -> list[Written]:
+        requests = [RolloutRequest(problem, num_samples=num_samples) for problem in problems]
+        written = await gather_or_cancel(self._write(request) for request in requests)
+        return [response for responses in written for response in responses]
+
     async def _probe(self) -> None:
+        await self._fit_to_server()
         probe = ServerProbe(self.chat, self.sampling, self.step_format, self.system_prompt)
         num_question_tokens = await probe.check()
         if self.prefill == "user":
@@ -133,10 +176,25 @@ class EndpointEngine:
             )
         self._set_prefill("continue" if obstacle is None else "user")
 
+    async def _fit_to_server(self) -> None:
+        """Compare `max_new_tokens` with what the server can hold, where it tells: once, not at every problem."""
+        limit = await self.chat.max_model_tokens() if hasattr(self.chat, "max_model_tokens") else None
+        wanted = self.sampling.max_new_tokens
+        if limit is None or wanted < limit:
+            return
+        if not self.fits_to_server:
+            raise EngineUnavailableError(
+                f"The server holds {limit} tokens, question and solution together, and max_new_tokens is {wanted}: it "
+                f"would refuse every problem. Choose max_new_tokens below {limit}, or start it with a larger "
+                "--max-model-len."
+            )
+        self.sampling = dataclasses.replace(self.sampling, max_new_tokens=limit // 2)
+        logger.warning("The server holds %d tokens; max_new_tokens is %d instead of %d.", limit, limit // 2, wanted)
+
     def _set_prefill(self, prefill: str) -> None:
-        self.prefill = self.identity["prefill"] = prefill
+        self.prefill = prefill
         if prefill == "user":
-            self.identity["prompt"] = content_hash(_USER_PREFIX)
+            self._prefill_facts = {"prompt": content_hash(_USER_PREFIX)}
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
@@ -145,49 +203,87 @@ class EndpointEngine:
             ProblemInputError: if a figure cannot be read or has no place, or the server refuses a request.
             EngineUnavailableError: if the server fails for good, or as `prepare` does.
         """
+        if self.step_format is None and requests:
+            await self.settle([request.problem for request in requests])
         if not self._is_prepared and self.prefill != "user" and any(request.prefix for request in requests):
             await self.prepare()
         return await gather_or_cancel(self._rollouts(request) for request in requests)
 
     async def _rollouts(self, request: RolloutRequest) -> tuple[Rollout, ...]:
+        return tuple(parse_rollout(written, self.step_format, request) for written in await self._write(request))
+
+    async def _write(self, request: RolloutRequest) -> list[Written]:
         problem, prefix = request.problem, request.prefix
-        rendered = render_prefix(prefix, self.step_format)
+        rendered = self.step_format.render_prefix(prefix) if prefix else ""
+        is_continued = bool(prefix) and self.prefill == "continue"
+        opened = rendered
+        if is_continued:
+            self._turn = self._turn or await OpenTurn.of(self.chat, self.step_format, self.system_prompt)
+            opened = self._turn.opened(rendered)
         # Not the problem's id and seed alone: samples after different prefixes must not share their draws.
         keys = [content_hash(request.seed, problem.id, list(prefix), i, length=8) for i in range(request.num_samples)]
+        seeds = [int(key, 16) & 0x7FFFFFFF for key in keys]
+        step_stops = self.step_format.step_stops(len(prefix)) if request.one_step else ()
+        sampling = dataclasses.replace(
+            self.sampling, stop_strings=tuple(dict.fromkeys((*self.sampling.stop_strings, *step_stops)))
+        )
         try:
+            messages = await self._messages(problem, opened)
             reply = await self.chat.complete(
-                await self._messages(problem, rendered),
-                seeds=[int(key, 16) & 0x7FFFFFFF for key in keys],
-                continue_final_message=bool(prefix) and self.prefill == "continue",
-                **vars(self.sampling),
+                messages, seeds=seeds, continue_final_message=is_continued, **vars(sampling)
             )
+            choices = list(reply.choices)
+            if step_stops and is_continued | (not prefix and self.prefill == "continue"):
+                for index, choice in enumerate(choices):
+                    choices[index] = await self._whole_step(choice, seeds[index], problem, opened, step_stops, sampling)
         except RequestRefusedError as error:
             raise ProblemInputError(
                 problem.id,
                 f"the server refused it with HTTP {error.status}: {error.message}. Its text and figures must fit the "
                 "model's context and be of a kind the server reads; shorten or drop the problem.",
             ) from error
-        texts = [choice.text for choice in reply.choices]
+        texts = [choice.text for choice in choices]
         # Some servers send the opened turn back with its continuation: then all samples start with it. A sample that
         # alone starts so repeats its steps, which is the policy's doing. (In the user's turn they were copied.)
-        if self.prefill == "user" or all(text.startswith(rendered) for text in texts):
-            texts = [text.removeprefix(rendered) for text in texts]
-        return tuple(
-            parse_rollout(
-                text,
-                self.step_format,
-                choice.finish_reason,
-                has_prefix=bool(prefix),
-                num_tokens=choice.num_tokens,
-                num_prompt_tokens=reply.num_prompt_tokens,
-            )
-            for choice, text in zip(reply.choices, texts, strict=True)
-        )
+        if self.prefill == "user" or all(text.startswith(opened) for text in texts):
+            texts = [text.removeprefix(opened) for text in texts]
+        written = []
+        for choice, text in zip(choices, texts, strict=True):
+            reason = choice.finish_reason
+            if is_continued:
+                text, reason = self._turn.continuation(text, reason)
+            written.append(Written(text, reason, choice.num_tokens, reply.num_prompt_tokens, choice.stopped_at))
+        return written
 
-    async def _messages(self, problem: Problem, rendered_prefix: str) -> list[dict[str, Any]]:
+    async def _whole_step(
+        self,
+        choice: ChatChoice,
+        seed: int,
+        problem: Problem,
+        opened: str,
+        step_stops: tuple[str, ...],
+        sampling: SamplingConfig,
+    ) -> ChatChoice:
+        """Let a step go on that was stopped before its end: before its first word, or inside a formula."""
+        while choice.finish_reason == "stop" and choice.stopped_at in step_stops:
+            left = sampling.max_new_tokens - choice.num_tokens
+            if self.step_format.is_step_end(choice.text) or left < 1 or not choice.num_tokens:
+                return choice
+            text = choice.text + choice.stopped_at
+            settings = dataclasses.replace(sampling, max_new_tokens=left)
+            messages = await self._messages(problem, opened + text)
+            reply = await self.chat.complete(messages, seeds=[seed], continue_final_message=True, **vars(settings))
+            (more,) = reply.choices
+            num_tokens = choice.num_tokens + max(1, more.num_tokens)
+            choice = dataclasses.replace(more, text=text + more.text.removeprefix(opened + text), num_tokens=num_tokens)
+        return choice
+
+    async def _messages(self, problem: Problem, opened_turn: str) -> list[dict[str, Any]]:
         text = problem.question
-        if rendered_prefix and self.prefill == "user":
-            text = _USER_PREFIX.format(question=problem.question, prefix=rendered_prefix)
+        if opened_turn and self.prefill == "user":
+            text = _USER_PREFIX.format(question=problem.question, prefix=opened_turn)
+        if self.format.instruction is not None:
+            text = f"{text}\n\n{self.format.instruction}"
         content = message_content(text, problem, await self._figures.parts(problem))
-        is_open = bool(rendered_prefix) and self.prefill == "continue"
-        return chat_messages(content, self.system_prompt, rendered_prefix if is_open else None)
+        is_open = bool(opened_turn) and self.prefill == "continue"
+        return chat_messages(content, self.system_prompt, opened_turn if is_open else None)

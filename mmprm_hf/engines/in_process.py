@@ -1,28 +1,32 @@
-"""Runs a Hugging Face image-text-to-text model in this process, for many callers at a time."""
+"""Runs a Hugging Face model that writes text in this process, for many callers at a time."""
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ..data import Rollout, content_hash
+from ..data import Problem, Rollout, content_hash
 from ..errors import EngineUnavailableError
 from ..models import model_fingerprint, processor_fingerprint
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat
+from ..steps import StepFormat
 from .batch_decoding import BatchDecoder, PendingRollout
 from .decoding import check_positions
 from .gathering import Gatherer
-from .prompts import Prompt, PromptWriter, StopStrings, end_token_ids
-from .requests import RolloutRequest, SamplingConfig, parse_rollout
+from .policy_format import PolicyFormat, declared_format
+from .prompts import Prompt, PromptWriter, end_token_ids
+from .requests import RolloutRequest, SamplingConfig, Written, parse_rollout
+from .stop_strings import StopStrings
+from .templates import tokenizer_of
 
 logger = logging.getLogger(__name__)
 
 
 class TransformersEngine:
-    """In-process engine for a Hugging Face image-text-to-text model.
+    """In-process engine for a Hugging Face model that writes text, with or without figures before it.
 
     Requests of all callers that wait at the same time are decoded together, in batches of similar prompt length within
     `max_batch_tokens`, in a thread of the engine's own. Each distinct prompt is prefilled once (its figures encoded
@@ -31,14 +35,20 @@ class TransformersEngine:
     samples leave the batch. A batch that does not fit into memory is halved, and so are all later ones.
 
     Args:
-        model: An `AutoModelForImageTextToText`; put in eval mode. Its `generation_config` names the end tokens.
-        processor: Its processor, with a chat template.
+        model: An `AutoModelForImageTextToText` or `AutoModelForCausalLM`; put in eval mode. Its `generation_config`
+            names the end tokens.
+        processor: Its processor, or the tokenizer of a model that reads text alone. Without a chat template (a base
+            model) problems are shown in a plain prompt.
         sampling: How tokens are drawn.
-        step_format: The policy's tags.
+        step_format: How the policy writes steps: a `StepFormat` or its name. "auto" finds out from a few responses to
+            the first problems; None takes what `generation_config.step_format` names, or else "auto".
         max_batch_size: The most rollouts decoded together.
         max_batch_tokens: The most tokens of keys and values held at once: prompts (each row padded to the longest) and
             `max_new_tokens` for every rollout. The prompt of one request is decoded even if it alone is larger.
         system_prompt: Text of a system turn before the problem; None for no such turn.
+        instruct: Whether the policy is asked to write in its format: "auto" (only where it was found by "auto" and
+            more responses can then be read), "never", "always", or "example" with a worked example.
+        template_options: More variables of the chat template, such as ``{"enable_thinking": False}``.
 
     Raises:
         ValueError: if a bound is below 1, no end token is known, or the model's positions are of an unknown kind.
@@ -54,33 +64,67 @@ class TransformersEngine:
         processor: Any,
         *,
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
-        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        step_format: StepFormat | str | None = None,
         max_batch_size: int = 256,
         max_batch_tokens: int = 131_072,
         system_prompt: str | None = None,
+        instruct: str = "auto",
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
         for name, value in (("max_batch_size", max_batch_size), ("max_batch_tokens", max_batch_tokens)):
             if value < 1:
                 raise ValueError(f"Found {name}={value}; at least one rollout must fit into a batch.")
         check_positions(model)
         self.model, self.processor = model.eval(), processor
-        self.sampling, self.step_format = sampling, step_format
+        self.sampling = sampling
         self.max_batch_size, self.max_batch_tokens = max_batch_size, max_batch_tokens
-        self.prompts = PromptWriter(processor, step_format, system_prompt)
-        end_ids = end_token_ids(model, processor.tokenizer)
-        stops = StopStrings(processor.tokenizer, sampling.stop_strings)
-        self.decoder = BatchDecoder(model, self.prompts, stops, end_ids, sampling)
+        self.format = PolicyFormat(step_format, instruct, declared_format(model.generation_config, processor))
+        self.prompts = PromptWriter(processor, system_prompt, dict(template_options or {}))
+        tokenizer = tokenizer_of(processor)
+        self._end_ids = end_token_ids(model, tokenizer)
+        self._decoding_tokenizer = copy.deepcopy(tokenizer)  # of the engine's thread
+        self._stops: dict[tuple[Any, int | None], StopStrings] = {}
+        self.decoder = BatchDecoder(model, self.prompts, self._end_ids, sampling)
         self._gatherer: Gatherer[PendingRollout] = Gatherer(self._choose_batch, self._run)
-        self.identity: dict[str, Any] = {
+        self._facts: dict[str, Any] = {
             "engine": "transformers",
             "model_type": model.config.model_type,
             "weights": model_fingerprint(model),
             "processor": processor_fingerprint(processor),
             "sampling": sampling.to_dict(),
-            "step_format": list(step_format.tags),
-            "end_token_ids": sorted(end_ids),
-            **({} if system_prompt is None else {"system_prompt": system_prompt}),
         }
+        self._options: dict[str, Any] = {
+            "end_token_ids": sorted(self._end_ids),
+            **({} if system_prompt is None else {"system_prompt": system_prompt}),
+            **({} if not template_options else {"template_options": dict(template_options)}),
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What writes the rollouts; its step format is "auto" until it is found."""
+        return {**self._facts, **self.format.identity, **self._options}
+
+    @property
+    def step_format(self) -> StepFormat | None:
+        """How the policy writes steps; None until it is found."""
+        return self.format.step_format
+
+    async def settle(self, problems: Sequence[Problem], identity: Mapping[str, Any] | None = None) -> None:
+        """Find the step format, where it is not known yet, from a few responses to the first of these problems.
+
+        `generate` does it with its own problems where nobody did.
+
+        Args:
+            problems: Problems; without any nothing is found.
+            identity: The `identity` of an earlier engine of the same run, whose format is taken instead; None for none.
+        """
+        self.format.restore(identity or {})
+        if self.step_format is None and problems:
+            await self.format.settle(self._draw, problems)
+
+    async def _draw(self, problems: Sequence[Problem], num_samples: int) -> list[Written]:
+        written = await self._write([RolloutRequest(problem, num_samples=num_samples) for problem in problems])
+        return [response for responses in written for response in responses]
 
     async def generate(self, requests: Sequence[RolloutRequest]) -> list[tuple[Rollout, ...]]:
         """Return `num_samples` rollouts for each request, in order.
@@ -89,16 +133,43 @@ class TransformersEngine:
             ProblemInputError: if a figure cannot be read or a text holds a control token of the tokenizer.
             EngineUnavailableError: if the model fails.
         """
+        if self.step_format is None and requests:
+            await self.settle([request.problem for request in requests])
+        written = await self._write(requests)
+        return [
+            tuple(parse_rollout(response, self.step_format, request) for response in responses)
+            for request, responses in zip(requests, written, strict=True)
+        ]
+
+    async def _write(self, requests: Sequence[RolloutRequest]) -> list[list[Written]]:
         prompts: dict[tuple[str, tuple[str, ...]], Prompt] = {}
         groups: list[list[PendingRollout]] = []
         for request in requests:
             problem, prefix = request.problem, request.prefix
             if (problem.id, prefix) not in prompts:
-                prompts[problem.id, prefix] = self.prompts.write(problem, prefix)
+                prompt = self.prompts.write(problem, prefix, self.step_format, self.format.instruction)
+                prompts[problem.id, prefix] = prompt
             seeds = [content_hash(request.seed, problem.id, list(prefix), i) for i in range(request.num_samples)]
-            groups.append([PendingRollout(prompts[problem.id, prefix], seed) for seed in seeds])
+            stops = self._stops_of(request)
+            groups.append([PendingRollout(prompts[problem.id, prefix], seed, stops) for seed in seeds])
         await self._gatherer.do([rollout for group in groups for rollout in group])
-        return [tuple(map(self._rollout, group)) for group in groups]
+        return [list(map(self._written, group)) for group in groups]
+
+    def _stops_of(self, request: RolloutRequest) -> StopStrings:
+        """The stop strings of a request; those of a step depend on how many there are before it."""
+        usual = (*self.sampling.stop_strings, *self.prompts.template.stop_strings)
+        num_steps = len(request.prefix) if request.one_step else None
+        key = (self.step_format if request.one_step else None, num_steps)
+        if key not in self._stops:
+            step_stops = self.step_format.step_stops(num_steps) if request.one_step else ()
+            step_format = self.step_format
+
+            def is_end(text: str, stop: str) -> bool:
+                return stop not in step_stops or step_format.is_step_end(text)
+
+            stops = tuple(dict.fromkeys((*usual, *step_stops)))
+            self._stops[key] = StopStrings(self._decoding_tokenizer, stops, is_end if step_stops else None)
+        return self._stops[key]
 
     def _choose_batch(self, waiting: Sequence[PendingRollout]) -> list[PendingRollout]:
         """The oldest rollout and those most like it: the longest stretch around it, by prompt length, that fits."""
@@ -143,19 +214,12 @@ class TransformersEngine:
             ) from error
         return []
 
-    def _rollout(self, pending: PendingRollout) -> Rollout:
-        """Parse a finished rollout. Only the end token is cut: tags may themselves be added tokens."""
-        text = pending.text_before_stop
-        if text is None:
-            text = self.decoder.stops.decode(pending.response_ids)
+    def _written(self, pending: PendingRollout) -> Written:
+        """The text of a finished rollout. Only the end token is cut: tags may themselves be added tokens."""
+        text, stopped_at = pending.stop or (pending.stops.decode(pending.response_ids), "")
         finish_reason = "stop" if pending.is_finished else "length"
         if not self.prompts.control_ids.isdisjoint(pending.response_ids):
             finish_reason = "control_token"  # a step with one in it could never be shown to a model again
-        return parse_rollout(
-            text,
-            self.step_format,
-            finish_reason,
-            has_prefix=pending.prompt.has_prefix,
-            num_tokens=len(pending.token_ids),
-            num_prompt_tokens=pending.prompt.num_tokens,
-        )
+        if pending.prompt.opened_thought:
+            text = f"{pending.prompt.opened_thought}\n{text}"
+        return Written(text, finish_reason, len(pending.token_ids), pending.prompt.num_tokens, stopped_at)

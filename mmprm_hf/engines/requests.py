@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..data import Problem, Rollout
 from ..errors import MAX_NEW_TOKENS, TOKENS_RULE, check_values, is_count
-from ..steps import StepFormat, parse_response
+from ..steps import STEP_END, StepFormat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,8 @@ class RolloutRequest:
         prefix: Steps that the rollouts continue; empty for whole solutions.
         num_samples: Number of rollouts, at least 1.
         seed: Source of randomness; equal requests give equal rollouts.
+        one_step: Stop at the end of the first further step, with finish reason `steps.STEP_END` and `steps` of one;
+            a rollout that ends the solution there is complete, as any other.
 
     Raises:
         ValueError: if `num_samples` is below 1.
@@ -78,6 +80,7 @@ class RolloutRequest:
     prefix: tuple[str, ...] = ()
     num_samples: int = 1
     seed: int = 0
+    one_step: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -86,13 +89,48 @@ class RolloutRequest:
             )
 
 
-def parse_rollout(
-    text: str, step_format: StepFormat, finish_reason: str, *, has_prefix: bool, num_tokens: int, num_prompt_tokens: int
-) -> Rollout:
-    """Return the rollout of a text that a policy wrote, its verdict undecided."""
-    parsed = parse_response(text, step_format, finish_reason, has_prefix=has_prefix)
-    counts = {"num_tokens": num_tokens, "num_prompt_tokens": num_prompt_tokens}
-    return Rollout(parsed.steps, parsed.answer, parsed.complete, finish_reason, text=text, **counts)
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What a policy wrote behind a prompt.
+
+    Args:
+        text: Its text, what the prompt opened of its thought included; without the stop string.
+        finish_reason: "stop", "length" or "control_token", see `Rollout`.
+        num_tokens, num_prompt_tokens: Tokens written and read; 0 where the engine does not know.
+        stopped_at: The stop string that ended it; "" where it ended by itself, None where a server does not tell.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+    num_tokens: int = 0
+    num_prompt_tokens: int = 0
+    stopped_at: str | None = None
+
+
+def parse_rollout(written: Written, step_format: StepFormat, request: RolloutRequest) -> Rollout:
+    """Return the rollout of what a policy wrote to a request, its verdict undecided."""
+    costs = {"num_tokens": written.num_tokens, "num_prompt_tokens": written.num_prompt_tokens}
+    parsed = step_format.parse(written.text, written.finish_reason, prefix=request.prefix)
+    if request.one_step and written.finish_reason == "stop" and _may_stop_at_step(written, step_format, request):
+        # Where a server does not tell what stopped the text, a solution that can be read to its end has ended.
+        step = None
+        if written.stopped_at is not None or not parsed.complete:
+            step = step_format.parse_open_step(written.text, request.prefix)
+        if step is not None:
+            return Rollout((step,), None, False, STEP_END, text=written.text, **costs)
+    return Rollout(
+        parsed.steps,
+        parsed.answer,
+        parsed.complete,
+        written.finish_reason,
+        text=written.text,
+        fault=parsed.fault,
+        **costs,
+    )
+
+
+def _may_stop_at_step(written: Written, step_format: StepFormat, request: RolloutRequest) -> bool:
+    return written.stopped_at is None or written.stopped_at in step_format.step_stops(len(request.prefix))
 
 
 class RolloutEngine(Protocol):

@@ -29,15 +29,16 @@ class ServerProbe:
     Args:
         chat: The model.
         sampling: Sent as in real requests, except for the number of tokens.
-        step_format: The policy's tags.
+        step_format: How the policy writes steps; None where that is not known yet.
         system_prompt: Text of a system turn; None for no such turn.
     """
 
     def __init__(
-        self, chat: ChatModel, sampling: SamplingConfig, step_format: StepFormat, system_prompt: str | None
+        self, chat: ChatModel, sampling: SamplingConfig, step_format: StepFormat | None, system_prompt: str | None
     ) -> None:
-        self._chat, self._sampling, self._step_open = chat, sampling, step_format.step_open
-        self._half_step = step_format.step_open + _HALF_STEP
+        self._chat, self._sampling = chat, sampling
+        self._opening = "" if step_format is None else step_format.opening
+        self._half_step = self._opening + _HALF_STEP
         self._system_prompt = system_prompt
 
     async def check(self) -> int:
@@ -90,7 +91,8 @@ class ServerProbe:
             is_shorter = left_open.num_prompt_tokens < closed.num_prompt_tokens
         except RequestRefusedError:
             is_shorter = True  # it refuses such a turn unless it is to be continued: it reads the field
-        if is_shorter != self._starts_anew(left_open):
+        # Where steps begin with words of their own the text shows nothing.
+        if self._opening and is_shorter != self._starts_anew(left_open):
             return is_shorter
         one_token = await self._ask(_ONE_TOKEN, is_continued=True)
         # Less than one more where the question's own prompt opens the turn with more than a header (<think>); a turn
@@ -106,7 +108,8 @@ class ServerProbe:
     def _starts_anew(self, reply: ChatReply) -> bool:
         text = reply.choices[0].text.removeprefix(self._half_step)  # some servers send the opened turn back
         # A turn that is closed without a header for the next one: the model writes the header's name itself.
-        return _ROLE.sub("", text.lstrip()).startswith(self._step_open)
+        text = text.lstrip()
+        return _ROLE.sub("", text).startswith(self._opening) if self._opening else bool(_ROLE.match(text))
 
     async def _ask(
         self, opened_turn: str | None, *, is_continued: bool = False, sampling: SamplingConfig | None = None

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sized
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from ..data import SCHEMA_VERSION, Problem, Rollout, SearchTree, content_hash
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # How much of the ledger's times a kill may lose.
 _SUMMARY_SECONDS = 2.0
+# Problems whose responses show the policy's step format.
+_NUM_FORMAT_PROBLEMS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +130,7 @@ async def label_problems_async(problems: Iterable[Problem], run: LabelRun) -> La
     with RunFolder(run.output_dir) as folder:
         for part in (run.engine, run.verifier, run.search):
             await _prepare(part)
+        problems = await _settle(run.engine, problems, folder.saved_identity().get("engine", {}))
         folder.open_run(run.identity)
         driver = _Driver(problems, run, folder)
         try:
@@ -144,6 +148,25 @@ async def _prepare(part: Any) -> None:
             await part.prepare()
         except EngineUnavailableError as error:
             raise EngineFailedError(f"{type(part).__name__} is not ready: {error}") from error
+
+
+async def _settle(engine: Any, problems: Iterable[Problem], identity: Mapping[str, Any]) -> Iterable[Problem]:
+    """Let an engine find out in which step format its policy writes, or take that of the run that is resumed.
+
+    Returns the problems, of which the first ones may have been read.
+    """
+    if not hasattr(engine, "settle"):
+        return problems
+    try:
+        await engine.settle((), identity)
+        if engine.step_format is not None:
+            return problems
+        first = list(itertools.islice(problems, _NUM_FORMAT_PROBLEMS))
+        await engine.settle(first, identity)
+    except EngineUnavailableError as error:
+        raise EngineFailedError(f"{type(engine).__name__} is not ready: {error}") from error
+    # An iterator gives each problem once.
+    return itertools.chain(first, problems) if iter(problems) is problems else problems
 
 
 class _Driver:

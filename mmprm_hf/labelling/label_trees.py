@@ -45,6 +45,7 @@ def tree_features(*, rollouts: bool = True) -> datasets.Features:
         "num_prompt_tokens": number,
         "verdict": text,
         "text": text,
+        "fault": text,
     }
     return Features(
         {
@@ -84,7 +85,7 @@ def tree_to_row(tree: SearchTree, *, rollouts: bool = True) -> dict[str, Any]:
         "num_incomplete": tree.num_incomplete,
     }
     if rollouts:
-        row["rollouts"] = [{"node": index, **rollout.to_dict()} for index, rollout in tree.rollouts]
+        row["rollouts"] = [{"node": index, "fault": "", **rollout.to_dict()} for index, rollout in tree.rollouts]
     return row
 
 
@@ -100,7 +101,9 @@ def tree_from_row(row: Mapping[str, Any]) -> SearchTree:
             "problem_id": row["problem_id"],
             "problem_key": row["problem_key"],
             "nodes": [{**node, "parent": None if node["parent"] < 0 else node["parent"]} for node in row["nodes"]],
-            "rollouts": [(drawn["node"], {k: v for k, v in drawn.items() if k != "node"}) for drawn in rollouts],
+            "rollouts": [
+                (drawn["node"], {"fault": "", **{k: v for k, v in drawn.items() if k != "node"}}) for drawn in rollouts
+            ],
             "config": json.loads(row["config"]),
             "engine": json.loads(row["engine"]),
             "num_undecided": row["num_undecided"],

@@ -85,6 +85,12 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         self._lock.close()
 
+    def saved_identity(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds; {} for a new folder."""
+        path = self.path / "run.json"
+        saved = read_json(path) if path.exists() else {}
+        return saved if isinstance(saved, dict) else {}
+
     def open_run(self, run: Mapping[str, Any]) -> None:
         """Claim the folder for a run, repair what an interrupted run left, and read what is finished.
 

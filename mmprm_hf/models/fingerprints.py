@@ -37,12 +37,15 @@ def model_fingerprint(model: torch.nn.Module) -> str:
 
 
 def processor_fingerprint(processor: Any) -> str:
-    """Return a hash of a processor's settings, chat template, vocabulary and way of cutting text into tokens."""
-    settings = processor.to_dict()
+    """Return a hash of a processor's settings, chat template, vocabulary and way of cutting text into tokens.
+
+    A tokenizer, which stands in for the processor of a policy that reads text alone, has no settings.
+    """
+    settings = processor.to_dict() if hasattr(processor, "to_dict") else {}
     if "prompt_format" in settings.get("mm_prm", {}):  # hashed under its old name, so that stored scores stay valid
         settings["mm_prm"]["dialect"] = settings["mm_prm"].pop("prompt_format")
     text = json.dumps(settings, sort_keys=True, default=str)
-    return content_hash(text, processor.chat_template, _tokenizer_settings(processor.tokenizer))
+    return content_hash(text, processor.chat_template, _tokenizer_settings(getattr(processor, "tokenizer", processor)))
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:

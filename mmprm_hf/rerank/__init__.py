@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "inputs": ["read_problem"],
         "pipeline": ["GenerateAndRerankPipeline"],
         "process_reward_pipeline": ["ProcessRewardPipeline"],
+        "policy_engines": ["FORMAT_OPTIONS"],
         "served_policy": ["ServedPolicy"],
         "solving": ["RerankConfig", "solve"],
     },

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..answers import group_answers
-from ..data import Candidate, Problem, content_hash
+from ..data import Candidate, Problem, Rollout, content_hash
 from ..engines import RolloutEngine, RolloutRequest, run_async
 from ..errors import RunStoppedError, UnknownNameError
 from ..progress import progress_bar
@@ -59,11 +59,14 @@ def generate_candidates(
     with progress_bar(total=total, desc="generating", unit="candidate", is_shown=progress) as bar:
         for start in range(0, len(problems), problems_per_call):
             for rollouts in run_async(engine.generate(requests[start : start + problems_per_call])):
-                candidates.append(
-                    [Candidate(r.steps, r.answer, r.complete, r.text, num_tokens=r.num_tokens) for r in rollouts]
-                )
+                candidates.append(list(map(_candidate, rollouts)))
                 bar.update(num_candidates)
     return candidates
+
+
+def _candidate(rollout: Rollout) -> Candidate:
+    costs = {"num_tokens": rollout.num_tokens, "fault": rollout.fault}
+    return Candidate(rollout.steps, rollout.answer, rollout.complete, rollout.text, **costs)
 
 
 def scored_candidates(candidates: Sequence[Candidate], aggregation: str) -> list[Candidate]:

@@ -20,7 +20,7 @@ from ..engines import RolloutEngine, RolloutRequest, run_async
 from ..errors import UnknownNameError
 from ..scoring import PRMScorer, ScoringSession
 from ..selection import aggregate
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_open_step, render_prefix
+from ..steps import CUT, MALFORMED, STEP_END, TAGGED, StepFormat
 from .candidates import GUIDED_SEARCHES, check_step_scores
 
 Steps = tuple[str, ...]
@@ -97,14 +97,12 @@ class SearchLimits:
     Args:
         aggregation: One of `selection.AGGREGATIONS`; ranks prefixes.
         max_steps, max_new_tokens: The most steps and tokens of a solution; a longer one is incomplete.
-        step_format: The policy's tags.
         seed: Seed of the draws.
     """
 
     aggregation: str = "min"
     max_steps: int = 32
     max_new_tokens: int = 1024
-    step_format: StepFormat = DEFAULT_STEP_FORMAT
     seed: int = 0
 
 
@@ -132,7 +130,7 @@ def guided_search(
     """Search all problems together; equal seeds give equal solutions of a problem, whatever else is in the list.
 
     Args:
-        engine: Writes steps; its `stop_strings` must hold the closing tag of a step.
+        engine: Writes steps one by one.
         scorer: Scores them, incrementally (`PRMScorer.session`).
         problems: What to solve.
         plan: How many steps are drawn and kept.
@@ -145,7 +143,7 @@ def guided_search(
         ProblemInputError: if a problem cannot be shown to the policy.
         ValueError: if one cannot be shown to the PRM.
     """
-    searches = [_Search(problem, scorer, plan, limits) for problem in problems]
+    searches = [_Search(problem, engine, scorer, plan, limits) for problem in problems]
     generate_seconds = score_seconds = 0.0
     while any(search.is_open for search in searches):
         start = time.perf_counter()
@@ -175,7 +173,10 @@ class _Group:
 class _Search:
     """The state of one problem's search."""
 
-    def __init__(self, problem: Problem, scorer: PRMScorer, plan: SearchPlan, limits: SearchLimits):
+    def __init__(
+        self, problem: Problem, engine: RolloutEngine, scorer: PRMScorer, plan: SearchPlan, limits: SearchLimits
+    ) -> None:
+        self.engine = engine
         self.problem, self.scorer, self.plan, self.limits = problem, scorer, plan, limits
         self.session: ScoringSession | None = scorer.session(problem)
         self.depth = self.num_tokens = 0
@@ -184,6 +185,11 @@ class _Search:
         self.scores: dict[Steps, tuple[float, ...]] = {}
         self.complete: list[Candidate] = []
         self.incomplete: list[Candidate] = []
+
+    @property
+    def step_format(self) -> StepFormat:
+        """What the engine writes; known from its first rollouts on."""
+        return getattr(self.engine, "step_format", None) or TAGGED
 
     @property
     def is_open(self) -> bool:
@@ -200,7 +206,7 @@ class _Search:
             share, rest = divmod(max(len(group.kept), num_draws), len(group.kept))
             seed = int(content_hash(self.limits.seed, self.problem.id, index, self.depth, length=8), 16)
             for rank, prefix in enumerate(group.kept):
-                requests.append((group, RolloutRequest(self.problem, prefix, share + (rank < rest), seed)))
+                requests.append((group, RolloutRequest(self.problem, prefix, share + (rank < rest), seed, True)))
         return requests
 
     def take(self, group: _Group, prefix: Steps, rollouts: Sequence[Rollout]) -> None:
@@ -209,19 +215,22 @@ class _Search:
         for rollout in rollouts:
             self.num_tokens += rollout.num_tokens
             num_tokens = self.path_tokens[prefix] + rollout.num_tokens
-            step = parse_open_step(rollout.text, limits.step_format) if rollout.finish_reason == "stop" else None
-            steps = (*prefix, *rollout.steps) if step is None else (*prefix, step)
+            is_step = rollout.finish_reason == STEP_END
+            steps = (*prefix, *rollout.steps)
             is_within = len(steps) <= limits.max_steps and num_tokens <= limits.max_new_tokens
-            text = render_prefix(prefix, limits.step_format) + rollout.text
-            candidate = Candidate(steps, rollout.answer, rollout.complete, text, num_tokens=num_tokens)
+            text = self.step_format.render_prefix(prefix) + rollout.text
+            candidate = Candidate(
+                steps, rollout.answer, rollout.complete, text, num_tokens=num_tokens, fault=rollout.fault
+            )
             if rollout.complete and is_within:
                 self.complete.append(candidate)
                 group.complete[steps] = None
-            elif step is not None and is_within:
+            elif is_step and is_within:
                 self.path_tokens.setdefault(steps, num_tokens)
                 group.drawn[steps] = None
             else:
-                self.incomplete.append(dataclasses.replace(candidate, complete=False))
+                fault = rollout.fault or CUT
+                self.incomplete.append(dataclasses.replace(candidate, complete=False, fault=fault))
 
     def end_round(self) -> None:
         """Score what the round drew, and keep the best of each group."""
@@ -241,8 +250,9 @@ class _Search:
         for group in self.groups:
             for steps in [steps for steps in group.drawn if not self.scorer.can_score(steps)]:
                 del group.drawn[steps]
-                text = render_prefix(steps, self.limits.step_format)
-                self.incomplete.append(Candidate(steps, None, False, text, num_tokens=self.path_tokens[steps]))
+                text = self.step_format.render_prefix(steps)
+                num_tokens = self.path_tokens[steps]
+                self.incomplete.append(Candidate(steps, None, False, text, num_tokens=num_tokens, fault=MALFORMED))
 
     def _score(self) -> None:
         pool = dict.fromkeys(steps for group in self.groups for steps in (*group.drawn, *group.complete))

@@ -13,14 +13,15 @@ import transformers
 from transformers import AutoProcessor, Pipeline, PreTrainedModel
 
 from ..data import Problem
-from ..engines import RolloutEngine, SamplingConfig, TransformersEngine
+from ..engines import RolloutEngine, SamplingConfig
 from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, each_or_error, is_count
 from ..models import MMPRMModel, MMPRMProcessor
 from ..nano import checkpoint_or_nano
 from ..scoring import PRMScorer
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat
+from ..steps import StepFormat
 from .candidates import answer_votes
 from .inputs import OTHER_SPELLINGS, checkpoint_of, read_problem, read_rows
+from .policy_engines import FORMAT_OPTIONS, PolicyEngines
 from .saving import PRM_FOLDER, custom_pipelines, saved_options, saved_prm, write_beside_policy
 from .served_policy import ServedPolicy, policy_or_served
 from .shared_base import SharedBase, adapter_config, share_base
@@ -63,7 +64,11 @@ class GenerateAndRerankPipeline(Pipeline):
             policy's weights (see `shared_base`). None takes the PRM saved with the policy.
         prm_processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
         served_model, api_key: For a policy given by address: its name there (None: the only one), and a bearer token.
-        step_format: The policy's tags; None takes those saved with it, or else `<step>` and `<answer>`.
+        step_format: How the policy writes steps: a `StepFormat` or its name ("tagged", "paragraphs", "lines",
+            "numbered"). None takes what is saved with it; where nothing is, and for "auto", a few responses to the
+            first problems decide, and the pipeline keeps to that.
+        instruct: Whether the policy is asked to write in that format: "auto" (only where it was found by "auto" and
+            more responses can then be read), "never", "always", or "example" with a worked example.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`. ``device`` and
             ``dtype`` concern the policy and a PRM that is given by path.
 
@@ -93,7 +98,8 @@ class GenerateAndRerankPipeline(Pipeline):
         *,
         served_model: str | None = None,
         api_key: str | None = None,
-        step_format: StepFormat | None = None,
+        step_format: StepFormat | str | None = None,
+        instruct: str = "auto",
         **kwargs: Any,
     ) -> None:
         model = policy_or_served(model, served_model, api_key)
@@ -102,8 +108,9 @@ class GenerateAndRerankPipeline(Pipeline):
                 f"Found a {type(model).__name__} as the policy of {TASK}. Give it as prm=..., and a policy."
             )
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
-        tags = saved.pop("step_format", None)
-        self.step_format = step_format or (DEFAULT_STEP_FORMAT if tags is None else StepFormat(**tags))
+        form = {name: saved.pop(name, None) for name in FORMAT_OPTIONS}
+        if step_format is not None:
+            form = {"step_format": step_format}
         super().__init__(model, **{**saved, **kwargs})
         self.options = {name: value for name, value in {**saved, **kwargs}.items() if name in OPTIONS}
         if self.processor is None and not isinstance(model, ServedPolicy):
@@ -116,7 +123,7 @@ class GenerateAndRerankPipeline(Pipeline):
             )
         self.shared: SharedBase | None = None
         self.scorer = prm if hasattr(prm, "score_many") else self._load_scorer(prm, prm_processor, kwargs.get("dtype"))
-        self._engines: dict[tuple[SamplingConfig, str | None], RolloutEngine] = {}
+        self._policy_engines = PolicyEngines(self.model, self.processor, instruct=instruct, **form)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, **kwargs: Any) -> GenerateAndRerankPipeline:
@@ -248,14 +255,28 @@ class GenerateAndRerankPipeline(Pipeline):
 
     def engine(self, sampling: SamplingConfig, system_prompt: str | None = None) -> RolloutEngine:
         """Return the policy's engine with these settings, made once."""
-        if (sampling, system_prompt) not in self._engines:
-            if isinstance(self.model, ServedPolicy):
-                engine = self.model.engine(sampling, self.step_format, system_prompt)
-            else:
-                settings = {"step_format": self.step_format, "system_prompt": system_prompt}
-                engine = TransformersEngine(self.model, self.processor, sampling=sampling, **settings)
-            self._engines[sampling, system_prompt] = engine
-        return self._engines[sampling, system_prompt]
+        is_default = sampling.max_new_tokens == DEFAULT_MAX_NEW_TOKENS
+        return self._policy_engines.engine(sampling, system_prompt, fits_to_server=is_default)
+
+    @property
+    def step_format(self) -> StepFormat | None:
+        """How the policy writes steps; None until it is found."""
+        return self._policy_engines.step_format
+
+    def settle(self, problems: Sequence[Problem], format_facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Find the policy's step format, where it is not known yet, from a few responses to the first problems.
+
+        A call does it with its own problems. A run that will be resumed does it first, and keeps what it is given.
+
+        Args:
+            problems: Problems; without any nothing is found.
+            format_facts: What an earlier call returned, to take its format; None or {} for none.
+
+        Returns:
+            ``{"step_format", "instruction"}``; the latter only where the policy is given one. {} for a format that the
+            policy itself declares.
+        """
+        return self._policy_engines.settle(self.engine(self.sampling(self.options)), problems, format_facts)
 
     def _forward(
         self, model_inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
@@ -271,6 +292,7 @@ class GenerateAndRerankPipeline(Pipeline):
         for system_prompt, indices in indices_by_prompt.items():
             problems = [outcomes[index][0] for index in indices]
             solved = self._solve(problems, system_prompt, on_error, options)
+            self._policy_engines.keep_format()
             for index, outcome in zip(indices, solved, strict=True):
                 outcomes[index] = outcome
         return {"outcomes": outcomes}
@@ -288,7 +310,6 @@ class GenerateAndRerankPipeline(Pipeline):
                 self.scorer,
                 config,
                 sampling,
-                step_format=self.step_format,
                 problems_per_call=len(batch),
             )
 
@@ -332,8 +353,7 @@ class GenerateAndRerankPipeline(Pipeline):
             self.prm.save_pretrained(prm_folder)
         self.processor.save_pretrained(folder)
         self.scorer.processor.save_pretrained(prm_folder)
-        tags = {} if self.step_format == DEFAULT_STEP_FORMAT else {"step_format": dataclasses.asdict(self.step_format)}
-        write_beside_policy(folder, {**self.options, **tags})
+        write_beside_policy(folder, {**self.options, **self._policy_engines.saved_format()})
 
 
 def _chosen(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..engines import ChatClient, EndpointEngine, SamplingConfig
-from ..steps import StepFormat
 
 
 class ServedPolicy:
@@ -45,13 +44,9 @@ class ServedPolicy:
         self.url, self.model, self.prefill = url, model, prefill
         self.chat = ChatClient(url, model, api_key=api_key, timeout_seconds=timeout_seconds)
 
-    def engine(
-        self, sampling: SamplingConfig, step_format: StepFormat, system_prompt: str | None = None
-    ) -> EndpointEngine:
-        """Return an engine with these settings."""
-        return EndpointEngine(
-            self.chat, sampling=sampling, step_format=step_format, prefill=self.prefill, system_prompt=system_prompt
-        )
+    def engine(self, sampling: SamplingConfig, **options: Any) -> EndpointEngine:
+        """Return an engine with these settings; `options` are those of `EndpointEngine`."""
+        return EndpointEngine(self.chat, sampling=sampling, prefill=self.prefill, **options)
 
     def to(self, *_: Any) -> ServedPolicy:
         """Return itself: the server chose its device."""

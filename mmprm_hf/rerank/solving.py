@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..data import Candidate, Problem
@@ -13,7 +14,7 @@ from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, check_values, is_c
 from ..progress import progress_bar
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat
+from ..steps import CUT, NO_ANSWER
 from .candidates import (
     GUIDED_SEARCHES,
     STRATEGIES,
@@ -96,7 +97,6 @@ def solve(
     config: RerankConfig = RerankConfig(),  # noqa: B008 (frozen)
     sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 (frozen)
     *,
-    step_format: StepFormat = DEFAULT_STEP_FORMAT,
     problems_per_call: int = 32,
     progress: bool = False,
 ) -> list[SolvedProblem]:
@@ -107,8 +107,7 @@ def solve(
         make_engine: Returns the engine for sampling settings; called once.
         scorer: The PRM.
         config: Strategy and numbers.
-        sampling: How tokens are drawn; for a guided search the closing tag of a step is added to its stop strings.
-        step_format: The policy's tags.
+        sampling: How tokens are drawn.
         problems_per_call: Problems that the engine is given together, and that are searched together.
         progress: Show bars.
 
@@ -121,31 +120,37 @@ def solve(
     """
     if not problems:
         return []
+    engine = make_engine(sampling)
     if config.is_guided:
-        stop_strings = tuple(dict.fromkeys((*sampling.stop_strings, step_format.step_close)))
-        engine = make_engine(dataclasses.replace(sampling, stop_strings=stop_strings))
-        limits = SearchLimits(config.aggregation, config.max_steps, sampling.max_new_tokens, step_format, config.seed)
+        limits = SearchLimits(config.aggregation, config.max_steps, sampling.max_new_tokens, config.seed)
         solved = _search(problems, engine, scorer, config, limits, problems_per_call, progress)
     else:
-        solved = _draw_and_choose(problems, make_engine(sampling), scorer, config, problems_per_call, progress)
-    _warn_of_unsolved(solved, sampling.max_new_tokens, step_format)
+        solved = _draw_and_choose(problems, engine, scorer, config, problems_per_call, progress)
+    _warn_of_unsolved(solved, sampling.max_new_tokens)
     return solved
 
 
-def _warn_of_unsolved(solved: Sequence[SolvedProblem], max_new_tokens: int, step_format: StepFormat) -> None:
-    """Say what problems without a complete candidate have in common: too few tokens, or a policy of other tags."""
+def _warn_of_unsolved(solved: Sequence[SolvedProblem], max_new_tokens: int) -> None:
+    """Say why problems have no complete candidate."""
     candidates = [candidate for result in solved if result.chosen is None for candidate in result.candidates]
     if not candidates:
         return
-    num_cut = sum(candidate.num_tokens >= max_new_tokens for candidate in candidates)
-    reason = (
-        f"{num_cut} of their {len(candidates)} candidates were cut at max_new_tokens={max_new_tokens}: raise it"
-        if num_cut
-        else f"the policy must write {step_format.step_open}...{step_format.step_close} and "
-        f"{step_format.answer_open}...{step_format.answer_close}"
-    )
+    faults = Counter(candidate.fault or NO_ANSWER for candidate in candidates)
+    reasons = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
+    remedies = []
+    if faults[CUT]:
+        remedies.append(f"raise max_new_tokens={max_new_tokens}")
+    if sum(faults.values()) > faults[CUT]:
+        remedies.append('ask the policy for a form that can be read (instruct="always") or name another step_format')
     num_unsolved = sum(result.chosen is None for result in solved)
-    logger.warning("No complete candidate for %d of %d problems; %s.", num_unsolved, len(solved), reason)
+    logger.warning(
+        "No complete candidate for %d of %d problems. Of their %d candidates: %s. To change it, %s.",
+        num_unsolved,
+        len(solved),
+        len(candidates),
+        reasons,
+        "; ".join(remedies),
+    )
 
 
 def _search(

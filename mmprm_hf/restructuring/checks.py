@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..answers import RuleVerifier, extract_answer
 from ..data import Verdict
-from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse
+from ..steps import TAGGED, ParsedResponse
 from .config import CheckConfig
 from .numbers import missing_numbers, read_numbers
 
@@ -41,7 +41,7 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 # <Step>, < / answer >, <step 2>: the parser takes none of them for a tag, but a reader would.
-_TAG_NAMES = "|".join(sorted({re.escape(re.sub(r"[\W_]+", "", tag)) for tag in DEFAULT_STEP_FORMAT.tags}))
+_TAG_NAMES = "|".join(sorted({re.escape(re.sub(r"[\W_]+", "", tag)) for tag in TAGGED.tags}))
 _NEAR_TAG = re.compile(rf"<\s*/?\s*(?:{_TAG_NAMES})\b[^<>\n]{{0,20}}>", re.IGNORECASE)
 
 

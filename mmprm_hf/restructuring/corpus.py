@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import write_jsonl
 from ..models import split_question
 from ..rows import stored_figure, write_splits
-from ..steps import render_solution
+from ..steps import TAGGED
 from .journal import ReplyJournal
 from .prompt import read_reply
 from .rows import FreeFormRow, FreeFormRows, Outcome
@@ -79,7 +79,7 @@ def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal, with_
     return {
         "id": row.id,
         "prompt": [{"role": "user", "content": content}],
-        "completion": [{"role": "assistant", "content": render_solution(parsed.steps, parsed.answer)}],
+        "completion": [{"role": "assistant", "content": TAGGED.render(parsed.steps, parsed.answer)}],
         "images": [stored_figure(row.images[part]) for part in parts if isinstance(part, int)],
         "steps": list(parsed.steps),
         "answer": parsed.answer,

@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from ..data import Problem, content_hash
-from ..steps import DEFAULT_STEP_FORMAT, ParsedResponse, parse_response
+from ..steps import TAGGED, ParsedResponse
 
 PROMPT = """\
 Below are a problem{figure} and a solution in free form. Cut the solution into steps, one deduction or calculation \
@@ -38,7 +38,7 @@ _FENCE = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 
 def prompt_identity() -> str:
     """Return a hash of the prompt and its tags: another prompt gives another corpus."""
-    return content_hash(PROMPT, list(DEFAULT_STEP_FORMAT.tags))
+    return content_hash(PROMPT, list(TAGGED.tags))
 
 
 def write_prompt(problem: Problem, solution: str, has_figure: bool) -> str:
@@ -51,7 +51,7 @@ def write_prompt(problem: Problem, solution: str, has_figure: bool) -> str:
     """
     return PROMPT.format(
         figure=" with its figure" if has_figure else "",
-        **dataclasses.asdict(DEFAULT_STEP_FORMAT),
+        **dataclasses.asdict(TAGGED),
         question=question_in_prompt(problem),
         solution=_as_data(solution),
     )
@@ -70,11 +70,11 @@ def read_reply(text: str, finish_reason: str) -> ParsedResponse:
 
     Example:
         >>> read_reply("```\\n<step> 3+4=7 </step>\\n<answer>7</answer>\\n```", "stop")
-        ParsedResponse(steps=('3+4=7',), answer='7', complete=True)
+        ParsedResponse(steps=('3+4=7',), answer='7', complete=True, fault='', thought='')
     """
     text = _THOUGHTS.sub("", text, count=1)
     fence = _FENCE.match(text)
-    parsed = parse_response(fence.group(1) if fence else text, finish_reason=finish_reason)
+    parsed = TAGGED.parse(fence.group(1) if fence else text, finish_reason=finish_reason)
     # Spaces at a block's edges are the writing model's layout, and the corpus's policy would learn them.
     return ParsedResponse(tuple(step.strip() for step in parsed.steps), parsed.answer, parsed.complete)
 

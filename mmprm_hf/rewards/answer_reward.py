@@ -9,8 +9,7 @@ from typing import Any
 from ..answers import RuleVerifier
 from ..data import Verdict
 from ..engines import gather_or_cancel, run_async
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
-from .completions import completion_problem, response_text
+from .completions import CompletionReader, completion_problem
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ class AnswerReward:
 
     Args:
         verifier: Anything with ``async judge(problem, answer) -> Verdict``; None is `RuleVerifier`.
-        step_format: The policy's tags.
+        step_format: How the policy writes steps, see `CompletionReader`; None finds it.
         answer_column: The data set's column of gold answers.
         name: The name that TRL logs the reward under.
 
@@ -36,14 +35,14 @@ class AnswerReward:
     def __init__(
         self,
         verifier: Any = None,
-        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        step_format: Any = None,
         *,
         answer_column: str = "answer",
         name: str = "answer_reward",
     ):
         self.__name__ = name
         self.verifier = RuleVerifier() if verifier is None else verifier
-        self.step_format, self.answer_column = step_format, answer_column
+        self.reader, self.answer_column = CompletionReader(step_format), answer_column
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
@@ -59,6 +58,7 @@ class AnswerReward:
                 "to the data set, or name another with answer_column."
             )
         columns = {**columns, "answer": columns[self.answer_column]}
+        responses = self.reader.read(completions)
 
         async def reward(index: int) -> float | None:
             try:
@@ -68,7 +68,7 @@ class AnswerReward:
                 return None
             if problem.answer is None or not problem.answer.strip():
                 return None
-            response = parse_response(response_text(completions[index]), self.step_format)
+            response = responses[index]
             if not response.complete:
                 return 0.0
             verdict = await self.verifier.judge(problem, response.answer)

@@ -7,12 +7,16 @@ Nothing is guessed: what cannot be read is a ValueError that says why.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import Problem
 from ..models import join_parts
 from ..rows import cell, row_images, text_cell, texts_cell
+from ..steps import AUTO, ParsedResponse, StepFormat, choose_step_format, read_step_format
+
+logger = logging.getLogger(__name__)
 
 
 def response_text(completion: Any) -> str:
@@ -20,6 +24,32 @@ def response_text(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     return "".join(_text_of(message) for message in completion if message.get("role", "assistant") == "assistant")
+
+
+class CompletionReader:
+    """Reads completions in a policy's step format.
+
+    Args:
+        step_format: A `StepFormat`, its name or its dict. None and "auto" take the one that reads most completions of
+            the first batch in which any can be read, and keep to it. Processes of one training may see other batches:
+            name the format there.
+    """
+
+    def __init__(self, step_format: Any = None) -> None:
+        is_named = step_format not in (None, AUTO)
+        self.step_format: StepFormat | None = read_step_format(step_format) if is_named else None
+
+    def read(self, completions: Sequence[Any]) -> list[ParsedResponse]:
+        """Return what each completion says."""
+        texts = list(map(response_text, completions))
+        step_format = self.step_format
+        if step_format is None:
+            choice = choose_step_format([(text, "stop") for text in texts])
+            step_format = choice.step_format
+            if choice.num_complete[step_format.name]:
+                self.step_format = step_format
+                logger.info("Step format: %s. step_format names another one.", choice)
+        return [step_format.parse(text) for text in texts]
 
 
 def completion_problem(prompt: Any, columns: Mapping[str, Any], index: int, *, with_images: bool = True) -> Problem:

@@ -23,8 +23,7 @@ from ..models import MMPRMModel, MMPRMProcessor
 from ..rows import problem_fingerprint
 from ..scoring import PRMScorer, RecentScores
 from ..selection import AGGREGATIONS
-from ..steps import DEFAULT_STEP_FORMAT, StepFormat, parse_response
-from .completions import completion_problem, response_text
+from .completions import CompletionReader, completion_problem
 from .guards import GuardedSolution, SolutionGuards
 from .shapes import PADDING_PROOF, SHAPES, Shape, outcome_reward, step_reward
 
@@ -55,7 +54,7 @@ class ProcessReward:
         processor: Processor of a loaded `MMPRMModel`; None loads it from the checkpoint that the model came from.
         aggregation: With ``shape="outcome"``: one of `selection.AGGREGATIONS`.
         shape: "outcome" or "step".
-        step_format: The policy's tags.
+        step_format: How the policy writes steps, see `CompletionReader`; None finds it.
         threshold: With ``shape="step"``: a step with a score below it is wrong; in [0, 1].
         allow_empty_steps, drop_repeats, min_steps, max_steps, answer_in_last_step: Guards against reward hacking, see
             `SolutionGuards`. By default empty steps earn 0.0, repeats are not scored, and there is no limit.
@@ -84,7 +83,7 @@ class ProcessReward:
         *,
         aggregation: str = "min",
         shape: Shape = "outcome",
-        step_format: StepFormat = DEFAULT_STEP_FORMAT,
+        step_format: Any = None,
         threshold: float = 0.5,
         allow_empty_steps: bool = False,
         drop_repeats: bool = True,
@@ -105,7 +104,7 @@ class ProcessReward:
             )
         self.__name__ = name
         self.aggregation, self.shape, self.threshold = aggregation, shape, threshold
-        self.step_format, self.cache_size = step_format, cache_size
+        self.reader, self.cache_size = CompletionReader(step_format), cache_size
         self.max_unscorable_share = max_unscorable_share
         self.guards = SolutionGuards(allow_empty_steps, drop_repeats, min_steps, max_steps, answer_in_last_step)
         if max_steps is None and (shape == "step" or aggregation not in PADDING_PROOF):
@@ -141,10 +140,7 @@ class ProcessReward:
             RuntimeError: if more than `max_unscorable_share` of all rows could not be scored.
         """
         marker = self.scorer.processor.marker_token
-        guarded = [
-            self.guards.check(parse_response(response_text(completion), self.step_format), marker)
-            for completion in completions
-        ]
+        guarded = [self.guards.check(response, marker) for response in self.reader.read(completions)]
         problems: dict[str, Problem] = {}
         solutions: dict[str, dict[Solution, None]] = {}
         keys: list[str | None] = []
@@ -232,10 +228,10 @@ class ProcessReward:
         faults = collections.Counter(solution.fault for solution in guarded)
         if guarded and faults["malformed"] == len(guarded) and not self._has_parsed:
             logger.warning(
-                "None of %d completions keeps the step format %s. TRL decodes without special tokens: tags that are "
-                "special tokens of the policy never arrive here; add them as ordinary ones.",
+                "None of %d completions can be read in the step format %s. TRL decodes without special tokens: tags "
+                "that are special tokens of the policy never arrive here; add them as ordinary ones.",
                 len(guarded),
-                self.step_format.tags,
+                self.reader.step_format or "of any kind",
             )
         self._has_parsed |= faults["malformed"] < len(guarded)
         if log_metric is not None and guarded:

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "evaluate_stage": ["evaluate_candidates", "evaluate_step_benchmark"],
         "label_checks": ["check_label_folder"],
         "label_stage": ["LabelOptions", "build_nano_data", "estimate", "label", "write_label_rows"],
-        "options": ["Servers", "read_config", "read_yaml"],
+        "options": ["PolicyForm", "Servers", "read_config", "read_yaml"],
         "places": ["check_demo_folder", "check_output_folder", "check_results_file", "replace_output_folder"],
         "problems": ["open_problems"],
         "rerank_stage": ["format_rerank", "format_summary", "rerank_one", "rerank_problems"],

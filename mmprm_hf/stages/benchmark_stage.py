@@ -29,7 +29,7 @@ from .candidate_rows import (
 )
 from .evaluate_stage import read_evaluated_rows, table_of_rows
 from .file_fingerprints import checkpoint_fingerprint
-from .options import Servers
+from .options import PolicyForm, Servers
 from .places import check_results_file
 from .run_settings import data_name, model_settings, prm_name, read_settings, result_settings
 
@@ -72,6 +72,7 @@ def evaluate_benchmark(
     policy: str | None = None,
     prm: Any = None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
+    form: PolicyForm = PolicyForm(),  # noqa: B008 (frozen)
     options: Mapping[str, Any],
     aggregation: str = "min",
     batch_size: int = 8,
@@ -106,11 +107,11 @@ def evaluate_benchmark(
             "the PRM guides are compared by `mmprm rerank --data`."
         )
     problems = _open(data, output)
-    settings = {**data.settings(aggregation), **model_settings(policy, prm, servers), **options}
+    settings = {**data.settings(aggregation), **model_settings(policy, prm, servers), **form.settings, **options}
     call = {"strategy": "best_of_n", "aggregation": aggregation, **options}  # whatever was saved with the policy
 
     def open_source() -> CandidateSource:
-        return PipelineSource(open_pipeline(policy, prm, servers), call, batch_size, _question)
+        return PipelineSource(open_pipeline(policy, prm, servers, form), call, batch_size, _question)
 
     return _evaluate(problems, output, settings, open_source, batch_size, progress)
 
@@ -247,8 +248,7 @@ class RescoredSource:
     scorer: Any
     aggregation: str
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self, first: Callable[[], list[Problem]], before: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
 
     def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:

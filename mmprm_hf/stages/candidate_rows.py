@@ -21,12 +21,13 @@ from ..files import append_line, open_log, read_jsonl, read_records, sealed, wri
 from ..models import image_format
 from ..nano import POLICY_PATH, PRM_PATH
 from ..progress import progress_bar
-from ..rerank import ServedPolicy
+from ..rerank import FORMAT_OPTIONS, ServedPolicy
 from ..rows import problem_key, shown_question, stored_figure
-from .options import Servers
-from .run_settings import refuse_other_settings, write_settings
+from .options import PolicyForm, Servers
+from .run_settings import read_settings, refuse_other_settings, write_settings
 
 notes = logging.getLogger("mmprm_hf.notes")  # what `mmprm` prints beside its results
+_NUM_FIRST = 8  # rows in which problems are looked for that show the policy's step format
 OUTCOMES: dict[str, str] = {
     "answered": "a complete solution was chosen",
     "no_complete_candidate": "all solutions were cut or malformed",
@@ -49,10 +50,13 @@ class Problems(Protocol):
 
 
 class CandidateSource(Protocol):
-    """What makes candidate rows, its models loaded; `facts` are known only then, and are kept with the settings."""
+    """What makes candidate rows, its models loaded; its `facts` are kept with the settings."""
 
-    @property
-    def facts(self) -> Mapping[str, Any]: ...
+    def facts(self, first: Callable[[], list[Problem]], before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is known only with the models loaded.
+
+        `first` reads some problems, if they are needed; `before` holds the facts of the run that is resumed.
+        """
 
     def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
         """One row per problem, in their order."""
@@ -74,11 +78,15 @@ class PipelineSource:
     batch_size: int
     shown_as: Callable[[Problem], str]
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """How tokens are drawn."""
+    def facts(self, first: Callable[[], list[Problem]], before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """How tokens are drawn, and the policy's step format."""
         sampling = self.pipeline.sampling({**self.pipeline.options, **self.options})
-        return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
+        facts = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
+        known = {name: before[name] for name in FORMAT_OPTIONS if name in before}
+        found = self.pipeline.settle((), known)
+        if self.pipeline.step_format is None:
+            found = self.pipeline.settle([_as_shown(problem, self.shown_as) for problem in first()], known)
+        return {**facts, **found}
 
     def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
         inputs = [{"text": self.shown_as(problem), "images": list(problem.images)} for problem in problems]
@@ -91,7 +99,12 @@ class PipelineSource:
         ]
 
 
-def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) -> Any:  # noqa: B008 (frozen)
+def open_pipeline(
+    policy: str | None,
+    prm: Any,
+    servers: Servers = Servers(),  # noqa: B008 (frozen)
+    form: PolicyForm = PolicyForm(),  # noqa: B008 (frozen)
+) -> Any:
     """Return ``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL.
 
     Without policy and PRM it has the shipped nano models; a policy alone brings the PRM that was saved with it.
@@ -100,10 +113,10 @@ def open_pipeline(policy: str | None, prm: Any, servers: Servers = Servers()) ->
         prm = str(PRM_PATH)  # another policy brings its own, or has none
     if servers.engine is not None:
         served = ServedPolicy(servers.engine, policy, api_key=servers.api_key, timeout_seconds=servers.timeout_seconds)
-        return pipeline("generate-and-rerank", model=served, prm=prm)
+        return pipeline("generate-and-rerank", model=served, prm=prm, **vars(form))
     name = str(policy or POLICY_PATH)
     try:
-        return pipeline("generate-and-rerank", model=name, prm=prm)
+        return pipeline("generate-and-rerank", model=name, prm=prm, **vars(form))
     except CheckpointError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -141,7 +154,7 @@ def write_candidates(
         problems: The problems.
         folder: A folder that the caller holds (`files.lock_folder`), until what it makes of the rows is written too.
             ``config.json`` in it holds the settings.
-        settings: All that the rows depend on; a folder with other ones is refused before anything is loaded.
+        settings: All that the rows depend on; a folder with other ones is refused before loading.
         open_source: Loads what makes the rows.
         batch_size: Problems that are handed to the source together.
         shown_as: A problem's text as the models read it.
@@ -166,7 +179,7 @@ def write_candidates(
         words = "%s has %d problems; the results are now those of the first %d. The others stay in that file."
         notes.info(words, path, num_done, len(problems))
     source = open_source()
-    write_settings(folder, settings, source.facts)
+    _keep_settings(problems, folder, settings, source, is_resumed=num_done > 0)
     parts = mended, range(num_done, len(problems))
     batches = [part[start : start + batch_size] for part in parts for start in range(0, len(part), batch_size)]
     shown = {"desc": "solving", "unit": "problem", "total": len(problems)}
@@ -233,6 +246,24 @@ def _read(problems: Problems, index: int) -> Problem | dict[str, Any]:
         return problems[index]
     except ValueError as error:
         return {"problem_id": problems.ids[index], "error": str(error)}
+
+
+def _keep_settings(
+    problems: Problems, folder: Path, settings: Mapping[str, Any], source: CandidateSource, is_resumed: bool
+) -> None:
+    """Write what the rows depend on, with what is known only now that the models are loaded."""
+    before = (read_settings(folder) or {}).get("sampling", {}) if is_resumed else {}
+    write_settings(folder, settings, source.facts(lambda: _first(problems), before))
+
+
+def _first(problems: Problems) -> list[Problem]:
+    """Those of the first rows that are problems."""
+    entries = [_read(problems, index) for index in range(min(_NUM_FIRST, len(problems)))]
+    return [entry for entry in entries if isinstance(entry, Problem)]
+
+
+def _as_shown(problem: Problem, shown_as: Callable[[Problem], str]) -> Problem:
+    return dataclasses.replace(problem, question=shown_as(problem))
 
 
 def _done(path: Path, problems: Problems, shown_as: Callable[[Problem], str]) -> tuple[int, list[int]]:

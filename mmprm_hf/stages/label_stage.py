@@ -11,7 +11,7 @@ from typing import Any
 
 from ..answers import RuleVerifier
 from ..data import Problem
-from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine
+from ..engines import EndpointEngine, RolloutEngine, SamplingConfig, TransformersEngine, load_policy
 from ..errors import UnknownNameError, loading
 from ..files import check_outside, lock_folder, read_json, write_json, writing
 from ..labelling import (
@@ -38,7 +38,7 @@ from ..nano import load_nano
 from ..publish import nano_dataset_facts, write_card, write_label_card
 from ..rows import FigureRules, ProblemSource, hub_configs
 from .label_checks import check_label_folder
-from .options import Servers, read_config, read_yaml
+from .options import PolicyForm, Servers, read_config, read_yaml
 from .places import replace_output_folder
 from .problems import open_problems
 
@@ -85,6 +85,7 @@ class LabelOptions:
         config: YAML file, or a mapping, with options of the search, of `SamplingConfig` and of `LabelRowsConfig`.
         seed: Seed of the search; the rows have a seed of their own in `config`.
         servers: Where the policy, a judge of answers and a judge of steps run.
+        form: How the policy writes steps.
         max_in_flight: Problems that are searched at a time.
         rules: Which figures besides those in the data's folder may be read and fetched.
         columns: Our names of columns to those of the data, where they differ.
@@ -99,6 +100,7 @@ class LabelOptions:
     config: Path | Mapping[str, Any] | None = None
     seed: int = 0
     servers: Servers = Servers()
+    form: PolicyForm = PolicyForm()
     max_in_flight: int = 64
     max_undecided: float = 0.2
     rules: FigureRules = FigureRules()
@@ -202,7 +204,7 @@ def _search(problems: Sequence[Problem], options: LabelOptions, configs: _Config
     if options.servers.step_judge is not None:
         search = ConsensusSearch(search, _step_judge(options.servers))
     run = LabelRun(
-        engine=open_engine(options.policy, options.servers, configs.sampling),
+        engine=open_engine(options.policy, options.servers, configs.sampling, options.form),
         verifier=_verifier(options.servers),
         search=search,
         config=configs.search,
@@ -214,18 +216,21 @@ def _search(problems: Sequence[Problem], options: LabelOptions, configs: _Config
     return label_problems(problems, run)
 
 
-def open_engine(policy: str | Path | None, servers: Servers, sampling: SamplingConfig) -> RolloutEngine:
+def open_engine(
+    policy: str | Path | None,
+    servers: Servers,
+    sampling: SamplingConfig,
+    form: PolicyForm = PolicyForm(),  # noqa: B008 (frozen)
+) -> RolloutEngine:
     """Return the policy in this process, or behind a server."""
     if servers.engine is not None:
         chat = servers.chat(servers.engine, None if policy is None else str(policy))
-        return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill)
+        return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill, **vars(form))
     if policy is None:
         raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs one.")
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
     with loading("policy", policy):
-        model, processor = AutoModelForImageTextToText.from_pretrained(policy), AutoProcessor.from_pretrained(policy)
-    return TransformersEngine(model, processor, sampling=sampling)
+        model, processor = load_policy(policy)
+    return TransformersEngine(model, processor, sampling=sampling, **vars(form))
 
 
 def _verifier(servers: Servers) -> Verifier:

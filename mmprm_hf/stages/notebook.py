@@ -24,7 +24,7 @@ from .demo_stage import evaluate_nano, load_models
 from .evaluate_stage import evaluate_step_benchmark
 from .label_stage import LabelOptions
 from .label_stage import label as label_stage
-from .options import Servers
+from .options import PolicyForm, Servers
 from .train_checks import check_training_paths
 from .train_stage import train as train_stage
 
@@ -41,6 +41,7 @@ _NANO_OPTIONS = {
     "diagnose": "with_diagnosis",
 }
 _FIGURES = ("figures_root", "allow_urls")
+_FORM = ("step_format", "instruct")
 
 
 def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None, **options: Any) -> dict[str, Any]:
@@ -64,11 +65,12 @@ def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None
         >>> mmprm_hf.label("nano", "out/labels", num_problems=40, num_rollouts=8)  # doctest: +SKIP
     """
     names = ("num_problems", "search", "seed", "max_in_flight", "max_undecided", "columns")
-    servers, rules, named, others = _sorted(options, names)
+    servers, rules, named, others = _sorted(options, (*names, *_FORM))
+    named["form"] = PolicyForm(**{name: named.pop(name) for name in _FORM if name in named})
     if servers.engine is None:
         policy = str(POLICY_PATH) if policy is None else checkpoint_or_nano(_text(policy), "policy")
     run = LabelOptions(_text(policy), Path(output), data, config=others, servers=servers, rules=rules, **named)
-    with _knowing(*names, *_SERVERS, *_FIGURES):
+    with _knowing(*names, *_FORM, *_SERVERS, *_FIGURES):
         return label_stage(run)
 
 
@@ -180,8 +182,8 @@ def _evaluate_answers(
     """Solve the problems, or score the candidates that the options name."""
     drawing = ("num_candidates", "seed", "temperature", "top_p", "max_new_tokens")
     which, how = ("split", "subset", "num_problems", "columns"), ("aggregation", "batch_size")
-    servers, rules, named, others = _sorted(options, (*drawing, *which, *how, "candidates"))
-    _refuse(others, (*drawing, *which, *how, "candidates", *_SERVERS, *_FIGURES))
+    servers, rules, named, others = _sorted(options, (*drawing, *which, *how, *_FORM, "candidates"))
+    _refuse(others, (*drawing, *which, *how, *_FORM, "candidates", *_SERVERS, *_FIGURES))
     problems = BenchmarkData(benchmark, data, **_of(named, which), rules=rules)
     if "candidates" in named:
         return rescore_benchmark(problems, Path(named["candidates"]), output, prm=prm, **_of(named, how))
@@ -189,6 +191,7 @@ def _evaluate_answers(
         policy = None  # which brings its PRM
     call = {"num_candidates": 16, "seed": 0, **_of(named, drawing)}
     run = {"policy": policy, "prm": prm, "servers": servers, "options": call}
+    run["form"] = PolicyForm(**_of(named, _FORM))
     return evaluate_benchmark(problems, output, **run, **_of(named, how))
 
 

@@ -15,6 +15,7 @@ import yaml
 from ..engines import ChatClient
 from ..errors import UnknownNameError, is_number
 from ..models import is_address
+from ..steps import AUTO, read_step_format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,31 @@ class Servers:
     def chat(self, url: str, model: str | None = None) -> ChatClient:
         """Return a client of one of the servers, for its only model or the one named."""
         return ChatClient(url, model, api_key=self.api_key, timeout_seconds=self.timeout_seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyForm:
+    """The form in which a policy writes.
+
+    Args:
+        step_format: A `StepFormat`, its name or its dict; None takes the one that the policy names, or finds it.
+        instruct: Whether the policy is asked to write so: "auto", "never", "always" or "example".
+    """
+
+    step_format: Any = None
+    instruct: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.step_format not in (None, AUTO):
+            read_step_format(self.step_format)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run's settings hold of it: what was named."""
+        named = (
+            {} if self.step_format in (None, AUTO) else {"step_format": read_step_format(self.step_format).to_dict()}
+        )
+        return named if self.instruct == "auto" else {**named, "instruct": self.instruct}
 
 
 def named_hosts(figures: Sequence[Any]) -> list[str]:

@@ -17,8 +17,9 @@ from ..nano import POLICY_PATH, foreign_problem_note
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES, read_problem
 from ..rows import FigureRules
+from ..steps import NO_ANSWER
 from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
-from .options import Servers, named_hosts
+from .options import PolicyForm, Servers, named_hosts
 from .places import check_output_folder
 from .problems import open_problems
 from .run_settings import model_settings
@@ -31,6 +32,7 @@ def rerank_one(
     policy: str | None,
     prm: str | None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
+    form: PolicyForm = PolicyForm(),  # noqa: B008 (frozen)
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Solve one problem with ``pipeline("generate-and-rerank")``.
@@ -40,6 +42,7 @@ def rerank_one(
         question: The question.
         policy, prm: Paths or hub ids, see `open_pipeline`.
         servers: With `engine`, the policy runs there, and `policy` is its name on that server.
+        form: How the policy writes steps.
         options: Options of the pipeline's call.
 
     Returns:
@@ -47,7 +50,7 @@ def rerank_one(
         figures that are not of the nano world: then the answer means nothing. None otherwise.
     """
     problem, _ = read_problem({"images": list(images), "text": question}, named_hosts(images))
-    rerank = open_pipeline(policy, prm, servers)
+    rerank = open_pipeline(policy, prm, servers, form)
     result = rerank(images=list(problem.images), text=question, return_candidates=True, **options)
     is_shipped = servers.engine is None and (policy is None or Path(policy).resolve() == POLICY_PATH.resolve())
     note = foreign_problem_note(problem.images, "answers and scores") if is_shipped else None
@@ -61,6 +64,7 @@ def rerank_problems(
     policy: str | None,
     prm: str | None,
     servers: Servers = Servers(),  # noqa: B008 (frozen)
+    form: PolicyForm = PolicyForm(),  # noqa: B008 (frozen)
     split: str = "test",
     num_problems: int | None = None,
     options: Mapping[str, Any],
@@ -72,8 +76,7 @@ def rerank_problems(
     """Solve the problems of a file or dataset; write ``output/candidates.jsonl`` and ``output/summary.json``.
 
     Args:
-        data: As in `ProblemSource`: a ``.jsonl`` file (``id``, ``question``, ``images``: paths beside the file,
-            ``answer``, ``options``), or a dataset folder or hub id in MM-K12's schema; None for the nano world.
+        data: As in `ProblemSource`: a file, or a dataset folder or hub id, in MM-K12's schema; None for the nano world.
         output: The folder; problems in it are not solved again, and must have been solved with the same options.
         policy, prm, servers: As in `rerank_one`.
         split: Split of the dataset to read.
@@ -85,9 +88,9 @@ def rerank_problems(
         progress: Show a bar.
 
     Returns:
-        ``{"num_problems", "outcomes": counts by `OUTCOMES`, "errors": counts by reason, "verdicts": counts of the
-        chosen answers', where gold answers are known, "seconds", "num_tokens", "best_of_n": see
-        `evaluation.best_of_n_report`, None without gold}``.
+        ``{"num_problems", "outcomes": counts by `OUTCOMES`, "errors": counts by reason, "faults": incomplete
+        candidates by `steps.FAULTS`, "verdicts": counts of the chosen answers', where gold answers are known,
+        "seconds", "num_tokens", "best_of_n": see `evaluation.best_of_n_report`, None without gold}``.
 
     Raises:
         ValueError: if the folder was made with other options or of other problems, another process writes to it, or no
@@ -97,10 +100,10 @@ def rerank_problems(
     output = Path(output)
     check_output_folder(output, "a folder of candidates", ("candidates.jsonl",), data=data)
     source = open_problems(data, num_problems, split, rules, columns)
-    settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **options}
+    settings = {"data": data, "split": split, **model_settings(policy, prm, servers), **form.settings, **options}
 
     def open_source() -> PipelineSource:
-        return PipelineSource(open_pipeline(policy, prm, servers), options, batch_size, shown_question)
+        return PipelineSource(open_pipeline(policy, prm, servers, form), options, batch_size, shown_question)
 
     with lock_folder(output):
         opened = write_candidates(source, output, settings, open_source, batch_size, progress=progress)
@@ -128,6 +131,7 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
         "outcomes": {name: counts[name] for name in OUTCOMES},
         "errors": dict(Counter(row["error"] for row in rows if row["outcome"] == "not_shown").most_common()),
         "verdicts": dict(Counter(candidate["verdict"] for candidate in chosen)),
+        "faults": dict(_faults(solved).most_common()),
         "num_tokens": sum(row["num_tokens"] for row in solved),
         "seconds": {stage: round(sum(row["seconds"][stage] for row in solved), 3) for stage in ("generate", "score")},
         # A guided search has as many candidates as it finds; best-of-n needs equally many.
@@ -137,12 +141,21 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
     }
 
 
+def _faults(rows: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """How many candidates are incomplete, by the reason."""
+    candidates = [candidate for row in rows for candidate in row["candidates"]]
+    return Counter(candidate.get("fault") or NO_ANSWER for candidate in candidates if not candidate["complete"])
+
+
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Return the summary of `rerank_problems` for the terminal."""
     lines = [f"{summary['num_problems']} problems"]
     lines += [f"  {summary['outcomes'][name]:>6}  {name}: {words}" for name, words in OUTCOMES.items()]
     for reason, count in list(summary["errors"].items())[:5]:
         lines.append(f"          {count} x {reason[:150]}")
+    if summary["faults"]:
+        faults = ", ".join(f"{count} {fault}" for fault, count in summary["faults"].items())
+        lines.append(f"incomplete candidates: {faults}")
     if summary["verdicts"]:
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(summary["verdicts"].items()))
         lines.append(f"chosen answers against gold: {verdicts}")

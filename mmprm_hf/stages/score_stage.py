@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from ..nano import PRM_PATH, foreign_problem_note
 from ..rerank import read_problem
 from ..scoring import PRMScorer
 from ..selection import aggregate
-from ..steps import DEFAULT_STEP_FORMAT, parse_response
+from ..steps import TAGGED
+from ..steps import read_solution as read_any_format
 from .options import named_hosts
 
 MAX_SOLUTION_CHARS = 32_000
@@ -28,8 +28,8 @@ def read_solution(text: str) -> tuple[str, ...]:
     """Return the steps of a solution in a file.
 
     Args:
-        text: A JSON list of steps; or a policy's text with ``<step>`` tags, whose answer is not a step; or plain text
-            with blank lines between the steps. Without blank lines each line is a step.
+        text: A JSON list of steps; or a policy's text in any step format: with ``<step>`` tags, numbered, in
+            paragraphs, or one step a line. A thought before the solution and an answer line behind it are no steps.
 
     Raises:
         ValueError: if there is no step, a tag is not closed, or the JSON list has anything but texts.
@@ -57,15 +57,12 @@ def read_solution(text: str) -> tuple[str, ...]:
             if not all(isinstance(step, str) and step.strip() for step in steps):
                 raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
             return _not_empty(tuple(steps))
-    opened, closed = (text.count(tag) for tag in (DEFAULT_STEP_FORMAT.step_open, DEFAULT_STEP_FORMAT.step_close))
+    opened, closed = (text.count(tag) for tag in (TAGGED.step_open, TAGGED.step_close))
     if opened != closed:
         raise ValueError(f"Found {opened} opening and {closed} closing tags of steps. Close every step, or use none.")
     if opened:
-        return _not_empty(parse_response(text).steps)
-    body = text.strip()
-    paragraphs = re.split(r"\n\s*\n", body)
-    parts = paragraphs if len(paragraphs) > 1 else body.split("\n")
-    return _not_empty(tuple(part.strip() for part in parts if part.strip()))
+        return _not_empty(TAGGED.parse(text).steps)
+    return _not_empty(tuple(step.strip() for step in read_any_format(text).steps))
 
 
 def _not_empty(steps: tuple[str, ...]) -> tuple[str, ...]:

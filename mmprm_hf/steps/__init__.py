@@ -1,18 +1,22 @@
-"""Response text <-> steps and answer: one file per step format."""
+"""Response text <-> steps and answer: one file per step format, and the one that finds out which a policy writes."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "tagged": [
-            "DEFAULT_STEP_FORMAT",
-            "ParsedResponse",
-            "StepFormat",
-            "parse_open_step",
-            "parse_response",
-            "render_prefix",
-            "render_solution",
+        "formats": [
+            "AUTO",
+            "STEP_FORMATS",
+            "FormatChoice",
+            "choose_step_format",
+            "read_solution",
+            "read_step_format",
         ],
+        "numbered": ["NUMBERED", "NumberedFormat"],
+        "plain": ["LINES", "PARAGRAPHS", "LineFormat", "ParagraphFormat"],
+        "protocol": ["CUT", "FAULTS", "MALFORMED", "NO_ANSWER", "STEP_END", "ParsedResponse", "StepFormat"],
+        "tagged": ["TAGGED", "TaggedFormat"],
+        "thoughts": ["empty_rest_of_thought", "opened_thought", "split_thought"],
     },
 )

@@ -1,9 +1,6 @@
-"""Tagged steps: a policy's text <-> a tuple of steps. The only file that spells the policy's tags.
+"""Tagged steps: ``<step>...</step>`` blocks and one ``<answer>...</answer>`` block, as in MM-PRM.
 
-A response is ``<step>...</step>`` blocks followed by one ``<answer>...</answer>`` block; whitespace between blocks has
-no meaning. A step's text is kept verbatim, so that `render_prefix` returns what the policy wrote inside its tags. Text
-that breaks the format is never guessed at: it parses to ``complete=False``.
-
+Whitespace between blocks has no meaning; a step's text is kept verbatim. The only file that spells these tags.
 Standard library only.
 """
 
@@ -12,11 +9,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from .protocol import MALFORMED, NO_ANSWER, NO_STEP, ParsedResponse, StepFormat, Steps, check_block, with_worked_example
 
 
 @dataclasses.dataclass(frozen=True)
-class StepFormat:
-    """The four tags a policy writes its solution in.
+class TaggedFormat(StepFormat):
+    """Four tags around steps and answer.
+
+    A complete response has every tag closed; at least one step and none blank; exactly one answer, not blank, after the
+    last step; only whitespace outside the tags. Behind a prefix an answer without a further step is complete.
 
     Args:
         step_open, step_close: Tags around each step.
@@ -24,8 +27,18 @@ class StepFormat:
 
     Raises:
         ValueError: if a tag is blank, equal to another one or part of it.
+
+    Example:
+        >>> TAGGED.parse("<step>A=47</step><step>B=58</step><answer>75</answer>").steps
+        ('A=47', 'B=58')
+        >>> parsed = TAGGED.parse("<step>A=47</step><step>B=5", finish_reason="length")
+        >>> parsed.steps, parsed.complete, parsed.fault
+        (('A=47',), False, 'cut at the token limit')
+        >>> TAGGED.render_prefix(("A=47", "B=58"))
+        '<step>A=47</step><step>B=58</step>'
     """
 
+    name: ClassVar[str] = "tagged"
     step_open: str = "<step>"
     step_close: str = "</step>"
     answer_open: str = "<answer>"
@@ -46,133 +59,104 @@ class StepFormat:
         """``(step_open, step_close, answer_open, answer_close)``."""
         return (self.step_open, self.step_close, self.answer_open, self.answer_close)
 
+    @property
+    def opening(self) -> str:
+        """The opening tag of a step."""
+        return self.step_open
 
-DEFAULT_STEP_FORMAT = StepFormat()
+    @property
+    def identity(self) -> Any:
+        """The tags."""
+        return list(self.tags)
 
+    def _read(self, solution: str, prefix: Steps) -> ParsedResponse:
+        # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and a step
+        # that is the last block is not taken for the answer.
+        steps: list[str] = []
+        answers: list[str] = []
+        is_well_formed, cursor = True, 0
+        open_tag: str | None = None
+        for match in re.finditer("|".join(map(re.escape, self.tags)), solution):
+            tag, inner = match.group(), solution[cursor : match.start()]
+            cursor = match.end()
+            if tag in (self.step_open, self.answer_open):
+                is_well_formed &= open_tag is None and not inner.strip() and not answers
+                open_tag = tag
+                continue
+            is_step = tag == self.step_close
+            closes = open_tag == (self.step_open if is_step else self.answer_open)
+            is_well_formed &= closes and bool(inner.strip())
+            open_tag = None
+            if closes and inner.strip():
+                steps.append(inner) if is_step else answers.append(inner.strip())
+        is_well_formed &= open_tag is None and not solution[cursor:].strip()
+        answer = answers[0] if len(answers) == 1 else None
+        fault = ""
+        if not steps and not prefix:
+            fault = NO_STEP
+        elif not answers:
+            fault = NO_ANSWER
+        elif not is_well_formed or answer is None:
+            fault = MALFORMED
+        return ParsedResponse(tuple(steps), answer, not fault, fault)
 
-@dataclasses.dataclass(frozen=True)
-class ParsedResponse:
-    """What `parse_response` read.
+    def parse_open_step(self, text: str, prefix: Sequence[str] = ()) -> str | None:
+        """Return the step of a text that stopped at the closing tag of a step; None for any other text.
 
-    Args:
-        steps: Text of every closed, non-empty step block, verbatim, in order.
-        answer: Text of the answer block without surrounding whitespace; None if there is no such block, or several.
-        complete: True only if the whole response keeps the format (see `parse_response`).
-    """
+        Example:
+            >>> TAGGED.parse_open_step("<step>A=47")
+            'A=47'
+            >>> TAGGED.parse_open_step("<answer>47</answer>") is None
+            True
+        """
+        head, tag, step = text.partition(self.step_open)
+        is_one_step = bool(tag) and not head.strip() and bool(step.strip()) and not any(t in step for t in self.tags)
+        return step if is_one_step else None
 
-    steps: tuple[str, ...]
-    answer: str | None
-    complete: bool
+    def step_stops(self, num_steps: int) -> tuple[str, ...]:
+        """The closing tag of a step."""
+        return (self.step_close,)
 
+    def followers(self, num_steps: int) -> tuple[str, ...]:
+        """A further step, or the answer."""
+        return (self.step_open, self.answer_open)
 
-def parse_response(
-    text: str,
-    step_format: StepFormat = DEFAULT_STEP_FORMAT,
-    finish_reason: str = "stop",
-    *,
-    has_prefix: bool = False,
-) -> ParsedResponse:
-    """Return the steps and the answer of a response, and whether it kept the format to its end.
+    def render_prefix(self, steps: Sequence[str]) -> str:
+        """Return the steps in their tags."""
+        for step_index, step in enumerate(steps):
+            self._check_block(step, f"Step {step_index}")
+        return "".join(f"{self.step_open}{step}{self.step_close}" for step in steps)
 
-    A complete response has every tag closed; at least one step and none blank; exactly one answer, not blank, after the
-    last step; only whitespace outside the tags; and ``finish_reason == "stop"``.
+    def render(self, steps: Sequence[str], answer: str) -> str:
+        """Return the steps and the answer in their tags.
 
-    Args:
-        text: The policy's raw text.
-        step_format: The policy's tags.
-        finish_reason: The engine's reason; with any other than "stop" (the text is cut off, say) it is not complete.
-        has_prefix: True if `text` continues a non-empty prefix; an answer without a further step is then complete.
+        Example:
+            >>> TAGGED.render(("A=47",), "47")
+            '<step>A=47</step><answer>47</answer>'
+        """
+        if not steps:
+            raise ValueError("Found a solution without steps. A complete response has at least one; pass its steps.")
+        self._check_block(answer, "The answer")
+        return f"{self.render_prefix(steps)}{self.answer_open}{answer}{self.answer_close}"
 
-    Returns:
-        The parsed response; that of an incomplete one has the steps which are closed.
+    def _check_block(self, content: str, name: str) -> None:
+        """Raise unless `content` is visible text without a tag of steps or thoughts."""
+        check_block(content, name)
+        for tag in self.tags:
+            if tag in content:
+                raise ValueError(
+                    f"{name} contains the tag {tag!r}: {content[:80]!r}. Steps are plain text without tags; read "
+                    "tagged text with `parse` first, or choose another step format."
+                )
 
-    Example:
-        >>> parse_response("<step>A=47</step><step>B=58</step><answer>75</answer>")
-        ParsedResponse(steps=('A=47', 'B=58'), answer='75', complete=True)
-        >>> parse_response("<step>A=47</step><step>B=5", finish_reason="length")
-        ParsedResponse(steps=('A=47',), answer=None, complete=False)
-    """
-    # Differs from MM-PRM: unclosed tags, stray text and a missing answer are not dropped in silence, and a step that is
-    # the last block is not taken for the answer.
-    steps: list[str] = []
-    answers: list[str] = []
-    is_well_formed, cursor = True, 0
-    open_tag: str | None = None
-    for match in re.finditer("|".join(map(re.escape, step_format.tags)), text):
-        tag, inner = match.group(), text[cursor : match.start()]
-        cursor = match.end()
-        if tag in (step_format.step_open, step_format.answer_open):
-            is_well_formed &= open_tag is None and not inner.strip() and not answers
-            open_tag = tag
-            continue
-        is_step = tag == step_format.step_close
-        closes = open_tag == (step_format.step_open if is_step else step_format.answer_open)
-        is_well_formed &= closes and bool(inner.strip())
-        open_tag = None
-        if closes and inner.strip():
-            steps.append(inner) if is_step else answers.append(inner.strip())
-    is_well_formed &= open_tag is None and not text[cursor:].strip()
-    complete = is_well_formed and len(answers) == 1 and bool(steps or has_prefix) and finish_reason == "stop"
-    return ParsedResponse(tuple(steps), answers[0] if len(answers) == 1 else None, complete)
-
-
-def parse_open_step(text: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str | None:
-    """Return the step of a text that an engine stopped at the step's closing tag, which the text does not contain.
-
-    Engines write a solution step by step in this way: the closing tag is their stop string.
-
-    Returns:
-        The step; None for any other text: an answer, a second tag, words before the step, a blank step.
-
-    Example:
-        >>> parse_open_step("<step>A=47")
-        'A=47'
-        >>> parse_open_step("<answer>47</answer>") is None
-        True
-    """
-    head, tag, step = text.partition(step_format.step_open)
-    is_one_step = bool(tag) and not head.strip() and bool(step.strip()) and not any(t in step for t in step_format.tags)
-    return step if is_one_step else None
-
-
-def render_prefix(steps: Sequence[str], step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
-    """Return the text an assistant turn starts with when it continues `steps`; "" for no steps.
-
-    Raises:
-        ValueError: if a step is blank or contains one of the tags.
-
-    Example:
-        >>> render_prefix(("A=47", "B=58"))
-        '<step>A=47</step><step>B=58</step>'
-    """
-    for step_index, step in enumerate(steps):
-        _check_block(step, f"Step {step_index}", step_format)
-    return "".join(f"{step_format.step_open}{step}{step_format.step_close}" for step in steps)
+    def instruction(self, *, with_example: bool = False) -> str:
+        """Return the text that asks for tags."""
+        text = (
+            f"Solve the problem step by step. Write each step inside {self.step_open} and {self.step_close}, and then "
+            f"the final answer alone inside {self.answer_open} and {self.answer_close}. Write nothing outside the tags."
+        )
+        return with_worked_example(self, text) if with_example else text
 
 
-def render_solution(steps: Sequence[str], answer: str, step_format: StepFormat = DEFAULT_STEP_FORMAT) -> str:
-    """Return the complete response of `steps` and `answer`; `parse_response` gives both back (the answer stripped).
-
-    Raises:
-        ValueError: if there is no step, or a step or the answer is blank or contains one of the tags.
-
-    Example:
-        >>> render_solution(("A=47",), "47")
-        '<step>A=47</step><answer>47</answer>'
-    """
-    if not steps:
-        raise ValueError("Found a solution without steps. A complete response has at least one; pass its steps.")
-    _check_block(answer, "The answer", step_format)
-    return f"{render_prefix(steps, step_format)}{step_format.answer_open}{answer}{step_format.answer_close}"
-
-
-def _check_block(content: str, name: str, step_format: StepFormat) -> None:
-    """Raise unless `content` is visible text without a tag."""
-    if not content.strip():
-        raise ValueError(f"{name} is blank ({content!r}). A block needs visible text; leave the block out instead.")
-    for tag in step_format.tags:
-        if tag in content:
-            raise ValueError(
-                f"{name} contains the tag {tag!r}: {content[:80]!r}. Steps are plain text without tags; read tagged "
-                "text with parse_response first, or choose another StepFormat."
-            )
+TAGGED = TaggedFormat()
+"""`TaggedFormat` with the tags of the published code."""

@@ -126,6 +126,7 @@ def nano_engine() -> RolloutEngine:
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
         AutoProcessor.from_pretrained(POLICY_PATH),
         sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
+        step_format="tagged",
     )
 
 

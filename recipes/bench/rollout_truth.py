@@ -66,6 +66,7 @@ def main() -> None:
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
         AutoProcessor.from_pretrained(POLICY_PATH),
         sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
+        step_format="tagged",
     )
     done = {row["problem_id"] for row in read_jsonl(args.output)} if args.output.exists() else set()
     for problem in tqdm(nano_problems("train", args.num_problems, PROBLEM_SEED)):

@@ -45,7 +45,7 @@ def evaluate(policy: str | Path, test_problems: Sequence[NanoProblem], seed: int
 
     def write(temperature: float, num_samples: int) -> list[list[Candidate]]:
         sampling = SamplingConfig(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS)
-        engine = TransformersEngine(model, processor, sampling=sampling)
+        engine = TransformersEngine(model, processor, sampling=sampling, step_format="tagged")
         return generate_candidates(engine, targets, num_samples, seed=seed)
 
     samples, greedy = write(1.0, NUM_SAMPLES), write(0.0, 1)

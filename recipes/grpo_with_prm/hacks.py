@@ -25,7 +25,7 @@ from mmprm_hf.nano import POLICY_PATH, PRM_PATH, nano_problems
 from mmprm_hf.rerank import generate_candidates
 from mmprm_hf.rewards import ProcessReward
 from mmprm_hf.scoring import PRMScorer, ScoreStore
-from mmprm_hf.steps import render_solution
+from mmprm_hf.steps import TAGGED
 
 RESULTS = Path(__file__).parent / "hacks.json"
 Steps = tuple[str, ...]
@@ -71,7 +71,9 @@ def nano_candidates(num_problems: int, num_candidates: int) -> list[tuple[Proble
     """Return distinct complete candidates of the shipped policy on test problems."""
     model = AutoModelForImageTextToText.from_pretrained(POLICY_PATH).eval()
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=128)
-    engine = TransformersEngine(model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling)
+    engine = TransformersEngine(
+        model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling, step_format="tagged"
+    )
     targets = [nano.to_problem() for nano in nano_problems("test", num_problems)]
     candidates = generate_candidates(engine, targets, num_candidates)
     scorer = nano_scorer()
@@ -93,7 +95,7 @@ def measure(pairs: list[tuple[Problem, Candidate]]) -> dict[str, Any]:
             reward = ProcessReward(scorer, **setting, **options)
             rows = results.setdefault(name, {}).setdefault(guards, {})
             for hack, rewrite in HACKS.items():
-                texts = [render_solution(rewrite(c.steps, c.answer), c.answer) for _, c in pairs]
+                texts = [TAGGED.render(rewrite(c.steps, c.answer), c.answer) for _, c in pairs]
                 values = np.array(reward(prompts, texts, images=images), dtype=float)
                 honest = values if hack == "none" else honest  # noqa: F821 ("none" comes first)
                 lifted = float(np.mean(values > honest + 1e-6))

@@ -24,7 +24,7 @@ from transformers import (
 from mmprm_hf.nano import FIGURE_SIZE
 from mmprm_hf.nano.drawing import CELL
 from mmprm_hf.nano.world import stream
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT
+from mmprm_hf.steps import TAGGED
 
 PAD, END, USER, ASSISTANT, IMAGE, MARKER = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>", "<prm>"
 
@@ -68,7 +68,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
     )
-    plain = [AddedToken(token, special=False, normalized=False) for token in (*DEFAULT_STEP_FORMAT.tags, MARKER)]
+    plain = [AddedToken(token, special=False, normalized=False) for token in (*TAGGED.tags, MARKER)]
     special = [AddedToken(token, special=True, normalized=False) for token in (USER, ASSISTANT, IMAGE)]
     fast.add_tokens(special, special_tokens=True)
     fast.add_tokens(plain)
@@ -130,4 +130,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlavaForCo
     model = LlavaForConditionalGeneration(config)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.step_format = TAGGED.name  # what an engine reads its responses as
+    model.generation_config._from_model_config = False  # else it drops names of ours when it is loaded
     return model

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmprm_hf.nano import NanoProblem, Noise, nano_problems
-from mmprm_hf.steps import render_solution
+from mmprm_hf.steps import TAGGED
 
 SLIPS = {"misread": 0.04, "slip": 0.04}
 RARE_MISCONCEPTION = 0.06
@@ -26,7 +26,7 @@ def corpus_noise(family: str) -> Noise:
 def corpus_solution(problem: NanoProblem, rng: random.Random) -> str:
     """Return one tagged solution of the corpus; its answer is what its last step states."""
     steps = problem.solve(rng, corpus_noise(problem.family))
-    return render_solution(steps, steps[-1].split("=")[-1])
+    return TAGGED.render(steps, steps[-1].split("=")[-1])
 
 
 def corpus_rows(num_problems: int, seed: int = 0) -> Iterator[dict[str, Any]]:

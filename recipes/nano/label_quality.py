@@ -278,6 +278,7 @@ def main() -> None:
         AutoModelForImageTextToText.from_pretrained(POLICY_PATH),
         AutoProcessor.from_pretrained(POLICY_PATH),
         sampling=SamplingConfig(max_new_tokens=MAX_NEW_TOKENS),
+        step_format="tagged",
     )
     truth, nano = Truth(engine), nano_problems("train", args.num_problems, PROBLEM_SEED)
     results: dict[str, Any] = {"num_problems": len(nano), "budgets": {}}

@@ -35,7 +35,7 @@ from mmprm_hf.nano.drawing import GRID
 from mmprm_hf.nano.solver import Number, step_text
 from mmprm_hf.scoring import pack_prefix_tree
 from mmprm_hf.scoring.packing import stack_masks
-from mmprm_hf.steps import render_solution
+from mmprm_hf.steps import TAGGED
 
 CHARACTERS = " 0123456789ABCDPQX+=$#"  # what a patch can show, one class each; " " = nothing
 # (family, reading) -> the (column, row) of a patch that shows no text, where its value is predicted.
@@ -128,7 +128,7 @@ class PretrainingBatches(Dataset):
         branches = [self.judged_branch(steps) for steps in sample.solutions]
         sequences = [prompt + ids for ids, _, _ in branches]
         if sample.is_written_out:
-            text = render_solution(tuple(step_text(step) for step in right), problem.answer)
+            text = TAGGED.render(tuple(step_text(step) for step in right), problem.answer)
             sequences.append(prompt + self.encode_solution(text) + [self.end])
         while len(tree := pack_prefix_tree(sequences)) > ROW_LENGTH:
             sequences.pop()

@@ -74,7 +74,9 @@ class Served:
 
 def endpoint_rollouts(served, requests, sampling):
     with StubServer(served) as server:
-        return asyncio.run(EndpointEngine(ChatClient(server.url, "stub"), sampling=sampling).generate(requests))
+        return asyncio.run(
+            EndpointEngine(ChatClient(server.url, "stub"), sampling=sampling, step_format="tagged").generate(requests)
+        )
 
 
 def facts(rollouts):
@@ -86,7 +88,9 @@ def test_greedy_rollouts_of_random_weights_are_equal_token_for_token(tiny_policy
     requests = [RolloutRequest(problem, prefix) for problem in shown for prefix in ((), ("a=1",), ("a=1", "b 2"))]
     requests.append(RolloutRequest(Problem("none", "2 + 2 = ?"), ("x",)))
     sampling = SamplingConfig(temperature=0, max_new_tokens=12)
-    local = asyncio.run(TransformersEngine(tiny_policy, tiny_processor, sampling=sampling).generate(requests))
+    local = asyncio.run(
+        TransformersEngine(tiny_policy, tiny_processor, sampling=sampling, step_format="tagged").generate(requests)
+    )
     remote = endpoint_rollouts(Served(tiny_policy, tiny_processor, 12), requests, sampling)
     assert facts(remote) == facts(local)
     assert len({rollout.text for (rollout,) in local}) > 5
@@ -104,7 +108,7 @@ def test_greedy_rollouts_of_the_nano_policy_are_equal_token_for_token(nano):
     first = list(shown.values())[:2]
     requests = [RolloutRequest(problem) for problem in first]
     sampling = SamplingConfig(temperature=0, max_new_tokens=96)
-    engine = TransformersEngine(model, processor, sampling=sampling)
+    engine = TransformersEngine(model, processor, sampling=sampling, step_format="tagged")
     fresh = asyncio.run(engine.generate(requests))
     requests += [RolloutRequest(p, r.steps[:2]) for p, (r,) in zip(first, fresh, strict=True)]
     local = asyncio.run(engine.generate(requests))
@@ -127,7 +131,10 @@ def p_value(first, second):
 def local_answers(nano, request, temperature=1.0):
     model, processor, _ = nano
     engine = TransformersEngine(
-        model, processor, sampling=SamplingConfig(temperature=temperature, max_new_tokens=NUM_TOKENS)
+        model,
+        processor,
+        sampling=SamplingConfig(temperature=temperature, max_new_tokens=NUM_TOKENS),
+        step_format="tagged",
     )
     (rollouts,) = asyncio.run(engine.generate([request]))
     return [rollout.answer for rollout in rollouts]

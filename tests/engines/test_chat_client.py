@@ -262,7 +262,7 @@ def test_what_goes_on_the_wire():
 
 def test_the_key_is_sent_and_never_the_users_hub_token(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with StubServer(policy) as server:
+    with StubServer(policy, counts_lists=True) as server:
         complete(client(server, api_key="sesame"), seeds=(1,))
         complete(client(server), seeds=(1,))
         complete(ChatClient(server.url), seeds=(1,))
@@ -301,7 +301,7 @@ def test_counts_below_zero_are_not_believed():
 
 
 def test_the_only_model_of_a_server_needs_no_name():
-    with StubServer(policy, faults=["500"]) as server:
+    with StubServer(policy, faults=["500"], counts_lists=True) as server:
         chat = client(server, model=None)
         asyncio.run(chat.prepare())
         assert chat.model == chat.identity["model"] == "stub"

@@ -16,7 +16,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, FigureParts, RolloutRequest, SamplingConfig
 from mmprm_hf.engines.images import image_parts
 from mmprm_hf.errors import EngineUnavailableError, ProblemInputError, UnknownNameError
-from mmprm_hf.steps.tagged import StepFormat
+from mmprm_hf.steps import TaggedFormat
 
 PREFIX = ("A=4", "B=5")
 RENDERED = "<step>A=4</step><step>B=5</step>"
@@ -30,7 +30,7 @@ def policy(messages, seed):
 
 def engine_for(server, chat=(), **arguments):
     client = ChatClient(server.url, "stub", **{"backoff_seconds": 0.002, **dict(chat)})
-    return EndpointEngine(client, **arguments)
+    return EndpointEngine(client, **{"step_format": "tagged", **arguments})
 
 
 def run(engine, *requests):
@@ -258,7 +258,7 @@ def test_cut_rollouts_and_stop_strings():
 
 
 def test_other_tags():
-    tags = StepFormat("[[", "]]", "((", "))")
+    tags = TaggedFormat("[[", "]]", "((", "))")
     with StubServer(lambda *_: "[[C=9]]((9))") as server:
         engine = engine_for(server, step_format=tags)
         ((rollout,),) = run(engine, RolloutRequest(Problem("p", "Q?"), PREFIX))
@@ -269,10 +269,10 @@ def test_other_tags():
 def test_identity_tells_what_wrote_the_rollouts_and_not_where():
     chat = ChatClient("http://somewhere:8123", "stub", api_key="sesame")
     engines = [
-        EndpointEngine(chat, prefill="continue"),
-        EndpointEngine(chat, prefill="user"),
-        EndpointEngine(chat, system_prompt="Be brief."),
-        EndpointEngine(chat, sampling=SamplingConfig(temperature=0.5)),
+        EndpointEngine(chat, prefill="continue", step_format="tagged"),
+        EndpointEngine(chat, prefill="user", step_format="tagged"),
+        EndpointEngine(chat, system_prompt="Be brief.", step_format="tagged"),
+        EndpointEngine(chat, sampling=SamplingConfig(temperature=0.5), step_format="tagged"),
     ]
     identities = [str(engine.identity) for engine in engines]
     assert len(set(identities)) == 4 and "'model': 'stub'" in identities[0]
@@ -281,9 +281,9 @@ def test_identity_tells_what_wrote_the_rollouts_and_not_where():
 
 def test_unknown_prefill():
     with pytest.raises(UnknownNameError, match="Unknown prefill 'assistant'. Choose one of auto, continue, user"):
-        EndpointEngine(ChatClient("http://x", "stub"), prefill="assistant")
+        EndpointEngine(ChatClient("http://x", "stub"), prefill="assistant", step_format="tagged")
 
 
 def test_an_address_is_not_a_chat_model():
     with pytest.raises(ValueError, match=r"Found 'http://x' as the chat model. Give a client, such as"):
-        EndpointEngine("http://x")
+        EndpointEngine("http://x", step_format="tagged")

@@ -18,8 +18,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.engines.prompts import PromptWriter
 from mmprm_hf.errors import EngineUnavailableError
-from mmprm_hf.steps import DEFAULT_STEP_FORMAT
-from mmprm_hf.steps.tagged import render_prefix
+from mmprm_hf.steps import TAGGED
 
 WITH_IMAGES = [name for name, backbone in BACKBONES.items() if backbone.has_images]
 NUM_TOKENS = 10
@@ -53,7 +52,9 @@ def stock_greedy(model, processor, problem, prefix):
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     bos = processor.tokenizer.bos_token
     extra = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
-    inputs = processor(images=[list(problem.images)], text=[text + render_prefix(prefix)], return_tensors="pt", **extra)
+    inputs = processor(
+        images=[list(problem.images)], text=[text + TAGGED.render_prefix(prefix)], return_tensors="pt", **extra
+    )
     output = model.generate(**inputs, do_sample=False, max_new_tokens=NUM_TOKENS)
     num_prompt_tokens = inputs["input_ids"].shape[1]
     return num_prompt_tokens, output[0, num_prompt_tokens:].tolist()
@@ -65,7 +66,9 @@ def without_end(engine, ids):
 
 def test_greedy_equals_generate_with_figures_and_prefixes(policy):
     model, processor = policy
-    engine = TransformersEngine(model, processor, sampling=SamplingConfig(temperature=0, max_new_tokens=NUM_TOKENS))
+    engine = TransformersEngine(
+        model, processor, sampling=SamplingConfig(temperature=0, max_new_tokens=NUM_TOKENS), step_format="tagged"
+    )
     prefixes = [(), ("first step",), ("a", "much longer second step of text")]
     if model.config.model_type in NO_PREFIXES:
         with pytest.raises(EngineUnavailableError, match="behind the text, so a policy cannot continue its own steps"):
@@ -86,8 +89,10 @@ def test_samples_do_not_depend_on_the_batch(policy):
     model, processor = policy
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=NUM_TOKENS)
     requests = [RolloutRequest(problem, (), 5, seed=7) for problem in problems()]
-    together = asyncio.run(TransformersEngine(model, processor, sampling=sampling).generate(requests))
-    engine = TransformersEngine(model, processor, sampling=sampling, max_batch_size=3)
+    together = asyncio.run(
+        TransformersEngine(model, processor, sampling=sampling, step_format="tagged").generate(requests)
+    )
+    engine = TransformersEngine(model, processor, sampling=sampling, max_batch_size=3, step_format="tagged")
     assert [asyncio.run(engine.generate([request]))[0] for request in requests] == together
     assert len({rollout.text for rollout in together[0]}) > 1
 
@@ -104,7 +109,7 @@ def test_positions_of_an_unknown_kind_are_refused():
         ValueError,
         match="Policy computes its positions from input_ids, images_per_sample, attention_mask, which this engine",
     ):
-        TransformersEngine(Policy(), None)
+        TransformersEngine(Policy(), None, step_format="tagged")
 
 
 def test_figures_inside_a_question_keep_their_places(policy):
@@ -112,9 +117,10 @@ def test_figures_inside_a_question_keep_their_places(policy):
     figures = tuple(problem.images[0] for problem in problems()[:2])
     placed = Problem("p", "In <image1> and <image2>, x?", figures)
     swapped = Problem("p", "In <image2> and <image1>, x?", figures[::-1])
-    prompt = PromptWriter(processor, DEFAULT_STEP_FORMAT).write(placed, ())
+    prompt = PromptWriter(processor).write(placed)
     between = re.search(r"In(.+)and(.+), x\?", prompt.text, re.DOTALL)
     assert between and all(text.strip() for text in between.groups()), prompt.text
-    engine = TransformersEngine(model, processor, sampling=SamplingConfig(temperature=0, max_new_tokens=NUM_TOKENS))
+    sampling = SamplingConfig(temperature=0, max_new_tokens=NUM_TOKENS)
+    engine = TransformersEngine(model, processor, sampling=sampling, step_format="tagged")
     (first,), (second,) = (asyncio.run(engine.generate([RolloutRequest(problem)])) for problem in (placed, swapped))
     assert first == second and first[0].num_prompt_tokens == prompt.num_tokens

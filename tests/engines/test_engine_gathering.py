@@ -10,15 +10,19 @@ import time
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.engines.batch_decoding import PendingRollout
 from mmprm_hf.engines.gathering import Gatherer
-from mmprm_hf.engines.prompts import PromptWriter, StopStrings
+from mmprm_hf.engines.prompts import PromptWriter
+from mmprm_hf.engines.stop_strings import StopStrings
 from mmprm_hf.errors import EngineUnavailableError, ProblemInputError
 from mmprm_hf.nano import POLICY_PATH
-from mmprm_hf.steps.tagged import DEFAULT_STEP_FORMAT, render_prefix
+from mmprm_hf.steps import TAGGED
 
 SAMPLING = SamplingConfig(temperature=1.0, max_new_tokens=12)
 
@@ -49,9 +53,9 @@ def together(engine, groups):
 
 def test_callers_share_batches_and_get_their_own(tiny_policy, tiny_processor, figures):
     groups = [[RolloutRequest(problem(f"p{i}", images=figures[:1]), num_samples=3, seed=i)] for i in range(6)]
-    alone = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    alone = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     expected = [asyncio.run(alone.generate(requests)) for requests in groups]
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     seen = batches_of(engine)
     assert together(engine, groups) == expected
     assert [len(batch) for batch in seen] == [18]
@@ -60,9 +64,11 @@ def test_callers_share_batches_and_get_their_own(tiny_policy, tiny_processor, fi
 
 def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_processor, figures):
     groups = [[RolloutRequest(problem(f"p{i}", "x " * (1 + 9 * (i % 4))), num_samples=4, seed=i)] for i in range(12)]
-    expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
+    expected = together(
+        TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged"), groups
+    )
     for bounds in ({"max_batch_size": 10}, {"max_batch_tokens": 300}):
-        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, **bounds)
+        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, **bounds, step_format="tagged")
         seen = batches_of(engine)
         assert together(engine, groups) == expected
         assert len(seen) > 3
@@ -76,16 +82,18 @@ def test_batches_keep_to_both_bounds_and_to_similar_lengths(tiny_policy, tiny_pr
             assert num_cached <= engine.max_batch_tokens
         assert sum(spread < 30 for spread in spreads) > len(spreads) / 2
     with_figures = [[RolloutRequest(problem(f"f{i}", images=figures[:1]), num_samples=2, seed=i)] for i in range(6)]
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=180)
+    engine = TransformersEngine(
+        tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=180, step_format="tagged"
+    )
     seen = batches_of(engine)
     together(engine, with_figures)
     assert {len(batch) for batch in seen} == {6}, "a figure's tokens count: 3 prompts of 28 tokens, 6 x 12 new ones"
-    tight = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=1)
+    tight = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_tokens=1, step_format="tagged")
     assert together(tight, groups[:2]) == expected[:2], "what fits nowhere is decoded alone"
 
 
 def test_a_problem_at_fault_fails_only_its_caller(tiny_policy, tiny_processor):
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     good, bad = [RolloutRequest(problem("good"))], [RolloutRequest(problem("bad", images=("missing.png",)))]
     first, second = together(engine, [good, bad])
     assert len(first[0]) == 1
@@ -93,7 +101,7 @@ def test_a_problem_at_fault_fails_only_its_caller(tiny_policy, tiny_processor):
 
 
 def test_a_failing_model_fails_everybody_who_waits_for_it(tiny_policy, tiny_processor):
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     for raised in (RuntimeError("no kernel"), AttributeError("no kernel")):
         engine.prompts.encode = lambda prompts, raised=raised: (_ for _ in ()).throw(raised)
         errors = together(engine, [[RolloutRequest(problem("a"))], [RolloutRequest(problem("b"), num_samples=2)]])
@@ -104,8 +112,10 @@ def test_a_failing_model_fails_everybody_who_waits_for_it(tiny_policy, tiny_proc
 
 def test_a_batch_that_does_not_fit_is_halved(tiny_policy, tiny_processor, caplog):
     groups = [[RolloutRequest(problem(f"p{i}"), num_samples=8, seed=i)] for i in range(2)]
-    expected = together(TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING), groups)
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    expected = together(
+        TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged"), groups
+    )
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     decode = engine.decoder.decode
 
     def out_of_memory(batch, is_stopped):
@@ -127,7 +137,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_policy, tiny_processor, caplog
 
 
 def test_a_cancelled_caller_leaves_the_others_alone(tiny_policy, tiny_processor):
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_size=2)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, max_batch_size=2, step_format="tagged")
     seen = batches_of(engine)
 
     async def run():
@@ -149,9 +159,12 @@ def test_a_cancelled_caller_leaves_the_others_alone(tiny_policy, tiny_processor)
 def test_a_rollout_that_nobody_waits_for_leaves_the_batch(tiny_policy, tiny_processor):
     model = copy.deepcopy(tiny_policy)
     model.generation_config.eos_token_id = [2]
-    engine = TransformersEngine(model, tiny_processor, sampling=SAMPLING)
+    engine = TransformersEngine(model, tiny_processor, sampling=SAMPLING, step_format="tagged")
     prompt = engine.prompts.write(problem("p"), ())
-    kept, dropped = PendingRollout(prompt, "kept"), PendingRollout(prompt, "dropped")
+    kept, dropped = (
+        PendingRollout(prompt, stops=StopStrings(engine.prompts.tokenizer, ()), seed="kept"),
+        PendingRollout(prompt, stops=StopStrings(engine.prompts.tokenizer, ()), seed="dropped"),
+    )
 
     async def cancelled():
         future = asyncio.get_running_loop().create_future()
@@ -253,13 +266,18 @@ def test_work_waits_for_no_barrier_and_the_oldest_goes_first():
 
 
 def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
-    plain = TransformersEngine(tiny_policy, tiny_processor, sampling=SamplingConfig(max_new_tokens=30))
+    plain = TransformersEngine(
+        tiny_policy, tiny_processor, sampling=SamplingConfig(max_new_tokens=30), step_format="tagged"
+    )
     request = RolloutRequest(problem("p"), num_samples=20)
     (free,) = asyncio.run(plain.generate([request]))
     long = [rollout.text for rollout in free if len(rollout.text) > 12]
     stops = (long[0][5:8], long[1][3:4], "never written")
     engine = TransformersEngine(
-        tiny_policy, tiny_processor, sampling=SamplingConfig(max_new_tokens=30, stop_strings=stops)
+        tiny_policy,
+        tiny_processor,
+        sampling=SamplingConfig(max_new_tokens=30, stop_strings=stops),
+        step_format="tagged",
     )
     (stopped,) = asyncio.run(engine.generate([request]))
     num_cut = 0
@@ -276,7 +294,9 @@ def test_stop_strings_cut_the_text_across_tokens(tiny_policy, tiny_processor):
     assert engine.identity != plain.identity
     ending = copy.deepcopy(tiny_policy)
     ending.generation_config.eos_token_id = [2, 7]
-    assert TransformersEngine(ending, tiny_processor, sampling=SAMPLING).identity["end_token_ids"] == [2, 7]
+    assert TransformersEngine(ending, tiny_processor, sampling=SAMPLING, step_format="tagged").identity[
+        "end_token_ids"
+    ] == [2, 7]
     with pytest.raises(ValueError, match=r"stop_strings=\('',\).*non-empty"):
         SamplingConfig(stop_strings=("",))
 
@@ -312,7 +332,8 @@ def test_a_stop_string_is_found_at_its_last_token(tiny_processor, make):
             for length in range(1, len(ids) - start + 1):
                 whole = tokenizer.decode(ids[start : start + length])
                 places = [whole.find(stop) for stop in chosen if stop in whole]
-                assert finder.cut(ids[start : start + length]) == (whole[: min(places)] if places else None)
+                cut = finder.cut(ids[start : start + length])
+                assert (cut and cut[0]) == (whole[: min(places)] if places else None)
                 num_cut += bool(places)
                 if places:
                     break
@@ -331,7 +352,7 @@ def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
     from mmprm_hf.nano.world import nano_problems
 
     model, processor = nano_policy
-    engine = TransformersEngine(model, processor, sampling=SamplingConfig(max_new_tokens=96))
+    engine = TransformersEngine(model, processor, sampling=SamplingConfig(max_new_tokens=96), step_format="tagged")
     seen = batches_of(engine)
     requests = [RolloutRequest(p.to_problem(), num_samples=4, seed=1) for p in nano_problems("train", 6, 5)]
     drawn = asyncio.run(engine.generate(requests))
@@ -344,7 +365,7 @@ def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
         for rollout in rollouts:
             for length in range(1, len(rollout.steps)):
                 prefix = rollout.steps[:length]
-                ids = tokenizer(engine.prompts.write(request.problem, prefix).text)["input_ids"]
+                ids = tokenizer(engine.prompts.write(request.problem, prefix, TAGGED).text)["input_ids"]
                 assert ids[: len(start)] == start
                 num_prefixes += 1
                 num_exact += ids[len(start) :] == own[rollout.text][: len(ids) - len(start)]
@@ -354,31 +375,22 @@ def test_a_prefix_is_read_as_the_policy_wrote_it(nano_policy):
 
 def test_a_tokenizer_that_joins_blocks_is_reported(nano_policy, tiny_processor, caplog):
     with caplog.at_level(logging.WARNING):
-        PromptWriter(nano_policy[1], DEFAULT_STEP_FORMAT)
+        PromptWriter(nano_policy[1]).write(problem("p"), ("a",), TAGGED)
     assert not caplog.text
-
-    class Joining:
-        """Reads "><" as one token."""
-
-        all_special_tokens, eos_token_id = (), None
-
-        def __call__(self, text):
-            return {"input_ids": [hash(part) for part in text.replace("><", "\0").replace(">", ">\0").split("\0")]}
-
-        def convert_tokens_to_ids(self, tokens):
-            return []
-
-    processor = copy.copy(tiny_processor)
-    processor.tokenizer = Joining()
+    vocabulary = [*sorted(set("<step>answer</step>What is x?x a")), "><"]
+    joining = BPE({token: i for i, token in enumerate(vocabulary)}, [(">", "<")])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(joining), chat_template="{{ messages[0]['content'] }} "
+    )
+    assert "><" in tokenizer.tokenize("<step>a</step><step>")
     with caplog.at_level(logging.WARNING):
-        PromptWriter(processor, DEFAULT_STEP_FORMAT)
-    assert "joins the end of a </step> block" in caplog.text
-    assert render_prefix(("a",)) + "<step>" == "<step>a</step><step>"
+        PromptWriter(tokenizer).write(problem("p"), ("a",), TAGGED)
+    assert "joins the end of a step with what follows into one token" in caplog.text
 
 
 def test_prompts_are_written_while_others_are_encoded(tiny_processor):
     """A fast tokenizer's padding is a state of the tokenizer; two threads on one lose it within a few hundred calls."""
-    writer = PromptWriter(tiny_processor, DEFAULT_STEP_FORMAT)
+    writer = PromptWriter(tiny_processor)
     prompts = [writer.write(problem(f"p{i}", "x " * (1 + i)), ()) for i in range(8)]
     errors = []
 
@@ -398,7 +410,7 @@ def test_prompts_are_written_while_others_are_encoded(tiny_processor):
 
 
 def test_prompt_tokens_count_the_figure(tiny_policy, tiny_processor, figures):
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=SAMPLING, step_format="tagged")
     target = problem("p", images=figures[:1])
     inputs = engine.prompts.encode([engine.prompts.write(target, ())])
     ((rollout,),) = asyncio.run(engine.generate([RolloutRequest(target)]))

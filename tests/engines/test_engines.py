@@ -15,7 +15,7 @@ from mmprm_hf.data import Problem, Rollout
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine, batch_decoding
 from mmprm_hf.engines.decoding import draw
 from mmprm_hf.errors import ProblemInputError
-from mmprm_hf.steps.tagged import render_prefix
+from mmprm_hf.steps import TAGGED
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)
 
@@ -35,7 +35,7 @@ def reference_text(model, processor, problem, prefix, max_new_tokens=12):
     content = [{"type": "image"} for _ in problem.images] + [{"type": "text", "text": problem.question}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     images = list(problem.images) or None
-    inputs = processor(images=images, text=text + render_prefix(prefix), return_tensors="pt")
+    inputs = processor(images=images, text=text + TAGGED.render_prefix(prefix), return_tensors="pt")
     output = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)[0, inputs["input_ids"].shape[1] :]
     ids = output.tolist()
     is_ended = ids[-1] in model.generation_config.eos_token_id
@@ -58,10 +58,10 @@ def test_greedy_equals_generate_on_a_mixed_batch(tiny_policy, tiny_processor, pr
     requests = [RolloutRequest(p, s, 3) for p, s in zip(problems, prefixes, strict=True)]
     requests += [RolloutRequest(text_only, (), 2), RolloutRequest(problems[0], ("x",), 1)]
     # What the first and the fourth prompt write at places of their own ends a response from now on.
-    free = run(TransformersEngine(model, tiny_processor, sampling=GREEDY), requests)
+    free = run(TransformersEngine(model, tiny_processor, sampling=GREEDY, step_format="tagged"), requests)
     first, fourth = (tiny_processor.tokenizer(free[i][0].text)["input_ids"] for i in (0, 3))
     model.generation_config.eos_token_id = [2, first[2], fourth[-1]]
-    results = run(TransformersEngine(model, tiny_processor, sampling=GREEDY), requests)
+    results = run(TransformersEngine(model, tiny_processor, sampling=GREEDY, step_format="tagged"), requests)
     lengths = set()
     for request, rollouts in zip(requests, results, strict=True):
         expected = reference_text(model, tiny_processor, request.problem, request.prefix)
@@ -74,8 +74,8 @@ def test_row_per_sequence_equals_shared_rows(tiny_policy, tiny_processor, proble
     model = ending_policy(tiny_policy)
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=20)
     requests = [RolloutRequest(problem, (), 19, seed=3) for problem in problems]
-    shared = TransformersEngine(model, tiny_processor, sampling=sampling)
-    plain = TransformersEngine(model, tiny_processor, sampling=sampling)
+    shared = TransformersEngine(model, tiny_processor, sampling=sampling, step_format="tagged")
+    plain = TransformersEngine(model, tiny_processor, sampling=sampling, step_format="tagged")
     assert shared.decoder.row_width == 16
     plain.decoder.row_width = 1
     assert run(shared, requests) == run(plain, requests)
@@ -85,8 +85,8 @@ def test_samples_do_not_depend_on_the_batch(tiny_policy, tiny_processor, problem
     model = ending_policy(tiny_policy)
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=16)
     requests = [RolloutRequest(problem, (), 5, seed=7) for problem in problems]
-    together = run(TransformersEngine(model, tiny_processor, sampling=sampling), requests)
-    engine = TransformersEngine(model, tiny_processor, sampling=sampling, max_batch_size=3)
+    together = run(TransformersEngine(model, tiny_processor, sampling=sampling, step_format="tagged"), requests)
+    engine = TransformersEngine(model, tiny_processor, sampling=sampling, max_batch_size=3, step_format="tagged")
     assert [run(engine, [request])[0] for request in requests] == together
     assert len({rollout.text for rollout in together[0]}) > 1, "samples of one request must differ"
     assert run(engine, [RolloutRequest(problems[0], (), 5, seed=8)])[0] != together[0]
@@ -95,7 +95,10 @@ def test_samples_do_not_depend_on_the_batch(tiny_policy, tiny_processor, problem
 def test_finish_reason_and_token_count(tiny_policy, tiny_processor, problems):
     model = ending_policy(tiny_policy)
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=20)
-    rollouts = run(TransformersEngine(model, tiny_processor, sampling=sampling), [RolloutRequest(problems[0], (), 40)])
+    rollouts = run(
+        TransformersEngine(model, tiny_processor, sampling=sampling, step_format="tagged"),
+        [RolloutRequest(problems[0], (), 40)],
+    )
     by_reason = Counter(rollout.finish_reason for rollout in rollouts[0])
     assert set(by_reason) == {"stop", "length", "control_token"}, "this policy draws tokens at random"
     for rollout in rollouts[0]:
@@ -121,7 +124,7 @@ def test_a_rollout_with_a_control_token_is_not_complete_and_says_why(
         drawn = iter(ids)
         monkeypatch.setattr(batch_decoding, "draw", lambda *_, drawn=drawn: torch.tensor([[next(drawn)] * 2]))
         sampling = SamplingConfig(max_new_tokens=len(ids), stop_strings=stop_strings)
-        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=sampling)
+        engine = TransformersEngine(tiny_policy, tiny_processor, sampling=sampling, step_format="tagged")
         (rollouts,) = run(engine, [RolloutRequest(problems[0], (), 2)])
         text = written.removesuffix("</s>")
         for stop in stop_strings:
@@ -145,16 +148,16 @@ def test_draw_follows_the_distribution():
 
 
 def test_identity_tells_checkpoints_apart(tiny_policy, tiny_processor):
-    first = TransformersEngine(tiny_policy, tiny_processor).identity
+    first = TransformersEngine(tiny_policy, tiny_processor, step_format="tagged").identity
     other = copy.deepcopy(tiny_policy)
     with torch.no_grad():
         other.lm_head.weight.mul_(1.01)
-    assert first == TransformersEngine(tiny_policy, tiny_processor).identity
-    assert first["weights"] != TransformersEngine(other, tiny_processor).identity["weights"]
+    assert first == TransformersEngine(tiny_policy, tiny_processor, step_format="tagged").identity
+    assert first["weights"] != TransformersEngine(other, tiny_processor, step_format="tagged").identity["weights"]
 
 
 def test_bad_problems_name_their_id(tiny_policy, tiny_processor, figures, tmp_path):
-    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=GREEDY)
+    engine = TransformersEngine(tiny_policy, tiny_processor, sampling=GREEDY, step_format="tagged")
     corrupt = tmp_path / "broken.png"
     corrupt.write_bytes(b"\x89PNG\r\n\x1a\n not a figure")
     truncated = tmp_path / "cut.png"
@@ -183,7 +186,7 @@ def test_settings_out_of_range_are_refused(tiny_policy, tiny_processor):
     with pytest.raises(ValueError, match="num_samples=0"):
         RolloutRequest(Problem("p", "q"), num_samples=0)
     with pytest.raises(ValueError, match="max_batch_size=0"):
-        TransformersEngine(tiny_policy, tiny_processor, max_batch_size=0)
+        TransformersEngine(tiny_policy, tiny_processor, max_batch_size=0, step_format="tagged")
 
 
 def test_scripted_engine_counts_calls_per_problem():

@@ -54,7 +54,9 @@ def critic(messages, seed):
 
 
 def engine_on(server, **options):
-    return EndpointEngine(ChatClient(server.url, options.pop("model", "stub"), backoff_seconds=0, **options))
+    return EndpointEngine(
+        ChatClient(server.url, options.pop("model", "stub"), backoff_seconds=0, **options), step_format="tagged"
+    )
 
 
 def label(folder, engine, search=omegaprm.search, config=OMEGA, **options):

@@ -66,12 +66,16 @@ def shown():
 def local(shown):
     """Greedy rollouts of the in-process engine."""
     model = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
-    engine = TransformersEngine(model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=GREEDY)
+    engine = TransformersEngine(
+        model, AutoProcessor.from_pretrained(POLICY_PATH), sampling=GREEDY, step_format="tagged"
+    )
     return asyncio.run(engine.generate([RolloutRequest(problem) for problem in shown]))
 
 
 def rollouts(url, requests, **arguments):
-    engine = EndpointEngine(ChatClient(url, str(POLICY_PATH), max_attempts=2), **{"sampling": GREEDY, **arguments})
+    engine = EndpointEngine(
+        ChatClient(url, str(POLICY_PATH), max_attempts=2), **{"sampling": GREEDY, **arguments}, step_format="tagged"
+    )
     return asyncio.run(engine.generate(requests))
 
 
@@ -91,7 +95,7 @@ def test_a_prefix_in_the_users_turn_gives_rollouts(url, shown, local):
 
 def test_sampling_is_asked_for_by_generation_config(url, shown):
     chat = ChatClient(url, str(POLICY_PATH), extra_body={"generation_config": '{"do_sample": true, "top_k": 0}'})
-    engine = EndpointEngine(chat, sampling=SamplingConfig(temperature=1.0, max_new_tokens=96))
+    engine = EndpointEngine(chat, sampling=SamplingConfig(temperature=1.0, max_new_tokens=96), step_format="tagged")
     (sampled,) = asyncio.run(engine.generate([RolloutRequest(shown[0], num_samples=12)]))
     assert len({rollout.text for rollout in sampled}) > 1
 
@@ -102,7 +106,7 @@ def test_continuing_a_turn_is_refused_with_the_remedy(url, shown):
 
 
 def test_this_server_is_found_to_continue_no_turn(url):
-    engine = EndpointEngine(ChatClient(url, str(POLICY_PATH), max_attempts=2), sampling=GREEDY)
+    engine = EndpointEngine(ChatClient(url, str(POLICY_PATH), max_attempts=2), sampling=GREEDY, step_format="tagged")
     asyncio.run(engine.prepare())
     assert engine.identity["prefill"] == "user"
 
@@ -110,6 +114,6 @@ def test_this_server_is_found_to_continue_no_turn(url):
 def test_the_wrong_model_name_is_refused(url, shown):
     chat = ChatClient(url, "another-model")
     with pytest.raises(ProblemInputError, match="HTTP 400.*pinned to"):
-        asyncio.run(EndpointEngine(chat).generate([RolloutRequest(shown[0])]))
+        asyncio.run(EndpointEngine(chat, step_format="tagged").generate([RolloutRequest(shown[0])]))
     with pytest.raises(EngineUnavailableError, match="HTTP 400.*pinned to.*Check the model's name"):
-        asyncio.run(EndpointEngine(chat).prepare())
+        asyncio.run(EndpointEngine(chat, step_format="tagged").prepare())

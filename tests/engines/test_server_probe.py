@@ -16,7 +16,7 @@ from mmprm_hf.engines.chat import ChatChoice, ChatReply
 from mmprm_hf.errors import EngineUnavailableError
 from mmprm_hf.labelling import EngineFailedError, LabelRun, label_problems, omegaprm
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
-from mmprm_hf.steps.tagged import StepFormat
+from mmprm_hf.steps import TaggedFormat
 
 PROBLEM = Problem("p", "Q?", answer="9")
 REQUEST = RolloutRequest(PROBLEM, ("A=4",), num_samples=2)
@@ -37,7 +37,7 @@ def no_usage(_):
 
 def engine_for(server, **arguments):
     chat = ChatClient(server.url, arguments.pop("model", "stub"), backoff_seconds=0.002, max_attempts=2)
-    return EndpointEngine(chat, **arguments)
+    return EndpointEngine(chat, **{"step_format": "tagged", **arguments})
 
 
 def prepared(server, **arguments):
@@ -127,7 +127,7 @@ def test_a_server_that_breaks_at_it_is_not_taken_for_one_that_ignores_it():
 
 def test_the_question_has_the_engines_tags_system_turn_and_sampling():
     sampling = SamplingConfig(temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=300, stop_strings=("END",))
-    tags = StepFormat("[[", "]]", "((", "))")
+    tags = TaggedFormat("[[", "]]", "((", "))")
     with StubServer(policy, probe_policy=lambda *_: " gives 5") as server:
         prepared(server, sampling=sampling, step_format=tags, system_prompt="Be brief.")
     fresh, opened, closed = server.probes
@@ -226,6 +226,6 @@ def test_what_a_template_adds_tells_servers_apart():
         # Opens fresh turns with more than a header, and its policy likes to open steps.
         (CountedChat(closes="unasked", opening=2, reply="<step>A"), "continue"),
     ):
-        engine = EndpointEngine(chat)
+        engine = EndpointEngine(chat, step_format="tagged")
         asyncio.run(engine.prepare())
         assert engine.prefill == prefill, vars(chat)

@@ -102,7 +102,7 @@ def label_here(problems, output, answers=None):
             choices = tuple(ChatChoice(text, "stop", len(text) // 4) for text in texts)
             return ChatReply(choices, num_prompt_tokens(messages, settings["continue_final_message"]))
 
-    engine = EndpointEngine(DirectChat(), sampling=SamplingConfig(max_new_tokens=64))
+    engine = EndpointEngine(DirectChat(), sampling=SamplingConfig(max_new_tokens=64), step_format="tagged")
     config = OmegaPRMConfig(**OPTIONS)
     run = LabelRun(engine, RuleVerifier(), omegaprm.search, config, output, seed=3, progress=False)
     return label_problems(problems, run)

@@ -5,7 +5,7 @@ import random
 from support.layout import import_recipe
 
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.steps.tagged import parse_response
+from mmprm_hf.steps import TAGGED
 
 corpus = import_recipe("nano", "corpus")
 
@@ -13,7 +13,7 @@ corpus = import_recipe("nano", "corpus")
 def test_solutions_parse_and_state_their_own_answer():
     rng = random.Random(0)
     for seed in range(50):
-        parsed = parse_response(corpus.corpus_solution(make_problem("pictogram", seed), rng))
+        parsed = TAGGED.parse(corpus.corpus_solution(make_problem("pictogram", seed), rng))
         assert parsed.complete and parsed.steps[-1].split("=")[-1] == parsed.answer
 
 
@@ -25,7 +25,7 @@ def test_common_misconceptions_are_common_and_slips_are_not():
         right = 0
         for seed in range(2000):
             problem = make_problem(family, seed)
-            right += parse_response(corpus.corpus_solution(problem, rng)).answer == problem.answer
+            right += TAGGED.parse(corpus.corpus_solution(problem, rng)).answer == problem.answer
         return right / 2000
 
     assert "right_corner" in corpus.COMMON_MISCONCEPTIONS and share_right("right_corner") < 0.45

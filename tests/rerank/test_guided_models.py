@@ -52,7 +52,9 @@ class CountingScorer(PRMScorer):
 def engine():
     policy = AutoModelForImageTextToText.from_pretrained(POLICY_PATH)
     sampling = SamplingConfig(max_new_tokens=64, stop_strings=("</step>",))
-    return TransformersEngine(policy, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling)
+    return TransformersEngine(
+        policy, AutoProcessor.from_pretrained(POLICY_PATH), sampling=sampling, step_format="tagged"
+    )
 
 
 @pytest.fixture

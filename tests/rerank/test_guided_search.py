@@ -13,7 +13,7 @@ from support.scripted_search import CONTROL, LENGTH, PROBLEM, TableScorer, Writi
 from mmprm_hf.rerank.candidates import GUIDED_SEARCHES, scored_candidates, winner_index
 from mmprm_hf.rerank.guided_search import SearchLimits, SearchPlan, guided_search, search_plan
 from mmprm_hf.selection import aggregate
-from mmprm_hf.steps.tagged import render_prefix
+from mmprm_hf.steps import STEP_END, TAGGED
 
 
 def run(write, value, plan, problems=(PROBLEM,), **options):
@@ -209,14 +209,14 @@ def test_every_draw_is_an_open_prefix_or_a_candidate_and_every_token_counts(stra
         assert solutions.num_tokens == sum(rollout.num_tokens for _, rollout in engine.drawn)
         expected = Counter()
         for prefix, rollout in engine.drawn:
-            is_step = rollout.finish_reason == "stop" and rollout.text.startswith("<step>") and not rollout.complete
+            is_step = rollout.finish_reason == STEP_END
             num_steps = len(prefix) + (1 if is_step else len(rollout.steps))
             num_tokens = num_written(prefix) + rollout.num_tokens
             is_within = num_steps <= max_steps and num_tokens <= max_new_tokens
             kind = "open" if is_step and is_within else "complete" if rollout.complete and is_within else "incomplete"
             kinds[kind] += 1
             if kind != "open":
-                expected[render_prefix(prefix) + rollout.text, kind, num_tokens] += 1
+                expected[TAGGED.render_prefix(prefix) + rollout.text, kind, num_tokens] += 1
         counts = Counter()
         for candidate in solutions.candidates:
             is_unreadable = candidate.text.endswith("unreadable</step>")  # was an open prefix

@@ -36,7 +36,8 @@ def test_candidates_that_are_all_cut_are_a_warning(nano, tiny, caplog):
     problem = make_problem("clock", 2)
     nano(images=problem.figure(), text=problem.question, num_candidates=4, max_new_tokens=3)
     message = (
-        "No complete candidate for 1 of 1 problems; 4 of their 4 candidates were cut at max_new_tokens=3: raise it."
+        "No complete candidate for 1 of 1 problems. Of their 4 candidates: 4 cut at the token limit. To change it, "
+        "raise max_new_tokens=3."
     )
     assert caplog.messages[-1] == message
     caplog.clear()

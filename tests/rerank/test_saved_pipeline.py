@@ -16,7 +16,7 @@ from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
 from mmprm_hf.rerank.saving import custom_pipelines, saved_options, saved_prm
-from mmprm_hf.steps.tagged import StepFormat
+from mmprm_hf.steps import TaggedFormat
 
 TASK = "generate-and-rerank"
 OPTIONS = {"num_candidates": 3, "strategy": "weighted_vote", "aggregation": "mean", "max_new_tokens": 96}
@@ -85,10 +85,10 @@ def test_a_policy_without_a_prm_has_none_saved():
 
 
 def test_tags_of_ones_own_are_saved(tmp_path):
-    tags = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    tags = TaggedFormat("[s]", "[/s]", "[a]", "[/a]")
     pipeline(TASK, model=str(POLICY_PATH), prm=str(PRM_PATH), step_format=tags).save_pretrained(tmp_path)
     assert pipeline(TASK, model=str(tmp_path)).step_format == tags
-    assert pipeline(TASK, model=str(tmp_path), step_format=StepFormat()).step_format == StepFormat()
+    assert pipeline(TASK, model=str(tmp_path), step_format=TaggedFormat()).step_format == TaggedFormat()
 
 
 def test_another_prm_can_be_given_to_a_saved_folder(saved, tmp_path):

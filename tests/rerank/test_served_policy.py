@@ -31,6 +31,10 @@ def solver(messages, seed):
     return "".join(f"<step>{step}</step>" for step in STEPS[done:]) + f"<answer>{84 if seed % 3 == 0 else 83}</answer>"
 
 
+def served(server, prm):
+    return pipeline(TASK, model=server.url, prm=prm, step_format="tagged")
+
+
 def asked(server):
     """Bodies of the questions for solutions."""
     return [body for body in server.bodies if "messages" in body]
@@ -55,7 +59,7 @@ def impatient(monkeypatch):
 
 def test_served_texts_become_scored_candidates(prm):
     with StubServer(solver) as server:
-        rerank = pipeline(TASK, model=server.url, prm=prm)
+        rerank = served(server, prm)
         call = {"num_candidates": 6, "max_new_tokens": 40, "temperature": 0.7, "return_candidates": True}
         output = rerank(images=CLOCK.figure(), text=CLOCK.question, **call)
         again = rerank(images=CLOCK.figure(), text=CLOCK.question, **call)
@@ -91,7 +95,7 @@ def test_name_and_key_go_to_the_server(prm):
             "Bearer k-1"
         }
         with pytest.raises(EngineUnavailableError, match="the server lists 2 \\(small, large\\)"):
-            pipeline(TASK, model=server.url, prm=prm)(text="What is A?", num_candidates=1)
+            served(server, prm)(text="What is A?", num_candidates=1)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_name_and_key_go_to_the_server(prm):
 )
 def test_a_guided_search_goes_on_step_by_step(prm, continues, role, strategy, caplog):
     with StubServer(solver, continues=continues) as server, caplog.at_level(logging.WARNING):
-        rerank = pipeline(TASK, model=server.url, prm=prm)
+        rerank = served(server, prm)
         output = rerank(text="What is C?", strategy=strategy, num_candidates=4, return_candidates=True)
     assert tuple(output["steps"]) == STEPS and output["answer"] in ("83", "84")
     assert all(tuple(row["steps"]) == STEPS for row in output["candidates"])
@@ -133,7 +137,7 @@ def test_passing_faults_change_nothing(prm, impatient):
     candidates = []
     for faults in ((), [None, "500", "429", "cut", None, "reset", "malformed"]):
         with StubServer(solver, faults=faults) as server:
-            candidates.append(pipeline(TASK, model=server.url, prm=prm)(text="What is A?", **call)["candidates"])
+            candidates.append(served(server, prm)(text="What is A?", **call)["candidates"])
     assert candidates[0] == candidates[1]
 
 
@@ -152,7 +156,7 @@ def test_a_problem_that_the_server_refuses_has_its_error(prm):
 
 def test_noise_is_no_answer(prm):
     with StubServer(lambda messages, seed: "I do not know.") as server:
-        output = pipeline(TASK, model=server.url, prm=prm)(text="What is A?", num_candidates=2)
+        output = served(server, prm)(text="What is A?", num_candidates=2)
     assert output == dict.fromkeys(("text", "answer", "steps", "step_scores", "score"))
 
 

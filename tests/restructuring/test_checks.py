@@ -5,11 +5,11 @@ from support.restructuring import BROKEN, GOOD, ORIGINAL, QUESTION
 
 from mmprm_hf.restructuring import CheckConfig, RestructureConfig
 from mmprm_hf.restructuring.checks import REASONS, check_restructured
-from mmprm_hf.steps import parse_response
+from mmprm_hf.steps import TAGGED
 
 
 def reason(reply, *, original=ORIGINAL, gold="7", finish_reason="stop", **options):
-    parsed = parse_response(reply, finish_reason=finish_reason)
+    parsed = TAGGED.parse(reply, finish_reason=finish_reason)
     rejection = check_restructured(original, parsed, gold, question=QUESTION, **options)
     return rejection and rejection.reason
 
@@ -61,8 +61,9 @@ def test_without_a_gold_the_originals_own_answer_counts():
 
 
 def test_marks_and_control_tokens_are_not_steps_text():
-    for text in ("< Step >", "<step 2>", "</ ANSWER>", "<image>", "<<<", "<think>", "```", "</s>", "<prm>"):
+    for text in ("< Step >", "<step 2>", "</ ANSWER>", "<image>", "<<<", "```", "</s>", "<prm>"):
         assert reason(GOOD.replace("There", f"{text} There")) == "marker_in_text", text
+    assert reason(GOOD.replace("There", "<think> There")) == "format"
 
 
 def test_answers_to_choices_are_letters_or_values():

@@ -4,7 +4,7 @@ from support.restructuring import GOOD
 
 from mmprm_hf.data import Problem
 from mmprm_hf.restructuring.prompt import read_reply, write_prompt
-from mmprm_hf.steps import parse_response
+from mmprm_hf.steps import TAGGED
 
 
 def test_no_text_closes_its_own_marks():
@@ -20,7 +20,7 @@ def test_thoughts_and_a_fence_around_a_reply_are_ignored():
     for text in (
         GOOD, f"```xml\n{GOOD}\n```", f"<think>\nso\n</think>\n\n{GOOD}", f"so it is</think>{GOOD}", f"\n{GOOD}\n",
     ):  # fmt: skip
-        assert read_reply(text, "stop") == parse_response(GOOD), text
+        assert read_reply(text, "stop") == TAGGED.parse(GOOD), text
 
 
 def test_any_other_text_makes_a_reply_incomplete():

@@ -7,11 +7,11 @@ from support.reward_cases import chat
 
 from mmprm_hf.data import Verdict
 from mmprm_hf.rewards import AnswerReward
-from mmprm_hf.steps.tagged import StepFormat, render_solution
+from mmprm_hf.steps import TAGGED, TaggedFormat
 
 
 def say(answer):
-    return [{"role": "assistant", "content": render_solution(("x = 5",), answer)}]
+    return [{"role": "assistant", "content": TAGGED.render(("x = 5",), answer)}]
 
 
 def test_right_wrong_malformed_and_unknown():
@@ -31,7 +31,7 @@ def test_choices_other_columns_and_other_tags():
     reward = AnswerReward(answer_column="gold", name="right")
     assert reward([chat("What is x?")] * 2, [say("(B) 5"), say("A")], **columns) == [1.0, 0.0]
     assert reward.__name__ == "right"
-    tags = StepFormat("[s]", "[/s]", "[a]", "[/a]")
+    tags = TaggedFormat("[s]", "[/s]", "[a]", "[/a]")
     text = "[s]x = 5[/s][a]5[/a]"
     assert AnswerReward(step_format=tags)([chat("What is x?")], [text], answer=["5"]) == [1.0]
     assert AnswerReward()([chat("What is x?")], [text], answer=["5"]) == [0.0]

@@ -17,7 +17,7 @@ from mmprm_hf.rewards.process_reward import ProcessReward
 from mmprm_hf.rewards.shapes import PADDING_PROOF, outcome_reward, step_reward
 from mmprm_hf.scoring.scorer import PRMScorer
 from mmprm_hf.selection import AGGREGATIONS, aggregate
-from mmprm_hf.steps.tagged import render_solution
+from mmprm_hf.steps import TAGGED
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_what_cannot_be_shown_gets_none_and_takes_nobody_along(tiny_scorer, tmp_
 
 def test_a_solution_that_cannot_be_written_is_the_policys_fault(tiny_scorer):
     prompts = [chat("What is A?")] * 2
-    broken = render_solution(("A=\ud800",), "1")
+    broken = TAGGED.render(("A=\ud800",), "1")
     rewards = ProcessReward(tiny_scorer)(prompts, [DEFAULT, broken], images=[[FIGURE]] * 2)
     assert rewards[0] > 0 and rewards[1] == 0.0
 
@@ -198,7 +198,7 @@ def test_a_format_that_never_arrives_is_said(tiny_scorer, caplog):
     """TRL decodes with ``skip_special_tokens``: tags that are special tokens are gone."""
     reward = ProcessReward(tiny_scorer)
     assert reward([chat("What is A?")] * 2, ["A=4747"] * 2) == [0.0, 0.0]
-    assert "None of 2 completions keeps the step format" in caplog.text
+    assert "None of 2 completions can be read in the step format" in caplog.text
     caplog.clear()
     reward([chat("What is A?")], [DEFAULT])
     reward([chat("What is A?")], ["A=4747"])
@@ -207,7 +207,7 @@ def test_a_format_that_never_arrives_is_said(tiny_scorer, caplog):
 
 def test_metrics_reach_trls_log(tiny_scorer):
     logged = {}
-    texts = [DEFAULT, "cut", "<step>.</step><answer>1</answer>", render_solution(("A=1", "a = 1.", "B=2"), "2")]
+    texts = [DEFAULT, "cut", "<step>.</step><answer>1</answer>", TAGGED.render(("A=1", "a = 1.", "B=2"), "2")]
     ProcessReward(tiny_scorer)([chat("What is A?")] * 4, texts, log_metric=logged.__setitem__)
     assert logged == {
         "process_reward/malformed": 0.25,
@@ -279,7 +279,7 @@ def test_problems_differ_by_their_figures(nano_scorer):
     first, second = (make_problem("bar_chart", seed) for seed in (1, 2))
     problems = [dataclasses.replace(p.to_problem(), question="What is A?") for p in (first, second)]
     assert isinstance(problems[0], Problem)
-    completion = render_solution(("A=47",), "47")
+    completion = TAGGED.render(("A=47",), "47")
     rewards = ProcessReward(nano_scorer)(
         [chat("What is A?")] * 2, [completion] * 2, images=[problem.images for problem in problems]
     )

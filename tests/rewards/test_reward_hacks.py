@@ -10,7 +10,7 @@ from mmprm_hf.rewards.guards import SolutionGuards, normalise_step
 from mmprm_hf.rewards.process_reward import ProcessReward
 from mmprm_hf.rewards.shapes import PADDING_PROOF
 from mmprm_hf.selection import AGGREGATIONS
-from mmprm_hf.steps.tagged import ParsedResponse, render_solution
+from mmprm_hf.steps import TAGGED, ParsedResponse
 
 SCORES = {"A=47": 0.9, "B=58": 0.7, "A+B=106": 0.3, "...": 0.999, "47=47": 0.999}
 HONEST = ("A=47", "B=58", "A+B=106")
@@ -23,7 +23,7 @@ def reward_of(tiny_scorer):
 
     def reward(steps, **options):
         (value,) = ProcessReward(scripted(tiny_scorer, SCORES), **options)(
-            [chat("What is A+B?")], [render_solution(steps, "106")]
+            [chat("What is A+B?")], [TAGGED.render(steps, "106")]
         )
         return value
 
@@ -121,7 +121,7 @@ def fillers(number):
 
 def test_new_filler_steps_pay_unless_the_aggregation_or_max_steps_forbids(tiny_scorer):
     scorer = scripted(tiny_scorer, {**SCORES, **dict.fromkeys(fillers(8), 0.999)})
-    texts = [render_solution(steps, "106") for steps in (HONEST, padded(*fillers(8)))]
+    texts = [TAGGED.render(steps, "106") for steps in (HONEST, padded(*fillers(8)))]
     for method in AGGREGATIONS:
         honest, hack = ProcessReward(scorer, aggregation=method)([chat("What is A+B?")] * 2, texts)
         assert (hack > honest) == (method not in PADDING_PROOF), method

@@ -42,7 +42,7 @@ def nano():
 
 @pytest.fixture(autouse=True)
 def loaded_once(nano, monkeypatch):
-    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda policy, prm, servers: nano)
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda *_: nano)
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def test_a_search_saved_with_the_policy_is_no_best_of_n(data, tmp_path, monkeypa
     """Options that a saved pipeline brings along must not make the candidates depend on the PRM."""
     models = {"model": str(POLICY_PATH), "prm": str(PRM_PATH)}
     saved = pipeline("generate-and-rerank", **models, strategy="beam_search", beam_width=2)
-    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda policy, prm, servers: saved)
+    monkeypatch.setattr(benchmark_stage, "open_pipeline", lambda *_: saved)
     found = run(data, tmp_path / "saved" / "results.json")
     monkeypatch.setattr(benchmark_stage, "open_pipeline", open_pipeline)
     assert found["best_of_n"] == run(data, tmp_path / "plain" / "results.json")["best_of_n"]

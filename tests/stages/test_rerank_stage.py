@@ -41,7 +41,7 @@ def nano():
 
 @pytest.fixture(autouse=True)
 def loaded_once(nano, monkeypatch):
-    monkeypatch.setattr(rerank_stage, "open_pipeline", lambda policy, prm, servers: nano)
+    monkeypatch.setattr(rerank_stage, "open_pipeline", lambda *_: nano)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mmprm_hf import stages
 from mmprm_hf.cli import app
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
-from mmprm_hf.steps import parse_response
+from mmprm_hf.steps import TAGGED
 
 NOTES = ["", "[added]", "[blind]", "[eye]", "[split]", "[once]"]
 
@@ -46,7 +46,7 @@ def test_the_corpus_loads_and_its_figures_keep_their_bytes(source, tmp_path):
     assert raw[1]["images"][0]["bytes"] == png((120, 0, 0))
     first = rows[0]
     assert first["prompt"] == [{"role": "user", "content": QUESTION}]
-    assert parse_response(first["completion"][0]["content"]).steps == tuple(first["steps"])
+    assert TAGGED.parse(first["completion"][0]["content"]).steps == tuple(first["steps"])
     assert first["num_steps"] == 2 and first["answer"] == "7"
     rejected = read_jsonl(output / "rejected.jsonl")
     assert [(line["id"], line["reason"]) for line in rejected] == [("r1", "numbers_added"), ("r2", "numbers_added")]

@@ -6,9 +6,9 @@ import random
 from mmprm_hf.nano.solver import Noise
 from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.scoring.scorer import PRMScorer
-from mmprm_hf.steps.tagged import parse_response, render_solution
+from mmprm_hf.steps import TAGGED
 
-DEFAULT = render_solution(("A=47",), "47")
+DEFAULT = TAGGED.render(("A=47",), "47")
 
 
 def chat(text):
@@ -36,13 +36,13 @@ def completions_of(problems, num_generations):
     for nano in problems:
         for kind in noise:
             steps = nano.solve(rng, kind)
-            text = render_solution(steps, steps[-1].split("=")[-1])
+            text = TAGGED.render(steps, steps[-1].split("=")[-1])
             completions.append([{"role": "assistant", "content": text}])
     return completions
 
 
 def answer_of(completion):
-    return parse_response(completion[0]["content"])
+    return TAGGED.parse(completion[0]["content"])
 
 
 class _ScriptedScorer(PRMScorer):

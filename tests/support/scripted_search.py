@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from mmprm_hf.data import Problem, Rollout
 from mmprm_hf.engines import RolloutRequest
-from mmprm_hf.steps.tagged import parse_response
+from mmprm_hf.engines.requests import Written, parse_rollout
+from mmprm_hf.steps import TAGGED
 
 Steps = tuple[str, ...]
 STOP, LENGTH, CONTROL = "stop", "length", "control_token"
@@ -33,8 +34,7 @@ class WritingEngine:
     def _rollout(self, request: RolloutRequest, index: int) -> Rollout:
         written = self.write(request, index)
         text, reason = (written, STOP) if isinstance(written, str) else written
-        parsed = parse_response(text, finish_reason=reason, has_prefix=bool(request.prefix))
-        rollout = Rollout(parsed.steps, parsed.answer, parsed.complete, reason, num_tokens=len(text) + 1, text=text)
+        rollout = parse_rollout(Written(text, reason, len(text) + 1), TAGGED, request)
         self.drawn.append((request.prefix, rollout))
         return rollout
 

@@ -70,6 +70,8 @@ class StubServer:
             `bodies`. By default it continues an open step, or opens a new one.
         probe_faults: Fault of such a question by its body.
         models: Names that /v1/models lists.
+        max_model_len: The limit of tokens that it lists; None for none.
+        counts_lists: Whether asking for that list stands in `bodies` and may meet a fault.
         slow_seconds: Time that "slow" waits before it answers.
         seconds: Time that every answer takes.
         retry_after: Value of the header `Retry-After` of a 429.
@@ -84,11 +86,14 @@ class StubServer:
         probe_policy: Policy | None = None,
         probe_faults: Callable[[dict[str, Any]], str | None] = lambda _: None,
         models: Sequence[str] = ("stub",),
+        max_model_len: int | None = None,
+        counts_lists: bool = False,
         slow_seconds: float = 1.0,
         seconds: float = 0.0,
         retry_after: str = "0",
     ) -> None:
         self.policy, self.faults, self.models = policy, faults, models
+        self.max_model_len, self.counts_lists = max_model_len, counts_lists
         self.slow_seconds, self.seconds, self.retry_after = slow_seconds, seconds, retry_after
         self.continues, self.probe_policy, self.probe_faults = continues, probe_policy or _probe_policy, probe_faults
         self.bodies: list[dict[str, Any]] = []
@@ -228,9 +233,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         stub = self.server_stub
-        fault = stub.arrive({"path": self.path}, dict(self.headers))
-        stub.leave()
-        rows = [{"id": name, "object": "model"} for name in stub.models]
+        fault = None
+        if stub.counts_lists:
+            fault = stub.arrive({"path": self.path}, dict(self.headers))
+            stub.leave()
+        limit = {} if stub.max_model_len is None else {"max_model_len": stub.max_model_len}
+        rows = [{"id": name, "object": "model", **limit} for name in stub.models]
         if fault:
             self._fault(fault, b"")
         else:
