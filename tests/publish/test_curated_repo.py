@@ -160,7 +160,7 @@ def test_a_wrong_configuration_is_one_sentence_and_writes_nothing(raw, tmp_path)
             "Unknown adapter 'schem' of the source raw. Did you mean 'schema'",
         ),
         ("sources: []", 1, "Found no source. Name at least one: a path or hub id under `sources`, or --source."),
-        ("sources: [RAW]", 1, "columns q, gold, image: none of them is a question. Name them under `columns`"),
+        ("sources: [RAW]", 1, "has no column question; found q, gold, image. Name the one that is"),
         ("sources: [{path: RAW, columns: {question: q}}]\nmin_figure_side: big", 1, "It must be a number, such as 28"),
     ):
         config.write_text(text.replace("RAW", str(raw)))

@@ -383,6 +383,7 @@ def test_the_summary_for_the_terminal():
         "num_problems": 3,
         "outcomes": {"answered": 1, "no_complete_candidate": 0, "not_shown": 2},
         "errors": {f"reason {i} {'x' * 200}": 2 for i in range(7)},
+        "faults": {"cut at the token limit": 14, "no final answer": 5},
         "verdicts": {"incorrect": 1, "correct": 4},
         "seconds": {"generate": 1.25, "score": 0.5},
         "num_tokens": 34,
@@ -390,7 +391,8 @@ def test_the_summary_for_the_terminal():
     lines = format_summary(summary).split("\n")
     assert lines[0] == "3 problems" and lines[1].split()[:2] == ["1", "answered:"]
     assert sum("reason" in line for line in lines) == 5 and max(map(len, lines)) < 180
-    assert lines[-2:] == [
+    assert lines[-3:] == [
+        "incomplete candidates: 14 cut at the token limit, 5 no final answer",
         "chosen answers against gold: 4 correct, 1 incorrect",
         "generate 1.2 s, score 0.5 s; 34 tokens",
     ]
