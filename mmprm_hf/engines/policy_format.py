@@ -7,7 +7,6 @@ with it. Imports no torch.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -66,7 +65,9 @@ class PolicyFormat:
         """Take the format that an earlier engine of the same run found, unless one was named."""
         saved = identity.get("step_format", AUTO)
         if self.step_format is None and saved != AUTO:
-            self.step_format, self.instruction = read_step_format(saved), identity.get("instruction")
+            self._fix(read_step_format(saved))
+            if self.instruct == "auto":
+                self.instruction = identity.get("instruction")
 
     async def settle(self, draw: Draw, problems: Sequence[Problem]) -> None:
         """Find the format from a few responses to the first of these problems, where it is not known yet.
@@ -115,5 +116,5 @@ def declared_format(*configs: Any) -> Any:
     for config in configs:
         declared = getattr(config, "step_format", None)
         if declared is not None:
-            return dict(declared) if dataclasses.is_dataclass(declared) else declared
+            return declared
     return None
