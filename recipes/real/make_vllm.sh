@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the folder of an environment with vLLM for CPUs, made on first use: one to three minutes, 3 GB. vLLM pins another
+# Prints the folder of an environment with vLLM for CPUs, made on first use: one to three minutes, 3.5 GB. vLLM pins another
 # transformers than ours, so it never shares our environment.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -24,7 +24,7 @@ def responses(model: Any, tokenizer: Any, questions: list[str], num_samples: int
     """Return `num_samples` sampled responses to each question, those of one question side by side."""
     chats = [[{"role": "user", "content": question}] for question in questions]
     inputs = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, padding=True, padding_side="left", return_tensors="pt", return_dict=True
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
     )
     options = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     written = model.generate(**inputs, **options, num_return_sequences=num_samples, max_new_tokens=max_new_tokens)
@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.data.read_text(encoding="utf-8").splitlines()]
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16)
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
     torch.manual_seed(args.seed)
     verifier, begin, shares, by_template = RuleVerifier(), time.perf_counter(), [], defaultdict(list)
     for start in range(0, len(rows), args.batch_size):
@@ -64,7 +64,6 @@ def main() -> None:
         "seconds": time.perf_counter() - begin,
     }
     print(json.dumps(result))
-    print(texts[0])
     if args.output:
         args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -58,7 +58,7 @@ def main() -> None:
         bf16=True,
         use_cpu=True,
         logging_steps=5,
-        save_steps=25,
+        save_steps=20,
         save_total_limit=1,
         report_to="none",
         seed=args.seed,
