@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
     torch.manual_seed(args.seed)
-    verifier, begin, shares, by_template = RuleVerifier(), time.perf_counter(), [], defaultdict(list)
+    verifier, begin, shares = RuleVerifier(), time.perf_counter(), []
     for start in range(0, len(rows), args.batch_size):
         batch = rows[start : start + args.batch_size]
         texts = responses(model, tokenizer, [row["question"] for row in batch], args.num_samples, args.max_new_tokens)
@@ -53,14 +52,12 @@ def main() -> None:
             own = texts[index * args.num_samples : (index + 1) * args.num_samples]
             verdicts = [verifier.verify(extract_answer(text), row["answer"]) for text in own]
             shares.append(sum(verdict is Verdict.CORRECT for verdict in verdicts) / len(verdicts))
-            by_template[row["template"]].append(shares[-1])
     low, high = bootstrap_ci(shares)
     result = {
         "num_problems": len(rows),
         "num_samples": args.num_samples,
         "pass_at_1": sum(shares) / len(shares),
         "interval": [low, high],
-        "by_template": {name: sum(values) / len(values) for name, values in sorted(by_template.items())},
         "seconds": time.perf_counter() - begin,
     }
     print(json.dumps(result))

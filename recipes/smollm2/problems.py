@@ -1,7 +1,7 @@
-"""Stage 1: word problems with worked solutions from reasoning-gym's `gsm_symbolic`, in splits that share no facts.
+"""Stage 1: `leg_counting` problems of reasoning-gym, with a short worded solution each; no two splits share arithmetic.
 
-The generator's own solution is a few lines such as "So he gets 5 * 7 = 35 letters a week" and "#### 35". Here each line
-is a paragraph, and the last one says "The answer is 35.". Needs `reasoning_gym`, and nothing of this package.
+The generator gives questions, answers and the animals; the solution is written here, one paragraph for every animal.
+Needs `reasoning_gym`, and nothing of this package.
 
 python recipes/smollm2/problems.py --output out/smollm2/problems
 """
@@ -10,85 +10,75 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-TEMPLATES = (10, 34, 39, 48, 54, 57, 78)
-"""Templates of gsm_symbolic: two or three lines of right arithmetic, mostly below 200, with whole numbers as answers."""
+DIFFICULTY = {"min_animals": 2, "max_animals": 4, "min_instances": 1, "max_instances": 9}
+"""Options of the generator."""
 
-SPLITS = {"heldout": 210, "label": 280, "dev": 70, "train": 1400}
-"""Problems of each split, in the order in which they are drawn; a later one repeats no facts of an earlier one."""
+SPLITS = {"heldout": 240, "label": 300, "dev": 80, "train": 2400}
+"""Problems of each split, in the order in which they are drawn; a later one repeats no arithmetic of an earlier one."""
 
 SEEDS = {"heldout": 3_000_000, "label": 2_000_000, "dev": 1_000_000, "train": 0}
 """First seed of each split. The generator counts on from it, so that the seeds of two splits never meet."""
 
-ENDING = " Give the result as your final answer. Do not include units."
 
-
-def plain_solution(lines: str, answer: str) -> str:
-    """Return the generator's solution as paragraphs that end in "The answer is N.".
+def worded_solution(animals: Mapping[str, int], legs: Mapping[str, int]) -> str:
+    r"""Return a solution: a paragraph for every animal, with a product and the sum so far, and one with the answer.
 
     Args:
-        lines: Its lines; the last one is "#### N".
-        answer: The gold answer, a whole number.
-
-    Raises:
-        ValueError: if the last line does not state the gold answer.
+        animals: How many there are of each, in the order of the question.
+        legs: Legs of each animal.
 
     Example:
-        >>> plain_solution("He has 6-5=1 letter\\nHe writes 1*5=5 pages\\n#### 5", "5")
-        'He has 6-5=1 letter\\n\\nHe writes 1*5=5 pages\\n\\nThe answer is 5.'
+        >>> worded_solution({"dog": 3, "ant": 1}, {"dog": 4, "ant": 6})
+        '3 dogs have 3 * 4 = 12 legs.\n\n1 ant has 1 * 6 = 6 legs, so far 12 + 6 = 18.\n\nThe answer is 18.'
     """
-    *steps, last = lines.strip().split("\n")
-    if last != f"#### {answer}":
-        raise ValueError(f"The solution ends in {last!r}, but the answer is {answer!r}.")
-    return "\n\n".join([*steps, f"The answer is {answer}."])
+    steps: list[str] = []
+    total = 0
+    for animal, count in animals.items():
+        product = count * legs[animal]
+        step = f"{count} {animal}{'s have' if count > 1 else ' has'} {count} * {legs[animal]} = {product} legs"
+        steps.append(f"{step}, so far {total} + {product} = {total + product}." if steps else f"{step}.")
+        total += product
+    return "\n\n".join([*steps, f"The answer is {total}."])
 
 
-def facts(template: int, question: str) -> tuple[Any, ...]:
-    """Return what makes a problem: its template and the numbers in its question. Names and things do not count."""
-    return (template, *re.findall(r"\d+(?:\.\d+)?", question))
+def arithmetic(animals: Mapping[str, int], legs: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """Return what has to be computed, whatever the animals are called and in whatever order they come."""
+    return tuple(sorted((count, legs[animal]) for animal, count in animals.items()))
 
 
-def generated(first_seed: int, size: int) -> Iterator[dict[str, Any]]:
-    """Yield rows of the chosen templates in the generator's order: id, template, question, answer and solution."""
+def generated(first_seed: int, size: int) -> Iterator[tuple[dict[str, Any], tuple[tuple[int, int], ...]]]:
+    """Yield a row (id, question, answer, solution) and its arithmetic for every problem, in the generator's order."""
     import reasoning_gym
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-    dataset = reasoning_gym.create_dataset("gsm_symbolic", seed=first_seed, size=size)
-    for index, template in enumerate(dataset.task_indices):
-        if template in TEMPLATES:
-            entry = dataset[index]
-            yield {
-                "id": f"gsm-{template}-{first_seed + index}",
-                "template": template,
-                "question": entry["question"].removesuffix(ENDING),
-                "answer": entry["answer"],
-                "solution": plain_solution(entry["metadata"]["answer_cot"], entry["answer"]),
-            }
+    dataset = reasoning_gym.create_dataset("leg_counting", seed=first_seed, size=size, **DIFFICULTY)
+    for index in range(size):
+        entry = dataset[index]
+        animals = entry["metadata"]["animals"]
+        row = {
+            "id": f"legs-{first_seed + index}",
+            "question": entry["question"].strip(),
+            "answer": entry["answer"],
+            "solution": worded_solution(animals, ANIMALS),
+        }
+        yield row, arithmetic(animals, ANIMALS)
 
 
-def make_splits(sizes: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of every split: as many of each template, and no facts twice."""
-    seen: set[tuple[Any, ...]] = set()
-    splits = {}
+def make_splits(sizes: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of every split; no arithmetic occurs twice."""
+    seen: set[tuple[tuple[int, int], ...]] = set()
+    splits: dict[str, list[dict[str, Any]]] = {name: [] for name in sizes}
     for name, size in sizes.items():
-        quota = size // len(TEMPLATES)
-        rows: list[dict[str, Any]] = []
-        counts: Counter[int] = Counter()
-        for row in generated(SEEDS[name], size=200 + 40 * size):
-            key = facts(row["template"], row["question"])
-            if counts[row["template"]] < quota and key not in seen:
+        for row, key in generated(SEEDS[name], size=10 * size):
+            if key not in seen and len(splits[name]) < size:
                 seen.add(key)
-                counts[row["template"]] += 1
-                rows.append(row)
-            if len(rows) == quota * len(TEMPLATES):
-                break
-        else:
-            raise ValueError(f"Split {name!r} has {len(rows)} of {size} problems; a template has too few facts.")
-        splits[name] = rows
+                splits[name].append(row)
+        if len(splits[name]) < size:
+            raise ValueError(f"Found {len(splits[name])} problems for {name!r}, not {size}; raise DIFFICULTY.")
     return splits
 
 
@@ -100,7 +90,7 @@ def main() -> None:
     for name, rows in make_splits(SPLITS).items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (args.output / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-        print(f"{name}: {len(rows)} problems of {len(TEMPLATES)} templates")
+        print(f"{name}: {len(rows)} problems")
 
 
 if __name__ == "__main__":

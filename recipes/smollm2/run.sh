@@ -20,7 +20,7 @@ stage() { # stage NAME COMMAND...: once, with its seconds
     touch "$RUN/$1.done"
 }
 
-# 1. Problems: reasoning-gym in an environment of its own, seven templates, splits without common facts.
+# 1. Problems: reasoning-gym in an environment of its own, questions and answers are its own, solutions are written here.
 problems() {
     [ -e "$RUN/gym/bin/pip" ] || "${GYM_PYTHON:-python3.11}" -m venv "$RUN/gym"
     "$RUN/gym/bin/pip" install --quiet reasoning-gym==0.1.25
