@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="path or hub id of the chat model")
     parser.add_argument("--data", type=Path, required=True, help=".jsonl with question and solution")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--num-layers", type=int, default=15, help="train the last so many layers of the decoder")
@@ -68,7 +69,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     trainer = SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
     trainer.train(resume_from_checkpoint=any(states.glob("checkpoint-*")))
-    trainer.model.to(dtype=trainer.model.config.dtype).save_pretrained(args.output)
+    trainer.model.to(dtype=torch.bfloat16).save_pretrained(args.output)
     tokenizer.save_pretrained(args.output)
 
 
