@@ -5,10 +5,16 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from support.layout import import_recipe
+import yaml
+from support.layout import ROOT, import_recipe
 
+from mmprm_hf import PRMConfig
 from mmprm_hf.answers import RuleVerifier, extract_answer
 from mmprm_hf.data import Verdict
+from mmprm_hf.engines import SamplingConfig
+from mmprm_hf.labelling import SEARCHES
+from mmprm_hf.stages import read_config
+from mmprm_hf.training import LoraOptions
 
 problems = import_recipe("smollm2", "problems")
 LEGS = {"snake": 0, "hen": 2, "dog": 4, "ant": 6}
@@ -78,3 +84,16 @@ def test_the_generators_answers_are_those_of_the_solutions():
     for row, _ in problems.generated(first_seed=9_000_000, size=200):
         check_lines(row["solution"])
         assert verifier.verify(extract_answer(row["solution"]), row["answer"]) is Verdict.CORRECT
+
+
+def test_the_configurations_have_options_that_exist():
+    folder = ROOT / "recipes" / "smollm2"
+    for name, classes in (
+        ("omegaprm", (SEARCHES["omegaprm"][1], SamplingConfig)),
+        ("flat_mc", (SEARCHES["flat_mc"][1], SamplingConfig)),
+        ("prm", (PRMConfig, LoraOptions)),
+    ):
+        assert all(read_config(folder / f"{name}.yaml", *classes)), name
+    budgets = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("omegaprm", "flat_mc")}
+    for option in ("max_rollouts", "num_rollouts", "max_new_tokens"):
+        assert budgets["omegaprm"][option] == budgets["flat_mc"][option], "the two searches have one budget"
