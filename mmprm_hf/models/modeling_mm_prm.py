@@ -351,7 +351,7 @@ class MMPRMModel(PreTrainedModel):
 
     def marker_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return the logits, (num_markers, 2 or 1), of the hidden states (num_markers, hidden) at markers."""
-        weight = next(self.score.parameters())
+        *_, weight = self.score.parameters()  # under an adapter, those before it are frozen, maybe in another precision
         with torch.autocast(states.device.type, enabled=False):  # the head keeps its own precision under autocast
             logits = self.score(states.to(weight.device, weight.dtype))
         cap = self.config.logit_softcap

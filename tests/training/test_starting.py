@@ -41,6 +41,21 @@ def test_what_is_trained_in_full_is_trained_in_float32(tmp_path, tiny_prm_dir, t
         assert trainer.model.dtype == dtype
 
 
+def test_an_adapter_on_bf16_weights_is_trained_in_float32(tmp_path, tiny_prm_dir, prm_processor):
+    """The head exists twice then, frozen in bf16 and trained in float32; the states have to reach the second one."""
+    peft = pytest.importorskip("peft")
+    folder = tmp_path / "bf16"
+    MMPRMModel.from_pretrained(tiny_prm_dir).to(torch.bfloat16).save_pretrained(folder)
+    prm_processor.save_pretrained(folder)
+    adapter = peft.LoraConfig(target_modules=r".*language_model.*\.(q_proj|v_proj)", r=2)
+    trainer = PRMTrainer(str(folder), make_args(tmp_path, max_steps=1, bf16=True), None, ROWS, peft_config=adapter)
+    trained = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    trainer.train()
+    (head,) = [name for name in trained if "score" in name and name.endswith("weight")]
+    assert not torch.equal(dict(trainer.model.named_parameters())[head], trained[head])
+
+
 def test_a_classifier_is_not_changed_and_a_bias_without_meaning_is_left_out(tmp_path, tiny_text_policy_dir):
     model, tokenizer = classifier(tiny_text_policy_dir)
     before = model.score.weight.detach().clone()
