@@ -61,6 +61,6 @@ label_and_train flat_mc
 stage evaluate_flat_mc "$MMPRM" evaluate answers "${HELD_OUT[@]}" --candidates "$RUN/omegaprm/candidates.jsonl" \
     --prm "$RUN/prm_flat_mc" --output "$RUN/flat_mc/results.json"
 
-# 6. The table and the page.
-"$MMPRM" report "$RUN/omegaprm/results.json" "$RUN/flat_mc/results.json" --markdown
+# 6. The table and the page. To keep a run: copy both results.json to $HERE/results/{omegaprm,flat_mc}.json.
+"$PYTHON" $HERE/report.py "$RUN/omegaprm/results.json" "$RUN/flat_mc/results.json"
 "$MMPRM" report "$RUN/omegaprm/results.json" "$RUN/flat_mc/results.json" --output "$RUN/report.html"

@@ -1,5 +1,6 @@
 """recipes/smollm2: every line of a solution is right, it ends in the gold answer, and splits share no arithmetic."""
 
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from mmprm_hf.stages import read_config
 from mmprm_hf.training import LoraOptions
 
 problems = import_recipe("smollm2", "problems")
+report = import_recipe("smollm2", "report")
 LEGS = {"snake": 0, "hen": 2, "dog": 4, "ant": 6}
 
 
@@ -97,3 +99,14 @@ def test_the_configurations_have_options_that_exist():
     budgets = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("omegaprm", "flat_mc")}
     for option in ("max_rollouts", "num_rollouts", "max_new_tokens"):
         assert budgets["omegaprm"][option] == budgets["flat_mc"][option], "the two searches have one budget"
+
+
+def test_the_readme_has_the_tables_of_the_results():
+    folder = ROOT / "recipes" / "smollm2"
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    dev = json.loads((folder / "results" / "dev.json").read_text(encoding="utf-8"))
+    low, high = dev["interval"]
+    assert report.percent({"value": dev["pass_at_1"], "ci_low": low, "ci_high": high}).replace(" [", " % [") in readme
+    paths = [folder / "results" / f"{name}.json" for name in ("omegaprm", "flat_mc")]
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
+    assert not results or report.table(results) in readme
