@@ -21,9 +21,11 @@ from .options import (
     PolicyOption,
     PRMOption,
     RootsOption,
+    SavedPRMOption,
     SeedOption,
     ServedPolicyOption,
     StepFormatOption,
+    TemplateOption,
     TimeoutOption,
     UrlsOption,
     checked_data,
@@ -31,6 +33,7 @@ from .options import (
     figure_rules,
     note_replaced_results,
     nothing_left,
+    policy_form,
     quiet,
     show,
     without_none,
@@ -56,6 +59,7 @@ _GENERATION = (
     "engine",
     "step_format",
     "instruct",
+    "template_options",
     "num_candidates",
     "temperature",
     "top_p",
@@ -102,10 +106,11 @@ def answers(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Problems that are solved together.")] = 8,
     policy: ServedPolicyOption = None,
-    prm: PRMOption = None,
+    prm: SavedPRMOption = None,
     engine: EngineOption = None,
     step_format: StepFormatOption = None,
     instruct: InstructOption = "auto",
+    template_options: TemplateOption = None,
     api_key: KeyOption = None,
     timeout: TimeoutOption = 600.0,
     seed: SeedOption = 0,
@@ -136,7 +141,7 @@ def answers(
         sampling = without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
         call = {"num_candidates": num_candidates, "seed": seed, **sampling}
         servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
-        options |= {"policy": policy, "servers": servers, "form": stages.PolicyForm(step_format, instruct)}
+        options |= {"policy": policy, "servers": servers, "form": policy_form(step_format, instruct, template_options)}
         with quiet(as_json):
             results = stages.evaluate_benchmark(which, output, options=call, **options)
     _show(results, as_json, output)

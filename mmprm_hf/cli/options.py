@@ -67,6 +67,8 @@ def _flag_value(key: str, value: Any, parameter: Any) -> Any:
     is_list = getattr(parameter, "multiple", False) or parameter.nargs == -1
     if parameter.name == "columns" and isinstance(value, dict):
         return [f"{name}={column}" for name, column in value.items()]
+    if parameter.name == "template_options" and isinstance(value, dict):
+        return [f"{name}={json.dumps(setting)}" for name, setting in value.items()]
     if isinstance(value, dict) or (isinstance(value, list) and not is_list):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
     if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
@@ -177,6 +179,29 @@ def column_names(texts: Sequence[str] | None) -> dict[str, str]:
     return names
 
 
+def policy_form(step_format: str | None, instruct: str, template_options: Sequence[str] | None) -> Any:
+    """Return what the options about the form of a policy's text say.
+
+    Raises:
+        typer.BadParameter: if one of --template-options is not of the form enable_thinking=false.
+    """
+    from ..stages import PolicyForm
+
+    values: dict[str, Any] = {}
+    for pair in template_options or ():
+        name, is_pair, value = (word.strip() for word in pair.partition("="))
+        if not (name.isidentifier() and is_pair and value):
+            raise typer.BadParameter(
+                f"--template-options {pair!r:.80} is not of the form NAME=VALUE, such as enable_thinking=false. Repeat "
+                "it for several."
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return PolicyForm(step_format, instruct, values or None)
+
+
 def figure_rules(roots: list[str] | None, hosts: list[str] | None) -> Any:
     """Return what the two options about the figures of data say.
 
@@ -283,7 +308,10 @@ PRMOption = Annotated[
 ]
 SavedPRMOption = Annotated[
     str | None,
-    typer.Option(callback=_nano("PRM"), help="PRM: path, hub id, or nano. Default: as saved, or shipped for nano."),
+    typer.Option(
+        callback=_nano("PRM"),
+        help="PRM: path, hub id, or nano; --engine needs it. Default: saved with the policy, or shipped for nano.",
+    ),
 ]
 StepJudgeOption = Annotated[
     str | None,
@@ -304,6 +332,12 @@ StepFormatOption = Annotated[
 ]
 InstructOption = Annotated[
     str, typer.Option(help="Ask the policy to write so: auto (if it helps), never, always, example.")
+]
+TemplateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-options", metavar="NAME=VALUE", help="For the chat template, such as enable_thinking=false."
+    ),
 ]
 KeyOption = Annotated[str | None, typer.Option(envvar="MMPRM_API_KEY", help="Bearer token of the servers.")]
 RootsOption = Annotated[

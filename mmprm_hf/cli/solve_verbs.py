@@ -28,12 +28,14 @@ from .options import (
     ServedPolicyOption,
     StepFormatOption,
     Strategy,
+    TemplateOption,
     TimeoutOption,
     UrlsOption,
     checked_data,
     column_names,
     figure_rules,
     nothing_left,
+    policy_form,
     quiet,
     show,
     use_color,
@@ -100,6 +102,7 @@ def rerank(
     engine: EngineOption = None,
     step_format: StepFormatOption = None,
     instruct: InstructOption = "auto",
+    template_options: TemplateOption = None,
     api_key: KeyOption = None,
     columns: ColumnsOption = None,
     figures_root: RootsOption = None,
@@ -122,7 +125,12 @@ def rerank(
     options |= without_none(beam_width=beam_width, max_steps=max_steps)
     options |= without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     which = {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
-    models = {"policy": policy, "prm": prm, "options": options, "form": stages.PolicyForm(step_format, instruct)}
+    models = {
+        "policy": policy,
+        "prm": prm,
+        "options": options,
+        "form": policy_form(step_format, instruct, template_options),
+    }
     models["servers"] = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
     with quiet(as_json):
         if data is None:

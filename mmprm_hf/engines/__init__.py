@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "endpoint": ["EndpointEngine"],
         "images": ["FigureParts", "image_part", "message_content", "question_parts"],
         "in_process": ["TransformersEngine"],
-        "policies": ["load_policy"],
+        "policies": ["load_policy", "reads_figures"],
         "policy_format": ["INSTRUCT"],
         "requests": ["RolloutEngine", "RolloutRequest", "SamplingConfig"],
         "running": ["gather_or_cancel", "run_async"],

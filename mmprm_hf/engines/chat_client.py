@@ -60,7 +60,8 @@ class ChatClient:
         timeout_seconds: The most time that one attempt may take.
         max_attempts: How often one request is tried before `EngineUnavailableError`.
         backoff_seconds: The first wait between attempts; it doubles each time, up to a minute.
-        extra_body: More fields for every request.
+        extra_body: More fields for every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``,
+            variables of the chat template (vLLM and SGLang read them).
 
     Raises:
         ValueError: if a number is out of range, `base_url` or `api_key` cannot be one, or `extra_body` names a field
@@ -139,6 +140,7 @@ class ChatClient:
         """Return the token ids of messages whose last turn is left open, by vLLM's `/tokenize`; None without it."""
         body = {"model": self.model, "messages": list(messages)}
         body |= {"add_generation_prompt": False, "continue_final_message": True}
+        body |= {name: self.extra_body[name] for name in ("chat_template_kwargs",) if name in self.extra_body}
         return await self._ask_once(lambda client: client.tokenize(body))
 
     async def _ask_once(self, ask: Callable[[Any], Awaitable[T]]) -> T | None:

@@ -20,6 +20,7 @@ from .policy_format import PolicyFormat, declared_format
 from .prompts import Prompt, PromptWriter, end_token_ids
 from .requests import RolloutRequest, SamplingConfig, Written, parse_rollout
 from .stop_strings import StopStrings
+from .suggested_sampling import note_other_sampling
 from .templates import tokenizer_of
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class TransformersEngine:
             if value < 1:
                 raise ValueError(f"Found {name}={value}; at least one rollout must fit into a batch.")
         check_positions(model)
+        note_other_sampling(model, sampling)
         self.model, self.processor = model.eval(), processor
         self.sampling = sampling
         self.max_batch_size, self.max_batch_tokens = max_batch_size, max_batch_tokens

@@ -53,7 +53,7 @@ class _Batch:
 
 
 class GenerateAndRerankPipeline(Pipeline):
-    """Solves problems with a vision-language policy and a process reward model that chooses among its solutions.
+    """Solves problems with a policy, which reads figures or text alone, and a PRM that chooses among its solutions.
 
     Args:
         model: The policy, as for any pipeline; or the address of an OpenAI-compatible server that runs it
@@ -69,6 +69,8 @@ class GenerateAndRerankPipeline(Pipeline):
             first problems decide, and the pipeline keeps to that.
         instruct: Whether the policy is asked to write in that format: "auto" (only where it was found by "auto" and
             more responses can then be read), "never", "always", or "example" with a worked example.
+        template_options: More variables of the policy's chat template, such as ``{"enable_thinking": False}``; a server
+            gets them as `chat_template_kwargs`. None takes what is saved with the policy.
         **kwargs: What transformers' `Pipeline` takes, and defaults for the options of `__call__`. ``device`` and
             ``dtype`` concern the policy and a PRM that is given by path.
 
@@ -100,15 +102,20 @@ class GenerateAndRerankPipeline(Pipeline):
         api_key: str | None = None,
         step_format: StepFormat | str | None = None,
         instruct: str = "auto",
+        template_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         model = policy_or_served(model, served_model, api_key)
+        if isinstance(model, ServedPolicy) and template_options:
+            model = model.with_template_options(template_options)
         if isinstance(model, MMPRMModel):
             raise ValueError(
                 f"Found a {type(model).__name__} as the policy of {TASK}. Give it as prm=..., and a policy."
             )
         saved = {} if isinstance(model, ServedPolicy) else saved_options(model)
         form = {name: saved.pop(name, None) for name in FORMAT_OPTIONS}
+        saved_template_options = saved.pop("template_options", None)
+        self.template_options = dict(saved_template_options or {} if template_options is None else template_options)
         if step_format is not None:
             form = {"step_format": step_format}
         super().__init__(model, **{**saved, **kwargs})
@@ -123,7 +130,8 @@ class GenerateAndRerankPipeline(Pipeline):
             )
         self.shared: SharedBase | None = None
         self.scorer = prm if hasattr(prm, "score_many") else self._load_scorer(prm, prm_processor, kwargs.get("dtype"))
-        self._policy_engines = PolicyEngines(self.model, self.processor, instruct=instruct, **form)
+        form |= {"instruct": instruct, "template_options": self.template_options}
+        self._policy_engines = PolicyEngines(self.model, self.processor, **form)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike, **kwargs: Any) -> GenerateAndRerankPipeline:
@@ -339,7 +347,7 @@ class GenerateAndRerankPipeline(Pipeline):
         if not isinstance(self.scorer, PRMScorer):
             raise ValueError(f"A {type(self.scorer).__name__} has no checkpoint to be saved. Save the policy alone.")
         folder = Path(save_directory)
-        self.model.config.custom_pipelines = custom_pipelines(TASK)
+        self.model.config.custom_pipelines = custom_pipelines(TASK, self.model.config)
         prm_folder = folder / PRM_FOLDER
         # What an earlier pipeline left there must not be read in place of this PRM.
         for pattern in ("model*.safetensors*", "config.json") if self.shared is not None else ("adapter_*",):
@@ -353,7 +361,8 @@ class GenerateAndRerankPipeline(Pipeline):
             self.prm.save_pretrained(prm_folder)
         self.processor.save_pretrained(folder)
         self.scorer.processor.save_pretrained(prm_folder)
-        write_beside_policy(folder, {**self.options, **self._policy_engines.saved_format()})
+        template = {"template_options": self.template_options} if self.template_options else {}
+        write_beside_policy(folder, {**self.options, **self._policy_engines.saved_format(), **template})
 
 
 def _chosen(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -23,12 +23,20 @@ class PolicyEngines:
         step_format: A `StepFormat`, its name or its dict; None takes the one that the policy declares, or finds it.
         instruct: See `TransformersEngine`.
         instruction: The instruction that an earlier run found to be needed; None for none.
+        template_options: More variables of the chat template of a policy in this process; None for none.
     """
 
     def __init__(
-        self, policy: Any, processor: Any, step_format: Any, instruct: str, instruction: str | None = None
+        self,
+        policy: Any,
+        processor: Any,
+        step_format: Any,
+        instruct: str,
+        instruction: str | None = None,
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._policy, self._processor, self._instruct = policy, processor, instruct
+        self._template_options = dict(template_options or {})
         self._facts = {} if step_format in (None, AUTO) else {"step_format": read_step_format(step_format)}
         if instruction is not None:
             self._facts["instruction"] = instruction
@@ -46,6 +54,7 @@ class PolicyEngines:
             if isinstance(self._policy, ServedPolicy):
                 engine = self._policy.engine(sampling, fits_to_server=fits_to_server, **options)
             else:
+                options["template_options"] = self._template_options
                 engine = TransformersEngine(self._policy, self._processor, sampling=sampling, **options)
             if "instruction" in self._facts:
                 engine.format.instruction = self._facts["instruction"]

@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from transformers.utils import cached_file
 
+from ..engines import reads_figures
 from ..files import read_json, write_atomically, write_json
 
 PRM_FOLDER = "prm"
@@ -28,10 +29,11 @@ from mmprm_hf.rerank.pipeline import GenerateAndRerankPipeline
 '''
 
 
-def custom_pipelines(task: str) -> dict[str, Any]:
+def custom_pipelines(task: str, config: Any) -> dict[str, Any]:
     """Return what a policy's config declares about the pipeline in its repo."""
     implementation = f"{Path(CODE_FILE).stem}.GenerateAndRerankPipeline"
-    return {task: {"impl": implementation, "pt": ["AutoModelForImageTextToText"], "type": "multimodal"}}
+    auto_class = "AutoModelForImageTextToText" if reads_figures(config) else "AutoModelForCausalLM"
+    return {task: {"impl": implementation, "pt": [auto_class], "type": "multimodal"}}
 
 
 def write_beside_policy(folder: Path, options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ class ServedPolicy:
         api_key: Bearer token; None sends none.
         prefill: How a guided search shows the server the steps so far, see `EndpointEngine`.
         timeout_seconds: The most time that one attempt at a request may take.
+        template_options: More variables of the chat template, such as ``{"enable_thinking": False}``; sent as
+            `chat_template_kwargs`, which vLLM and SGLang read. None for none.
 
     Example:
         >>> pipeline("generate-and-rerank", model=ServedPolicy("http://127.0.0.1:8000"), prm=prm)  # doctest: +SKIP
@@ -40,9 +43,16 @@ class ServedPolicy:
         api_key: str | None = None,
         prefill: str = "auto",
         timeout_seconds: float = 600.0,
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.url, self.model, self.prefill = url, model, prefill
-        self.chat = ChatClient(url, model, api_key=api_key, timeout_seconds=timeout_seconds)
+        self._connection = {"api_key": api_key, "prefill": prefill, "timeout_seconds": timeout_seconds}
+        extra_body = {"chat_template_kwargs": dict(template_options)} if template_options else None
+        self.chat = ChatClient(url, model, api_key=api_key, timeout_seconds=timeout_seconds, extra_body=extra_body)
+
+    def with_template_options(self, template_options: Mapping[str, Any]) -> ServedPolicy:
+        """Return the same policy with other variables of the chat template."""
+        return ServedPolicy(self.url, self.model, template_options=template_options, **self._connection)
 
     def engine(self, sampling: SamplingConfig, **options: Any) -> EndpointEngine:
         """Return an engine with these settings; `options` are those of `EndpointEngine`."""

@@ -23,6 +23,7 @@ from .candidate_rows import (
     CandidateSource,
     PipelineSource,
     Problems,
+    check_served_prm,
     judged_row,
     open_pipeline,
     write_candidates,
@@ -100,6 +101,7 @@ def evaluate_benchmark(
     Raises:
         ValueError: for an unknown benchmark, or options or problems other than those of the folder.
     """
+    check_served_prm(prm, servers)
     output = Path(output)
     if options.get("strategy") in GUIDED_SEARCHES:
         raise ValueError(

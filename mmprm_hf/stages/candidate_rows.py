@@ -99,6 +99,19 @@ class PipelineSource:
         ]
 
 
+def check_served_prm(prm: Any, servers: Servers) -> None:
+    """Refuse the policy of a server without a PRM, before anything is read or asked of the server.
+
+    Raises:
+        ValueError: naming the remedy.
+    """
+    if servers.engine is not None and prm is None:
+        raise ValueError(
+            "Found a server of the policy and no PRM: a server brings none. Name the PRM that scores its candidates, "
+            "such as --prm PATH."
+        )
+
+
 def open_pipeline(
     policy: str | None,
     prm: Any,
@@ -108,7 +121,11 @@ def open_pipeline(
     """Return ``pipeline("generate-and-rerank")`` by paths, hub ids or the server's URL.
 
     Without policy and PRM it has the shipped nano models; a policy alone brings the PRM that was saved with it.
+
+    Raises:
+        ValueError: for a server without a PRM.
     """
+    check_served_prm(prm, servers)
     if prm is None and policy is None and servers.engine is None:
         prm = str(PRM_PATH)  # another policy brings its own, or has none
     if servers.engine is not None:

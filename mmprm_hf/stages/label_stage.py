@@ -224,8 +224,9 @@ def open_engine(
 ) -> RolloutEngine:
     """Return the policy in this process, or behind a server."""
     if servers.engine is not None:
-        chat = servers.chat(servers.engine, None if policy is None else str(policy))
-        return EndpointEngine(chat, sampling=sampling, prefill=servers.prefill, **vars(form))
+        chat = servers.chat(servers.engine, None if policy is None else str(policy), form.template_options)
+        options = {"sampling": sampling, "prefill": servers.prefill}
+        return EndpointEngine(chat, step_format=form.step_format, instruct=form.instruct, **options)
     if policy is None:
         raise ValueError("Found neither a policy nor the URL of an engine. Name a policy, or a server that runs one.")
     with loading("policy", policy):

@@ -41,7 +41,7 @@ _NANO_OPTIONS = {
     "diagnose": "with_diagnosis",
 }
 _FIGURES = ("figures_root", "allow_urls")
-_FORM = ("step_format", "instruct")
+_FORM = ("step_format", "instruct", "template_options")
 
 
 def label(data: PathOrName, output: PathOrName, policy: PathOrName | None = None, **options: Any) -> dict[str, Any]:

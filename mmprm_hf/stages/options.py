@@ -51,9 +51,11 @@ class Servers:
                     "http://127.0.0.1:8000/v1."
                 )
 
-    def chat(self, url: str, model: str | None = None) -> ChatClient:
+    def chat(self, url: str, model: str | None = None, template_options: Mapping[str, Any] | None = None) -> ChatClient:
         """Return a client of one of the servers, for its only model or the one named."""
-        return ChatClient(url, model, api_key=self.api_key, timeout_seconds=self.timeout_seconds)
+        extra_body = {"chat_template_kwargs": dict(template_options)} if template_options else None
+        settings = {"api_key": self.api_key, "timeout_seconds": self.timeout_seconds, "extra_body": extra_body}
+        return ChatClient(url, model, **settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,13 @@ class PolicyForm:
     Args:
         step_format: A `StepFormat`, its name or its dict; None takes the one that the policy names, or finds it.
         instruct: Whether the policy is asked to write so: "auto", "never", "always" or "example".
+        template_options: More variables of the policy's chat template, such as ``{"enable_thinking": False}``; a server
+            gets them as `chat_template_kwargs`. None for none.
     """
 
     step_format: Any = None
     instruct: str = "auto"
+    template_options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.step_format not in (None, AUTO):
@@ -78,7 +83,9 @@ class PolicyForm:
         named = (
             {} if self.step_format in (None, AUTO) else {"step_format": read_step_format(self.step_format).to_dict()}
         )
-        return named if self.instruct == "auto" else {**named, "instruct": self.instruct}
+        if self.instruct != "auto":
+            named["instruct"] = self.instruct
+        return {**named, "template_options": dict(self.template_options)} if self.template_options else named
 
 
 def named_hosts(figures: Sequence[Any]) -> list[str]:

@@ -18,7 +18,14 @@ from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES, read_problem
 from ..rows import FigureRules
 from ..steps import NO_ANSWER
-from .candidate_rows import OUTCOMES, PipelineSource, open_pipeline, shown_question, write_candidates
+from .candidate_rows import (
+    OUTCOMES,
+    PipelineSource,
+    check_served_prm,
+    open_pipeline,
+    shown_question,
+    write_candidates,
+)
 from .options import PolicyForm, Servers, named_hosts
 from .places import check_output_folder
 from .problems import open_problems
@@ -49,6 +56,7 @@ def rerank_one(
         The pipeline's output with all candidates, and under ``note`` a warning where the shipped nano models were shown
         figures that are not of the nano world: then the answer means nothing. None otherwise.
     """
+    check_served_prm(prm, servers)
     problem, _ = read_problem({"images": list(images), "text": question}, named_hosts(images))
     rerank = open_pipeline(policy, prm, servers, form)
     result = rerank(images=list(problem.images), text=question, return_candidates=True, **options)
@@ -97,6 +105,7 @@ def rerank_problems(
             problem could be shown to the models.
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
+    check_served_prm(prm, servers)
     output = Path(output)
     check_output_folder(output, "a folder of candidates", ("candidates.jsonl",), data=data)
     source = open_problems(data, num_problems, split, rules, columns)
