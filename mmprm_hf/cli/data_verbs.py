@@ -186,14 +186,12 @@ def label(
 
     stages.check_label_folder(output, search, config, seed, step_judge is not None)
     what = {"output": output, "data": data, "num_problems": num_problems, "search": search, "seed": seed}
+    what |= {"config": config, "max_in_flight": max_in_flight, "max_undecided": max_undecided}
     options = stages.LabelOptions(
         policy=policy or (str(POLICY_PATH) if engine is None else None),
         **what,
-        config=config,
         servers=stages.Servers(engine, judge, step_judge, prefill, api_key, step_judge_max_tokens, timeout),
         form=policy_form(step_format, instruct, template_options),
-        max_in_flight=max_in_flight,
-        max_undecided=max_undecided,
         rules=figure_rules(figures_root, allow_urls),
         columns=column_names(columns),
     )

@@ -122,26 +122,20 @@ def rerank(
     from .. import stages
 
     options = without_none(strategy=strategy, num_candidates=num_candidates, aggregation=aggregation, seed=seed)
-    options |= without_none(beam_width=beam_width, max_steps=max_steps)
-    options |= without_none(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+    options |= without_none(beam_width=beam_width, max_steps=max_steps, max_new_tokens=max_new_tokens)
+    options |= without_none(temperature=temperature, top_p=top_p)
     which = {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
-    models = {
-        "policy": policy,
-        "prm": prm,
-        "options": options,
-        "form": policy_form(step_format, instruct, template_options),
-    }
-    models["servers"] = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
+    servers = stages.Servers(engine, api_key=api_key, timeout_seconds=timeout)
+    form = policy_form(step_format, instruct, template_options)
+    models = {"policy": policy, "prm": prm, "options": options, "form": form, "servers": servers}
     with quiet(as_json):
         if data is None:
-            result = stages.rerank_one(image or [], question, **models)
+            result, text = stages.rerank_one(image or [], question, **models), stages.format_rerank
         else:
             which |= {"split": split or "test", "num_problems": num_problems, "batch_size": batch_size}
             result = stages.rerank_problems(None if data == "nano" else data, output, **which, **models)
-    if data is None:
-        show(result, as_json, stages.format_rerank)
-    else:
-        show(result, as_json, lambda _: f"{stages.format_summary(result)}\nrows in {output / 'candidates.jsonl'}")
+            text = lambda _: f"{stages.format_summary(result)}\nrows in {output / 'candidates.jsonl'}"  # noqa: E731
+    show(result, as_json, text)
 
 
 def _check_problem(question: Any, image: Any, data: Any, output: Any, split: Any, num_problems: Any) -> None:

@@ -1,8 +1,8 @@
 """What an in-process policy reads before its first own token: chat template, figures and prefix.
 
-A prefix is written behind the template's opening of the assistant turn, and the whole is cut into tokens as *one* text
-together with what usually follows it, whose tokens are then taken away: where the policy wrote these steps itself in
-its tokenizer's usual way, it reads exactly the tokens that it wrote.
+A prefix is put behind the tokens of the template's opening of the assistant turn, as the tokens that the policy itself
+would have written there: it is cut into tokens together with what stands before it and what usually follows, and those
+tokens are taken away again.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ _TAIL_CHARACTERS = 256
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prompt:
-    """The text of one problem and prefix up to the first generated token, with its figures.
+    """The text of one problem up to the policy's own, with its figures, and the tokens of a prefix behind it.
 
     Args:
-        text: The text, template and prefix.
+        text: The text of the template.
         images: Its figures.
-        num_tokens: All that the model reads, the tokens of the figures included.
-        last_token_id: The token that ends the prompt.
-        has_prefix: Whether it holds steps that the policy continues.
-        follower: What usually follows the text; encoded with it, and its `num_follower_tokens` tokens taken away.
+        num_tokens: All that the model reads, the tokens of figures and prefix included.
+        last_token_id: The token that ends the text.
+        prefix_ids: Tokens of the steps that the policy continues.
         opened_thought: The tag of a thought that the prompt leaves open at its end; "" for none.
     """
 
@@ -48,9 +47,7 @@ class Prompt:
     images: tuple[Image, ...]
     num_tokens: int
     last_token_id: int
-    has_prefix: bool = False
-    follower: str = ""
-    num_follower_tokens: int = 0
+    prefix_ids: tuple[int, ...] = ()
     opened_thought: str = ""
 
 
@@ -121,20 +118,29 @@ class PromptWriter:
             text = self.template.render(parts, instruction)
         except ValueError as error:
             raise error if isinstance(error, CheckpointError) else ProblemInputError(problem.id, str(error)) from error
-        opening = opened_thought(text)
-        if opening and prefix:
-            text += empty_rest_of_thought(opening)
-        follower, num_follower_tokens = "", 0
-        if prefix:
-            text += step_format.render_prefix(prefix)
-            follower, num_follower_tokens = self._follower(text, step_format, len(prefix))
-        ids = tokenizer_of(self._counter)(text + follower, **self._special_tokens(text))["input_ids"]
-        num_text_tokens = len(ids) - num_follower_tokens
-        num_tokens = num_text_tokens + self._num_figure_tokens(problem, text, images)
-        tail = tokenizer_of(self._counter)((text + follower)[-_TAIL_CHARACTERS:], add_special_tokens=False)["input_ids"]
-        last_token_id = tail[-1 - num_follower_tokens]
-        thought = "" if prefix else opening
-        return Prompt(text, images, num_tokens, last_token_id, bool(prefix), follower, num_follower_tokens, thought)
+        thought = opened_thought(text)
+        if thought and prefix:
+            text, thought = text + empty_rest_of_thought(thought), ""
+        prefix_ids = self._prefix_ids(text, step_format, prefix) if prefix else ()
+        ids = tokenizer_of(self._counter)(text, **self._special_tokens(text))["input_ids"]
+        num_tokens = len(ids) + self._num_figure_tokens(problem, text, images) + len(prefix_ids)
+        return Prompt(text, images, num_tokens, self._ids(text[-_TAIL_CHARACTERS:])[-1], prefix_ids, thought)
+
+    def _ids(self, text: str) -> list[int]:
+        return tokenizer_of(self._counter)(text, add_special_tokens=False)["input_ids"]
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+    def _prefix_ids(self, text: str, step_format: StepFormat, prefix: tuple[str, ...]) -> tuple[int, ...]:
+        """The tokens that the policy writes for a prefix behind a text."""
+        opening, rendered = text[-_TAIL_CHARACTERS:], step_format.render_prefix(prefix)
+        follower, num_follower_tokens = self._follower(opening + rendered, step_format, len(prefix))
+        before, ids = self._ids(opening), self._ids(opening + rendered + follower)
+        # Where the end of the text would be cut in another way than without a prefix, the prefix is cut by itself.
+        is_kept = ids[: len(before)] == before
+        ids = ids[len(before) :] if is_kept else self._ids(rendered + follower)
+        return tuple(ids[: len(ids) - num_follower_tokens])
 
     def _follower(self, text: str, step_format: StepFormat, num_steps: int) -> tuple[str, int]:
         """What to encode behind a prefix and take away again, and how many tokens that is; ("", 0) for nothing.
@@ -158,13 +164,10 @@ class PromptWriter:
 
     def _num_tokens_apart(self, tail: str, follower: str) -> int:
         """The number of a follower's tokens behind a text; 0 if one of them begins in the text."""
-        tokenizer = tokenizer_of(self._counter)
-        ids = tokenizer(tail + follower, add_special_tokens=False)["input_ids"]
+        ids = self._ids(tail + follower)
         for num_tokens in range(1, min(len(ids), len(follower.encode()) + 1)):
-            written = tokenizer.decode(ids[-num_tokens:], clean_up_tokenization_spaces=False)
-            if written.strip() == follower.strip():
-                before = tokenizer.decode(ids[:-num_tokens], clean_up_tokenization_spaces=False)
-                return num_tokens if before[-8:] == tail[-8:] else 0
+            if self._decoded(ids[-num_tokens:]).strip() == follower.strip():
+                return num_tokens if self._decoded(ids[:-num_tokens])[-8:] == tail[-8:] else 0
         return 0
 
     def _num_figure_tokens(self, problem: Problem, text: str, images: tuple[Image, ...]) -> int:
@@ -191,40 +194,44 @@ class PromptWriter:
         Raises:
             ValueError: if the processor writes something behind a prefix, so that it cannot be continued.
         """
-        arguments: dict[str, Any] = {"text": [prompt.text + prompt.follower for prompt in prompts]}
+        arguments: dict[str, Any] = {"text": [prompt.text for prompt in prompts]}
         if prompts[0].images:
             arguments["images"] = [list(prompt.images) for prompt in prompts]
         arguments |= self._special_tokens(prompts[0].text)
         inputs = self.processor(**arguments, return_tensors="pt", padding=True, padding_side="left")
         # PaliGemma's processor returns training labels on plain calls (transformers 5.24).
         inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        inputs = self._without_followers(inputs, [prompt.num_follower_tokens for prompt in prompts])
         for prompt, last_id in zip(prompts, inputs["input_ids"][:, -1].tolist(), strict=True):
-            if prompt.has_prefix and last_id != prompt.last_token_id:
+            if prompt.prefix_ids and last_id != prompt.last_token_id:
                 raise ValueError(
                     f"{type(self.processor).__name__} puts {self.tokenizer.decode([last_id])!r} behind the text, so a "
                     "policy cannot continue its own steps. Use a policy whose processor leaves the end of the text "
                     "alone."
                 )
-        return inputs
+        return self._with_prefixes(inputs, [prompt.prefix_ids for prompt in prompts])
 
-    def _without_followers(self, inputs: dict[str, torch.Tensor], counts: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Take the last `counts` tokens from each row, and pad on the left what is now too short."""
-        if not any(counts):
+    def _with_prefixes(
+        self, inputs: dict[str, torch.Tensor], prefixes: Sequence[Sequence[int]]
+    ) -> dict[str, torch.Tensor]:
+        """Put a prefix behind each row, and the padding of all before them."""
+        if not any(prefixes):
             return inputs
-        shape = inputs["input_ids"].shape
-        shortened = dict(inputs)
+        import torch
+
+        mask = inputs["attention_mask"].bool()
+        width = max(int(row.sum()) + len(ids) for row, ids in zip(mask, prefixes, strict=True))
+        extended = dict(inputs)
         for name, tensor in inputs.items():
-            if tensor.shape != shape:
+            if tensor.shape != mask.shape:
                 continue  # pixels
-            padding = (self.tokenizer.pad_token_id or 0) if name == "input_ids" else 0
-            rows = tensor.clone()
-            for row, count in zip(rows, counts, strict=True):
-                if count:
-                    row[count:] = row[:-count].clone()
-                    row[:count] = padding
-            shortened[name] = rows[:, min(counts) :]
-        return shortened
+            is_ids = name == "input_ids"
+            rows = tensor.new_full((len(mask), width), (self.tokenizer.pad_token_id or 0) if is_ids else 0)
+            for row, values, is_read, ids in zip(rows, tensor, mask, prefixes, strict=True):
+                added = tensor.new_tensor(ids) if is_ids else tensor.new_full((len(ids),), name == "attention_mask")
+                filled = torch.cat([values[is_read], added])
+                row[width - len(filled) :] = filled
+            extended[name] = rows
+        return extended
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, pipeline
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.nano import POLICY_PATH, PRM_PATH
 from mmprm_hf.nano.world import make_problem
-from mmprm_hf.rerank.saving import custom_pipelines, saved_options, saved_prm
+from mmprm_hf.rerank.saving import saved_options, saved_prm
 from mmprm_hf.steps import TaggedFormat
 
 TASK = "generate-and-rerank"
@@ -48,11 +48,12 @@ def test_the_folder_holds_policy_prm_options_and_code(saved):
     assert {"prm/config.json", "prm/model.safetensors", "prm/tokenizer.json", "prm/processor_config.json"} <= names
     assert json.loads((folder / "rerank_config.json").read_text()) == OPTIONS
     config = json.loads((folder / "config.json").read_text())
-    assert config["custom_pipelines"] == custom_pipelines(TASK)
+    declared = config["custom_pipelines"][TASK]
+    assert declared["pt"] == ["AutoModelForImageTextToText"]
     code = compile((folder / "generate_and_rerank.py").read_text(), "generate_and_rerank.py", "exec")
     spelled = {}
     exec(code, spelled)  # noqa: S102 (our own text)
-    assert spelled["GenerateAndRerankPipeline"].__name__ in custom_pipelines(TASK)[TASK]["impl"]
+    assert spelled["GenerateAndRerankPipeline"].__name__ in declared["impl"]
 
 
 def test_a_saved_pipeline_answers_as_before(saved):

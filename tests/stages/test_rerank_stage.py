@@ -373,7 +373,7 @@ def test_a_policy_brings_its_own_prm_and_options(nano, tmp_path, monkeypatch):
 
 def test_credentials_of_a_server_are_not_written_down(source, tmp_path):
     servers = Servers("http://user:secret@127.0.0.1:9/v1", api_key="secret")
-    run(source, tmp_path / "out", num_problems=1, servers=servers)
+    run(source, tmp_path / "out", num_problems=1, servers=servers, prm=str(PRM_PATH))
     files = [path for path in (tmp_path / "out").iterdir() if path.is_file()]
     assert len(files) > 1 and all("secret" not in path.read_text() for path in files)
 
