@@ -71,7 +71,7 @@ endif
 
 test-extras: .extras  ## backbones whose stock processors need torchvision, and quantised ones
 	HF_HUB_OFFLINE=1 MMPRM_EXTRAS=$(abspath $<) $(BIN)/pytest tests/scoring/test_backbones.py tests/models/test_quantised.py \
-		tests/engines/test_engine_families.py
+		tests/engines/test_engine_families.py tests/engines/test_prefix_tokens.py
 
 test-floor: .floor  ## models, scoring, training, engines and pipeline under the oldest transformers we allow
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/python -c "import transformers; assert transformers.__version__ == '5.23.0'"

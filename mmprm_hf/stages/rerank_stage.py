@@ -101,8 +101,7 @@ def rerank_problems(
         "seconds", "num_tokens", "best_of_n": see `evaluation.best_of_n_report`, None without gold}``.
 
     Raises:
-        ValueError: if the folder was made with other options or of other problems, another process writes to it, or no
-            problem could be shown to the models.
+        ValueError: if the folder is of another run or in use, no problem can be shown, or a server has no PRM.
         EngineUnavailableError: if the server of a figure cannot be reached; start again to resume.
     """
     check_served_prm(prm, servers)

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 CHARACTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 WIDTH = 32  # hidden width of all text models and vision towers
 SLIDING_WINDOW = 24  # tokens; the tests' texts are longer
+CUTS = ("characters", "gpt2", "llama3", "gemma", "llama2")
+_cut = "characters"
+_WORDS = ("Yes", "No", "Step", "The", "Answer", " is", " answer", " =", " 12", "step", "answer")
+_LLAMA3_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
 NUM_PADDING_ROWS = 8  # embedding rows beyond the tokenizer, as the released Qwen checkpoints have
 SEED = 7  # chosen so that each policy's scores spread: standard deviation above 0.02 over texts and over figures
 LOUDNESS = 10.0  # factor on all matrices but the embeddings: what a marker attends to counts more than its own row
 EMBEDDING_LOUDNESS = 2.0
+
+
+@contextlib.contextmanager
+def cut_as(kind: str) -> Iterator[None]:
+    """Let `make_tokenizer` cut text as a family's real tokenizer does, one of `CUTS`.
+
+    What matters at the end of a step: "gpt2" joins two line breaks at the end of a text but not before a word; "llama3"
+    (and Qwen) joins a full stop with the line breaks behind it; "gemma" joins line breaks everywhere; "llama2" has no
+    token for them (bytes), and puts a blank before every text.
+    """
+    global _cut
+    before, _cut = _cut, kind
+    try:
+        yield
+    finally:
+        _cut = before
+
+
+def make_backend(special: list[str], kind: str) -> Any:
+    """A tokenizer of the `tokenizers` package: special tokens first, then characters, then what merges make of them."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    if kind == "characters":
+        vocab = {token: index for index, token in enumerate([*special, "Yes", "No", *CHARACTERS])}
+        backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex("Yes|No|[\\s\\S]"), "isolated")
+        backend.decoder = decoders.Fuse()
+        return backend
+    is_bytes = kind in ("gpt2", "llama3")
+    spelled = str.maketrans({" ": "Ġ", "\n": "Ċ"} if is_bytes else {" ": "▁"})
+    line_break = "<0x0A>" if kind == "llama2" else "\n".translate(spelled)
+    characters = [line_break if c == "\n" else c.translate(spelled) for c in CHARACTERS]
+    merges = [(word[:end], word[end]) for word in (w.translate(spelled) for w in _WORDS) for end in range(1, len(word))]
+    if kind != "llama2":
+        merges.append((line_break, line_break))
+    if kind == "llama3":
+        merges += [(mark, breaks) for mark in ".:)]" for breaks in (line_break, line_break * 2)]
+    merges = list(dict.fromkeys(merges))
+    tokens = dict.fromkeys([*special, *characters, *("".join(pair) for pair in merges)])
+    vocab = {token: index for index, token in enumerate(tokens)}
+    backend = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=kind == "llama2"))
+    if is_bytes:
+        split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "gpt2")
+        if kind == "llama3":
+            split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(_LLAMA3_PIECES), "isolated"), split])
+        backend.pre_tokenizer, backend.decoder = split, decoders.ByteLevel()
+        return backend
+    blanks = [normalizers.Replace(" ", "▁")]
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if kind == "llama2":
+        blanks, parts = [normalizers.Prepend("▁"), *blanks], [*parts, decoders.Strip(" ", 1, 0)]
+    backend.normalizer, backend.decoder = normalizers.Sequence(blanks), decoders.Sequence(parts)
+    return backend
 
 
 def make_tokenizer(
@@ -23,20 +85,18 @@ def make_tokenizer(
     template: str | None = None,
     with_marker: bool = False,
 ) -> Any:
-    """Character tokenizer with Yes and No as whole tokens; `named` are special tokens that become attributes."""
+    """Tokenizer with Yes and No as whole tokens; `named` are special tokens that become attributes.
+
+    It cuts text into characters, or as `cut_as` says.
+    """
     import transformers as hf
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from tokenizers.decoders import Fuse
     from tokenizers.processors import TemplateProcessing
 
     named = named or {}
     extra = [*special, *(["<prm>"] if with_marker else [])]
-    known = [pad, eos, *([bos] if bos else []), "<unk>", *named.values(), *extra, "Yes", "No", *CHARACTERS]
-    vocab = {token: index for index, token in enumerate(known)}
-    assert len(vocab) == len(known), "a token is listed twice"
-    backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("Yes|No|[\\s\\S]"), "isolated")
-    backend.decoder = Fuse()
+    known = [pad, eos, *([bos] if bos else []), "<unk>", *named.values(), *extra]
+    backend = make_backend(known, _cut)
+    vocab = backend.get_vocab()
     if adds_bos:
         backend.post_processor = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, vocab[bos])])
     return hf.PreTrainedTokenizerFast(

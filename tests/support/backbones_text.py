@@ -72,6 +72,16 @@ def build_gemma2(with_marker: bool = False) -> tuple[Any, Any]:
     return make_policy(hf.Gemma2ForCausalLM, config), tokenizer
 
 
+def build_gemma3_text(with_marker: bool = False) -> tuple[Any, Any]:
+    """Gemma 3 without its vision tower, as the 1B model is."""
+
+    import transformers as hf
+
+    tokenizer = gemma_tokenizer(with_marker)
+    config = hf.Gemma3TextConfig(**gemma_settings(tokenizer, ["sliding_attention", "full_attention"] * 2))
+    return make_policy(hf.Gemma3ForCausalLM, config), tokenizer
+
+
 def build_cohere(with_marker: bool = False) -> tuple[Any, Any]:
     """Command R: logits are scaled after the head."""
 
