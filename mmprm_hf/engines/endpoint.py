@@ -265,11 +265,11 @@ class EndpointEngine:
         sampling: SamplingConfig,
     ) -> ChatChoice:
         """Let a step go on that was stopped before its end: before its first word, or inside a formula."""
-        while choice.finish_reason == "stop" and choice.stopped_at in step_stops:
+        while stop := self._step_stop(choice, step_stops):
             left = sampling.max_new_tokens - choice.num_tokens
             if self.step_format.is_step_end(choice.text) or left < 1 or not choice.num_tokens:
                 return choice
-            text = choice.text + choice.stopped_at
+            text = choice.text + stop
             settings = dataclasses.replace(sampling, max_new_tokens=left)
             messages = await self._messages(problem, opened + text)
             reply = await self.chat.complete(messages, seeds=[seed], continue_final_message=True, **vars(settings))
@@ -277,6 +277,16 @@ class EndpointEngine:
             num_tokens = choice.num_tokens + max(1, more.num_tokens)
             choice = dataclasses.replace(more, text=text + more.text.removeprefix(opened + text), num_tokens=num_tokens)
         return choice
+
+    def _step_stop(self, choice: ChatChoice, step_stops: tuple[str, ...]) -> str:
+        """The stop string of a step that ended a text; "" for none."""
+        if choice.finish_reason != "stop":
+            return ""
+        if choice.stopped_at is not None:
+            return choice.stopped_at if choice.stopped_at in step_stops else ""
+        # The server does not tell. No policy ends its solution inside a formula, so the stop string ended it there.
+        is_inside = bool(choice.text.strip()) and not self.step_format.is_step_end(choice.text)
+        return step_stops[0] if is_inside and not self.sampling.stop_strings else ""
 
     async def _messages(self, problem: Problem, opened_turn: str) -> list[dict[str, Any]]:
         text = problem.question

@@ -47,6 +47,7 @@ class StubAnswer:
     text: str
     finish_reason: str = "stop"
     num_tokens: int = 0
+    stopped_at: str | None = None
 
 
 Policy = Callable[[list[dict[str, Any]], int], "str | StubAnswer"]
@@ -72,6 +73,7 @@ class StubServer:
         models: Names that /v1/models lists.
         max_model_len: The limit of tokens that it lists; None for none.
         counts_lists: Whether asking for that list stands in `bodies` and may meet a fault.
+        tells_stops: Whether an answer names the stop string that ended it, as vLLM's `stop_reason` does.
         slow_seconds: Time that "slow" waits before it answers.
         seconds: Time that every answer takes.
         retry_after: Value of the header `Retry-After` of a 429.
@@ -88,12 +90,13 @@ class StubServer:
         models: Sequence[str] = ("stub",),
         max_model_len: int | None = None,
         counts_lists: bool = False,
+        tells_stops: bool = False,
         slow_seconds: float = 1.0,
         seconds: float = 0.0,
         retry_after: str = "0",
     ) -> None:
         self.policy, self.faults, self.models = policy, faults, models
-        self.max_model_len, self.counts_lists = max_model_len, counts_lists
+        self.max_model_len, self.counts_lists, self.tells_stops = max_model_len, counts_lists, tells_stops
         self.slow_seconds, self.seconds, self.retry_after = slow_seconds, seconds, retry_after
         self.continues, self.probe_policy, self.probe_faults = continues, probe_policy or _probe_policy, probe_faults
         self.bodies: list[dict[str, Any]] = []
@@ -165,6 +168,8 @@ class StubServer:
             "message": {"role": "assistant", "content": answer.text},
             "finish_reason": "abort" if fault == "aborted" else answer.finish_reason,
         }
+        if self.tells_stops:
+            choice["stop_reason"] = answer.stopped_at
         usage = {
             "prompt_tokens": num_prompt_tokens,
             "completion_tokens": answer.num_tokens,
@@ -184,13 +189,16 @@ class StubServer:
         answer = (self.probe_policy if is_probe(body) else self.policy)(messages, seed)
         if isinstance(answer, StubAnswer):
             return answer
+        whole, stopped_at = answer, None
         for stop in body.get("stop", ()):
             answer = answer.split(stop)[0]
+        if answer != whole:
+            stopped_at = next(stop for stop in body["stop"] if whole[len(answer) :].startswith(stop))
         words = re.findall(r"\s*\S+", answer)
         limit = body.get("max_tokens", len(words))
         if len(words) > limit:
             return StubAnswer("".join(words[:limit]), "length", limit)
-        return StubAnswer(answer, "stop", len(words))
+        return StubAnswer(answer, "stop", len(words), stopped_at)
 
 
 def is_probe(body: dict[str, Any]) -> bool:
