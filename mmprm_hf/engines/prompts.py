@@ -111,7 +111,7 @@ class PromptWriter:
         if images and self.processor is self.tokenizer:
             raise ProblemInputError(
                 problem.id,
-                f"it has {len(images)} figures and the policy, which has a tokenizer and no processor, reads none. "
+                "it has figures, and the policy, which has a tokenizer and no processor, reads none. "
                 "Leave the figures out of the data, or take a policy that sees.",
             )
         try:
