@@ -111,6 +111,20 @@ def test_engines_find_each_format_and_continue_it():
         check_rollouts(engine_in(PARAGRAPHS, cut=cut), PARAGRAPHS)
 
 
+def test_a_step_does_not_end_inside_a_thought():
+    thought = "<think>4 or 5?\n\nStep 1: 4.\nStep 2: 5.</step></think>\n\n"
+    for step_format in FORMATS:
+        engine = engine_in(step_format, thought)
+        (steps,) = asyncio.run(engine.generate([RolloutRequest(PROBLEMS[0], num_samples=4, one_step=True)]))
+        assert {rollout.steps[0] for rollout in steps} <= {"Add the two numbers.", "Take one more."}
+        assert all(rollout.finish_reason == STEP_END for rollout in steps) and engine.step_format == step_format
+        for tells_stops in (True, False):
+            with StubServer(served_mixture(texts_in(step_format, thought)), tells_stops=tells_stops) as server:
+                request = RolloutRequest(PROBLEMS[0], num_samples=4, one_step=True)
+                (steps,) = asyncio.run(engine_on(server).generate([request]))
+            assert {rollout.steps[0] for rollout in steps} <= {"Add the two numbers.", "Take one more."}
+
+
 def test_served_engines_find_each_format_and_continue_it_whether_or_not_the_server_says_what_stopped_it():
     for step_format, tells_stops in ((TAGGED, False), *itertools.product(FORMATS[1:], (True, False))):
         with StubServer(served_mixture(texts_in(step_format)), tells_stops=tells_stops) as server:

@@ -85,7 +85,7 @@ class TransformersEngine:
         tokenizer = tokenizer_of(processor)
         self._end_ids = end_token_ids(model, tokenizer)
         self._decoding_tokenizer = copy.deepcopy(tokenizer)  # of the engine's thread
-        self._stops: dict[tuple[Any, int | None], StopStrings] = {}
+        self._stops: dict[tuple[Any, ...], StopStrings] = {}
         self.decoder = BatchDecoder(model, self.prompts, self._end_ids, sampling)
         self._gatherer: Gatherer[PendingRollout] = Gatherer(self._choose_batch, self._run)
         self._facts: dict[str, Any] = {
@@ -152,22 +152,22 @@ class TransformersEngine:
                 prompt = self.prompts.write(problem, prefix, self.step_format, self.format.instruction)
                 prompts[problem.id, prefix] = prompt
             seeds = [content_hash(request.seed, problem.id, list(prefix), i) for i in range(request.num_samples)]
-            stops = self._stops_of(request)
+            stops = self._stops_of(request, prompts[problem.id, prefix].opened_thought)
             groups.append([PendingRollout(prompts[problem.id, prefix], seed, stops) for seed in seeds])
         await self._gatherer.do([rollout for group in groups for rollout in group])
         return [list(map(self._written, group)) for group in groups]
 
-    def _stops_of(self, request: RolloutRequest) -> StopStrings:
+    def _stops_of(self, request: RolloutRequest, opened_thought: str) -> StopStrings:
         """The stop strings of a request; those of a step depend on how many there are before it."""
         usual = (*self.sampling.stop_strings, *self.prompts.template.stop_strings)
         num_steps = len(request.prefix) if request.one_step else None
-        key = (self.step_format if request.one_step else None, num_steps)
+        key = (self.step_format if request.one_step else None, num_steps, opened_thought)
         if key not in self._stops:
             step_stops = self.step_format.step_stops(num_steps) if request.one_step else ()
             step_format = self.step_format
 
             def is_end(text: str, stop: str) -> bool:
-                return stop not in step_stops or step_format.is_step_end(text)
+                return stop not in step_stops or step_format.is_step_end(opened_thought + text)
 
             stops = tuple(dict.fromkeys((*usual, *step_stops)))
             self._stops[key] = StopStrings(self._decoding_tokenizer, stops, is_end if step_stops else None)

@@ -11,6 +11,7 @@ from .numbered import NUMBERED, NumberedFormat, find_numbered_format
 from .plain import LINES, PARAGRAPHS
 from .protocol import ParsedResponse, StepFormat
 from .tagged import TAGGED, TaggedFormat
+from .thoughts import split_thought
 
 STEP_FORMATS: dict[str, StepFormat] = {
     step_format.name: step_format for step_format in (TAGGED, NUMBERED, PARAGRAPHS, LINES)
@@ -84,7 +85,7 @@ def choose_step_format(responses: Sequence[tuple[str, str]]) -> FormatChoice:
         'lines'
     """
     formats = dict(STEP_FORMATS)
-    numbered = find_numbered_format([text for text, _ in responses])
+    numbered = find_numbered_format([split_thought(text)[1] for text, _ in responses])
     formats[NumberedFormat.name] = numbered or NUMBERED
     parsed = {name: [form.parse(text, reason) for text, reason in responses] for name, form in formats.items()}
     num_complete = {name: sum(response.complete for response in read) for name, read in parsed.items()}

@@ -56,9 +56,8 @@ class PlainFormat(StepFormat):
             fault = NO_ANSWER
         return ParsedResponse(steps, answer or None, not fault, fault)
 
-    def parse_open_step(self, text: str, prefix: Sequence[str] = ()) -> str | None:
-        """Return the step of a text that stopped where the next one would begin; None for any other text."""
-        body, answer = split_answer_line(text)
+    def _read_open_step(self, solution: str, prefix: Steps) -> str | None:
+        body, answer = split_answer_line(solution)
         steps = self.split(body, len(prefix))
         if answer is not None or steps is None or len(steps) != 1 or not self._reads_back((*prefix, *steps)):
             return None
@@ -68,9 +67,8 @@ class PlainFormat(StepFormat):
         """Whether the text of these steps and of one more is read as just these."""
         return not steps or self.split(self.join((*steps, "x"))) == (*steps, "x")
 
-    def is_step_end(self, text: str) -> bool:
-        """Return whether a stop string behind `text` ends the step: not in a formula, and not before its first word."""
-        return bool(text.strip()) and not ends_inside_region(text)
+    def _is_whole(self, solution: str) -> bool:
+        return not ends_inside_region(solution)
 
     def render_prefix(self, steps: Sequence[str]) -> str:
         """Return the steps as they are written, and what stands before the next one."""

@@ -82,21 +82,31 @@ class StepFormat(abc.ABC):
     def _read(self, solution: str, prefix: Steps) -> ParsedResponse:
         """Read a solution that was not cut off and holds no thought."""
 
-    @abc.abstractmethod
     def parse_open_step(self, text: str, prefix: Sequence[str] = ()) -> str | None:
-        """Return the step of a text that an engine stopped at one of `step_stops`, which the text does not contain.
+        """Return the step of a text that an engine stopped at one of `step_stops`, which its step does not contain.
 
         Returns:
-            The step; None for any other text: an answer, a second step, a blank one.
+            The step, without a thought before it; None for any other text: an answer, a second step, a blank one.
         """
+        _, solution, is_open = split_thought(text)
+        return None if is_open or thought_tag_in(solution) else self._read_open_step(solution, tuple(prefix))
+
+    @abc.abstractmethod
+    def _read_open_step(self, solution: str, prefix: Steps) -> str | None:
+        """Read a step that holds no thought."""
 
     @abc.abstractmethod
     def step_stops(self, num_steps: int) -> tuple[str, ...]:
         """Return the stop strings that end the step which follows `num_steps` others."""
 
     def is_step_end(self, text: str) -> bool:
-        """Return whether a stop string behind `text` ends the step (and not a line of a formula, say)."""
-        return bool(text.strip())
+        """Return whether a stop string behind `text` ends a step: not in a thought, and not before its first word."""
+        _, solution, is_open = split_thought(text)
+        return not is_open and bool(solution.strip()) and self._is_whole(solution)
+
+    def _is_whole(self, solution: str) -> bool:
+        """Whether a step may end here (and not inside a formula, say)."""
+        return True
 
     @property
     def opening(self) -> str:

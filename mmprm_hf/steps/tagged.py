@@ -34,6 +34,8 @@ class TaggedFormat(StepFormat):
         >>> parsed = TAGGED.parse("<step>A=47</step><step>B=5", finish_reason="length")
         >>> parsed.steps, parsed.complete, parsed.fault
         (('A=47',), False, 'cut at the token limit')
+        >>> TAGGED.parse_open_step("<step>A=47")
+        'A=47'
         >>> TAGGED.render_prefix(("A=47", "B=58"))
         '<step>A=47</step><step>B=58</step>'
     """
@@ -100,16 +102,8 @@ class TaggedFormat(StepFormat):
             fault = MALFORMED
         return ParsedResponse(tuple(steps), answer, not fault, fault)
 
-    def parse_open_step(self, text: str, prefix: Sequence[str] = ()) -> str | None:
-        """Return the step of a text that stopped at the closing tag of a step; None for any other text.
-
-        Example:
-            >>> TAGGED.parse_open_step("<step>A=47")
-            'A=47'
-            >>> TAGGED.parse_open_step("<answer>47</answer>") is None
-            True
-        """
-        head, tag, step = text.partition(self.step_open)
+    def _read_open_step(self, solution: str, prefix: Steps) -> str | None:
+        head, tag, step = solution.partition(self.step_open)
         is_one_step = bool(tag) and not head.strip() and bool(step.strip()) and not any(t in step for t in self.tags)
         return step if is_one_step else None
 

@@ -13,7 +13,7 @@ from mmprm_hf.data import Problem
 from mmprm_hf.engines import ChatClient, EndpointEngine, RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.engines.prompts import PromptWriter
 from mmprm_hf.errors import CheckpointError
-from mmprm_hf.steps import PARAGRAPHS
+from mmprm_hf.steps import PARAGRAPHS, STEP_END
 
 PROBLEM = Problem("p", "How much is 3 + 4?")
 SOLUTION = PARAGRAPHS.render(("3 + 4 = 7", "That is all."), "7")
@@ -84,17 +84,21 @@ def test_a_base_model_reads_a_plain_prompt_said_once_and_stops_at_the_next_quest
 
 
 def test_a_thought_that_the_template_opens_is_set_apart_and_closed_before_a_prefix():
-    engine = engine_with(OPENS, ["<think>\nHm, 3 + 4 = 8?\n</think>\n\n" + SOLUTION])
+    engine = engine_with(OPENS, ["Hm.\n\n3 + 4 = 8?\n</think>\n\n" + SOLUTION])
+    engine.model.turn_ids = engine.model.tokenizer("<think>\n")["input_ids"]
     (whole,) = asyncio.run(engine.generate([RolloutRequest(PROBLEM)]))
+    ((step,),) = asyncio.run(engine.generate([RolloutRequest(PROBLEM, one_step=True)]))
+    assert step.steps == ("3 + 4 = 7",) and step.finish_reason == STEP_END
     assert whole[0].text.startswith("<think>\nHm") and whole[0].steps == ("3 + 4 = 7", "That is all.")
     opened = engine.prompts.write(PROBLEM, ("3 + 4 = 7",), PARAGRAPHS)
     assert opened.text.endswith("<think>\n\n</think>\n\n") and not opened.opened_thought
 
 
 def test_a_thought_that_never_ends_is_incomplete():
-    engine = engine_with(OPENS, ["<think>\n3 + 4 = 7\n\nThe answer is 7."])
+    engine = engine_with(OPENS, ["3 + 4 = 7\n\nThe answer is 7."])
+    engine.model.turn_ids = engine.model.tokenizer("<think>\n")["input_ids"]
     ((rollout,),) = asyncio.run(engine.generate([RolloutRequest(PROBLEM)]))
-    assert not rollout.complete and rollout.fault == "the thought never ends"
+    assert rollout.finish_reason == "stop" and not rollout.complete and rollout.fault == "the thought never ends"
 
 
 def test_options_of_the_template_reach_policies_here_and_at_a_server():
