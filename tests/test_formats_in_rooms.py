@@ -126,7 +126,7 @@ def test_a_step_does_not_end_inside_a_thought():
 
 
 def test_served_engines_find_each_format_and_continue_it_whether_or_not_the_server_says_what_stopped_it():
-    for step_format, tells_stops in ((TAGGED, False), *itertools.product(FORMATS[1:], (True, False))):
+    for step_format, tells_stops in ((PARAGRAPHS, False), (LINES, False), *((f, True) for f in FORMATS)):
         with StubServer(served_mixture(texts_in(step_format)), tells_stops=tells_stops) as server:
             check_rollouts(engine_on(server), step_format)
 
