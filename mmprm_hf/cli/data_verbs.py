@@ -210,6 +210,8 @@ def _format_labelling(report: dict[str, Any], output: Path, model: str) -> str:
         output: The run folder.
         model: What a PRM on these labels may start from, as `mmprm train` takes it.
     """
+    from ..steps import fault_words
+
     search, rows = report["ledger"], report["labels"]
     uniform = search["num_trees"] - search["num_mixed"]
     lines = [
@@ -220,6 +222,8 @@ def _format_labelling(report: dict[str, Any], output: Path, model: str) -> str:
         f"{rows['num_rows']:,} solutions with {rows['num_labelled_steps']:,} step labels, "
         f"{rows['positive_share'] or 0:.0%} of them above zero",
     ]
+    if search["faults"]:
+        lines.insert(2, f"incomplete rollouts: {fault_words(search['faults'])}")
     if search["num_resumed"]:
         lines.insert(1, f"{search['num_resumed']:,} were there already and were not searched again")
     if search["num_failed"]:

@@ -14,6 +14,7 @@ from .. import metrics
 from ..answers import group_answers
 from ..rows import candidate_outcome, check_candidate_row
 from ..selection import outcome_by_selection
+from ..steps import count_faults
 
 METRICS = ("greedy", "random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle")
 """What `best_of_n_report` measures; the value of a problem is in [0, 1].
@@ -69,9 +70,9 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
 
     Returns:
         ``num_problems``, ``num_candidates`` (per problem), ``num_undecided``, ``num_incomplete`` and ``num_unscored``
-        (candidates; complete ones without step scores), ``num_problems_undecided``, ``aggregation``, ``metrics`` (per
-        metric ``value``, ``ci_low``, ``ci_high``; None where no problem is decided) and ``num_decided`` (problems
-        behind each metric).
+        (candidates; complete ones without step scores), ``faults`` (incomplete candidates by `steps.FAULTS`; absent
+        where no reason is recorded), ``num_problems_undecided``, ``aggregation``, ``metrics`` (per metric ``value``,
+        ``ci_low``, ``ci_high``; None where no problem is decided) and ``num_decided`` (problems behind each metric).
 
     Raises:
         ValueError: for no rows, rows without or with different numbers of candidates, an unknown verdict or
@@ -84,6 +85,7 @@ def best_of_n_report(rows: Sequence[Mapping[str, Any]], *, aggregation: str = "m
         values |= {name: [] for name in PRM_METRICS}
     return {
         **candidate_counts(problems),
+        **_faults(rows),
         "aggregation": aggregation,
         "metrics": {name: metrics.mean_with_interval(values[name]) for name in METRICS},
         "num_decided": {name: len(values[name]) for name in METRICS},
@@ -135,6 +137,13 @@ def candidate_counts(problems: Sequence[JudgedProblem]) -> dict[str, int]:
         "num_unscored": sum(content is not None and not scores for content, scores in candidates),
         "num_problems_undecided": sum(problem.is_undecided for problem in problems),
     }
+
+
+def _faults(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Incomplete candidates by the reason, where one is recorded."""
+    candidates = [candidate for row in rows for candidate in row["candidates"]]
+    faults = [candidate.get("fault") for candidate in candidates if not candidate.get("complete", True)]
+    return {"faults": count_faults(faults)} if any(faults) else {}
 
 
 def are_unscored(problems: Sequence[JudgedProblem]) -> bool:

@@ -26,7 +26,7 @@ from .engine_gate import EngineGate, FaultTolerance
 from .failures import EngineFailedError, RequestFailedError, undecided_counts
 from .journal import ProblemJournal
 from .journaled import JournaledEngine, JournaledVerifier
-from .ledger import LabelSummary, Session, ledger_row, total_costs
+from .ledger import LabelSummary, Session, ledger_row, total_costs, total_faults
 from .problem_queue import ProblemQueue, check_distinct_ids
 from .progress import Progress
 from .protocols import Search, Verifier
@@ -282,6 +282,7 @@ class _Driver:
         # Of this run's problems alone: the folder may have trees of others, from a run of more problems.
         keys = self.queue.distinct_keys
         trees = [self.folder.trees[key] for key in keys if key in self.folder.trees]
+        costs = [self.folder.costs[key] for key in keys if key in self.folder.costs]
         summary = LabelSummary(
             num_problems=len(self.queue.keys),
             num_trees=len(trees),
@@ -289,7 +290,8 @@ class _Driver:
             num_duplicates=self.queue.num_duplicates,
             num_resumed=self.queue.num_resumed,
             num_mixed=sum(facts.is_mixed for facts in trees),
-            **total_costs(self.folder.costs[key] for key in keys if key in self.folder.costs),
+            **total_costs(costs),
+            faults=total_faults(costs),
             seconds=round(sum(session["seconds"] for session in sessions), 3),
             sessions=sessions,
         )

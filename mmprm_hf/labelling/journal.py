@@ -18,6 +18,7 @@ from typing import Any
 
 from ..data import Rollout, Verdict
 from ..files import append_line, open_log, read_lines, sealed
+from ..steps import count_faults
 from .protocols import Prefix
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class ProblemJournal:
         self.step_verdicts: dict[Prefix, tuple[Verdict, ...]] = {}  # by solution, if one of them is decided
         self._undecided_solutions: set[Prefix] = set()
         self.costs: Counter[str] = Counter()  # for the ledger
+        self.faults: Counter[str] = Counter()  # of incomplete rollouts
         self.num_replayed = 0  # requests that were answered from the journal
         self.incomplete_example: Rollout | None = None
         self.undecided_example: str | None = None
@@ -83,6 +85,7 @@ class ProblemJournal:
             self.answers[tuple(prefix), num_samples, seed, occurrence] = rollouts
             incomplete = [rollout for rollout in rollouts if not rollout.complete]
             self.incomplete_example = self.incomplete_example or next(iter(incomplete), None)
+            self.faults.update(count_faults(rollout.fault for rollout in incomplete))
             self.costs.update(
                 num_requests=1,
                 num_rollouts=len(rollouts),

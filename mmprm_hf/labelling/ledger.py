@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ class LabelSummary:
         num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at, and those on which it gave
             no verdict.
         step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What the step judge used.
+        faults: Incomplete rollouts by `steps.FAULTS`, the most frequent first.
         seconds: Duration of all sessions.
         sessions: One dict per start of the run: when, how long, and what was new in it.
     """
@@ -62,12 +64,13 @@ class LabelSummary:
     step_judge_calls: int
     step_judge_tokens_in: int
     step_judge_tokens_out: int
+    faults: dict[str, int]
     seconds: float
     sessions: tuple[dict[str, Any], ...]
 
 
 _FIELDS = [field.name for field in dataclasses.fields(LabelSummary)]
-COSTS = tuple(_FIELDS[_FIELDS.index("num_requests") : _FIELDS.index("seconds")])
+COSTS = tuple(_FIELDS[_FIELDS.index("num_requests") : _FIELDS.index("faults")])
 """The counts of a ledger row, which `LabelSummary` adds up."""
 
 
@@ -81,6 +84,7 @@ def ledger_row(
         "problem_key": problem_key,
         "outcome": outcome,
         **{name: counts.get(name, 0) for name in COSTS},
+        "faults": dict(sorted(journal.faults.items())),
         "seconds": round(journal.seconds, 3),
     }
 
@@ -92,6 +96,14 @@ def total_costs(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         for name in COSTS:
             totals[name] += row.get(name, 0)  # an earlier version counted less
     return totals
+
+
+def total_faults(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many incomplete rollouts of ledger rows have which fault, the most frequent first."""
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals.update(row.get("faults", {}))  # an earlier version has none
+    return dict(sorted(totals.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 class Session:

@@ -220,7 +220,9 @@ def _sessions(summary: Any, path: Path) -> list[dict[str, Any]]:
 def _cost_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a ledger; ValueError for one that does not count."""
     for number, row in enumerate(read_records(path, "problem_key"), start=1):
-        if not all(_is_cost(row.get(name, 0)) for name in COSTS):
+        faults = row.get("faults", {})
+        costs = [*(row.get(name, 0) for name in COSTS), *(faults.values() if isinstance(faults, dict) else ["none"])]
+        if not all(map(_is_cost, costs)):
             raise ValueError(
                 f"Line {number} of {path} has costs that are not counts: no run wrote it. Restore the file, or delete "
                 "the line."

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..data import Rollout, SearchTree
 from ..errors import EngineUnavailableError
+from ..steps import fault_words
 from .failures import (
     EngineFailedError,
     JudgeSilentError,
@@ -68,6 +69,7 @@ class RunHealth:
         self._errors: dict[str, Exception] = {}  # the last one by problem id
         self._num_judge_failures = 0  # without a tree in between
         self._num_incomplete = 0
+        self._faults: Counter[str] = Counter()  # of incomplete rollouts
         self._incomplete_example: Rollout | None = None
         self._undecided_example: str | None = None
 
@@ -113,6 +115,7 @@ class RunHealth:
         self._errors[problem_id] = error
         if journal is not None:
             self._num_incomplete += journal.costs["num_incomplete"]
+            self._faults.update(journal.faults)
             self._incomplete_example = self._incomplete_example or journal.incomplete_example
             self._undecided_example = self._undecided_example or journal.undecided_example
         if key is not None:
@@ -151,10 +154,11 @@ class RunHealth:
         examples = {type(error).__name__: error for error in reversed(self._errors.values())}
         counts = Counter(type(error).__name__ for error in self._errors.values())
         num_undecided = sum(undecided_counts(error)[0] for error in self._errors.values())
+        faults = f" ({fault_words(self._faults)})" if self._faults else ""
         parts = [
             f"None of {len(self._errors)} problems gave a tree "
             f"({', '.join(f'{count} x {name}' for name, count in counts.most_common())}); of their rollouts "
-            f"{self._num_incomplete} are incomplete and {num_undecided} undecided{self._undecided_words()}."
+            f"{self._num_incomplete} are incomplete{faults} and {num_undecided} undecided{self._undecided_words()}."
         ]
         if self._incomplete_example is not None:
             text, reason = _shortened(self._incomplete_example.text), self._incomplete_example.finish_reason

@@ -1,7 +1,7 @@
 """Sections of a results document as blocks of plain text, which the terminal and the HTML page render alike.
 
 A block is a sentence or more (text), a table, or a list of entries. Takes what `mmprm_hf.rows.check_results` has
-checked. Imports this room only.
+checked. Of other rooms it imports `steps` alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..steps import fault_words
 from .documents import metric, parts_of
 from .rendering import render_sentence, template_data
 from .words import (
@@ -83,6 +84,11 @@ def metric_rows(document: Mapping[str, Any]) -> list[MetricRow]:
             continue
         rows.append(MetricRow(key, capital(metric_name(key, report["num_candidates"])), *ends, decided))
     return rows
+
+
+def incomplete_reasons(report: Mapping[str, Any]) -> str:
+    """Why candidates of a best-of-N table are incomplete, in brackets; "" where it is not recorded."""
+    return f" ({fault_words(report['faults'])})" if report.get("faults") else ""
 
 
 def step_blocks(steps: Mapping[str, Any]) -> list[Block]:

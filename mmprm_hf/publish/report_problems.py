@@ -80,6 +80,7 @@ def _candidate(candidate: Mapping[str, Any], count: int = 1, is_chosen: bool = F
         **candidate,
         "score": candidate.get("score"),
         "text": str(candidate.get("text") or ""),
+        "fault": candidate.get("fault") or "",
         "verdict": verdict_of(candidate),
         "scored_steps": list(zip(steps, candidate["step_scores"] or [None] * len(steps), strict=True)),
         "count": count,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..rows import read_results
 from .documents import calibrations, document_names, get
-from .explanations import SECTIONS, metric_rows, rows_words
+from .explanations import SECTIONS, incomplete_reasons, metric_rows, rows_words
 from .plots import write_calibration_plot, write_curves_plot, write_profile_plot
 from .rendering import render
 from .report_problems import problems_section
@@ -129,7 +129,7 @@ def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
             "Seconds generating": seconds.get("generate"),
             "Seconds scoring": seconds.get("score"),
             "Candidates left out as undecided": report["num_undecided"],
-            "Incomplete candidates, counted as wrong": report["num_incomplete"],
+            "Incomplete candidates, counted as wrong": f"{report['num_incomplete']}{incomplete_reasons(report)}",
             "Problems left out as undecided": report["num_problems_undecided"],
             "Seed": settings.pop("seed", None),
         }

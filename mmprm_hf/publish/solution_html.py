@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..steps import count_faults, fault_words
 from .rendering import render_macro
 from .report_rows import group_candidates
 
@@ -35,7 +36,8 @@ def render_reranked(result: Mapping[str, Any]) -> str:
     """
     rows, chosen = result["candidates"], result["chosen"]
     ranked = [
-        {**rows[group[0]], "count": len(group), "is_winner": chosen in group}
+        {"fault": "", **rows[group[0]], "count": len(group), "is_winner": chosen in group}
         for group in group_candidates(rows, chosen)
     ]
-    return render_macro("solution.html", "reranked", result, ranked)
+    faults = fault_words(count_faults(row.get("fault") for row in rows if not row["complete"]))
+    return render_macro("solution.html", "reranked", result, ranked, faults or "there is none")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .documents import get
-from .explanations import SECTIONS, Block, metric_rows, rows_words
+from .explanations import SECTIONS, Block, incomplete_reasons, metric_rows, rows_words
 from .words import METRICS, Table, capital, share
 
 _WIDTH = 110  # columns that sentences are wrapped to
@@ -53,7 +53,7 @@ def format_best_of_n(report: Mapping[str, Any], cost: Mapping[str, Any] | None =
         rows.append(cells)
     head = f"{report['num_problems']} problems, {report['num_candidates']} candidates each"
     notes = f"Left out as undecided: {report['num_undecided']} candidates, {report['num_problems_undecided']} problems"
-    notes += f"; incomplete, counted as wrong: {report['num_incomplete']} candidates."
+    notes += f"; incomplete, counted as wrong: {report['num_incomplete']} candidates{incomplete_reasons(report)}."
     if report.get("num_unscored"):
         notes += f" Complete but without step scores: {report['num_unscored']} candidates."
     distinct = METRICS["random_distinct"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..data import Candidate, Problem
@@ -14,7 +13,7 @@ from ..errors import COUNT_RULE, MAX_COUNT, UnknownNameError, check_values, is_c
 from ..progress import progress_bar
 from ..scoring import PRMScorer
 from ..selection import AGGREGATIONS
-from ..steps import CUT, NO_ANSWER
+from ..steps import CUT, count_faults, fault_words
 from .candidates import (
     GUIDED_SEARCHES,
     STRATEGIES,
@@ -135,12 +134,11 @@ def _warn_of_unsolved(solved: Sequence[SolvedProblem], max_new_tokens: int) -> N
     candidates = [candidate for result in solved if result.chosen is None for candidate in result.candidates]
     if not candidates:
         return
-    faults = Counter(candidate.fault or NO_ANSWER for candidate in candidates)
-    reasons = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
+    faults = count_faults(candidate.fault for candidate in candidates)
     remedies = []
-    if faults[CUT]:
+    if CUT in faults:
         remedies.append(f"raise max_new_tokens={max_new_tokens}")
-    if sum(faults.values()) > faults[CUT]:
+    if set(faults) != {CUT}:
         remedies.append('ask the policy for a form that can be read (instruct="always") or name another step_format')
     num_unsolved = sum(result.chosen is None for result in solved)
     logger.warning(
@@ -148,7 +146,7 @@ def _warn_of_unsolved(solved: Sequence[SolvedProblem], max_new_tokens: int) -> N
         num_unsolved,
         len(solved),
         len(candidates),
-        reasons,
+        fault_words(faults),
         "; ".join(remedies),
     )
 

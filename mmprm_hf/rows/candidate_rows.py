@@ -157,6 +157,8 @@ def _checked(candidate: Any, index: int | str, where: str, has_gold: bool) -> di
         raise ValueError(f"{name} has answer={answer!r}. An answer is a text or null.")
     if not isinstance(verdict, str) or verdict not in tuple(Verdict):
         raise ValueError(f"{name} has verdict={verdict!r}. Use one of {', '.join(Verdict)}; judge it again.")
+    if not isinstance(candidate.get("fault") or "", str):
+        raise ValueError(f"{name} has fault={candidate['fault']!r:.80}. Why it is incomplete is a text.")
     score = candidate.get("score")
     return {
         **candidate,

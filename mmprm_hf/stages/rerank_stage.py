@@ -7,7 +7,7 @@ silence: each has a row with its outcome, even if it could not be shown to the m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..nano import POLICY_PATH, foreign_problem_note
 from ..publish import group_candidates
 from ..rerank import GUIDED_SEARCHES, read_problem
 from ..rows import FigureRules
-from ..steps import NO_ANSWER
+from ..steps import NOT_RECORDED, count_faults, fault_words
 from .candidate_rows import (
     OUTCOMES,
     PipelineSource,
@@ -139,7 +139,7 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
         "outcomes": {name: counts[name] for name in OUTCOMES},
         "errors": dict(Counter(row["error"] for row in rows if row["outcome"] == "not_shown").most_common()),
         "verdicts": dict(Counter(candidate["verdict"] for candidate in chosen)),
-        "faults": dict(_faults(solved).most_common()),
+        "faults": _faults(row["candidates"] for row in solved),
         "num_tokens": sum(row["num_tokens"] for row in solved),
         "seconds": {stage: round(sum(row["seconds"][stage] for row in solved), 3) for stage in ("generate", "score")},
         # A guided search has as many candidates as it finds; best-of-n needs equally many.
@@ -149,10 +149,9 @@ def _summary(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> d
     }
 
 
-def _faults(rows: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """How many candidates are incomplete, by the reason."""
-    candidates = [candidate for row in rows for candidate in row["candidates"]]
-    return Counter(candidate.get("fault") or NO_ANSWER for candidate in candidates if not candidate["complete"])
+def _faults(candidates: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+    """How many candidates of these problems are incomplete, by the reason."""
+    return count_faults(row.get("fault") for rows in candidates for row in rows if not row["complete"])
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
@@ -162,8 +161,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     for reason, count in list(summary["errors"].items())[:5]:
         lines.append(f"          {count} x {reason[:150]}")
     if summary["faults"]:
-        faults = ", ".join(f"{count} {fault}" for fault, count in summary["faults"].items())
-        lines.append(f"incomplete candidates: {faults}")
+        lines.append(f"incomplete candidates: {fault_words(summary['faults'])}")
     if summary["verdicts"]:
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(summary["verdicts"].items()))
         lines.append(f"chosen answers against gold: {verdicts}")
@@ -183,11 +181,14 @@ def format_rerank(result: dict[str, Any]) -> str:
         row = rows[indices[0]]
         mark = "->" if result["chosen"] in indices else "  "
         score = "no score" if row["score"] is None else f"{row['score']:.3f}"
-        answer = row["answer"] if row["complete"] else "none (cut or malformed)"
+        answer = row["answer"] if row["complete"] else f"none ({row.get('fault') or NOT_RECORDED})"
         lines.append(f"{mark} {score}  x{len(indices)}  answer {answer}")
         for step, step_score in zip(row["steps"], row["step_scores"] or [], strict=False):
             lines.append(f"      {step_score:.3f}  {step}")
-    winner = "none: no candidate is complete" if result["chosen"] is None else result["answer"]
+    winner = result["answer"]
+    if result["chosen"] is None:
+        faults = fault_words(_faults([rows]))
+        winner = f"none: no candidate is complete{f' ({faults})' if faults else ''}"
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result["seconds"].items())
     lines += ["", f"{len(rows)} candidates, {len(groups)} distinct ({seconds})", f"winner: {winner}"]
     if result.get("note"):

@@ -5,6 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "faults": ["NOT_RECORDED", "count_faults", "fault_words"],
         "formats": [
             "AUTO",
             "STEP_FORMATS",

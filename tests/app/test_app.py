@@ -122,13 +122,16 @@ def test_text_is_escaped():
     nasty = "<script>alert(1)</script> & \"'"
     row = {"steps": [nasty], "answer": nasty, "complete": True, "step_scores": [0.5], "score": 0.5, "text": nasty}
     cut = {"steps": [], "answer": None, "complete": False, "step_scores": None, "score": None, "text": nasty * 100}
+    cut["fault"] = nasty
     result = {"candidates": [row, row, cut], "chosen": 0, "answer": nasty, "strategy": nasty, "aggregation": nasty}
     page = render_reranked({**result, "note": nasty})
     assert "<script>" not in page and page.count("&lt;script&gt;") > 5
     scored = render_scored({**row, "aggregation": nasty})
     assert "<script>" not in scored and scored.count("&lt;script&gt;alert(1)") == 2
     assert page.index("written 2 times") < page.index("no score") and len(page) < 6000
-    assert "No candidate is complete" in render_reranked({**result, "chosen": None, "candidates": [cut]})
+    unsolved = render_reranked({**result, "chosen": None, "candidates": [cut, {**cut, "fault": "no final answer"}]})
+    assert "No candidate is complete: 1 &lt;script&gt;" in unsolved and "1 no final answer." in unsolved
+    assert "<script>" not in unsolved
 
 
 def test_missing_gradio_is_reported_with_its_remedy(monkeypatch):

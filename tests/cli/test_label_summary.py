@@ -20,6 +20,7 @@ SEARCH = {
     "num_incomplete": 5,
     "num_undecided": 7,
     "tokens_out": 3_806_700,
+    "faults": {},
     "seconds": 7211.4,
 }
 ROWS = {"num_rows": 10_200, "num_labelled_steps": 40_300, "positive_share": 0.5558}
@@ -47,6 +48,11 @@ def test_a_run_ends_with_counts_costs_place_and_next_command(label):
         'wrote out/mine: load_dataset("out/mine"); all counters are in its summary.json and statistics.json',
         "next: mmprm train --model nano --data out/mine/paths --output out/prm --dry-run",
     ]
+
+
+def test_incomplete_rollouts_are_counted_by_their_faults(label):
+    lines = label({"faults": {"cut at the token limit": 3, "no final answer": 2}}).splitlines()
+    assert lines[2] == "incomplete rollouts: 3 cut at the token limit, 2 no final answer"
 
 
 def test_what_was_resumed_failed_or_left_out_is_said(label):

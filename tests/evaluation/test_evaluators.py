@@ -94,6 +94,15 @@ def test_a_problem_without_decided_responses_leaves_every_metric_and_is_counted(
     assert report["metrics"]["mean_pass_at_1"]["value"] == 0.5
 
 
+def test_incomplete_candidates_are_counted_by_their_faults():
+    right, cut = candidate("7"), candidate(None, complete=False)
+    rows = [{"problem_id": "a", "candidates": [right, {**cut, "fault": "no final answer"}, cut]}]
+    assert best_of_n_report(rows)["faults"] == {"no final answer": 1, "reason not recorded": 1}
+    assert "faults" not in best_of_n_report([{"problem_id": "a", "candidates": [right, cut]}])
+    with pytest.raises(ValueError, match="fault=3. Why it is incomplete is a text"):
+        best_of_n_report([{"problem_id": "a", "candidates": [{**cut, "fault": 3}]}])
+
+
 def test_intervals_hold_the_value_over_many_problems():
     rng = random.Random(0)
     rows = []

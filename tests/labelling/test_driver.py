@@ -24,6 +24,7 @@ from mmprm_hf.labelling import (
 )
 from mmprm_hf.labelling.omegaprm import OmegaPRMConfig
 from mmprm_hf.rows import problem_key
+from mmprm_hf.steps import CUT
 
 
 def tree_bytes(folder):
@@ -282,15 +283,15 @@ class Mumbling(PureEngine):
     """Never finishes a text."""
 
     async def generate(self, requests):
-        cut = Rollout((), None, complete=False, finish_reason="length", text="well, " * 100)
+        cut = Rollout((), None, False, "length", text="well, " * 100, fault=CUT)
         return [(cut,) * request.num_samples for request in requests]
 
 
 def test_a_run_without_a_single_tree_explains_why(tmp_path):
     many = [Problem(f"m{i}", f"question {i}", answer="7") for i in range(100)]
     message = (
-        r"None of 20 problems gave a tree \(20 x NothingJudgedError\); of their rollouts 80 are incomplete and 0 "
-        r"undecided\. An incomplete rollout \(finish reason 'length'\): 'well, .{290,330} well, '\. "
+        r"None of 20 problems gave a tree \(20 x NothingJudgedError\); of their rollouts 80 are incomplete "
+        r"\(80 cut at the token limit\) and 0 undecided\. An incomplete rollout \(finish reason 'length'\): 'well, .{290,330} well, '\. "
         r"NothingJudgedError: Problem 'm0'"
     )
     with pytest.raises(NothingLabelledError, match=message):

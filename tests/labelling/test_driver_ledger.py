@@ -46,6 +46,7 @@ def test_costs_add_up_over_problems(tmp_path):
         assert row["num_rollouts"] == tree.num_rollouts == 4 * row["num_requests"]
         assert (row["tokens_in"], row["tokens_out"]) == (20 * row["num_requests"], 10 * row["num_rollouts"])
         assert (row["num_incomplete"], row["num_undecided"]) == (tree.num_incomplete, tree.num_undecided)
+        assert sum(row["faults"].values()) == tree.num_incomplete
         answers = {rollout.answer for _, rollout in tree.rollouts if rollout.complete}
         assert row["verifier_calls"] == len(answers) == row["judge_calls"] + row["judge_cache_hits"]
         assert row["judge_tokens_in"] == 5 * row["judge_calls"]
@@ -54,6 +55,7 @@ def test_costs_add_up_over_problems(tmp_path):
     for name in COSTS:
         assert written[name] == getattr(summary, name) == sum(row[name] for row in rows)
     assert summary.num_mixed == sum(0 < tree.nodes[0].mc_estimate < 1 for tree in trees.values()) > 0
+    assert sum(written["faults"].values()) == summary.num_incomplete > 0
     (session,) = written["sessions"]
     assert session["num_trees"] == 8
     assert session["num_rollouts"] == summary.num_rollouts

@@ -166,11 +166,12 @@ def test_identical_candidates_are_merged_and_ranked(render):
 
 def test_incomplete_candidates_are_shown_as_such_and_last(render):
     cut = candidate("7", "correct", (0.99,), complete=False)
-    unparsable = {**candidate(None, "incorrect", (), complete=False), "text": "x" * 500}
+    unparsable = {**candidate(None, "incorrect", (), complete=False), "text": "x" * 500, "fault": "no <step>"}
     infinite = {**cut, "score": -math.inf}
     text = Outline(render([row("a", 3, cut, infinite, unparsable, WRONG)])).text
     assert text.index("5 step 0") < text.index("no score × 2")
-    assert text.count("… incomplete, never chosen before a complete one") == 2
+    assert "… incomplete, never chosen before a complete one" in text
+    assert "… incomplete (no <step>), never chosen before a complete one" in text
     assert "x" * 400 + "…" in text
     assert "x" * 401 not in text
     assert "✓ correct answer" not in text  # a cut solution is never right, whatever its verdict field says

@@ -37,6 +37,9 @@ def test_what_was_left_out_is_counted():
     document["rows"] = {"num_rows": 30, "num_used": 2, "problems": {f"reason {n}": 30 - n for n in range(11)}}
     text = " ".join(format_results(document).split())
     assert "Left out as undecided: 4 candidates, 1 problems; incomplete, counted as wrong: 5 candidates." in text
+    report["faults"] = {"no final answer": 1, "cut at the token limit": 4}
+    why = "counted as wrong: 5 candidates (4 cut at the token limit, 1 no final answer)."
+    assert why in " ".join(format_results(document).split())
     assert "Complete but without step scores: 6 candidates." in text
     assert "Oracle pass@3 (1 of 2 problems, the others are undecided)" in text
     assert "Greedy" not in text, "nobody drew greedy responses"

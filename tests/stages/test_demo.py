@@ -13,6 +13,7 @@ from mmprm_hf.nano.world import nano_problems
 from mmprm_hf.rerank import generate_candidates
 from mmprm_hf.stages import demo_stage as demo
 from mmprm_hf.stages import format_rerank
+from mmprm_hf.steps import CUT, NO_ANSWER
 
 METRICS = ["greedy", "random_distinct", "mean_pass_at_1", "majority_vote", "best_of_n", "weighted_vote", "oracle"]
 
@@ -103,6 +104,14 @@ def test_candidates_without_a_score_are_printed_last():
     ]
     lines = format_rerank({"candidates": candidates, "chosen": 2, "answer": "2", "seconds": {}}).splitlines()
     assert [line[-1] for line in lines if "answer" in line] == ["2", "1", "0"]
+
+
+def test_incomplete_candidates_are_printed_with_their_faults():
+    incomplete = {"steps": [], "step_scores": None, "answer": None, "complete": False, "score": None}
+    candidates = [{**incomplete, "text": str(i), "fault": fault} for i, fault in enumerate([CUT, NO_ANSWER, CUT])]
+    lines = format_rerank({"candidates": candidates, "chosen": None, "answer": None, "seconds": {}}).splitlines()
+    assert lines[0] == "   no score  x1  answer none (cut at the token limit)"
+    assert lines[-1] == "winner: none: no candidate is complete (2 cut at the token limit, 1 no final answer)"
 
 
 def test_card_is_written_beside_its_facts(tmp_path):
