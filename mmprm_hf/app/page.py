@@ -21,7 +21,7 @@ from ..nano import POLICY_PATH, PRM_PATH, Noise, foreign_problem_note, nano_prob
 from ..publish import render_message, render_reranked, render_scored
 from ..rerank import STRATEGIES
 from ..selection import AGGREGATIONS, aggregate
-from ..steps import TAGGED
+from ..steps import solution_steps
 
 if TYPE_CHECKING:
     import gradio
@@ -54,7 +54,7 @@ class Callbacks:
     def score(
         self, figures: Sequence[Any] | None, question: str, solution: str, aggregation: str
     ) -> tuple[str, dict[str, Any]]:
-        """Return HTML and plain data of one solution, one step a line; for bad input a message and its error."""
+        """Return HTML and plain data of one solution in any step format; for bad input a message and its error."""
         try:
             return self._score(_figures(figures), question, solution, aggregation)
         except (ValueError, OSError) as error:
@@ -63,11 +63,7 @@ class Callbacks:
     def _score(self, figures: list, question: str, solution: str, aggregation: str) -> tuple[str, dict[str, Any]]:
         _check_length(question, solution)
         aggregate((), aggregation)  # an unknown name fails before the model runs
-        steps = tuple(line.strip() for line in (solution or "").splitlines() if line.strip())
-        if not steps:
-            raise ValueError("Found no step. Write the solution with one step a line.")
-        if tag := next((tag for tag in TAGGED.tags if tag in solution), None):
-            raise ValueError(f"Found the tag {tag} in the solution. Write plain text, one step a line, without tags.")
+        steps = solution_steps((solution or "").replace("\r\n", "\n"))
         problem = Problem(id="input", question=question or "", images=tuple(figures))
         (candidate,) = self.rerank.scorer.score(problem, [Candidate(steps=steps)])
         if candidate.step_scores is None:
@@ -187,7 +183,12 @@ def _score_tab(gr: Any, callbacks: Callbacks, first: tuple) -> None:
     with gr.Row():
         with gr.Column():
             figures, question = _problem_inputs(gr, *first[:2])
-            solution = gr.Textbox(first[2], label="Solution, one step a line", lines=6, max_length=MAX_CHARACTERS)
+            solution = gr.Textbox(
+                first[2],
+                label="Solution: one step a line, paragraphs, or as a policy writes it",
+                lines=6,
+                max_length=MAX_CHARACTERS,
+            )
             aggregation = gr.Dropdown(AGGREGATIONS, value="min", label="Aggregation: step scores to one number")
             with gr.Row():
                 example = gr.Button("Next example")

@@ -109,6 +109,9 @@ def restructure(
     output: OutputOption = Path("out/restructured"),
     model: Annotated[str | None, typer.Option(help="The model's name at --engine. Default: its only one.")] = None,
     show_figure: Annotated[str, typer.Option(help="Show the model the figures: no, yes, or compare both.")] = "no",
+    step_format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How steps are written: tagged, paragraphs, lines, numbered.")
+    ] = None,
     max_problems: Annotated[int | None, typer.Option(help="Most problems to read. Default: all.")] = None,
     api_key: KeyOption = None,
     columns: ColumnsOption = None,
@@ -119,15 +122,16 @@ def restructure(
     list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn free-form solutions into checked, tagged steps.
+    """Turn free-form solutions into checked steps.
 
-    The result is a corpus for fine-tuning a policy. An unfinished folder is resumed. The configuration also takes
-    options of RestructureConfig and CheckConfig.
+    The result is a corpus for fine-tuning a policy, in tags unless --step-format names another form. An unfinished
+    folder is resumed. The configuration also takes options of RestructureConfig and CheckConfig.
     """
     from .. import stages
     from ..restructuring import format_report
 
-    options = {"model": model, "show_figure": show_figure, "num_rows": max_problems, "config": config}
+    options = {"model": model, "show_figure": show_figure, "num_rows": max_problems}
+    options["config"] = {**(config or {}), **without_none(step_format=step_format)}
     options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     with quiet(as_json):
         report = stages.restructure(

@@ -158,19 +158,23 @@ def score(
     image: ImagesOption = None,
     prm: PRMOption = None,
     aggregation: AggregationOption = "min",
+    thoughts: Annotated[
+        bool, typer.Option("--thoughts", help="Score the paragraphs of <think>...</think> too, as first steps.")
+    ] = False,
     config: ConfigOption = None,
     list_options: ListOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score the steps of a solution and draw them as bars.
 
-    A solution is plain text (a step per line, or paragraphs between blank lines), a policy's text with <step> tags, or
-    a JSON list of steps. Bars are coloured in a terminal, unless NO_COLOR is set.
+    A solution is a text in any step format (one step per line, paragraphs, "Step 1:", <step> tags) or a JSON list of
+    steps. Bars are coloured in a terminal, unless NO_COLOR is set.
     """
     nothing_left(config)
     from .. import stages
 
-    solutions = [stages.read_solution(sys.stdin.read() if path == "-" else _text_of(path)) for path in solution]
+    texts = [sys.stdin.read() if path == "-" else _text_of(path) for path in solution]
+    solutions = [stages.read_solution(text, thoughts=thoughts) for text in texts]
     with quiet(as_json):
         report = stages.score_solutions(image or [], question, solutions, prm=prm, aggregation=aggregation)
     show(report, as_json, lambda _: stages.format_scores(report, color=use_color()))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..answers import RuleVerifier, extract_answer
 from ..data import Verdict
-from ..steps import TAGGED, ParsedResponse
+from ..steps import TAGGED, ParsedResponse, StepFormat
 from .config import CheckConfig
 from .numbers import missing_numbers, read_numbers
 
@@ -29,6 +29,7 @@ REASONS = {
     "answer_changed": "another final answer",
     "original_wrong": "the original's own answer is not the gold one",
     "answer_undecided": "rules cannot compare the final answers",
+    "not_writable": "the step format cannot hold the steps",
 }
 """Why a reply is rejected, in the order of the rules."""
 UNREPAIRABLE = frozenset({"original_wrong"})
@@ -85,6 +86,15 @@ def check_restructured(
         or _check_numbers(original, parsed, [question, *options], config)
         or _check_answer(original, parsed.answer or "", answer, answer_type, options)
     )
+
+
+def check_writable(parsed: ParsedResponse, step_format: StepFormat) -> Rejection | None:
+    """Return a rejection if steps and answer would be read as others in a step format; None if they can be written."""
+    try:
+        step_format.render(parsed.steps, parsed.answer or "")
+    except ValueError as error:
+        return Rejection("not_writable", str(error))
+    return None
 
 
 def _check_form(parsed: ParsedResponse) -> Rejection | None:

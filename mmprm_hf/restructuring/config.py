@@ -1,30 +1,39 @@
-"""Options of a restructuring run: how the model is asked, and the thresholds of the checks. Standard library only."""
+"""Options of a restructuring run: how the model is asked, what is written, and the thresholds of the checks.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from ..errors import COUNT_RULE, MAX_COUNT, MAX_NEW_TOKENS, TOKENS_RULE, check_values, is_count
+from ..steps import TAGGED, read_step_format
 
 
 @dataclasses.dataclass(frozen=True)
 class RestructureConfig:
-    """How the model is asked.
+    """How the model is asked, and how its steps are written.
 
     Args:
         max_attempts: The most replies per row: a greedy one, then sampled ones, each after a rejection. At least 1.
         temperature: Sampling temperature of the attempts after the first. Above 0.
         max_new_tokens: The most tokens of a reply. At least 1.
+        step_format: The step format of the corpus, by name or as a dict; the model is asked for tags in any case.
 
     Raises:
+        UnknownNameError: for an unknown step format.
         ValueError: if a value is out of its range.
     """
 
     max_attempts: int = 2
     temperature: float = 0.7
     max_new_tokens: int = 4096
+    step_format: Any = TAGGED.name
 
     def __post_init__(self) -> None:
+        read_step_format(self.step_format)
         check_values(
             self,
             max_attempts=(is_count(self.max_attempts, MAX_COUNT), COUNT_RULE),

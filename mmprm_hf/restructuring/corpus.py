@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import write_jsonl
 from ..models import split_question
 from ..rows import stored_figure, write_splits
-from ..steps import TAGGED
+from ..steps import TAGGED, StepFormat
 from .journal import ReplyJournal
 from .prompt import read_reply
 from .rows import FreeFormRow, FreeFormRows, Outcome
@@ -47,12 +47,19 @@ def corpus_features(with_images: bool, with_places: bool = False) -> datasets.Fe
     )
 
 
-def write_corpus(rows: FreeFormRows, outcomes: Sequence[Outcome], journal: ReplyJournal, folder: Path) -> None:
+def write_corpus(
+    rows: FreeFormRows,
+    outcomes: Sequence[Outcome],
+    journal: ReplyJournal,
+    folder: Path,
+    step_format: StepFormat = TAGGED,
+) -> None:
     """Write accepted rows to ``train.parquet`` (no such file if there are none), the others to ``rejected.jsonl``.
 
     Rows keep their order and figures their bytes. The prompt is the question alone, as engines show it, without
     placeholders: TRL puts the figures before it. If one row has a figure inside its question, the prompts of all rows
-    are parts, texts and figures in order, which TRL fills. Figures are in reading order.
+    are parts, texts and figures in order, which TRL fills. Figures are in reading order. Completions are written in
+    `step_format`, which every accepted row was checked against (`RestructureConfig.step_format`).
     """
     pairs = list(enumerate(outcomes))
     rejected = [(rows.row_id(index), outcome.rejection) for index, outcome in pairs if outcome.rejection is not None]
@@ -63,11 +70,15 @@ def write_corpus(rows: FreeFormRows, outcomes: Sequence[Outcome], journal: Reply
     accepted = [(index, outcome) for index, outcome in pairs if outcome.rejection is None]
     with_places = any(outcome.has_inner_figure for _, outcome in accepted)
     features = corpus_features(any(outcome.has_figure for _, outcome in accepted), with_places)
-    corpus = (("train", _corpus_row(rows[index], outcome, journal, with_places)) for index, outcome in accepted)
+    corpus = (
+        ("train", _corpus_row(rows[index], outcome, journal, with_places, step_format)) for index, outcome in accepted
+    )
     write_splits(folder, corpus, features, ["train"])
 
 
-def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal, with_places: bool) -> dict[str, Any]:
+def _corpus_row(
+    row: FreeFormRow, outcome: Outcome, journal: ReplyJournal, with_places: bool, step_format: StepFormat
+) -> dict[str, Any]:
     parts = split_question(row.question, len(row.images))
     content: Any = "".join(part for part in parts if isinstance(part, str))
     if with_places:
@@ -79,7 +90,7 @@ def _corpus_row(row: FreeFormRow, outcome: Outcome, journal: ReplyJournal, with_
     return {
         "id": row.id,
         "prompt": [{"role": "user", "content": content}],
-        "completion": [{"role": "assistant", "content": TAGGED.render(parsed.steps, parsed.answer)}],
+        "completion": [{"role": "assistant", "content": step_format.render(parsed.steps, parsed.answer)}],
         "images": [stored_figure(row.images[part]) for part in parts if isinstance(part, int)],
         "steps": list(parsed.steps),
         "answer": parsed.answer,

@@ -16,8 +16,8 @@ from ..engines import ChatModel, gather_or_cancel, image_part, message_content, 
 from ..errors import RequestRefusedError
 from ..models import figures_lead, load_image, split_question
 from ..rows import problem_fingerprint
-from ..steps import ParsedResponse
-from .checks import UNREPAIRABLE, Rejection, check_restructured
+from ..steps import ParsedResponse, read_step_format
+from .checks import UNREPAIRABLE, Rejection, check_restructured, check_writable
 from .config import CheckConfig, RestructureConfig
 from .journal import Reply, ReplyJournal
 from .prompt import question_in_prompt, read_reply, write_prompt
@@ -159,7 +159,7 @@ class _Run:
         return key, reply
 
     async def check(self, row: FreeFormRow, reply: Reply, parsed: ParsedResponse) -> Rejection | None:
-        """The checks, in a thread: formulas take their time."""
+        """The checks, in a thread, because formulas take their time; and whether the steps can be written."""
         rejection = await asyncio.to_thread(
             check_restructured,
             row.solution,
@@ -170,7 +170,9 @@ class _Run:
             options=row.options,
             config=self.checks,
         )
-        if rejection is not None and rejection.reason == "format" and reply.finish_reason != "stop":
+        if rejection is None:
+            return check_writable(parsed, read_step_format(self.config.step_format))
+        if rejection.reason == "format" and reply.finish_reason != "stop":
             return Rejection("format", f"cut off at {reply.tokens_out} tokens (max_new_tokens); {rejection.detail}")
         return rejection
 

@@ -1,4 +1,4 @@
-"""The restructuring stage: from free-form solutions to a corpus of tagged steps."""
+"""The restructuring stage: from free-form solutions to a corpus of steps."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ..restructuring import (
 )
 from ..restructuring import restructure as restructure_rows
 from ..rows import FigureRules
+from ..steps import read_step_format
 from .options import Servers, read_config
 from .places import check_output_folder
 from .run_settings import data_name
@@ -47,7 +48,7 @@ def restructure(
     columns: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Turn free-form solutions into tagged steps, a corpus for TRL's `SFTTrainer`; an unfinished folder is resumed.
+    """Turn free-form solutions into steps, a corpus for TRL's `SFTTrainer`; an unfinished folder is resumed.
 
     Writes ``train.parquet``, ``rejected.jsonl``, ``restructure.json`` and ``replies.jsonl`` (everything that was paid
     for: with other thresholds nothing is asked again).
@@ -80,7 +81,7 @@ def restructure(
     rows, chat = FreeFormRows(data, num_rows, rules, columns), servers.chat(servers.engine, model)
     with ReplyJournal(output / JOURNAL) as journal:
         outcomes = _restructure_each_way(ways, rows, chat, journal, run_config, checks, progress=progress)
-        write_corpus(rows, outcomes[0], journal, output)
+        write_corpus(rows, outcomes[0], journal, output, read_step_format(run_config.step_format))
         report = {
             **_counts(outcomes),
             "asked_now": journal.asked_now,

@@ -12,8 +12,7 @@ from ..nano import PRM_PATH, foreign_problem_note
 from ..rerank import read_problem
 from ..scoring import PRMScorer
 from ..selection import aggregate
-from ..steps import TAGGED
-from ..steps import read_solution as read_any_format
+from ..steps import solution_steps
 from .options import named_hosts
 
 MAX_SOLUTION_CHARS = 32_000
@@ -24,15 +23,16 @@ _COLORS = ((0.7, "32"), (0.4, "33"), (0.0, "31"))
 """The lowest score of each colour (ANSI: green, yellow, red)."""
 
 
-def read_solution(text: str) -> tuple[str, ...]:
+def read_solution(text: str, *, thoughts: bool = False) -> tuple[str, ...]:
     """Return the steps of a solution in a file.
 
     Args:
         text: A JSON list of steps; or a policy's text in any step format: with ``<step>`` tags, numbered, in
-            paragraphs, or one step a line. A thought before the solution and an answer line behind it are no steps.
+            paragraphs, or one step a line. An answer line behind the solution is not a step.
+        thoughts: Whether the paragraphs of a thought before the solution are steps, see `solution_steps`.
 
     Raises:
-        ValueError: if there is no step, a tag is not closed, or the JSON list has anything but texts.
+        ValueError: if there is no step, a tag or a thought is not closed, or the JSON list has anything but texts.
 
     Example:
         >>> read_solution("A=22\\nB=61\\n")
@@ -56,19 +56,10 @@ def read_solution(text: str) -> tuple[str, ...]:
         if isinstance(steps, list):
             if not all(isinstance(step, str) and step.strip() for step in steps):
                 raise ValueError(f"Found the list {text[:80]!r}. A solution in JSON is a list of steps, none blank.")
-            return _not_empty(tuple(steps))
-    opened, closed = (text.count(tag) for tag in (TAGGED.step_open, TAGGED.step_close))
-    if opened != closed:
-        raise ValueError(f"Found {opened} opening and {closed} closing tags of steps. Close every step, or use none.")
-    if opened:
-        return _not_empty(TAGGED.parse(text).steps)
-    return _not_empty(tuple(step.strip() for step in read_any_format(text).steps))
-
-
-def _not_empty(steps: tuple[str, ...]) -> tuple[str, ...]:
-    if not steps:
-        raise ValueError("Found a solution without steps. Write one step per line, or blank lines between steps.")
-    return steps
+            if not steps:
+                raise ValueError("Found a solution without steps: the list is empty. Give at least one step.")
+            return tuple(steps)
+    return solution_steps(text, thoughts=thoughts)
 
 
 def score_solutions(

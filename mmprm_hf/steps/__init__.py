@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
         "numbered": ["NUMBERED", "NumberedFormat"],
         "plain": ["LINES", "PARAGRAPHS", "LineFormat", "ParagraphFormat"],
         "protocol": ["CUT", "FAULTS", "MALFORMED", "NO_ANSWER", "STEP_END", "ParsedResponse", "StepFormat"],
+        "solutions": ["solution_steps"],
         "tagged": ["TAGGED", "TaggedFormat"],
         "thoughts": ["empty_rest_of_thought", "opened_thought", "split_thought"],
     },

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from .splitting import split_blocks
 from .thoughts import split_thought, thought_tag_in
 
 Steps = tuple[str, ...]
@@ -48,6 +49,11 @@ class ParsedResponse:
     complete: bool
     fault: str = dataclasses.field(default="", compare=False)
     thought: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def thought_steps(self) -> Steps:
+        """The paragraphs of the thought."""
+        return tuple(block.strip() for block in split_blocks(self.thought))
 
 
 @dataclasses.dataclass(frozen=True)

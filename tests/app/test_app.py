@@ -68,12 +68,28 @@ def test_solve_is_the_pipeline(callbacks, nano):
 BAD_SCORES = [
     (["no.png"], "Q?", "A=1", "min", "Image 'no.png' does not exist"),
     (None, "", "A=1", "min", "empty question"),
-    (None, "Q?", " \n", "min", "Found no step. Write the solution with one step a line."),
-    (None, "Q?", None, "min", "Found no step"),
-    (None, "Q?", "<step>A=1</step>", "min", "Found the tag <step> in the solution. Write plain text"),
+    (
+        None,
+        "Q?",
+        " \n",
+        "min",
+        "Found a solution without steps. Write one step per line, or blank lines between steps.",
+    ),
+    (None, "Q?", None, "min", "Found a solution without steps"),
+    (None, "Q?", "<step>A=1", "min", "Found 1 opening and 0 closing tags of steps"),
     (None, "Q?", "A=1", "mim", "Unknown aggregation 'mim'. Did you mean 'min'?"),
     (None, "Q?", "a" * 20_001, "min", "Found a text of 20,001 characters. This page takes at most 20,000."),
 ]
+
+
+def test_a_solution_may_be_written_in_any_format(callbacks, nano):
+    for text in (
+        "A=1\nB=2",
+        "A=1\r\n\r\nB=2",
+        "Step 1: A=1\nStep 2: B=2\nAnswer: 2",
+        "<step>A=1</step><step>B=2</step>",
+    ):
+        assert callbacks.score(None, nano.question, text, "min")[1]["steps"] == ["A=1", "B=2"], text
 
 
 def test_bad_solutions_become_messages(callbacks):

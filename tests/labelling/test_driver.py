@@ -291,8 +291,8 @@ def test_a_run_without_a_single_tree_explains_why(tmp_path):
     many = [Problem(f"m{i}", f"question {i}", answer="7") for i in range(100)]
     message = (
         r"None of 20 problems gave a tree \(20 x NothingJudgedError\); of their rollouts 80 are incomplete "
-        r"\(80 cut at the token limit\) and 0 undecided\. An incomplete rollout \(finish reason 'length'\): 'well, .{290,330} well, '\. "
-        r"NothingJudgedError: Problem 'm0'"
+        r"\(80 cut at the token limit\) and 0 undecided\. An incomplete rollout \(finish reason 'length'\): "
+        r"'well, .{290,330} well, '\. NothingJudgedError: Problem 'm0'"
     )
     with pytest.raises(NothingLabelledError, match=message):
         label(tmp_path / "cut", Mumbling(), problems=many)

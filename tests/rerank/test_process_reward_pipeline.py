@@ -51,6 +51,27 @@ def test_the_shipped_prm_is_called_nano(score):
         assert loaded(**ROW, steps=WRONG) == score(**ROW, steps=WRONG)
 
 
+def test_solutions_may_be_texts_in_any_format(score, caplog):
+    expected = score(**ROW, steps=[RIGHT, WRONG])
+    lines, tagged = "\n".join(RIGHT), "".join(f"<step>{step}</step>" for step in WRONG)
+    outputs = score(**ROW, solution=[lines, f"<think>Hm.</think>{tagged}<answer>93</answer>", "<think>Hm."])
+    assert [output["steps"] for output in outputs] == [RIGHT, WRONG, []]
+    assert [output["score"] for output in outputs[:2]] == pytest.approx([row["score"] for row in expected], abs=1e-5)
+    assert outputs[2]["step_scores"] is None
+    assert "The solution '<think>Hm.' gets no score: Found a thought that never ends" in caplog.text
+    thoughts = score(**ROW, solution=f"<think>A=22\n\nB=61</think>{RIGHT[2]}\nAnswer: 83", thoughts=True)
+    assert thoughts["steps"] == RIGHT and thoughts["score"] == pytest.approx(expected[0]["score"], abs=1e-5)
+    rows = [{**ROW, "solution": lines}, {**ROW, "steps": RIGHT}]
+    assert [sorted(output) for output in score(rows)] == [["score", "step_scores", "steps"], ["score", "step_scores"]]
+    assert len(score(None, ["a?", "b?"], solution=[lines, [lines, lines]])[1]) == 2
+    for wrong, message in (
+        ({"steps": RIGHT, "solution": lines}, "Found steps and solution"),
+        ({"solution": [3]}, "solution=.3.. It is the text of a solution"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(**ROW, **wrong)
+
+
 def test_a_solution_without_a_step_or_with_a_blank_one_is_named(score, caplog):
     for steps, message in (
         ([], "Solution 0 of 'What is A?' has no steps: it gets no score."),
@@ -79,7 +100,11 @@ def test_a_wrong_model_is_told_before_any_weights_are_read():
 
 
 def test_what_is_missing_is_said(score):
-    for steps, message in ((None, "Found steps=None. Give steps"), ("A=22", "Found steps='A=22'"), ([3], "steps=.3.")):
+    for steps, message in (
+        (None, "Found steps=None. Give steps"),
+        ("A=22", "steps='A=22'. Give steps=.* or solution="),
+        ([3], "steps=.3."),
+    ):
         with pytest.raises(ValueError, match=message):
             score(**ROW, steps=steps)
     with pytest.raises(ValueError, match="Found 1 entries in steps for 2 problems"):
@@ -89,7 +114,7 @@ def test_what_is_missing_is_said(score):
     for name, message in (
         ({"image": "a.png"}, "process-reward has no argument 'image'. Give images"),
         ({"question": "What is A?"}, "no argument 'question'. Give text"),
-        ({"solution": RIGHT}, "no argument 'solution'. Give steps"),
+        ({"completions": RIGHT}, "no argument 'completions'. Give steps, or solution as text"),
         ({"step": RIGHT}, "Unknown option 'step' of process-reward. Did you mean 'steps'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -19,7 +19,7 @@ def test_each_reason_has_a_reply_that_is_rejected_for_it():
     assert {name: reason(reply) for name, reply in BROKEN.items()} == {name: name for name in BROKEN}
     assert reason(GOOD, gold="8") == "original_wrong"
     assert reason(GOOD.replace("<answer>7", "<answer>triangle"), gold="isosceles triangle") == "answer_undecided"
-    assert set(REASONS) == {*BROKEN, "original_wrong", "answer_undecided"}
+    assert set(REASONS) == {*BROKEN, "original_wrong", "answer_undecided", "not_writable"}
 
 
 def test_thresholds_can_be_moved():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mmprm_hf import stages
 from mmprm_hf.cli import app
 from mmprm_hf.files import read_jsonl, write_json, write_jsonl
-from mmprm_hf.steps import TAGGED
+from mmprm_hf.steps import STEP_FORMATS, TAGGED, read_step_format
 
 NOTES = ["", "[added]", "[blind]", "[eye]", "[split]", "[once]"]
 
@@ -89,6 +89,44 @@ def test_json_lines_without_figures_and_nothing_taken(tmp_path):
         options.write_text("min_steps: 9")
         report = stages.restructure(data, output, servers=servers, model="stub", config=options, progress=False)
     assert report["rejected_by_reason"] == {"few_steps": 1} and not (output / "train.parquet").exists()
+
+
+def test_the_corpus_is_written_in_any_step_format(source, tmp_path):
+    """Replies are those of the first run: what the model is asked does not depend on the format."""
+    texts = {}
+    with StubServer(policy) as server:
+        for name in STEP_FORMATS:
+            arguments = ["restructure", "--data", source, "--output", tmp_path / "out", "--engine", server.url]
+            result = CliRunner().invoke(app, [*map(str, arguments), "--step-format", name, "--json"])
+            assert result.exit_code == 0, result.output
+            assert json.loads(result.stdout)["config"]["step_format"] == name
+            rows = datasets.load_dataset("parquet", data_files=str(tmp_path / "out/train.parquet"), split="train")
+            texts[name] = rows[0]["completion"][0]["content"]
+            parsed = read_step_format(name).parse(texts[name])
+            assert (list(parsed.steps), parsed.answer) == (rows[0]["steps"], rows[0]["answer"]), name
+        num_asked = len([body for body in server.bodies if "messages" in body])
+    assert num_asked == 9 and len(set(texts.values())) == 4
+    assert texts["tagged"].startswith("<step>") and texts["numbered"].startswith("Step 1: ")
+
+
+def test_steps_that_the_format_cannot_hold_are_counted(tmp_path):
+    def two_lines(*_):
+        return "<step>3+4=7,\nas said</step><step>7-2=5</step><answer>5</answer>"
+
+    write_jsonl(tmp_path / "data.jsonl", [{"question": "3+4-2?", "solution": "3+4=7, as said; 7-2=5", "answer": "5"}])
+    with StubServer(two_lines) as server:
+        for name, counts in (("paragraphs", {}), ("lines", {"not_writable": 1})):
+            output, config = tmp_path / name, {"step_format": name}
+            report = stages.restructure(
+                tmp_path / "data.jsonl", output, servers=stages.Servers(server.url), config=config, progress=False
+            )
+            assert report["rejected_by_reason"] == counts
+    (row,) = read_jsonl(tmp_path / "lines" / "rejected.jsonl")
+    assert "cannot be written as lines" in row["detail"]
+    with pytest.raises(ValueError, match="Unknown step format 'tabs'"):
+        stages.restructure(
+            tmp_path / "data.jsonl", tmp_path / "x", servers=stages.Servers(server.url), config={"step_format": "tabs"}
+        )
 
 
 def test_figures_lie_beside_the_file_that_names_them(tmp_path):

@@ -50,6 +50,15 @@ def test_a_list_of_anything_else_is_refused():
             read_solution(text)
 
 
+def test_a_thought_is_scored_only_on_request():
+    text = "<think>Read A.\n\nThen B.</think>\n\nA=22\nB=61\nAnswer: 61"
+    assert read_solution(text) == ("A=22", "B=61")
+    assert read_solution(text, thoughts=True) == ("Read A.", "Then B.", "A=22", "B=61")
+    assert read_solution("<think>Read A.", thoughts=True) == ("Read A.",)
+    with pytest.raises(ValueError, match="Found a thought that never ends, and no solution behind it"):
+        read_solution("<think>Read A.")
+
+
 def test_a_step_that_is_not_closed_is_not_lost():
     with pytest.raises(ValueError, match="Found 2 opening and 1 closing tags of steps"):
         read_solution("<step>a</step><step>b")

@@ -14,8 +14,11 @@ from mmprm_hf.steps import (
     TAGGED,
     NumberedFormat,
     choose_step_format,
+    count_faults,
+    fault_words,
     read_solution,
     read_step_format,
+    solution_steps,
 )
 
 LISTED = NumberedFormat("{n}. ", "\n")
@@ -229,6 +232,27 @@ def test_one_solution_is_read_in_whatever_format_it_has():
     assert read_solution("A=22\n\nB=61\nC=3").steps == ("A=22", "B=61\nC=3")
     assert read_solution("<step>A=22</step><step>B=61</step><answer>1</answer>").steps == ("A=22", "B=61")
     assert read_solution("Step 1: A=22\n\nStep 2: B=61").steps == ("A=22", "B=61")
+
+
+def test_the_paragraphs_of_a_thought_are_steps_of_their_own():
+    parsed = PARAGRAPHS.parse("<think>\nFirst:\n\n$$\nx\n\n= 1\n$$\n\n1. then\n2. this\n</think>\n\nx = 1\n\nAnswer: 1")
+    assert parsed.thought_steps == ("First:", "$$\nx\n\n= 1\n$$", "1. then\n2. this") and parsed.steps == ("x = 1",)
+    assert PARAGRAPHS.parse("x = 1\n\nAnswer: 1").thought_steps == ()
+    assert solution_steps("<think>a</think><step>x</step><answer>1</answer>", thoughts=True) == ("a", "x")
+    assert solution_steps("<think><step>a</think>x\ny") == ("x", "y")
+
+
+def test_a_numbered_thought_says_nothing_of_the_solution():
+    text = "<think>\n1. look\n2. think\n</think>\n\n### Step 1:\na\n\n### Step 2:\nb\n\nThe answer is 7."
+    assert choose_step_format([(text, "stop")]).step_format.header == "### Step {n}:\n"
+
+
+def test_faults_are_counted_most_frequent_first():
+    counts = count_faults(["no step", None, "no step", "", "", "cut at the token limit"])
+    assert list(counts.items()) == [("reason not recorded", 3), ("no step", 2), ("cut at the token limit", 1)]
+    assert fault_words(
+        {"no step": 1, "no final answer": 1200}
+    ) == "1,200 no final answer, 1 no step" and not fault_words({})
 
 
 def test_formats_are_named_and_saved():
