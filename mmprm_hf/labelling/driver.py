@@ -291,9 +291,9 @@ class _Driver:
             num_resumed=self.queue.num_resumed,
             num_mixed=sum(facts.is_mixed for facts in trees),
             **total_costs(costs),
-            faults=total_faults(costs),
             seconds=round(sum(session["seconds"] for session in sessions), 3),
             sessions=sessions,
+            faults=total_faults(costs),
         )
         write_json(self.folder.summary_path, dataclasses.asdict(summary))
         self._summary_written = time.monotonic()

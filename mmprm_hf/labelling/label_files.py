@@ -16,6 +16,7 @@ from typing import Any
 from ..data import Problem, SearchTree
 from ..files import write_json
 from ..rows import hub_configs, problem_features, stored_figure, stored_problem, write_splits
+from ..steps import count_faults, fault_words
 from .label_rows import Row, label_features
 from .label_selection import DROP_RULES, choose_split, iter_label_rows
 from .label_statistics import JudgeCounts, LabelCounts
@@ -119,18 +120,22 @@ class _PathRows:
             for row in rows:
                 yield split, {**row, "images": images}
         if not num_rows["train"]:
-            raise _nothing_to_train_on(num_rows["validation"], self._folder, self._config)
+            raise _nothing_to_train_on(num_rows["validation"], self._folder, self._config, self._trees)
 
 
-def _nothing_to_train_on(num_validation: int, folder: Path, config: LabelRowsConfig) -> ValueError:
+def _nothing_to_train_on(
+    num_validation: int, folder: Path, config: LabelRowsConfig, trees: Iterable[SearchTree]
+) -> ValueError:
     if num_validation:
         return ValueError(
             f"All {num_validation} label rows of {folder} are held out by validation_share={config.validation_share}; "
             "there must be some to train on. Lower it, label more problems, or choose another seed."
         )
+    faults = count_faults(rollout.fault for tree in trees for _, rollout in tree.rollouts if not rollout.complete)
     return ValueError(
         f"The trees in {folder} give no label row: every problem was solved always or never, or the options of "
         "LabelRowsConfig leave no label. Label more problems, raise num_rollouts, or sample at another temperature."
+        + (f" Of their rollouts {sum(faults.values())} are incomplete: {fault_words(faults)}." if faults else "")
     )
 
 

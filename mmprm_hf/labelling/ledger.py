@@ -36,9 +36,9 @@ class LabelSummary:
         num_solutions_judged, num_solutions_undecided: Solutions that a step judge looked at, and those on which it gave
             no verdict.
         step_judge_calls, step_judge_tokens_in, step_judge_tokens_out: What the step judge used.
-        faults: Incomplete rollouts by `steps.FAULTS`, the most frequent first.
         seconds: Duration of all sessions.
         sessions: One dict per start of the run: when, how long, and what was new in it.
+        faults: Incomplete rollouts by `steps.FAULTS`, the most frequent first; empty in files of earlier versions.
     """
 
     num_problems: int
@@ -64,13 +64,13 @@ class LabelSummary:
     step_judge_calls: int
     step_judge_tokens_in: int
     step_judge_tokens_out: int
-    faults: dict[str, int]
     seconds: float
     sessions: tuple[dict[str, Any], ...]
+    faults: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 _FIELDS = [field.name for field in dataclasses.fields(LabelSummary)]
-COSTS = tuple(_FIELDS[_FIELDS.index("num_requests") : _FIELDS.index("faults")])
+COSTS = tuple(_FIELDS[_FIELDS.index("num_requests") : _FIELDS.index("seconds")])
 """The counts of a ledger row, which `LabelSummary` adds up."""
 
 

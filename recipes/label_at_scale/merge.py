@@ -24,7 +24,7 @@ from trove_steps import Run
 from mmprm_hf.data import Problem
 from mmprm_hf.files import read_json, sealed, unsealed, write_atomically, write_json, write_jsonl
 from mmprm_hf.labelling import LabelRowsConfig, LabelSummary
-from mmprm_hf.labelling.ledger import total_costs
+from mmprm_hf.labelling.ledger import total_costs, total_faults
 from mmprm_hf.rows import problem_key
 from mmprm_hf.stages import write_label_rows
 
@@ -102,7 +102,8 @@ class Merged:
             (before, row), key=lambda cost: (cost["outcome"] != "tree", self.index(cost["problem_id"]))
         )
         sums = {name: value + other[name] for name, value in first.items() if isinstance(value, (int, float))}
-        self.costs[row["problem_key"]] = {**first, **sums, "seconds": round(sums["seconds"], 3)}
+        sums |= {"faults": dict(sorted(total_faults([before, row]).items())), "seconds": round(sums["seconds"], 3)}
+        self.costs[row["problem_key"]] = {**first, **sums}
 
     def drop_unknown(self, problems: Sequence[Problem]) -> int:
         """Drop trees whose problem has left the dataset or has another content now, and return their number."""
@@ -211,6 +212,7 @@ def merge(output: Path, config: Path | None = None) -> dict[str, Any]:
         **total_costs(costs),
         seconds=round(sum(session["seconds"] for session in merged.sessions), 3),
         sessions=tuple(merged.sessions),
+        faults=total_faults(costs),
     )
     write_json(folder / "summary.json", dataclasses.asdict(summary))
     num_without_result = len(problems) - len(keys) - len(failures) - num_duplicates

@@ -21,6 +21,7 @@ from mmprm_hf.files import read_json
 from mmprm_hf.labelling import LabelRowsConfig, tree_from_row, write_label_dataset
 from mmprm_hf.models import load_image
 from mmprm_hf.rows import ProblemSource, problem_features, problem_key
+from mmprm_hf.steps import CUT
 
 
 def many(count=20):
@@ -167,6 +168,9 @@ def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path):
     problems, trees = many(2)
     with pytest.raises(ValueError, match="give no label row: every problem was solved always or never"):
         write_label_dataset(problems, trees[:1], tmp_path)
+    cut = dataclasses.replace(trees[0], rollouts=((0, Rollout((), None, False, "length", fault=CUT)),))
+    with pytest.raises(ValueError, match="Of their rollouts 1 are incomplete: 1 cut at the token limit."):
+        write_label_dataset(problems, [cut], tmp_path)
     write_label_dataset(problems, trees, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     with pytest.raises(ValueError, match="give no label row"):
