@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-processes test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale lint bench evaluate clean
+.PHONY: demo test test-processes test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale test-real lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -83,6 +83,10 @@ test-serve: .serve  ## the endpoint engine against a real `transformers serve` o
 
 test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm's script; a kill, faults, a restart
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
+
+test-real: $(BIN)/mmprm  ## SmolLM2 and a small LLaVA behind a real vLLM; recipes/real makes what is missing (3.5 GB, minutes)
+	recipes/real/make_smollm2.sh
+	$(OFFLINE) $(BIN)/pytest -m real --durations 0 --durations-min 1 tests/real
 
 test-app: .app  ## the app with Gradio, over HTTP
 	HF_HUB_OFFLINE=1 PYTHONPATH=$< $(BIN)/pytest tests/app
