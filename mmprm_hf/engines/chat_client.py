@@ -132,6 +132,7 @@ class ChatClient:
 
     async def max_model_tokens(self) -> int | None:
         """Return how many tokens a request and its answer may have together, as vLLM and SGLang list it; else None."""
+        await self.prepare()
         rows = await self._ask_once(lambda client: client.list_models())
         limits = [row.get("max_model_len") for row in rows or [] if row["id"] == self.model]
         return limits[0] if limits and type(limits[0]) is int and limits[0] > 0 else None

@@ -55,8 +55,8 @@ class EndpointEngine:
         system_prompt: Text of a system turn before the problem; None for no such turn.
         instruct: Whether the policy is asked to write in its format: "auto" (only where it was found by "auto" and
             more responses can then be read), "never", "always", or "example" with a worked example.
-        fits_to_server: Take half of what the server can hold as `max_new_tokens` where it is too large for it, instead
-            of stopping there.
+        fits_to_server: Take half of what the server can hold as `max_new_tokens` where it is more than that: for a
+            number that nobody chose. Otherwise one that the server can never hold stops the run.
 
     Raises:
         UnknownNameError: for another `prefill`, an unknown format or value of `instruct`.
@@ -91,7 +91,7 @@ class EndpointEngine:
         self._prefill_facts: dict[str, Any] = {}
         self._set_prefill(prefill)
         self._turn: OpenTurn | None = None
-        self._is_prepared = False
+        self._is_prepared = self._is_fitted = False
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._figures = FigureParts()
 
@@ -178,11 +178,15 @@ class EndpointEngine:
 
     async def _fit_to_server(self) -> None:
         """Compare `max_new_tokens` with what the server can hold, where it tells: once, not at every problem."""
+        if self._is_fitted:
+            return
         limit = await self.chat.max_model_tokens() if hasattr(self.chat, "max_model_tokens") else None
+        self._is_fitted = True
         wanted = self.sampling.max_new_tokens
-        if limit is None or wanted < limit:
+        if limit is None or wanted <= (limit // 2 if self.fits_to_server else limit - 1):
             return
         if not self.fits_to_server:
+            self._is_fitted = False  # the next request is refused, too
             raise EngineUnavailableError(
                 f"The server holds {limit} tokens, question and solution together, and max_new_tokens is {wanted}: it "
                 f"would refuse every problem. Choose max_new_tokens below {limit}, or start it with a larger "
@@ -203,6 +207,8 @@ class EndpointEngine:
             ProblemInputError: if a figure cannot be read or has no place, or the server refuses a request.
             EngineUnavailableError: if the server fails for good, or as `prepare` does.
         """
+        if not self._is_fitted and requests:
+            await self._fit_to_server()
         if self.step_format is None and requests:
             await self.settle([request.problem for request in requests])
         if not self._is_prepared and self.prefill != "user" and any(request.prefix for request in requests):

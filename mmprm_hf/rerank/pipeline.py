@@ -261,17 +261,25 @@ class GenerateAndRerankPipeline(Pipeline):
         except TypeError as error:
             raise ValueError(f"Found {settings} as options of sampling ({error}). They are numbers.") from error
 
-    def engine(self, sampling: SamplingConfig, system_prompt: str | None = None) -> RolloutEngine:
-        """Return the policy's engine with these settings, made once."""
-        is_default = sampling.max_new_tokens == DEFAULT_MAX_NEW_TOKENS
-        return self._policy_engines.engine(sampling, system_prompt, fits_to_server=is_default)
+    def engine(self, options: Mapping[str, Any], system_prompt: str | None = None) -> RolloutEngine:
+        """Return the policy's engine with these options of a call, made once.
+
+        A server that holds less than the usual `max_new_tokens` gets as many as it holds, unless an option names them.
+        """
+        is_named = "max_new_tokens" in options
+        return self._policy_engines.engine(self.sampling(options), system_prompt, fits_to_server=not is_named)
 
     @property
     def step_format(self) -> StepFormat | None:
         """How the policy writes steps; None until it is found."""
         return self._policy_engines.step_format
 
-    def settle(self, problems: Sequence[Problem], format_facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def settle(
+        self,
+        problems: Sequence[Problem],
+        format_facts: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Find the policy's step format, where it is not known yet, from a few responses to the first problems.
 
         A call does it with its own problems. A run that will be resumed does it first, and keeps what it is given.
@@ -279,12 +287,13 @@ class GenerateAndRerankPipeline(Pipeline):
         Args:
             problems: Problems; without any nothing is found.
             format_facts: What an earlier call returned, to take its format; None or {} for none.
+            options: Options of the calls that follow, besides those of the pipeline; None for none.
 
         Returns:
             ``{"step_format", "instruction"}``; the latter only where the policy is given one. {} for a format that the
             policy itself declares.
         """
-        return self._policy_engines.settle(self.engine(self.sampling(self.options)), problems, format_facts)
+        return self._policy_engines.settle(self.engine({**self.options, **(options or {})}), problems, format_facts)
 
     def _forward(
         self, model_inputs: Mapping[str, Any], on_error: str = "raise", **options: Any
@@ -314,7 +323,7 @@ class GenerateAndRerankPipeline(Pipeline):
         def solve_together(batch: Sequence[Problem]) -> list[SolvedProblem]:
             return solve(
                 batch,
-                lambda settings: self.engine(settings, system_prompt),
+                lambda _: self.engine(options, system_prompt),
                 self.scorer,
                 config,
                 sampling,

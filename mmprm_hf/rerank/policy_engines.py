@@ -40,7 +40,7 @@ class PolicyEngines:
         self._facts = {} if step_format in (None, AUTO) else {"step_format": read_step_format(step_format)}
         if instruction is not None:
             self._facts["instruction"] = instruction
-        self._engines: dict[tuple[SamplingConfig, str | None], RolloutEngine] = {}
+        self._engines: dict[tuple[SamplingConfig, str | None, bool], RolloutEngine] = {}
 
     @property
     def step_format(self) -> StepFormat | None:
@@ -49,7 +49,8 @@ class PolicyEngines:
 
     def engine(self, sampling: SamplingConfig, system_prompt: str | None, *, fits_to_server: bool) -> RolloutEngine:
         """Return the engine with these settings."""
-        if (sampling, system_prompt) not in self._engines:
+        key = (sampling, system_prompt, fits_to_server)
+        if key not in self._engines:
             options = {"system_prompt": system_prompt, "instruct": self._instruct, "step_format": self.step_format}
             if isinstance(self._policy, ServedPolicy):
                 engine = self._policy.engine(sampling, fits_to_server=fits_to_server, **options)
@@ -58,8 +59,8 @@ class PolicyEngines:
                 engine = TransformersEngine(self._policy, self._processor, sampling=sampling, **options)
             if "instruction" in self._facts:
                 engine.format.instruction = self._facts["instruction"]
-            self._engines[sampling, system_prompt] = engine
-        return self._engines[sampling, system_prompt]
+            self._engines[key] = engine
+        return self._engines[key]
 
     def settle(
         self, engine: RolloutEngine, problems: Sequence[Problem], facts: Mapping[str, Any] | None = None

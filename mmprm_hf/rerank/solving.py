@@ -125,7 +125,7 @@ def solve(
         solved = _search(problems, engine, scorer, config, limits, problems_per_call, progress)
     else:
         solved = _draw_and_choose(problems, engine, scorer, config, problems_per_call, progress)
-    _warn_of_unsolved(solved, sampling.max_new_tokens)
+    _warn_of_unsolved(solved, getattr(engine, "sampling", sampling).max_new_tokens)  # of a server: as many as fit
     return solved
 
 

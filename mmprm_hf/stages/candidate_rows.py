@@ -83,9 +83,10 @@ class PipelineSource:
         sampling = self.pipeline.sampling({**self.pipeline.options, **self.options})
         facts = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens")}
         known = {name: before[name] for name in FORMAT_OPTIONS if name in before}
-        found = self.pipeline.settle((), known)
+        found = self.pipeline.settle((), known, self.options)
         if self.pipeline.step_format is None:
-            found = self.pipeline.settle([_as_shown(problem, self.shown_as) for problem in first()], known)
+            shown = [_as_shown(problem, self.shown_as) for problem in first()]
+            found = self.pipeline.settle(shown, known, self.options)
         return {**facts, **found}
 
     def rows(self, problems: Sequence[Problem]) -> list[dict[str, Any]]:
