@@ -257,7 +257,7 @@ class EndpointEngine:
         for choice, text in zip(choices, texts, strict=True):
             reason = choice.finish_reason
             if is_continued:
-                text, reason = self._turn.continuation(text, reason)
+                text, reason = self._turn.continuation(text, reason, prefix)
             written.append(Written(text, reason, choice.num_tokens, reply.num_prompt_tokens, choice.stopped_at))
         return written
 

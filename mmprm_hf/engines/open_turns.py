@@ -21,9 +21,11 @@ class OpenTurn:
     """How much of the separator behind a prefix is shown.
 
     Args:
+        step_format: How the prefix is written.
         rest: What of the separator the policy must write itself; "" where all of it is shown.
     """
 
+    step_format: StepFormat
     rest: str = ""
 
     @classmethod
@@ -31,7 +33,7 @@ class OpenTurn:
         """Return the turn that keeps the policy's tokens, where the server tells them (vLLM's `/tokenize`)."""
         separator = step_format.step_separator
         if not separator or not hasattr(chat, "tokenize"):
-            return cls()
+            return cls(step_format)
 
         async def ids_of(turn: str) -> list[int] | None:
             return await chat.tokenize(chat_messages(_QUESTION, system_prompt, turn))
@@ -40,25 +42,27 @@ class OpenTurn:
         bare = await ids_of(step.removesuffix(separator))
         whole = await ids_of(step + step_format.followers(1)[0])
         if bare is None or whole is None:
-            return cls()
+            return cls(step_format)
         for num_left in range(len(separator) + 1):
             ids = await ids_of(step[: len(step) - num_left])
             is_kept = num_left == len(separator) or ids != bare
             if ids and is_kept and whole[: len(ids)] == ids:
-                return cls(separator[len(separator) - num_left :])
-        return cls()
+                return cls(step_format, separator[len(separator) - num_left :])
+        return cls(step_format)
 
     def opened(self, rendered: str) -> str:
         """Return the text of the turn for a rendered prefix."""
         return rendered.removesuffix(self.rest)
 
-    def continuation(self, text: str, finish_reason: str) -> tuple[str, str]:
-        """Return what was written behind the prefix, and the finish reason: "other_prefix" where it changes the prefix.
+    def continuation(self, text: str, finish_reason: str, prefix: tuple[str, ...]) -> tuple[str, str]:
+        """Return what was written behind a prefix, and the finish reason: "other_prefix" where it changes the prefix.
 
-        A sample that ends at once has written no further step.
+        A sample that ends at once has written no further step. One that goes on without the rest of the separator has
+        changed nothing where the format reads the same steps (a numbered one on the next line, say).
         """
         if not self.rest or not text:
             return text, finish_reason
         if text.startswith(self.rest):
             return text[len(self.rest) :], finish_reason
-        return text, "other_prefix"
+        steps = self.step_format.parse(self.opened(self.step_format.render_prefix(prefix)) + text).steps
+        return text, finish_reason if steps[: len(prefix)] == prefix else "other_prefix"
