@@ -16,8 +16,8 @@ from mmprm_hf.steps import read_step_format
 pytestmark = pytest.mark.real
 
 DATA = str(ROOT / "tests" / "real" / "problems.jsonl")
-NUM_LABELLED = 8
-LABELLING = {"num_responses": 2, "num_rollouts": 2, "max_rollouts": 24, "max_new_tokens": 96}
+NUM_LABELLED = 6
+LABELLING = {"num_responses": 4, "num_rollouts": 2, "max_rollouts": 20, "max_new_tokens": 96, "temperature": 0.7}
 
 
 def check_answers(output, num_problems, printed):
@@ -25,9 +25,7 @@ def check_answers(output, num_problems, printed):
     config = read_json(output / "config.json")
     step_format = read_step_format(config["sampling"]["step_format"])
     rows = read_jsonl(output / "candidates.jsonl")
-    assert [row["problem"]["id"] if "problem" in row else row["id"] for row in rows] == [
-        problem.id for problem in word_problems()[:num_problems]
-    ]
+    assert [row["problem_id"] for row in rows] == [problem.id for problem in word_problems()[:num_problems]]
     outcomes = Counter(row["outcome"] for row in rows)
     assert outcomes["answered"] >= 0.9 * num_problems, (outcomes, printed[-2000:])
     for row in rows:
@@ -61,19 +59,27 @@ def test_a_guided_search_behind_the_server_finds_complete_candidates(text_server
     check_answers(output, 5, printed)
 
 
-def labels(server, config, output):
-    """The flags of a labelling run."""
+def sums(path):
+    """Problems that SmolLM2 solves sometimes, so that there are labels."""
+    questions = [f"Tom has {n + 2} apples and gets {n + 3} more. How many apples does he have now?" for n in range(6)]
+    rows = [{"id": f"sum-{n}", "question": text, "answer": str(2 * n + 5)} for n, text in enumerate(questions)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def labels(server, data, config, output):
+    """The arguments of a labelling run."""
     flags = ["--policy", server.name, "--engine", server.url, "--search", "flat_mc", "--config", str(config)]
     flags += ["--num-problems", str(NUM_LABELLED), "--max-in-flight", "2", "--max-undecided", "1"]
-    return ["label", "--data", DATA, "-o", str(output), *flags]
+    return ["label", "--data", str(data), "-o", str(output), *flags]
 
 
 def test_a_server_that_is_killed_in_mid_run_costs_nothing(text_server, tmp_path):
     """What was labelled before stays byte for byte; the rest is as if nothing had happened."""
-    config = tmp_path / "label.json"
+    config, data = tmp_path / "label.json", tmp_path / "sums.jsonl"
     config.write_text(json.dumps(LABELLING))
+    sums(data)
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    run = start_mmprm(*labels(text_server, config, broken))
+    run = start_mmprm(*labels(text_server, data, config, broken))
     while len(row_keys(broken / "trees.jsonl", "problem_id")) < 2 and run.poll() is None:
         time.sleep(0.1)
     text_server.kill()
@@ -83,9 +89,9 @@ def test_a_server_that_is_killed_in_mid_run_costs_nothing(text_server, tmp_path)
     assert run.returncode != 0 and "Traceback" not in printed and "start again" in printed, printed
     assert 2 <= len(done) < NUM_LABELLED
     text_server.start()
-    code, printed = mmprm(*labels(text_server, config, broken))
+    code, printed = mmprm(*labels(text_server, data, config, broken))
     assert code == 0, printed
-    code, printed = mmprm(*labels(text_server, config, whole))
+    code, printed = mmprm(*labels(text_server, data, config, whole))
     assert code == 0, printed
     assert (broken / "trees.jsonl").read_bytes().startswith(before)
     trees = [{row["problem_id"]: row for row in read_jsonl(folder / "trees.jsonl")} for folder in (broken, whole)]
