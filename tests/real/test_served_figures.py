@@ -44,9 +44,7 @@ def served(server, sampling=GREEDY, **options):
 def test_figures_arrive_as_they_do_in_this_process(figure_server, local, problems):
     """As many tokens before the first own one, and token for token what this process writes; with prefixes, too."""
     requests = [RolloutRequest(p, prefix) for p in problems for prefix in ((), ("a = 3",), ("a = 3", "b = 4 + 3"))]
-    for (far,), (near,) in zip(
-        rollouts_of(served(figure_server), requests), rollouts_of(local, requests), strict=True
-    ):
+    for (far,), (near,) in zip(rollouts_of(served(figure_server), requests), rollouts_of(local, requests), strict=True):
         assert far.num_prompt_tokens == near.num_prompt_tokens > 0
         assert (far.text, far.num_tokens) == (near.text, near.num_tokens)
 

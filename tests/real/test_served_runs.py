@@ -83,13 +83,15 @@ def test_a_server_that_is_killed_in_mid_run_costs_nothing(text_server, tmp_path)
     while len(row_keys(broken / "trees.jsonl", "problem_id")) < 2 and run.poll() is None:
         time.sleep(0.1)
     text_server.kill()
-    printed, _ = run.communicate()
     before = (broken / "trees.jsonl").read_bytes()
-    done = row_keys(broken / "trees.jsonl", "problem_id")
-    assert run.returncode != 0 and "Traceback" not in printed and "start again" in printed, printed
-    assert 2 <= len(done) < NUM_LABELLED
+    assert 2 <= before.count(b"\n") < NUM_LABELLED
     text_server.start()
-    code, printed = mmprm(*labels(text_server, data, config, broken))
+    # The run waits for the server for some two minutes; where the start takes longer, it ends and is started again.
+    printed, _ = run.communicate()
+    code = run.returncode
+    if code != 0:
+        assert "Traceback" not in printed and "start again" in printed, printed
+        code, printed = mmprm(*labels(text_server, data, config, broken))
     assert code == 0, printed
     code, printed = mmprm(*labels(text_server, data, config, whole))
     assert code == 0, printed

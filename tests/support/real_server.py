@@ -57,9 +57,7 @@ class RealServer:
         command = ["bash", str(RECIPES / "serve.sh"), str(self.model), str(self._port), self.name, *self._flags]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + START_SECONDS
         while not self._answers():
             is_running = self._process.poll() is None and time.monotonic() < end
