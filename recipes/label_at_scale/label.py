@@ -147,6 +147,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--search", choices=sorted(SEARCHES), default="omegaprm", help="How step labels are searched.")
     add("--config", type=Path, help="YAML file with options, as for `mmprm label`.")
     add("--prefill", choices=["continue", "user"], default="continue", help="How a server is shown a prefix.")
+    formats = ["tagged", "paragraphs", "lines", "numbered"]
+    add("--step-format", choices=formats, default="tagged", help="How the policy writes steps.")
     add("--extra-body", type=json.loads, default={}, help="Further fields of every request, as JSON.")
     add("--max-in-flight", type=int, default=64, help="Problems per task that are searched at a time.")
     add("--max-concurrency", type=int, default=256, help="The most requests per task in flight.")
@@ -173,6 +175,7 @@ def main() -> None:
         search_options=search_options,
         sampling_options=sampling_options,
         prefill=args.prefill,
+        step_format=args.step_format,
         extra_body=args.extra_body,
         seed=args.seed,
     )

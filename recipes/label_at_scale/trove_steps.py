@@ -60,6 +60,7 @@ class Run:
             dataclass.
         prefill: How a prefix is shown to the policy, see `EndpointEngine`. Not "auto": ranks on different servers must
             agree.
+        step_format: How the policy writes steps. Not "auto", for the same reason.
         extra_body: Further fields of every request, see `ChatClient`.
         seed: Seed of the run.
     """
@@ -72,6 +73,7 @@ class Run:
     search_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sampling_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     prefill: str = "continue"
+    step_format: str = "tagged"
     extra_body: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
 
@@ -84,7 +86,9 @@ class Run:
             max_concurrency=max_concurrency,
             extra_body=self.extra_body,
         )
-        return EndpointEngine(chat, sampling=SamplingConfig(**self.sampling_options), prefill=self.prefill)
+        # Every rank has other problems and must read its policy alike, so that the format is named and not found.
+        sampling = SamplingConfig(**self.sampling_options)
+        return EndpointEngine(chat, sampling=sampling, prefill=self.prefill, step_format=self.step_format)
 
     @property
     def problems(self) -> Sequence[Problem]:
