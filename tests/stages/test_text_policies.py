@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mmprm_hf.cli.program import app
 from mmprm_hf.data import Problem
-from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine, load_policy
+from mmprm_hf.engines import RolloutRequest, TransformersEngine, load_policy
 from mmprm_hf.files import read_json, read_jsonl
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
 from mmprm_hf.rerank.shared_base import share_base
@@ -76,7 +76,7 @@ def test_a_pipeline_of_a_text_policy_is_saved_and_loaded_with_its_template_optio
     assert read_json(tmp_path / "config.json")["custom_pipelines"][TASK]["pt"] == ["AutoModelForCausalLM"]
     again = pipeline(TASK, model=str(tmp_path))
     assert again.template_options == OFF and again.step_format == PARAGRAPHS
-    assert again.engine(again.sampling({})).identity["template_options"] == OFF
+    assert again.engine({}).identity["template_options"] == OFF
     repeated = again(text=QUESTIONS[0], num_candidates=3, return_candidates=True)
     assert [row["text"] for row in repeated["candidates"]] == [row["text"] for row in output["candidates"]]
     assert pipeline(TASK, model=str(tmp_path), template_options={}).template_options == {}
@@ -195,4 +195,4 @@ def test_a_served_pipeline_sends_options_of_the_template(prm):
         assert rerank(text=QUESTIONS[0], num_candidates=2)["answer"] == "4"
         asked = [body for body in server.bodies if "messages" in body]
         assert asked and all(body["chat_template_kwargs"] == OFF for body in asked)
-    assert rerank.engine(SamplingConfig()).identity["chat"]["extra_body"] == {"chat_template_kwargs": OFF}
+    assert rerank.engine({}).identity["chat"]["extra_body"] == {"chat_template_kwargs": OFF}
