@@ -84,7 +84,10 @@ class MMPRMModel(PreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _keep_in_fp32_modules = ["score"]  # under float16 only, whose range is too small; and no quantiser touches the head
+    # The head stays in float32: its logits are ten and more, where bfloat16 knows sixteenths only, so that scores would
+    # tie and an optimiser's steps be lost.
+    _keep_in_fp32_modules_strict = {"score"}
+    _keep_in_fp32_modules = ["score"]  # no quantiser touches the head
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

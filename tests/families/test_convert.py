@@ -121,7 +121,8 @@ def test_the_dtype_is_kept(tmp_path):
     half = {name: value.to(torch.bfloat16) for name, value in weights.items()}
     save_file(half, tmp_path / "model.safetensors")
     model = convert_internvl_model(tmp_path, token_ids(tmp_path))
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.vlm.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.score.parameters()} == {torch.float32}
     key = "language_model.model.tok_embeddings.weight"
     assert torch.equal(model.get_input_embeddings().weight, half[key])
     model.save_pretrained(tmp_path / "saved")

@@ -47,26 +47,40 @@ def test_device_map(tmp_path):
     assert_same_scores(scores_of(prm.model(device_map="auto"), prm).cpu(), expected)
 
 
-@pytest.mark.parametrize("dtype, head_dtype", [("bfloat16", "bfloat16"), ("float16", "float32")])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_dtypes(family, dtype, head_dtype, tmp_path):
-    """Half precision is kept on disk and by default; a float16 backbone has a float32 head."""
+def test_dtypes(family, dtype, tmp_path):
+    """Half precision is kept on disk and by default; the head is in float32."""
     prm = tiny_prm(family)
     model = prm.model(dtype=dtype)
     model.save_pretrained(tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         on_disk = {str(weights.get_tensor(name).dtype).removeprefix("torch.") for name in weights.keys()}  # noqa: SIM118
-    assert on_disk == {dtype, head_dtype}
+    assert on_disk == {dtype, "float32"}
     default, wide = AutoModel.from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path, dtype=torch.float32)
     for narrow in (model, default):
         assert narrow.vlm.dtype == getattr(torch, dtype)
-        assert narrow.score.weight.dtype == getattr(torch, head_dtype)
+        assert narrow.score.weight.dtype == torch.float32
     assert {parameter.dtype for parameter in wide.parameters()} == {torch.float32}
     assert_same_scores(scores_of(default, prm), scores_of(model, prm))
     # Each of the few hundred sums behind a score rounds by 4e-3 (bfloat16) or 5e-4 (float16), and weights are large.
     tolerance = 0.1 if dtype == "bfloat16" else 0.03
     torch.testing.assert_close(scores_of(default, prm), scores_of(wide, prm), atol=tolerance, rtol=0)
     torch.testing.assert_close(scores_of(wide, prm), scores_of(prm.model(), prm), atol=tolerance, rtol=0)
+
+
+def test_scores_of_a_half_precision_model_do_not_tie():
+    """Logits near 20, where bfloat16 knows eighths only, that differ by less."""
+    model = tiny_prm("llama").model(dtype="bfloat16")
+    with torch.no_grad():
+        model.score.weight.fill_(0.0)
+        model.score.weight[0, 0] = 20.0
+        model.score.weight[1, 1] = 20.0
+    states = torch.zeros(3, model.score.in_features, dtype=torch.bfloat16)
+    states[:, :2] = torch.tensor([[1.0, 1.0], [1.0, 1.0078125], [1.0078125, 1.0]])
+    logits = model.marker_logits(states)
+    assert logits.dtype == torch.float32
+    assert (logits[:, 0] - logits[:, 1]).tolist() == [0.0, -0.15625, 0.15625]
 
 
 def siblings(path: Path) -> set[str]:

@@ -6,6 +6,8 @@ saying so, unless `MMPRM_EXTRAS` names a folder that holds it (`make test-extras
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from support.backbones import BACKBONES, missing_packages
@@ -23,7 +25,15 @@ from support.equivalence import EQUIVALENCE
 from support.tiny_models import PlainTreeKernel
 
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring import PRMScorer, pack_prefix_tree, packed_inputs, packed_obstacle
+from mmprm_hf.scoring import (
+    PRMScorer,
+    choose_layout,
+    layouts,
+    pack_prefix_tree,
+    packed_inputs,
+    packed_obstacle,
+    prefix_cache,
+)
 from mmprm_hf.scoring import backbones as product
 
 CANNOT_BRANCH = {"qwen3_5"}
@@ -85,6 +95,62 @@ def test_a_growing_search_is_scored_step_by_step(case):
         tree = pack_prefix_tree([sum(pieces, []) for pieces in rows])
         forgotten = len(case.processor.encode_steps(SOLUTIONS[3][:1])[0])  # computed twice: it was not kept
         assert session.num_computed_tokens == len(tree) + forgotten
+
+
+HALF_WAYS = ("right", "left", "packed", "tree", "chain")
+
+
+def test_in_bfloat16_every_way_is_as_near_to_float32_as_rows_are(case):
+    """Rounding moves every way by as much as scoring row by row, and sharing is not refused for it."""
+    half, wide = MMPRMModel.from_pretrained(case.prm_dir, dtype=torch.bfloat16), oracle(case.name)
+    rows = scored(case, half, layout="rows")
+    own = (rows - wide).square().mean().sqrt().item()
+    EQUIVALENCE[case.name]["bf16 rows"] = (rows - wide).abs().max().item()
+    halved = dataclasses.replace(case, model=half)
+    for way in HALF_WAYS:
+        if case.name in CANNOT_BRANCH and way in ("packed", "tree"):
+            continue
+        scores = WAYS[way](halved)
+        if way in ("packed", "tree", "chain"):
+            EQUIVALENCE[case.name][f"bf16 {way}"] = (scores - wide).abs().max().item()
+        # Of some forty steps: their own roundings, so the two means differ, by a third at most.
+        assert (scores - wide).square().mean().sqrt().item() < 1.5 * own, way
+    assert choose_layout(half) == ("chain" if case.name in CANNOT_BRANCH else "auto")
+
+
+def plain_masks(trees, window=None):
+    """Masks in which a solution sees those that stand before it in its row."""
+    size = max(len(tree) for tree in trees)
+    return torch.ones(len(trees), 1, size, size, dtype=torch.bool).tril()
+
+
+def without_windows(model, make_mask):
+    return product.attention_argument(model, lambda window: make_mask(None))
+
+
+def without_positions(model, *args, **kwargs):
+    """Positions counted along the row, as a model does by itself."""
+    inputs = prefix_cache.suffix_inputs(model, *args, **kwargs)
+    positions = inputs["position_ids"]
+    start = positions[..., :1]
+    return {**inputs, "position_ids": start + torch.arange(positions.shape[-1])}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_wrong_is_refused_in_any_precision(case, dtype, monkeypatch):
+    """Masks, positions or windows that are wrong show in the numbers of the probe, rounded as they are."""
+    if case.name in CANNOT_BRANCH:
+        return
+    model = MMPRMModel.from_pretrained(case.prm_dir, dtype=dtype)
+    wrong = [(layouts, "suffix_inputs", without_positions), (prefix_cache, "stack_masks", plain_masks)]
+    if any(product.attention_windows(model).values()):
+        wrong.append((prefix_cache, "attention_argument", without_windows))
+    for module, name, replacement in wrong:
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, replacement)
+            with pytest.raises(ValueError, match="gives other numbers under tree"):
+                choose_layout(model, "tree")
+    assert choose_layout(model, "tree") == "tree"
 
 
 def test_packed_gradients_are_unpacked_gradients(case):
@@ -161,11 +227,15 @@ def test_trls_tree_kernel_gives_the_same(monkeypatch):
 
 
 def test_a_window_that_is_not_masked_would_show(monkeypatch):
-    """The negative case: packed under full attention, a sliding-window backbone gives other scores."""
+    """The negative case: packed under full attention, a sliding-window backbone gives other scores, and is refused."""
     case = make_case("mistral")
     assert product.attention_windows(case.model) == {"sliding_attention": 24}
+    expected = oracle("mistral")
     monkeypatch.setattr(product, "attention_windows", lambda model: {"sliding_attention": None})
-    assert (scored(case, layout="packed") - oracle("mistral")).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="'packed' would be wrong: MistralModel gives other numbers under tree"):
+        scored(case, layout="packed")
+    monkeypatch.setattr(layouts, "attention_windows", lambda model: {})  # a window too long for the probe
+    assert (scored(case, layout="packed") - expected).abs().max() > 1e-3
 
 
 def test_image_tokens_that_see_only_backwards_would_show(monkeypatch):
