@@ -28,6 +28,7 @@ from .options import (
     checked_data,
     column_names,
     figure_rules,
+    named_step_format,
     nothing_left,
     policy_form,
     quiet,
@@ -131,7 +132,7 @@ def restructure(
     from ..restructuring import format_report
 
     options = {"model": model, "show_figure": show_figure, "num_rows": max_problems}
-    options["config"] = {**(config or {}), **without_none(step_format=step_format)}
+    options["config"] = {**(config or {}), **without_none(step_format=named_step_format(step_format))}
     options |= {"rules": figure_rules(figures_root, allow_urls), "columns": column_names(columns)}
     with quiet(as_json):
         report = stages.restructure(

@@ -69,6 +69,8 @@ def _flag_value(key: str, value: Any, parameter: Any) -> Any:
         return [f"{name}={column}" for name, column in value.items()]
     if parameter.name == "template_options" and isinstance(value, dict):
         return [f"{name}={json.dumps(setting)}" for name, setting in value.items()]
+    if parameter.name == "step_format" and isinstance(value, dict):
+        return json.dumps(value)
     if isinstance(value, dict) or (isinstance(value, list) and not is_list):
         raise typer.BadParameter(f"{key} is a {type(value).__name__} in the configuration; the flag takes one value.")
     if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
@@ -179,6 +181,24 @@ def column_names(texts: Sequence[str] | None) -> dict[str, str]:
     return names
 
 
+def named_step_format(text: str | None) -> Any:
+    """Return what --step-format says: the name of a format, or the JSON of its name and options as a dict.
+
+    Raises:
+        typer.BadParameter: if it begins as JSON and is none.
+
+    Example:
+        >>> named_step_format('{"name": "numbered", "header": "{n}. "}')
+        {'name': 'numbered', 'header': '{n}. '}
+    """
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--step-format {text!r:.80} is not JSON ({error}).") from error
+
+
 def policy_form(step_format: str | None, instruct: str, template_options: Sequence[str] | None) -> Any:
     """Return what the options about the form of a policy's text say.
 
@@ -199,7 +219,7 @@ def policy_form(step_format: str | None, instruct: str, template_options: Sequen
             values[name] = json.loads(value)
         except ValueError:
             values[name] = value
-    return PolicyForm(step_format, instruct, values or None)
+    return PolicyForm(named_step_format(step_format), instruct, values or None)
 
 
 def figure_rules(roots: list[str] | None, hosts: list[str] | None) -> Any:

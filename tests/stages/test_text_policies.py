@@ -29,7 +29,7 @@ from mmprm_hf.stages import (
     rerank_problems,
     train,
 )
-from mmprm_hf.steps import PARAGRAPHS
+from mmprm_hf.steps import PARAGRAPHS, read_step_format
 from mmprm_hf.training.starting import with_adapter
 
 peft = pytest.importorskip("peft")
@@ -171,6 +171,28 @@ def test_options_of_the_template_are_given_as_flags_and_in_yaml_and_reach_a_serv
             assert read_json(folder / "config.json")["template_options"] == given
         asked = [body for body in server.bodies if "messages" in body]
         assert asked and all(body["chat_template_kwargs"] == given for body in asked)
+
+
+def test_a_step_format_with_a_header_of_its_own_is_named_in_yaml_and_as_a_flag(data, prm, tmp_path):
+    given = {"name": "numbered", "header": "## Step {n}: "}
+    (tmp_path / "options.yaml").write_text('step_format:\n  name: numbered\n  header: "## Step {n}: "\n')
+    solutions = [read_step_format(given).render(("One step.", "Another."), answer) for answer in ("2", "4")]
+    with StubServer(lambda messages, seed: solutions[seed % 2]) as server:
+        flag, yaml = ["--step-format", json.dumps(given)], ["--config", str(tmp_path / "options.yaml")]
+        for verb in (["label"], ["rerank", "--prm", prm]):
+            for how in (flag, yaml):
+                folder = tmp_path / f"{verb[0]} {how[0]}"
+                limit = [] if verb == ["label"] else ["--num-candidates", "2"]
+                arguments = [*verb, "--data", data, "-o", str(folder), "--engine", server.url, "--num-problems", "1"]
+                result = CliRunner().invoke(app, [*arguments, *limit, *how])
+                assert result.exit_code == 0, result.output
+                is_label = verb == ["label"]
+                facts = read_json(folder / "run.json")["engine"] if is_label else read_json(folder / "config.json")
+                assert read_step_format(facts["step_format"]) == read_step_format(given)
+    result = CliRunner().invoke(
+        app, ["rerank", "--data", data, "-o", str(tmp_path / "x"), "--step-format", "{name: numbered}"]
+    )
+    assert result.exit_code and "is not JSON" in result.output
 
 
 def test_a_server_needs_a_prm_said_before_anything_is_asked(data, tmp_path):
