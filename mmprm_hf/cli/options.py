@@ -182,14 +182,10 @@ def column_names(texts: Sequence[str] | None) -> dict[str, str]:
 
 
 def named_step_format(text: str | None) -> Any:
-    """Return what --step-format says: the name of a format, or the JSON of its name and options as a dict.
+    """Return what --step-format says: the name of a format, or a dict of its name and options from their JSON.
 
     Raises:
         typer.BadParameter: if it begins as JSON and is none.
-
-    Example:
-        >>> named_step_format('{"name": "numbered", "header": "{n}. "}')
-        {'name': 'numbered', 'header': '{n}. '}
     """
     if text is None or not text.lstrip().startswith("{"):
         return text

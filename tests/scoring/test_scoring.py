@@ -149,7 +149,7 @@ def test_nothing_is_scored_twice(prm, problems, candidates, tmp_path):
     num_probes = len(seen) - num_forwards  # making a scorer probes the backbone on a few tokens
     other_process = reopened.score_many(problems, candidates)
     hook.remove()
-    assert num_forwards > 0 and len(seen) == num_forwards + num_probes and max(seen[num_forwards:]) <= 20
+    assert num_forwards > 0 and len(seen) == num_forwards + num_probes and max(seen[num_forwards:]) <= 26
     assert first == again == other_process
     more = [*candidates[0], Candidate(steps=("new",))]
     assert len(reopened.store) == 9
