@@ -52,9 +52,9 @@ label_and_train() { # label_and_train SEARCH
 label_and_train omegaprm
 
 # 4. Held-out problems: 8 candidates each, judged by the PRM, by majority vote and by both.
-HELD_OUT=(--benchmark own --data "$RUN/problems/heldout.jsonl" --num-candidates 8)
+HELD_OUT=(--benchmark own --data "$RUN/problems/heldout.jsonl")
 stage evaluate_omegaprm "$MMPRM" evaluate answers "${HELD_OUT[@]}" --policy "$RUN/policy" --prm "$RUN/prm_omegaprm" \
-    --max-new-tokens 160 --output "$RUN/omegaprm/results.json"
+    --num-candidates 8 --max-new-tokens 160 --output "$RUN/omegaprm/results.json"
 
 # 5. The same with labels by flat Monte Carlo, on the same problems and the same candidates.
 label_and_train flat_mc
