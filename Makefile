@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 SMOKE_FLAGS := $(if $(SMOKE),--num-problems 16,)
 
-.PHONY: demo test test-processes test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale test-real lint bench evaluate clean
+.PHONY: demo test test-processes test-trainings test-docs test-results test-hostile test-app test-extras test-floor test-serve test-scale test-real lint bench evaluate clean
 
 $(BIN)/mmprm: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
 
 test-processes: $(BIN)/mmprm  ## tests that start processes of their own: fresh imports, remote code, several ranks
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m processes
+
+test-trainings: $(BIN)/mmprm  ## whole trainings: killed, resumed to the same bits, on a full disk, from a notebook
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m trainings
 
 test-docs: $(BIN)/mmprm  ## every command of README and docs, each page in a folder of its own
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m documents

@@ -43,6 +43,7 @@ def test_the_runs_have_one_budget_and_three_seeds():
     assert len({row["log"][-1]["step"] for row in trained.values()}) == 1
 
 
+@pytest.mark.trainings
 def test_a_run_is_trained_resumed_and_evaluated(run, tmp_path, monkeypatch):
     options = yaml.safe_load((RECIPE / "nano.yaml").read_text(encoding="utf-8"))
     options |= {"per_device_train_batch_size": 4, "num_generations": 2, "logging_steps": 1, "save_steps": 1}

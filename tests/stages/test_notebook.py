@@ -105,6 +105,7 @@ def test_evaluate_nano_does_what_the_command_line_does(tmp_path, monkeypatch):
     assert read_results(tmp_path / "out" / "results.json")["exact_truth"] == results["exact_truth"]
 
 
+@pytest.mark.trainings
 def test_train_takes_the_flags_of_the_command_line_and_returns_what_it_reports(tmp_path):
     mmprm_hf.label("nano", tmp_path / "labels", num_problems=10, num_rollouts=4)
     data = tmp_path / "labels" / "paths"

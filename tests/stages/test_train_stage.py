@@ -22,6 +22,8 @@ from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.rows import FigureRules
 from mmprm_hf.training import PRMTrainer
 
+pytestmark = pytest.mark.trainings
+
 QUICK = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
 
 

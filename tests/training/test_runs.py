@@ -15,6 +15,8 @@ from support.training_runs import logged_losses, make_args, make_trainer, proble
 from mmprm_hf.models import MMPRMModel
 from mmprm_hf.training import PRMTrainer
 
+pytestmark = pytest.mark.trainings
+
 USUAL = {"learning_rate": 1e-3, "logging_steps": 1, "per_device_train_batch_size": 2}
 
 
