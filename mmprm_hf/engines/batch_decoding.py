@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..models import input_device
 from .decoding import DecodingRows, can_share_rows, draw
 from .prompts import Prompt, PromptWriter
 from .requests import SamplingConfig
@@ -104,8 +105,9 @@ class BatchDecoder:
                 prompt_of_row.append(index)
         with torch.inference_mode():
             inputs = self.prompts.encode([group[0].prompt for group in groups])
+            device = input_device(self.model)
             inputs = {
-                name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
+                name: tensor.to(device, self.model.dtype if tensor.is_floating_point() else None)
                 for name, tensor in inputs.items()
             }
             rows = DecodingRows(self.model, inputs, prompt_of_row, width, self.row_width > 1, self.sampling)

@@ -8,7 +8,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checks_mm_prm": ["check_causal", "text_inputs"],
+        "checks_mm_prm": ["check_causal", "input_device", "text_inputs"],
         "configuration_mm_prm": ["MMPRMConfig"],
         "encoding_mm_prm": ["is_list_of_solutions", "pad_rows"],
         "fingerprints": ["model_fingerprint", "processor_fingerprint"],

@@ -22,6 +22,20 @@ def is_exact(model: PreTrainedModel) -> bool:
     return model.dtype in (torch.float32, torch.float64) and not getattr(model, "is_quantized", False)
 
 
+def input_device(model: torch.nn.Module) -> torch.device:
+    """Return the device that a model's inputs belong on, also where its first weights wait on a disk.
+
+    Weights that Accelerate has offloaded are on "meta" until a hook brings them to where it computes.
+    """
+    device = next(model.parameters()).device
+    if device.type != "meta":
+        return device
+    hooks = [module._hf_hook for module in model.modules() if hasattr(module, "_hf_hook")]
+    parts = [part for hook in hooks for part in getattr(hook, "hooks", [hook])]  # a SequentialHook has several
+    devices = [part.execution_device for part in parts if getattr(part, "execution_device", None) is not None]
+    return torch.device(devices[0]) if devices else device
+
+
 def text_inputs(model: PreTrainedModel, ids: Sequence[int]) -> dict[str, torch.Tensor]:
     """Return a PRM's backbone inputs (1, seq) for a row of text without images."""
     input_ids = torch.tensor([list(ids)], device=model.device)

@@ -5,16 +5,38 @@ Part of the portable island, which is copied into checkpoints: imports siblings 
 
 from __future__ import annotations
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 HEAD_TYPES = ("two_token", "mlp", "sigmoid")
 
+# What other libraries read from a model's config: DeepSpeed's "auto", Accelerate's plugins, peft, servers.
+_OF_THE_DECODER = (
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "intermediate_size",
+    "layer_types",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rope_parameters",
+    "sliding_window",
+    "vocab_size",
+)
+_OF_THE_BACKBONE = ("audio_config", "image_token_id", "image_token_index", "video_token_id", "vision_config")
+
 
 @strict
 class MMPRMConfig(PreTrainedConfig):
     """Configuration of `MMPRMModel`: any backbone, a step marker, and a head that reads the marker's position.
+
+    Sizes of the decoder (`hidden_size`, `num_hidden_layers`, `vocab_size`, ...), `text_config` and `vision_config` are
+    read from the backbone's config and not saved twice.
 
     Args:
         vlm_config: The backbone's own config (vision-language model or text decoder): an object, or a dict with
@@ -61,6 +83,15 @@ class MMPRMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.head_type not in HEAD_TYPES:
             raise ValueError(f"Unknown head_type {self.head_type!r}. Choose one of {', '.join(HEAD_TYPES)}.")
+
+    def __getattr__(self, name: str) -> Any:  # called for names that are nowhere else
+        if name == "text_config":
+            return self.get_text_config()
+        if name in _OF_THE_DECODER:
+            return getattr(self.get_text_config(), name)
+        if name in _OF_THE_BACKBONE:
+            return getattr(self.vlm_config, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
         """Return the config of the backbone's text decoder."""

@@ -10,13 +10,14 @@ import copy
 import dataclasses
 import inspect
 import os
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .checks_mm_prm import check_causal, check_is_prm, check_loads_again
+from .checks_mm_prm import check_causal, check_is_prm, check_loads_again, input_device
 from .configuration_mm_prm import MMPRMConfig
 
 # Loading remote code copies a file's direct siblings only, so the siblings' own ones are named here too (noqa).
@@ -352,11 +353,25 @@ class MMPRMModel(PreTrainedModel):
             attentions=getattr(output, "attentions", None),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """The device that inputs belong on, also where the first weights are offloaded."""
+        return input_device(self)
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Return False: a PRM scores steps and writes no text."""
+        return False
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Refuse to generate (TypeError). peft asks every model for this method under task_type="CAUSAL_LM"."""
+        raise TypeError("A process reward model scores steps and writes no text. Generate with the policy.")
+
     def marker_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return the logits, (num_markers, 2 or 1), of the hidden states (num_markers, hidden) at markers."""
         *_, weight = self.score.parameters()  # under an adapter, those before it are frozen, maybe in another precision
         with torch.autocast(states.device.type, enabled=False):  # the head keeps its own precision under autocast
-            logits = self.score(states.to(weight.device, weight.dtype))
+            logits = self.score(states.to(weight.dtype))  # Accelerate's hooks bring states and weights together
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

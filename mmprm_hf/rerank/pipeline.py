@@ -142,7 +142,8 @@ class GenerateAndRerankPipeline(Pipeline):
         """The PRM on the pipeline's device, or on the policy's weights where it is an adapter of the policy."""
         if isinstance(prm, MMPRMModel):
             processor = processor or MMPRMProcessor.from_pretrained(checkpoint_of(prm, "prm_processor"))
-            return PRMScorer(prm.to(self.device), processor)
+            is_placed = getattr(prm, "hf_device_map", None) is not None
+            return PRMScorer(prm if is_placed else prm.to(self.device), processor)
         if not isinstance(prm, (str, os.PathLike)):
             raise ValueError(
                 f"Found a {type(prm).__name__} as the PRM of {TASK}. Give prm=..., a path, a hub id, a loaded "

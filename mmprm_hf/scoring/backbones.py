@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from ..models import pad_rows
+from ..models import input_device, pad_rows
 from .packing import PackedTree, additive_mask, block_mask, stack_masks
 from .tree_attention import chunked
 
@@ -140,7 +140,7 @@ def attention_argument(model: PreTrainedModel, make_mask: Callable[[int | None],
     implementation = model.config.get_text_config()._attn_implementation
 
     def mask_of(window: int | None) -> Any:
-        mask = make_mask(window).to(model.device)
+        mask = make_mask(window).to(input_device(model))
         if implementation == "flex_attention":
             return block_mask(mask)
         added = additive_mask(mask, model.dtype)
