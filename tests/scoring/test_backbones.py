@@ -17,6 +17,8 @@ from support.conformance import (
     assert_equivalent,
     batch_of,
     batch_scores,
+    labelled_rows,
+    loss_and_gradient,
     make_case,
     oracle,
     scored,
@@ -158,29 +160,9 @@ def test_packed_gradients_are_unpacked_gradients(case):
     if case.name in CANNOT_BRANCH:
         assert "linear_attention" in packed_obstacle(case.model)
         return
-    model, problem = case.model, case.problems[0]
-    (rows,), extra = case.processor.encode_solutions([problem.question], [problem.images], [SOLUTIONS])
-    tree = pack_prefix_tree([sum(pieces, []) for pieces in rows])
-    is_marker = tree.input_ids == case.processor.marker_token_id
-    packed_labels = torch.full(tree.input_ids.shape, -100.0)
-    packed_labels[is_marker] = torch.linspace(0.05, 0.95, int(is_marker.sum()))
-    batch = batch_of(case, problems=[problem])
-    labels = torch.full(batch["input_ids"].shape, -100.0)
-    seen: set[int] = set()
-    for row, index in enumerate(tree.token_index):
-        for column, token in enumerate(index.tolist()):
-            if is_marker[token] and token not in seen:
-                seen.add(token)
-                labels[row, column] = packed_labels[token]
-    packed = packed_inputs(model, [tree], [rows[0][0]], extra, case.processor.pad_token_id)
-    gradients, losses = [], []
-    for inputs in ({**batch, "labels": labels}, {**packed, "labels": packed_labels[None]}):
-        model.zero_grad()
-        loss = model(**inputs).loss
-        loss.backward()
-        losses.append(loss.item())
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-    model.zero_grad()
+    model = case.model
+    inputs = labelled_rows(model, case.processor, case.problems[0], SOLUTIONS)
+    losses, gradients = zip(*(loss_and_gradient(model, each) for each in inputs), strict=True)
     error = ((gradients[0] - gradients[1]).norm() / gradients[0].norm()).item()
     EQUIVALENCE[case.name]["gradient"] = error
     # Relative, float32: backward sums the same numbers as forward in another order, and again for every layer.

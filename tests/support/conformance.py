@@ -11,7 +11,7 @@ import torch
 
 from mmprm_hf.data import Candidate, Problem
 from mmprm_hf.models import MMPRMModel, MMPRMProcessor
-from mmprm_hf.scoring import PRMScorer
+from mmprm_hf.scoring import PRMScorer, pack_prefix_tree, packed_inputs
 from support.backbones import BACKBONES
 from support.equivalence import EQUIVALENCE
 from support.tiny_models import make_figure
@@ -67,6 +67,39 @@ def batch_of(case: Case, padding_side: str = "right", problems: list[Problem] | 
     pairs = [(p, s) for p in problems or case.problems for s in SOLUTIONS]
     images, questions = [list(p.images) for p, _ in pairs], [p.question for p, _ in pairs]
     return case.processor(images=images, text=questions, steps=[list(s) for _, s in pairs], padding_side=padding_side)
+
+
+def labelled_rows(model: MMPRMModel, processor: MMPRMProcessor, problem: Problem, solutions: list) -> tuple[dict, dict]:
+    """Inputs and labels of one problem as one padded row per solution, and as one packed row.
+
+    Every distinct marker is labelled once, so that both have one loss.
+    """
+    (rows,), extra = processor.encode_solutions([problem.question], [problem.images], [solutions])
+    tree = pack_prefix_tree([sum(pieces, []) for pieces in rows])
+    is_marker = tree.input_ids == processor.marker_token_id
+    packed_labels = torch.full(tree.input_ids.shape, -100.0)
+    packed_labels[is_marker] = torch.linspace(0.05, 0.95, int(is_marker.sum()))
+    images = [list(problem.images) for _ in solutions]
+    padded = processor(images=images, text=[problem.question] * len(solutions), steps=[list(s) for s in solutions])
+    labels = torch.full(padded["input_ids"].shape, -100.0)
+    seen: set[int] = set()
+    for row, index in enumerate(tree.token_index):
+        for column, token in enumerate(index.tolist()):
+            if is_marker[token] and token not in seen:
+                seen.add(token)
+                labels[row, column] = packed_labels[token]
+    packed = packed_inputs(model, [tree], [rows[0][0]], extra, processor.pad_token_id)
+    return {**padded, "labels": labels}, {**packed, "labels": packed_labels[None]}
+
+
+def loss_and_gradient(model: MMPRMModel, inputs: dict[str, Any]) -> tuple[float, torch.Tensor]:
+    """The loss of a batch and its gradient by all weights, as one vector in float32."""
+    model.zero_grad()
+    loss = model(**inputs).loss
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    return loss.item(), gradient
 
 
 @torch.no_grad()
