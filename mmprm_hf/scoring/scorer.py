@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _SCORER_OPTIONS = ("max_batch_tokens", "max_batch_problems", "layout", "store")
-_MODEL_OPTIONS = ("attn_implementation", "quantization_config")
+_MODEL_OPTIONS = ("attn_implementation", "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config")
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 
 
@@ -109,8 +109,8 @@ class PRMScorer:
             device: Where the model is put; None leaves it where it was loaded.
             device_map: As in transformers' `from_pretrained`, such as "auto"; instead of `device`.
             **options: The constructor's other arguments; and those of transformers' `from_pretrained` that concern the
-                model (``attn_implementation``, ``quantization_config``) or the Hub (``revision``, ``token``,
-                ``cache_dir``, ``local_files_only``).
+                model (``attn_implementation``, ``quantization_config``, ``max_memory``, ``offload_folder``,
+                ``low_cpu_mem_usage``) or the Hub (``revision``, ``token``, ``cache_dir``, ``local_files_only``).
 
         Raises:
             CheckpointError: if the checkpoint is missing, broken or not a PRM.

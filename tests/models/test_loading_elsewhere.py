@@ -10,14 +10,15 @@ import peft
 import pytest
 import torch
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
-from support.conformance import TOLERANCE, batch_of, batch_scores, make_case, oracle, scored
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from support.conformance import SOLUTIONS, TOLERANCE, batch_of, batch_scores, make_case, oracle, scored
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
 from mmprm_hf.data import Problem
 from mmprm_hf.engines import RolloutRequest, SamplingConfig, TransformersEngine
 from mmprm_hf.models import MMPRMModel, model_fingerprint
 from mmprm_hf.rerank import GenerateAndRerankPipeline
+from mmprm_hf.scoring import PRMScorer
 
 FAMILIES = ("llama", "llava", "gemma3")
 PLACES = {
@@ -42,6 +43,20 @@ def test_weights_may_lie_elsewhere(name, place, tmp_path):
     torch.testing.assert_close(scored(case, model), oracle(name), atol=TOLERANCE, rtol=0)
     model.save_pretrained(tmp_path / "again")
     assert torch.equal(MMPRMModel.from_pretrained(tmp_path / "again").score.weight, case.model.score.weight)
+
+
+def test_scorer_and_pipeline_take_the_same_options(tmp_path):
+    case = make_case("llama")
+    elsewhere = {"device_map": "auto", "max_memory": {"cpu": 60_000}, "offload_folder": str(tmp_path)}
+    scorer = PRMScorer.from_pretrained(case.prm_dir, **elsewhere)
+    assert "disk" in scorer.model.hf_device_map.values()
+    case.processor.save_pretrained(case.prm_dir)
+    device_map = elsewhere.pop("device_map")
+    score = pipeline("process-reward", model=case.prm_dir, device_map=device_map, model_kwargs=elsewhere)
+    assert "disk" in score.model.hf_device_map.values()
+    (candidate,) = scorer.score(case.problems[0], [SOLUTIONS[0]])
+    found = score(text=case.problems[0].question, steps=list(SOLUTIONS[0]))["step_scores"]
+    assert found == pytest.approx(candidate.step_scores, abs=TOLERANCE)
 
 
 def test_a_policy_whose_weights_lie_elsewhere_writes_the_same_and_is_reranked(tmp_path):
