@@ -63,12 +63,12 @@ def tokens_per_second(engine: Any, seed: int, clock: Callable[[], float] = time.
     return sum(rollout.num_tokens for group in rollouts for rollout in group) / seconds
 
 
-def start_server(model: str, dtype: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start vLLM on a free port; return its process and address once it answers."""
+def start_server(model: str, dtype: str, *flags: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start vLLM on a free port, with more flags; return its process and address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["bash", str(REAL / "serve.sh"), model, str(port), "smollm2", "--dtype", dtype]
+    command = ["bash", str(REAL / "serve.sh"), model, str(port), "smollm2", "--dtype", dtype, *flags]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
     url = f"http://127.0.0.1:{port}/v1"
     while server.poll() is None:
