@@ -49,7 +49,7 @@ class Case:
     num_problems: int
 
 
-CASES = {"train_real": Case(32, 1), "train_real_few": Case(5, 4)}
+CASES = {"train_real": Case(32, 1), "train_real_few": Case(5, 2)}
 
 
 def make_environment(folder: Path) -> Path:
