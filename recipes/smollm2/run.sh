@@ -44,7 +44,7 @@ stage dev "$PYTHON" $HERE/measure.py --model "$RUN/policy" --data "$RUN/problems
 
 # 3. Labels by OmegaPRM, and a PRM: the policy with a LoRA adapter, trained on them.
 label_and_train() { # label_and_train SEARCH
-    stage "labels_$1" "$MMPRM" label --policy "$RUN/policy" --data "$RUN/problems/label.jsonl" --num-problems 140 \
+    stage "labels_$1" "$MMPRM" label --policy "$RUN/policy" --data "$RUN/problems/label.jsonl" \
         --search "$1" --config "$HERE/$1.yaml" --output "$RUN/labels_$1"
     stage "prm_$1" "$MMPRM" train --model "$RUN/policy" --data "$RUN/labels_$1/paths" --config $HERE/prm.yaml --eval-share 0 \
         --output "$RUN/prm_$1"
