@@ -18,10 +18,10 @@ $(BIN)/mmprm: pyproject.toml
 demo: $(BIN)/mmprm  ## generate, score and rerank 200 held-out nano problems (SMOKE=1: 16)
 	$(BIN)/mmprm demo --output $(OUT)/demo $(SMOKE_FLAGS)
 
-test: $(BIN)/mmprm lint  ## lint, format check and the whole test suite, offline
-	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal
+test: $(BIN)/mmprm lint  ## lint, format check and the package's tests, offline; the recipes' are in test-scale
+	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal --ignore tests/recipes
 
-test-processes: $(BIN)/mmprm  ## tests that start processes of their own: fresh imports, remote code, several ranks
+test-processes: $(BIN)/mmprm  ## what starts processes: fresh imports, remote code, several ranks, a few hostile inputs
 	$(OFFLINE) $(BIN)/pytest -n 2 --dist worksteal -m processes
 
 test-trainings: $(BIN)/mmprm  ## whole trainings: killed, resumed to the same bits, on a full disk, from a notebook
@@ -36,7 +36,7 @@ test-results: $(BIN)/mmprm  ## committed results are found again, where the publ
 test-hostile: $(BIN)/mmprm  ## every verb killed (20 times; SHORT=1: once) and repeated, hostile inputs over every verb
 	$(OFFLINE) MMPRM_KILLS=$(if $(SHORT),1,20) MMPRM_RELIABILITY=$(abspath $(OUT))/reliability.json \
 		$(BIN)/pytest -s -m hostile tests/cli/test_kills.py
-ifndef SHORT  # the short form is in the suite
+ifndef SHORT  # the short form is in test-processes
 	$(OFFLINE) $(BIN)/pytest -m hostile tests/test_hostile.py
 endif
 
@@ -84,7 +84,7 @@ test-floor: .floor  ## models, scoring, training, engines and pipeline under the
 test-serve: .serve  ## the endpoint engine against a real `transformers serve` on loopback
 	HF_HUB_OFFLINE=1 MMPRM_SERVE=$(abspath $<) $(BIN)/pytest tests/engines/test_serve.py
 
-test-scale: .scale  ## the recipe that labels on many workers: local, Ray, Slurm's script; a kill, faults, a restart
+test-scale: .scale  ## the recipes; the one that labels on many workers: local, Ray, Slurm's script; a kill, a restart
 	HF_HUB_OFFLINE=1 MMPRM_SCALE=$(abspath $<) $(BIN)/pytest tests/recipes
 
 test-real: $(BIN)/mmprm  ## SmolLM2 and a small LLaVA behind a real vLLM; recipes/real makes what is missing (3.5 GB, minutes)

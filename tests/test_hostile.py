@@ -1,6 +1,7 @@
 """Whatever a user's file contains, a command ends in time with an exit code and a sentence: no traceback, no signal.
 
-The short form runs one input of each kind over the quick verbs; `make test-hostile` runs all inputs over all verbs.
+The short form (`make test-processes`) runs one input of each kind over the quick verbs; `make test-hostile` runs all
+inputs over all verbs.
 """
 
 import json
@@ -17,7 +18,7 @@ from mmprm_hf.nano import PRM_PATH
 from mmprm_hf.nano.world import make_problem
 
 SIZES = ("--num-candidates", 1, "--max-new-tokens", 8)
-EVERYTHING = pytest.mark.hostile
+EVERYTHING, SHORT = pytest.mark.hostile, pytest.mark.processes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,6 +45,7 @@ def write_rows(path, rows):
     return path
 
 
+@SHORT
 def test_one_bad_row_costs_only_itself(tmp_path):
     """All bad rows in one file, and a good one at each end."""
     folder = tmp_path / "data"
@@ -75,6 +77,7 @@ def test_one_bad_row_costs_only_itself(tmp_path):
     assert "secret" not in {path.stem for path in (tmp_path / "out").rglob("*.png")}
 
 
+@SHORT
 def test_broken_files_of_rows_are_sentences(tmp_path):
     files = hostile_inputs.row_files(tmp_path / "data")
     command = ("rerank", *SIZES, "--output", tmp_path / "out", "--data")
@@ -82,12 +85,14 @@ def test_broken_files_of_rows_are_sentences(tmp_path):
     assert faults({name: (*command, files[name]) for name in kept}) == {}
 
 
+@SHORT
 def test_folders_that_would_end_the_process_are_sentences(tmp_path):
     folders = hostile_inputs.row_folders(tmp_path)
     command = ("restructure", "--engine", "http://127.0.0.1:9", "--output", tmp_path / "out", "--data")
     assert faults({name: (*command, path) for name, path in folders.items()}) == {}
 
 
+@SHORT
 def test_configurations_are_sentences(tmp_path):
     paths = hostile_inputs.configurations(tmp_path)
     endings = {name: run_forked("rerank", "--question", "q", "--config", path) for name, path in paths.items()}
@@ -95,11 +100,13 @@ def test_configurations_are_sentences(tmp_path):
     assert {name for name, ending in endings.items() if ending.code == 0} <= {"null"}
 
 
+@SHORT
 def test_solutions_are_sentences(tmp_path):
     paths = hostile_inputs.solutions(tmp_path)
     assert faults({name: ("score", "--question", "q", "--solution", path) for name, path in paths.items()}) == {}
 
 
+@SHORT
 def test_candidates_are_sentences_and_a_page_shows_nothing_from_outside(tmp_path):
     paths = hostile_inputs.candidate_files(tmp_path / "files")
     hostile_inputs.write_figures(tmp_path / "files" / "figures")

@@ -31,7 +31,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["llama", "llava"])
 @pytest.mark.parametrize("place", PLACES)
 def test_weights_may_lie_elsewhere(name, place, tmp_path):
     case = make_case(name)
