@@ -30,7 +30,7 @@ LIMIT = 0.25
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("out/bench/guided_real.json"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     rows = [guided_row(smollm2_folder(), args.rounds)]
     print(json.dumps(rows, indent=2))
