@@ -127,9 +127,9 @@ def _relative_error(states: Sequence[torch.Tensor], expected: Sequence[torch.Ten
 def _tolerance(model: PreTrainedModel, own_error: float) -> float:
     """The largest error that rounding explains; `own_error` is that of a padded batch, which is right.
 
-    Each layer rounds the states twice, and roundings add up as their squares do. On families of `tests/scoring` and on
-    SmolLM2 in bfloat16 right layouts have errors of 1.0 to 1.5 of a half of the bound; a wrong mask, wrong positions or
-    a window that is not kept have 0.29 and more.
+    Each layer rounds the states twice, and roundings add up as their squares do. In bfloat16, on the families of
+    `tests/scoring` and on SmolLM2, right layouts have at most half of this bound; a wrong mask, wrong positions and a
+    window that is not kept have errors of 0.29 and more.
     """
     depth = getattr(model.config.get_text_config(), "num_hidden_layers", 1)
     rounding = torch.finfo(model.dtype).eps * (2 * depth) ** 0.5

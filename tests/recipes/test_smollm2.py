@@ -18,6 +18,7 @@ from mmprm_hf.stages import read_config
 from mmprm_hf.training import LoraOptions
 
 problems = import_recipe("smollm2", "problems")
+first_errors = import_recipe("smollm2", "first_errors")
 report = import_recipe("smollm2", "report")
 LEGS = {"snake": 0, "hen": 2, "dog": 4, "ant": 6}
 
@@ -99,6 +100,53 @@ def test_the_configurations_have_options_that_exist():
     budgets = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("omegaprm", "flat_mc")}
     for option in ("max_rollouts", "num_rollouts", "max_new_tokens"):
         assert budgets["omegaprm"][option] == budgets["flat_mc"][option], "the two searches have one budget"
+
+
+LINES = {
+    "3 dogs have 3 * 4 = 12 legs.": "",
+    "3 dogs have 3 * 6 = 18 legs.": "legs",
+    "3 dogs have 4 * 4 = 16 legs.": "copied number",
+    "3 dogs have 3 * 4 = 14 legs.": "product",
+    "1 ant has 1 * 6 = 6 legs, so far 12 + 6 = 18.": "",
+    "1 ant has 1 * 6 = 6 legs, so far 12 + 6 = 19.": "sum",
+    "1 ant has 1 * 6 = 6 legs, so far 14 + 6 = 20.": "copied number",
+    "The answer is 18.": None,
+}
+
+
+def test_the_first_error_of_a_candidate_is_named(tmp_path):
+    for line, expected in LINES.items():
+        assert first_errors.fault(line, {"dogs": 4, "ant": 6}, 12 if "so far" in line else 0)[0] == expected, line
+    solution = problems.worded_solution({"dog": 3, "ant": 1}, LEGS)
+    steps = solution.split("\n\n")
+    wrong = [steps[0], steps[1].replace("18", "19"), "The answer is 19."]
+    rows = {
+        "problems": [{"id": "p", "solution": solution}],
+        "candidates": [
+            {
+                "problem_id": "p",
+                "candidates": [
+                    {"steps": steps, "step_scores": [0.9, 0.8, 0.7]},
+                    {"steps": wrong, "step_scores": [0.6, 0.2, 0.1]},
+                    {"steps": ["?"], "step_scores": None},
+                ],
+            }
+        ],
+    }
+    for name, written in rows.items():
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in written))
+    scores = first_errors.scores_by_fault(tmp_path / "problems", tmp_path / "candidates")
+    assert scores == {"": [0.9, 0.8, 0.6], "sum": [0.2]}
+
+
+def test_the_readme_says_what_the_prm_sees():
+    folder = ROOT / "recipes" / "smollm2"
+    found = json.loads((folder / "results" / "first_errors.json").read_text(encoding="utf-8"))["first_wrong_steps"]
+    words = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    assert f"wrong sums ({found['sum']['number']}) and products ({found['product']['number']})" in words
+    assert {round(100 * found[name]["auroc"]) for name in ("sum", "product")} == {
+        78
+    } and "in 78 % of the pairs" in words
 
 
 def test_the_readme_has_the_tables_of_the_results():
