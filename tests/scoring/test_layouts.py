@@ -76,6 +76,23 @@ def test_the_probe_finds_what_no_rule_knows(caplog):
     assert "ForgetfulLlama does not take chain inputs (TypeError" in caplog.text
 
 
+class UnsteadyLlama(MisplacedLlama):
+    """Gives other numbers in a batch than alone, so that everything would be within its rounding."""
+
+    def forward(self, input_ids=None, **kwargs):
+        output = super().forward(input_ids=input_ids, **kwargs)
+        if len(input_ids) > 1:
+            output.last_hidden_state = output.last_hidden_state + torch.randn_like(output.last_hidden_state)
+        return output
+
+
+def test_a_backbone_that_differs_from_itself_excuses_no_wrong_layout():
+    model = llama()
+    model.vlm.__class__ = UnsteadyLlama
+    with pytest.raises(ValueError, match="UnsteadyLlama gives other numbers under tree"):
+        choose_layout(model, "tree")
+
+
 def test_the_scorer_has_the_layout_that_was_chosen():
     processor = MMPRMProcessor(make_tokenizer(with_marker=True))
     model = llama()
